@@ -1,0 +1,225 @@
+"""
+Builds the daemon from `Settings` and runs it: the only place that knows all rooms.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from lbwatch import __version__, files
+from lbwatch.desired import Rules
+from lbwatch.docker.client import EngineClient
+from lbwatch.docker.source import DockerSource
+from lbwatch.errors import ReloadError, RenderError, SettingsError, SourceError
+from lbwatch.model import Snapshot
+from lbwatch.nginx.apply import Nginx
+from lbwatch.nginx.control import CommandTester, LocalControl, Tester, TreeTester, split_command
+from lbwatch.nginx.process import find_master
+from lbwatch.reconcile import Reconciler
+from lbwatch.render import Renderer, shipped_templates
+from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
+
+FIRST_LOOK_TIMEOUT_S = 20.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """What `run` keeps going, built and not yet started."""
+
+    source: DockerSource
+    reconciler: Reconciler
+    renderer: Renderer
+
+
+async def run(settings: Settings) -> None:
+    """
+    Follow the engine until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError, RenderError: It cannot start like this.
+    """
+    stopped = asyncio.Event()
+    async with build(settings) as daemon:
+        _listen(stopped, reload=lambda: _reload(daemon))
+        _log.info(
+            "daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output)
+        )
+        await keep_going(daemon, until=stopped)
+    _log.info("daemon.stopped")
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[Daemon]:
+    """Make all rooms and their connections; everything is put away at the end."""
+    if (reason := files.unusable_reason(settings.output)) is not None:
+        raise SettingsError("output", value=settings.output, takes=reason)
+    renderer = make_renderer(settings)
+    renderer.load()
+    address = make_address(settings)
+    if address.warning:
+        _log.warning("source.unprotected", warning=address.warning)
+    async with AsyncExitStack() as stack:
+        client = EngineClient(address)
+        stack.push_async_callback(client.close)
+        source = make_source(client, settings=settings, address=address)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
+        balancer = Nginx(
+            renderer,
+            output=settings.output,
+            tester=make_tester(settings, folder=folder),
+            control=make_control(settings),
+        )
+        reconciler = Reconciler(
+            [source],
+            balancer=balancer,
+            rules=lambda: make_rules(settings, engine_pid=source.engine_pid),
+            reload_interval_s=settings.reload_interval,
+            random=random.random,
+        )
+        yield Daemon(source=source, reconciler=reconciler, renderer=renderer)
+
+
+async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
+    """Run all tasks of a daemon until the event is set; a task that ends by itself is a bug and ends everything."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(daemon.source.run(daemon.reconciler.wake), name="source"),
+            group.create_task(daemon.reconciler.run(), name="reconcile"),
+        ]
+        stop = group.create_task(until.wait(), name="stop")
+        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if stop not in done:
+            raise RuntimeError(f"task {done.pop().get_name()} ended, which it never should")
+        for task in tasks:
+            task.cancel()
+
+
+async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Snapshot, Rules]:
+    """
+    Read the engine once, for the commands that only look.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    client = EngineClient(address)
+    source = make_source(client, settings=settings, address=address)
+    changed = asyncio.Event()
+    try:
+        await client.ping()
+        async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
+            return await _until_whole(source, changed), make_rules(settings, engine_pid=source.engine_pid)
+    except TimeoutError as error:
+        raise SourceError(f"{address.name}: no whole answer within {FIRST_LOOK_TIMEOUT_S:g} s") from error
+    finally:
+        await client.close()
+
+
+async def _until_whole(source: DockerSource, changed: asyncio.Event) -> Snapshot:
+    following = asyncio.create_task(source.run(changed.set), name="first look")
+    try:
+        while (snapshot := source.snapshot()) is None:
+            await changed.wait()
+            changed.clear()
+        return snapshot
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+def make_address(settings: Settings) -> EngineAddress:
+    """Tell where the engine is, from settings and the docker client's own variables."""
+    return engine_address(settings.docker_host, environ=os.environ)
+
+
+def make_renderer(settings: Settings) -> Renderer:
+    """Make the renderer of the template that is set; it is not loaded yet."""
+    return Renderer(settings.template, folders=[USER_TEMPLATES, shipped_templates()])
+
+
+def make_source(client: EngineClient, *, settings: Settings, address: EngineAddress) -> DockerSource:
+    """Make the source of one engine."""
+    return DockerSource(
+        client,
+        name=address.name,
+        prefix=settings.label_prefix,
+        expose_all=settings.expose == "all",
+        resync_interval_s=settings.resync_interval,
+        random=random.random,
+    )
+
+
+def make_tester(settings: Settings, *, folder: Path) -> Tester:
+    """Choose how a candidate is tested: the user's command comes first."""
+    if settings.test_command is not None:
+        return CommandTester(_words("test_command", settings.test_command), folder=folder)
+    command = _words("nginx_command", settings.nginx_command)
+    return TreeTester(command, main=settings.nginx_conf, output=settings.output, folder=folder)
+
+
+def make_control(settings: Settings) -> LocalControl:
+    """Choose how nginx is reloaded: the user's command comes first."""
+    command = settings.reload_command
+    return LocalControl(
+        pidfile=settings.nginx_pidfile, command=None if command is None else _words("reload_command", command)
+    )
+
+
+def make_rules(settings: Settings, *, engine_pid: int | None) -> Rules:
+    """Gather what holds about routing now."""
+    shared = settings.host_network == "true" or (
+        settings.host_network == "auto" and _shares_network(settings.nginx_pidfile, engine_pid=engine_pid)
+    )
+    return Rules(
+        prefix=settings.label_prefix,
+        expose_all=settings.expose == "all",
+        networks=settings.networks,
+        declare=settings.declare,
+        host_shared=shared,
+    )
+
+
+def _shares_network(pidfile: Path, *, engine_pid: int | None) -> bool:
+    """Compare the network namespaces of the engine and of nginx (of this process while there is no nginx)."""
+    nginx = "self"
+    with suppress(ReloadError):
+        nginx = str(find_master(pidfile).pid)
+    try:
+        return os.readlink(f"/proc/{engine_pid}/ns/net") == os.readlink(f"/proc/{nginx}/ns/net")
+    except OSError:  # not root, or another pid namespace
+        return False
+
+
+def _words(setting: str, text: str) -> tuple[str, ...]:
+    try:
+        return split_command(text)
+    except ValueError as error:
+        raise SettingsError(setting, value=text, takes=f"it takes a command ({error})") from error
+
+
+def _listen(stopped: asyncio.Event, *, reload: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def _reload(daemon: Daemon) -> None:
+    """Read the template again (a wrong one is logged, the old one stays) and do a full pass."""
+    try:
+        daemon.renderer.load()
+    except RenderError as error:
+        _log.error(error.event, error=str(error), path=error.path, line=error.line)
+    else:
+        _log.info("template.loaded", path=daemon.renderer.name)
+    daemon.source.resync()
+    daemon.reconciler.renew()

@@ -1,0 +1,143 @@
+"""
+The command line: flags to settings, commands to functions, errors to exit codes.
+
+What a command answers goes to standard output, logs and errors to standard error.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env, Toml
+
+from lbwatch import __version__, app, commands, demo, logs
+from lbwatch.errors import LbwatchError, RenderError, SettingsError
+from lbwatch.settings import DEFAULT_CONFIG, Settings, unknown_variables
+
+DONE, FAILED, WRONG_SETTINGS = 0, 1, 2
+
+_DEFAULT = Settings()
+
+_cli = App(
+    name="lbwatch",
+    help="Follows a Docker Engine's containers and keeps nginx's upstreams true.",
+    version=__version__,
+    version_flags=["--version"],
+)
+_cli.meta.group_parameters = _cli.group_parameters
+
+_log = structlog.get_logger()
+
+
+@_cli.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[
+        Path | None,
+        Parameter(
+            env_var="LBWATCH_CONFIG", help=f"A TOML file of settings; default {DEFAULT_CONFIG} if it exists."
+        ),
+    ] = None,
+) -> int:
+    path = config or DEFAULT_CONFIG
+    toml = Toml(path, must_exist=config is not None, search_parents=False, use_commands_as_keys=False)
+    _cli.config = (Env("LBWATCH_", command=False), toml)
+    answer = _cli(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    return answer if isinstance(answer, int) else DONE
+
+
+@_cli.command(name="run")
+def _run(*, settings: Settings = _DEFAULT) -> int:
+    """Follow the engine and keep nginx in step: the daemon."""
+    return _served(settings, lambda: app.run(settings))
+
+
+@_cli.command(name="render")
+def _render(
+    *,
+    diff: Annotated[
+        bool, Parameter(negative=(), help="Show the difference to the output file instead.")
+    ] = False,
+    settings: Settings = _DEFAULT,
+) -> int:
+    """Print what would be written now; nothing is written or reloaded."""
+    return _served(settings, lambda: commands.render(settings, diff=diff))
+
+
+@_cli.command(name="check")
+def _check(*, settings: Settings = _DEFAULT) -> int:
+    """Test settings, template, engine, output folder and nginx, a line each; exit code 1 if one fails."""
+    return _served(settings, lambda: commands.check(settings))
+
+
+@_cli.command(name="explain")
+def _explain(
+    container: Annotated[
+        str | None, Parameter(help="Only this one: its name, or the beginning of its id.")
+    ] = None,
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative=(), help="Answer as JSON.")] = False,
+    settings: Settings = _DEFAULT,
+) -> int:
+    """Say for each container why it is or is not routed."""
+    return _served(settings, lambda: commands.explain(settings, container=container, as_json=json))
+
+
+@_cli.command(name="demo")
+def _demo(
+    *,
+    real: Annotated[
+        bool, Parameter(negative=(), help="On the real engine: one container comes and goes.")
+    ] = False,
+    image: Annotated[
+        str | None, Parameter(help="With --real: the image to run; default: a small one at hand.")
+    ] = None,
+    settings: Settings = _DEFAULT,
+) -> int:
+    """Show the main job: containers come, go and move, and a file and a private nginx follow."""
+    return _served(settings, lambda: demo.run(settings, real=real, image=image))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line and give its exit code."""
+    try:
+        answer = _cli.meta(
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except SettingsError as error:
+        return _wrong(str(error))
+    except CycloptsError as error:
+        return _wrong(_words(error))
+    return answer if isinstance(answer, int) else DONE
+
+
+def _served(settings: Settings, command: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+    """Run a command with logging set up, and turn how it ended into an exit code."""
+    logs.configure(level=settings.log_level, form=settings.log_format)
+    for name in unknown_variables(os.environ):
+        _log.warning("settings.unknown_variable", variable=name)
+    try:
+        return asyncio.run(command()) or DONE
+    except (SettingsError, RenderError) as error:
+        return _wrong(str(error))
+    except LbwatchError as error:
+        print(f"lbwatch: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return DONE
+
+
+def _wrong(words: str) -> int:
+    print(f"lbwatch: {words}", file=sys.stderr)
+    return WRONG_SETTINGS
+
+
+def _words(error: CycloptsError) -> str:
+    """Put cyclopts' words on one line; it draws boxes and hints around them only when it prints by itself."""
+    return " ".join(str(error).split())

@@ -1,0 +1,221 @@
+"""
+The commands that look once and answer: `render`, `check`, `explain`.
+"""
+
+import difflib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lbwatch import app, files
+from lbwatch.desired import desired_state
+from lbwatch.docker.client import EngineClient
+from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, SettingsError
+from lbwatch.model import Desired, Snapshot
+from lbwatch.nginx.control import TreeTester
+from lbwatch.nginx.process import find_master, workers_of
+from lbwatch.settings import Settings
+
+FAILED = 1
+
+
+async def render(settings: Settings, *, diff: bool) -> None:
+    """Print what would be written now, or how it differs from what is there."""
+    _, desired = await _look(settings)
+    text = app.make_renderer(settings).text(desired.upstreams)
+    if not diff:
+        sys.stdout.write(text)
+        return
+    before = files.read(settings.output) or ""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True),
+        text.splitlines(keepends=True),
+        fromfile=str(settings.output),
+        tofile="what would be written",
+    )
+    sys.stdout.writelines(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """
+    One answer of `explain`.
+
+    Attributes:
+        address: `ADDRESS:PORT` of the server line, or `None` where there is none.
+        reason: Why it is not routed, as a code; `None` if it is.
+        detail: The reason in words.
+        notices: Warnings in words.
+    """
+
+    container: str
+    upstream: str | None
+    address: str | None
+    reason: str | None
+    detail: str | None
+    notices: tuple[str, ...]
+
+
+async def explain(settings: Settings, *, container: str | None, as_json: bool) -> int:
+    """Say for each container, or the one that is named, why it is or is not routed."""
+    snapshot, desired = await _look(settings)
+    rows = explained(snapshot, desired)
+    if container is not None:
+        names = _named(snapshot, container)
+        rows = [row for row in rows if row.container in names]
+        if not rows:
+            print(f"lbwatch: the engine has no container {container!r}", file=sys.stderr)
+            return FAILED
+    sys.stdout.write(_as_json(rows) if as_json else _as_table(rows))
+    return 0
+
+
+def explained(snapshot: Snapshot, desired: Desired) -> list[Row]:
+    """List every container with each of its server lines and reasons, by name."""
+    notices: dict[str, list[str]] = {}
+    for notice in desired.notices:
+        notices.setdefault(notice.backend, []).append(notice.detail)
+    rows = [
+        Row(
+            container=server.backend,
+            upstream=upstream.name,
+            address=f"{server.address}:{server.port}",
+            reason=None,
+            detail=None,
+            notices=tuple(notices.get(server.backend, ())),
+        )
+        for upstream in desired.upstreams
+        for server in upstream.servers
+    ]
+    rows += [
+        Row(
+            container=skip.backend,
+            upstream=skip.upstream,
+            address=None,
+            reason=str(skip.reason),
+            detail=skip.detail,
+            notices=tuple(notices.get(skip.backend, ())),
+        )
+        for skip in desired.skipped
+    ]
+    return sorted(rows, key=lambda row: (row.container, row.upstream or "", row.address or ""))
+
+
+def _named(snapshot: Snapshot, text: str) -> set[str]:
+    return {
+        backend.name
+        for backend in snapshot.backends.values()
+        if backend.name == text.removeprefix("/") or (len(text) >= 4 and backend.id.startswith(text))
+    }
+
+
+def _as_json(rows: list[Row]) -> str:
+    return json.dumps([asdict(row) for row in rows], indent=2) + "\n"
+
+
+def _as_table(rows: list[Row]) -> str:
+    """Lay rows out for people: container, upstream, then the address or the reason; notices below their row."""
+    if not rows:
+        return "The engine has no containers.\n"
+    cells = [(row.container, row.upstream or "-", _outcome(row)) for row in rows]
+    widths = [max(len(cell[column]) for cell in cells) for column in (0, 1)]
+    lines = []
+    for row, (container, upstream, outcome) in zip(rows, cells, strict=True):
+        lines.append(f"{container:<{widths[0]}}  {upstream:<{widths[1]}}  {outcome}")
+        lines += [f"{'':<{widths[0]}}  warning: {notice}" for notice in row.notices]
+    return "\n".join(lines) + "\n"
+
+
+def _outcome(row: Row) -> str:
+    return row.address if row.address is not None else f"not routed ({row.reason}): {row.detail}"
+
+
+async def check(settings: Settings) -> int:
+    """Test everything that the daemon needs and print a line each; exit code 1 if one fails."""
+    steps: tuple[tuple[str, Callable[[Settings], Awaitable[str]]], ...] = (
+        ("settings", _check_settings),
+        ("template", _check_template),
+        ("engine", _check_engine),
+        ("output", _check_output),
+        ("config", _check_config),
+        ("nginx", _check_nginx),
+    )
+    failed = 0
+    for name, step in steps:
+        try:
+            verdict, words = "ok    ", await step(settings)
+        except LbwatchError as error:
+            verdict, words = "FAILED", str(error)
+            failed += 1
+        print(f"{verdict}  {name:<8}  {words}", flush=True)
+    return FAILED if failed else 0
+
+
+async def _check_settings(settings: Settings) -> str:
+    address = app.make_address(settings)
+    app.make_control(settings)
+    return address.warning or "all can be used"
+
+
+async def _check_template(settings: Settings) -> str:
+    app.make_renderer(settings).load()
+    return settings.template
+
+
+async def _check_engine(settings: Settings) -> str:
+    address = app.make_address(settings)
+    client = EngineClient(address)
+    try:
+        ping = await client.ping()
+        containers = await client.list_backends()
+    finally:
+        await client.close()
+    return f"{address.name}: API {'.'.join(map(str, ping.api))}, {len(containers)} containers"
+
+
+async def _check_output(settings: Settings) -> str:
+    if (reason := files.unusable_reason(settings.output)) is not None:
+        raise SettingsError("output", value=settings.output, takes=reason)
+    return f"{settings.output} can be replaced"
+
+
+async def _check_config(settings: Settings) -> str:
+    """Have nginx test its configuration with what is there now, or with nothing, in the output's place."""
+    with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
+        tester = app.make_tester(settings, folder=Path(folder))
+        await tester.test(files.read(settings.output) or "# nothing yet\n")
+        if not isinstance(tester, TreeTester):
+            return "test_command takes the configuration"
+        try:
+            tree = await tester.tree()
+        except FileNotFoundError:
+            return f"not tested: {settings.nginx_command} is not installed here"
+    if not tree.includes_output:
+        raise ConfigRejectedError(
+            f"{tester.main} does not include {settings.output}: nginx would never read it"
+        )
+    return f"{tester.main} includes the output, and nginx takes it"
+
+
+async def _check_nginx(settings: Settings) -> str:
+    try:
+        master = find_master(settings.nginx_pidfile)
+    except ReloadError:
+        if settings.reload_command is not None:
+            return "reload_command will be believed: no master is known by its pid file"
+        raise
+    workers = workers_of(master)
+    if os.geteuid() not in (0, os.stat(f"/proc/{master.pid}").st_uid):
+        raise ReloadError(
+            f"master {master.pid} belongs to another user: run lbwatch as that one or with CAP_KILL"
+        )
+    return f"master {master.pid} with {len(workers.serving)} workers"
+
+
+async def _look(settings: Settings) -> tuple[Snapshot, Desired]:
+    snapshot, rules = await app.first_look(settings, address=app.make_address(settings))
+    return snapshot, desired_state([snapshot], rules=rules)

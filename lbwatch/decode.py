@@ -1,0 +1,312 @@
+"""
+Bytes and JSON of the Engine API, turned into words; no I/O.
+
+Field names are those of the Engine API reference; only what is used is named, the rest is ignored. What an engine
+answers is not trusted to be of the right shape: anything else is a `SourceError`.
+"""
+
+import re
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from lbwatch.errors import SourceError
+from lbwatch.model import Backend, Endpoint, Event, Health, Status
+
+MAX_LINE_BYTES = 1024 * 1024
+"""Labels may be 10 MB and are copied into every event (facts of the stream); a longer line is skipped."""
+
+UNREADABLE = Event(action="unreadable", backend=None)
+
+_RECORD_SEPARATOR = b"\x1e"
+_TIMESTAMP = re.compile(
+    r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
+_CONTAINER = "container"
+_NETWORK = "network"
+
+
+class _Struct(msgspec.Struct, rename="pascal", frozen=True, gc=False):
+    """Go encodes an empty slice or map as `null`, so every collection below may be `None`."""
+
+
+class _Actor(_Struct, frozen=True):
+    id: str = msgspec.field(default="", name="ID")
+    attributes: dict[str, str] | None = None
+
+
+class _Event(_Struct, frozen=True):
+    type: str = ""
+    action: str = ""
+    actor: _Actor = _Actor()
+
+
+class _Endpoint(_Struct, frozen=True):
+    ip_address: str | None = msgspec.field(default=None, name="IPAddress")
+    global_ipv6_address: str | None = msgspec.field(default=None, name="GlobalIPv6Address")
+
+
+class _Networks(_Struct, frozen=True):
+    networks: dict[str, _Endpoint | None] | None = None
+
+
+class _HostConfig(_Struct, frozen=True):
+    network_mode: str = ""
+
+
+class _Port(_Struct, frozen=True):
+    private_port: int = 0
+    type: str = ""
+
+
+class _Entry(_Struct, frozen=True):
+    """One entry of `GET /containers/json`."""
+
+    id: str
+    names: tuple[str, ...] | None = None
+    created: int = 0
+    labels: dict[str, str] | None = None
+    state: str = ""
+    status: str = ""
+    ports: tuple[_Port, ...] | None = None
+    host_config: _HostConfig = _HostConfig()
+    network_settings: _Networks | None = None
+
+
+class _Health(_Struct, frozen=True):
+    status: str = ""
+
+
+class _State(_Struct, frozen=True):
+    status: str
+    started_at: str = ""
+    health: _Health | None = None
+
+
+class _Config(_Struct, frozen=True):
+    labels: dict[str, str] | None = None
+    exposed_ports: dict[str, Any] | None = None
+
+
+class _Inspect(_Struct, frozen=True):
+    """The answer of `GET /containers/ID/json`."""
+
+    id: str
+    name: str
+    state: _State
+    config: _Config
+    created: str = ""
+    host_config: _HostConfig = _HostConfig()
+    network_settings: _Networks | None = None
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+_LIST = msgspec.json.Decoder(tuple[_Entry, ...])
+_INSPECT = msgspec.json.Decoder(_Inspect)
+
+
+class EventDecoder:
+    """
+    Cuts the bytes of `/events` into events; any cut of the bytes gives the same events.
+
+    One JSON text and a newline each; with `json-seq` (API 1.52 and later) a record separator stands before it.
+    """
+
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._rest = bytearray()  # the line that has no end yet
+        self._skipping = False  # inside a line that was too long
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """
+        Take what arrived and give the events that it completes, in order.
+
+        Events that cannot touch a container are left out. A line that is too long or no event is `UNREADABLE`,
+        which marks everything: what it said is lost.
+        """
+        events: list[Event] = []
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            events.extend(self._ended_line(line))
+        self._hold(rest)
+        return events
+
+    def _ended_line(self, end: bytes) -> list[Event]:
+        self._hold(end)
+        line = bytes(self._rest)
+        skipped, self._skipping = self._skipping, False
+        self._rest.clear()
+        return [UNREADABLE] if skipped else _events_in(line)
+
+    def _hold(self, part: bytes) -> None:
+        if self._skipping:
+            return
+        self._rest += part
+        if len(self._rest) > self._max_line_bytes:
+            self._rest.clear()
+            self._skipping = True
+
+
+def _events_in(line: bytes) -> list[Event]:
+    text = line.replace(_RECORD_SEPARATOR, b"").strip()
+    if not text:
+        return []
+    try:
+        event = _EVENT.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [UNREADABLE]
+    attributes = event.actor.attributes or {}
+    if event.type == _CONTAINER and event.actor.id:
+        return [Event(action=event.action, backend=event.actor.id, labels=attributes)]
+    if event.type == _NETWORK:
+        backend = _backend_of_network_event(event.actor.id, attributes=attributes)
+        return [Event(action=event.action, backend=backend)] if backend else []
+    return [] if event.type else [UNREADABLE]
+
+
+def _backend_of_network_event(actor: str, *, attributes: dict[str, str]) -> str:
+    """Docker names the container in the attributes; Podman makes it the actor and names the network there."""
+    if container := attributes.get("container"):
+        return container
+    return actor if "network" in attributes else ""
+
+
+def backends_of_list(body: bytes) -> tuple[Backend, ...]:
+    """
+    Decode `GET /containers/json?all=1`.
+
+    The engine serves it from a replica that lags: what it says of a container may be old, and its presence or
+    absence too.
+
+    Raises:
+        SourceError: It is no such list.
+    """
+    try:
+        entries = _LIST.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceError(f"the engine's list of containers cannot be read: {error}") from error
+    return tuple(_backend_of_entry(entry) for entry in entries)
+
+
+def backend_of_inspect(body: bytes) -> Backend:
+    """
+    Decode `GET /containers/ID/json`.
+
+    Raises:
+        SourceError: It is no such answer.
+    """
+    try:
+        answer = _INSPECT.decode(body)
+        status = Status(answer.state.status)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
+    return Backend(
+        id=answer.id,
+        name=answer.name.removeprefix("/"),
+        labels=_sorted_labels(answer.config.labels),
+        status=status,
+        health=_health(answer.state.health.status if answer.state.health else ""),
+        created_ns=nanoseconds(answer.created),
+        started_ns=nanoseconds(answer.state.started_at),
+        exposed=_exposed(answer.config.exposed_ports),
+        endpoints=_endpoints(answer.network_settings),
+        network_of=_network_of(answer.host_config.network_mode),
+        host_network=answer.host_config.network_mode == "host",
+    )
+
+
+def nanoseconds(timestamp: str) -> int:
+    """
+    Turn an RFC 3339 time with up to nine decimals into nanoseconds since the epoch.
+
+    Returns:
+        0 for Go's zero time (`0001-01-01T00:00:00Z`: never) and for what is no such time.
+    """
+    match = _TIMESTAMP.fullmatch(timestamp)
+    if match is None:
+        return 0
+    try:
+        moment = datetime.fromisoformat(match["seconds"] + match["zone"])
+    except ValueError:
+        return 0
+    fraction = int((match["fraction"] or "").ljust(9, "0"))
+    return max(0, int(moment.timestamp()) * 10**9 + fraction)
+
+
+def http_date_s(date: str | None) -> float | None:
+    """Read a `Date` header, the engine's clock to a second; `None` if there is none."""
+    try:
+        return parsedate_to_datetime(date).timestamp() if date else None
+    except ValueError:
+        return None
+
+
+def _backend_of_entry(entry: _Entry) -> Backend:
+    ports = {port.private_port for port in entry.ports or () if port.type == "tcp"}
+    return Backend(
+        id=entry.id,
+        name=_own_name(entry.names),
+        labels=_sorted_labels(entry.labels),
+        status=_status(entry.state),
+        health=_health_in(entry.status),
+        created_ns=entry.created * 10**9,
+        exposed=tuple(sorted(ports)),
+        endpoints=_endpoints(entry.network_settings),
+        network_of=_network_of(entry.host_config.network_mode),
+        host_network=entry.host_config.network_mode == "host",
+    )
+
+
+def _own_name(names: tuple[str, ...] | None) -> str:
+    """Pick a container's own name: legacy links add `/other/alias`, so the own one has a single slash."""
+    own = sorted(name.removeprefix("/") for name in names or () if name.count("/") == 1)
+    return own[0] if own else ""
+
+
+def _sorted_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((labels or {}).items()))
+
+
+def _status(text: str) -> Status:
+    try:
+        return Status(text)
+    except ValueError:
+        return Status.DEAD
+
+
+def _health(text: str) -> Health:
+    try:
+        return Health(text)
+    except ValueError:
+        return Health.NONE
+
+
+def _health_in(status_text: str) -> Health:
+    """Read the health out of a list entry's words, such as `Up 3 seconds (health: starting)`."""
+    if "(health: starting)" in status_text:
+        return Health.STARTING
+    if "(unhealthy)" in status_text:
+        return Health.UNHEALTHY
+    return Health.HEALTHY if "(healthy)" in status_text else Health.NONE
+
+
+def _exposed(ports: dict[str, Any] | None) -> tuple[int, ...]:
+    """Keep the TCP ports of `{"80/tcp": {}, "53/udp": {}}`."""
+    numbers = (port.removesuffix("/tcp") for port in ports or () if port.endswith("/tcp"))
+    return tuple(sorted({int(number) for number in numbers if number.isascii() and number.isdigit()}))
+
+
+def _endpoints(settings: _Networks | None) -> tuple[Endpoint, ...]:
+    networks = (settings.networks if settings else None) or {}
+    return tuple(
+        Endpoint(network=name, ipv4=end.ip_address or "", ipv6=end.global_ipv6_address or "")
+        for name, end in sorted(networks.items())
+        if end is not None
+    )
+
+
+def _network_of(mode: str) -> str | None:
+    return mode.removeprefix("container:") if mode.startswith("container:") else None

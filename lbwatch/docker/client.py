@@ -1,0 +1,259 @@
+"""
+The Engine API over HTTP, as far as lbwatch needs it: ping, events, list, inspect.
+
+Every call has a timeout and every failure is a `SourceError`. Nothing is remembered here but the connection and the
+API version. Reference: https://docs.docker.com/reference/api/engine/
+"""
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from lbwatch.decode import backend_of_inspect, backends_of_list, http_date_s
+from lbwatch.errors import SettingsError, SourceError, SourceTimeoutError, excerpt
+from lbwatch.model import Backend
+from lbwatch.settings import EngineAddress
+
+CONNECT_TIMEOUT_S = 5.0
+PING_TIMEOUT_S = 5.0
+INSPECT_TIMEOUT_S = 3.0
+LIST_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 90.0
+"""Longer than a resync interval: an engine that shuts down serves connections that are open, and takes no new ones."""
+
+NEWEST_API = (1, 53)
+OLDEST_API = (1, 24)
+
+_ACTIONS = [
+    "create",
+    "start",
+    "restart",
+    "die",
+    "stop",
+    "destroy",
+    "remove",
+    "pause",
+    "unpause",
+    "rename",
+    "update",
+    "health_status",
+    "connect",
+    "disconnect",
+]
+_MAX_ERROR_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """
+    What `/_ping` told.
+
+    Attributes:
+        api: The version to speak: the engine's newest or ours, whichever is older.
+        clock_s: The engine's clock, seconds since the epoch, to a second; `None` if it told none.
+        pid: The process that listens on the unix socket; `None` for TCP or where it is in a pid namespace of its own.
+    """
+
+    api: tuple[int, int]
+    clock_s: float | None
+    pid: int | None
+
+
+class EngineClient:
+    """
+    A connection to one engine; close it with `close`.
+
+    Args:
+        address: Where it listens.
+
+    Raises:
+        SettingsError: The certificates of a TLS engine cannot be used.
+    """
+
+    def __init__(self, address: EngineAddress) -> None:
+        self._address = address
+        self._tls = _tls_context(address)
+        self._session: aiohttp.ClientSession | None = None
+        self._prefix = ""
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def ping(self) -> Ping:
+        """Ask for a sign of life and agree on the API version. Connecting alone is no such sign (facts, stream 7)."""
+        async with self._request("GET", "/_ping", timeout_s=PING_TIMEOUT_S) as response:
+            pid = _peer_pid(response)
+            _require_ok(response.status, await response.read(), path="/_ping")
+            api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
+            clock_s = http_date_s(response.headers.get("Date"))
+        if api < OLDEST_API:
+            raise SourceError(
+                f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later"
+            )
+        self._prefix = f"/v{_dotted(api)}"
+        return Ping(api=api, clock_s=clock_s, pid=pid)
+
+    async def list_backends(self) -> tuple[Backend, ...]:
+        """List all containers, stopped ones too. The answer may lag behind the truth: it only proposes ids."""
+        status, body = await self._get("/containers/json", timeout_s=LIST_TIMEOUT_S, query={"all": "1"})
+        _require_ok(status, body, path="/containers/json")
+        return backends_of_list(body)
+
+    async def inspect(self, backend: str) -> Backend | None:
+        """
+        Ask for the truth about one container.
+
+        Returns:
+            `None` if the engine says that there is none of this id.
+        """
+        path = f"/containers/{backend}/json"
+        status, body = await self._get(path, timeout_s=INSPECT_TIMEOUT_S)
+        if status == 404 and "no such container" in _message(body).lower():
+            return None
+        _require_ok(status, body, path=path)
+        return backend_of_inspect(body)
+
+    @asynccontextmanager
+    async def events(self, *, since_s: float | None) -> AsyncIterator[AsyncIterator[bytes]]:
+        """
+        Subscribe to the events that can matter; gives the raw bytes as they come, until the engine ends them.
+
+        Args:
+            since_s: Replay what the engine's short memory holds since then, seconds by its own clock; closes the
+                gap between its 200 and the subscription (facts, stream 3).
+        """
+        # Podman refuses unknown filter keys. `health_status` makes every value a prefix: so be it (facts, stream 9).
+        query = {"filters": json.dumps({"type": ["container", "network"], "event": _ACTIONS})}
+        if since_s is not None:
+            query["since"] = f"{int(since_s)}.000000000"
+        async with self._request("GET", f"{self._prefix}/events", query=query, streams=True) as response:
+            if response.status != 200:
+                _require_ok(response.status, await response.content.read(_MAX_ERROR_BYTES), path="/events")
+            yield response.content.iter_any()
+
+    async def call(
+        self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None
+    ) -> Any:
+        """Make any other call (the demo creates containers) and give the decoded JSON, or `None` if there is none."""
+        async with self._request(method, self._prefix + path, query=query, body=body) as response:
+            answer = await response.read()
+        _require_ok(response.status, answer, path=path)
+        return json.loads(answer) if answer.strip() else None
+
+    async def _get(
+        self, path: str, *, timeout_s: float, query: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        async with self._request("GET", self._prefix + path, timeout_s=timeout_s, query=query) as response:
+            return response.status, await response.read()
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float = LIST_TIMEOUT_S,
+        query: dict[str, str] | None = None,
+        body: Any = None,
+        streams: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Make a request; the timeout is for all of it, or until the headers if the answer *streams*."""
+        url = self._address.url + path
+        try:
+            async with (
+                asyncio.timeout(timeout_s) as deadline,
+                self._open_session().request(method, url, params=query, json=body) as response,
+            ):
+                if streams:
+                    deadline.reschedule(None)
+                yield response
+        except TimeoutError as error:
+            raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise SourceError(f"{method} {path}: {str(error) or type(error).__name__}") from error
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+            self._session = aiohttp.ClientSession(connector=self._connector(), timeout=timeout)
+        return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._address.socket is not None:
+            return aiohttp.UnixConnector(self._address.socket, limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        return aiohttp.TCPConnector(
+            ssl=self._tls or True, limit=0, keepalive_timeout=KEEP_ALIVE_S, socket_factory=_probing_socket
+        )
+
+
+def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a TCP socket that finds out when the other end is gone: events have no heartbeat (facts, stream 8)."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def _peer_pid(response: aiohttp.ClientResponse) -> int | None:
+    """Ask the kernel who listens on the other end of a unix socket (unix(7), SO_PEERCRED); before the body is read."""
+    transport = response.connection.transport if response.connection else None
+    peer = transport.get_extra_info("socket") if transport else None
+    if peer is None or peer.family != socket.AF_UNIX:
+        return None
+    pid, _, _ = struct.unpack(
+        "3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    )
+    return int(pid) or None
+
+
+def _tls_context(address: EngineAddress) -> ssl.SSLContext | None:
+    """Load the docker client's certificates; the engine's is always verified against ca.pem."""
+    folder = address.cert_folder
+    if folder is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    except OSError as error:  # ssl.SSLError is one
+        reason = f"it needs usable ca.pem, cert.pem and key.pem ({excerpt(str(error))})"
+        raise SettingsError("DOCKER_CERT_PATH", value=folder, takes=reason) from error
+    return context
+
+
+def _require_ok(status: int, body: bytes, *, path: str) -> None:
+    if not 200 <= status < 300:
+        words = _message(body) or body[:256].decode(errors="replace") or "no reason given"
+        raise SourceError(f"{path}: the engine answered {status}: {words}", status=status)
+
+
+def _message(body: bytes) -> str:
+    """Read Docker's form of an error, `{"message": "..."}`; empty if it is something else, such as a proxy's page."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return ""
+    return str(answer.get("message", "")) if isinstance(answer, dict) else ""
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    if not (major.isdigit() and minor.isdigit()):
+        raise SourceError(f"what answers is no Docker Engine: it told no API version ({text!r})")
+    return int(major), int(minor)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"

@@ -1,0 +1,298 @@
+"""
+Keeps one engine's containers as a snapshot: subscribe, then list, then inspect.
+
+Events only mark containers to look at; inspect tells what they are. A failed read keeps the last truth.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from lbwatch.decode import EventDecoder
+from lbwatch.docker.client import EngineClient
+from lbwatch.docker.marks import Mark, Marks
+from lbwatch.errors import SourceError, SourceTimeoutError
+from lbwatch.labels import asks
+from lbwatch.model import Backend, Event, Health, Snapshot, Status
+from lbwatch.pacing import Backoff
+
+MAX_STREAM_AGE_S = 300.0
+"""A flow through NAT dies silently after 5 minutes or more (facts, stream 8); by our own clock."""
+
+OVERLAP_S = 5.0
+"""How far a new subscription reaches back; `Date` headers are whole seconds."""
+
+SHORT_LIFE_S = 1.0
+BACKOFF_FIRST_S = 0.1
+BACKOFF_LIMIT_S = 2.0
+INSPECTORS = 8
+DRIFT_GRACE_S = 2.0
+"""How long the event of a change that a resync found first may take to arrive."""
+
+MAX_BLIND_LOOKS = 2
+"""Looks at a container that hang before the first snapshot is made from its list entry (moby#46782)."""
+
+_log = structlog.get_logger()
+
+
+class DockerSource:
+    """
+    One engine as a source of backends.
+
+    Args:
+        client: The connection to the engine.
+        name: The engine's name in logs and status.
+        prefix: Label prefix, without the dot.
+        expose_all: Whether containers without such a label matter too.
+        resync_interval_s: Seconds between two full looks.
+        random: Gives a number in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        client: EngineClient,
+        *,
+        name: str,
+        prefix: str,
+        expose_all: bool,
+        resync_interval_s: float,
+        random: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.engine_pid: int | None = None  # of the engine's process, where that can be seen
+        self.drift = 0  # changes that a resync found and no event told
+        self._client = client
+        self._prefix = prefix
+        self._expose_all = expose_all
+        self._resync_interval_s = resync_interval_s
+        self._random = random
+        self._changed: Callable[[], None] = lambda: None
+        self._backends: dict[str, Backend] = {}  # the last truth, by id
+        self._bystanders: set[str] = set()  # ids that events showed to ask for nothing, until the next list
+        self._owners: set[str] = set()  # ids whose network a backend that asks uses
+        self._marks = Marks()
+        self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
+        self._suspects: set[str] = set()  # ids that a resync found changed before any event told
+        self._unseen: dict[
+            str, Backend | None
+        ] = {}  # entries of the latest list that were not looked at since
+        self._synced = False  # whether there ever was a full look
+        self._connected = False  # whether the stream holds
+        self._list_wanted = asyncio.Event()
+
+    def snapshot(self) -> Snapshot | None:
+        """Give all backends as they were last seen; `None` until the first full look has ended."""
+        return Snapshot(source=self.name, backends=dict(self._backends)) if self._synced else None
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Follow the engine for good, calling *changed* whenever `snapshot` may tell something new."""
+        self._changed = changed
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_following(), name=f"{self.name} stream")
+            group.create_task(self._keep_listing(), name=f"{self.name} lists")
+            for number in range(INSPECTORS):
+                group.create_task(self._keep_looking(), name=f"{self.name} inspector {number}")
+
+    def resync(self) -> None:
+        """Ask for a full look now."""
+        self._list_wanted.set()
+
+    # The stream: it only reads and marks, and awaits nothing but the next bytes (facts, stream 1).
+
+    async def _keep_following(self) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = self._backoff()
+        while True:
+            began, error = loop.time(), None
+            try:
+                await self._follow()
+            except SourceError as failure:
+                error = failure
+            was_connected, self._connected = self._connected, False
+            lived_s = loop.time() - began if was_connected else 0.0
+            if lived_s >= SHORT_LIFE_S:
+                backoff.reset()
+                if error is None:  # a proxy's or our own limit of age: normal
+                    _log.debug("source.reconnecting", source=self.name, lived_s=round(lived_s, 1))
+                    continue
+            wait_s = backoff.next_wait()
+            _log.warning(
+                "source.disconnected",
+                source=self.name,
+                error=str(error or "the engine ended the stream at once"),
+                attempt=backoff.attempt,
+                retry_in_s=round(wait_s, 2),
+            )
+            await asyncio.sleep(wait_s)
+
+    async def _follow(self) -> None:
+        """Read one stream until it ends or is too old."""
+        ping = await self._client.ping()
+        self.engine_pid = ping.pid
+        since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S
+        decoder = EventDecoder()
+        async with self._client.events(since_s=since_s) as chunks:
+            self._connected = True
+            _log.info("source.connected", source=self.name, api=".".join(map(str, ping.api)))
+            self._list_wanted.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAX_STREAM_AGE_S):
+                    async for chunk in chunks:
+                        for event in decoder.feed(chunk):
+                            self._heed(event)
+
+    def _heed(self, event: Event) -> None:
+        """Mark what an event touched, unless it asks for nothing."""
+        if event.backend is None:
+            self._list_wanted.set()
+        elif self._matters(event):
+            _log.debug("event.heeded", source=self.name, action=event.action, backend=event.backend[:12])
+            self._suspects.discard(event.backend)
+            self._marks.add(event.backend, Mark.TOUCHED)
+        else:
+            self._bystanders.add(event.backend)
+
+    def _matters(self, event: Event) -> bool:
+        assert event.backend is not None
+        if self._expose_all or event.backend in self._owners:
+            return True
+        if event.labels is not None:
+            return asks(event.labels, prefix=self._prefix)
+        known = self._backends.get(event.backend)
+        return self._asks(known) if known else event.backend not in self._bystanders
+
+    # Lists: they only propose ids (facts, stream 4).
+
+    async def _keep_listing(self) -> None:
+        backoff = self._backoff()
+        while True:
+            mark = await self._next_list()
+            try:
+                self._propose(await self._client.list_backends(), mark=mark)
+                backoff.reset()
+            except SourceError as error:
+                wait_s = backoff.next_wait()
+                say = (
+                    _log.warning if self._connected else _log.debug
+                )  # no stream: the reason was logged already
+                say("source.list_failed", source=self.name, error=str(error), retry_in_s=round(wait_s, 2))
+                await asyncio.sleep(wait_s)
+                self._list_wanted.set()
+
+    async def _next_list(self) -> Mark:
+        """Wait until a list is wanted or the resync is due, and tell which."""
+        connected = self._connected
+        try:
+            async with asyncio.timeout(self._resync_interval_s):
+                await self._list_wanted.wait()
+            mark = Mark.PROPOSED
+        except TimeoutError:
+            mark = Mark.RESYNCED if connected and self._synced else Mark.PROPOSED
+        self._list_wanted.clear()
+        return mark
+
+    def _propose(self, listed: tuple[Backend, ...], *, mark: Mark) -> None:
+        """Mark every container that asks for something, of the list and of the last truth; keep the others as told."""
+        entries = {backend.id: backend for backend in listed}
+        owners = self._owners | {backend.network_of for backend in listed if self._asks(backend)}
+        known = entries | self._backends
+        tracked = {id for id, backend in known.items() if self._asks(backend) or id in owners}
+        bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
+        self._backends = {id: known for id, known in self._backends.items() if id in tracked} | bystanders
+        self._bystanders.clear()
+        self._unseen = {id: entries.get(id) for id in tracked}
+        for id in tracked:
+            self._marks.add(id, mark)
+        if not tracked:
+            self._publish()
+
+    # Looks: what inspect says is what is (facts, stream 5).
+
+    async def _keep_looking(self) -> None:
+        while True:
+            id, mark = await self._marks.take()
+            try:
+                self._settle(id, await self._client.inspect(id), mark=mark)
+            except SourceError as error:
+                self._owe(id, error=error)
+            finally:
+                self._marks.done(id)
+
+    def _settle(self, id: str, found: Backend | None, *, mark: Mark) -> None:
+        """Take what inspect told about a container; *found* is `None` if there is none any more."""
+        before = self._backends.pop(id, None)
+        if found is not None:
+            self._backends[id] = found
+        self._failures.pop(id, None)
+        self._unseen.pop(id, None)
+        self._watch_owner(before, found)
+        if mark is Mark.RESYNCED and _told(before) != _told(found) and not self._marks.is_touched(id):
+            self._suspects.add(id)
+            asyncio.get_running_loop().call_later(DRIFT_GRACE_S, self._judge, id, (found or before))
+        if mark is Mark.TOUCHED or not self._unseen:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Let the snapshot be used, once it is whole."""
+        if not self._unseen and not self._synced:
+            self._synced = True
+            _log.info("source.synced", source=self.name, backends=len(self._backends))
+        self._changed()
+
+    def _watch_owner(self, before: Backend | None, found: Backend | None) -> None:
+        """Follow the containers whose network others use, although they ask for nothing themselves."""
+        if (before and before.network_of) or (found and found.network_of):
+            known = self._owners
+            asking = (backend for backend in self._backends.values() if self._asks(backend))
+            self._owners = {backend.network_of for backend in asking if backend.network_of}
+            for owner in self._owners - known:
+                self._marks.add(owner, Mark.TOUCHED)
+
+    def _judge(self, id: str, backend: Backend | None) -> None:
+        if id in self._suspects:
+            self._suspects.discard(id)
+            self.drift += 1
+            _log.warning("source.drifted", source=self.name, backend=backend.name if backend else id[:12])
+
+    def _owe(self, id: str, *, error: SourceError) -> None:
+        """Keep the last truth about a container that could not be looked at, and look again later."""
+        if not self._connected:
+            return  # the list after the next connection proposes it again
+        backoff = self._failures.setdefault(id, self._backoff())
+        wait_s = backoff.next_wait()
+        _log.warning(
+            "source.look_failed",
+            source=self.name,
+            backend=id[:12],
+            error=str(error),
+            attempt=backoff.attempt,
+            retry_in_s=round(wait_s, 2),
+        )
+        asyncio.get_running_loop().call_later(wait_s, self._marks.add, id, Mark.TOUCHED)
+        if isinstance(error, SourceTimeoutError) and backoff.attempt >= MAX_BLIND_LOOKS and not self._synced:
+            self._settle_blind(id)
+
+    def _settle_blind(self, id: str) -> None:
+        """Let one container that hangs not hold back all others at the start: take its list entry meanwhile."""
+        entry = self._unseen.pop(id, None)
+        if entry is not None:
+            self._backends[id] = entry
+        self._publish()
+
+    def _asks(self, backend: Backend) -> bool:
+        return self._expose_all or asks((key for key, _ in backend.labels), prefix=self._prefix)
+
+    def _backoff(self) -> Backoff:
+        return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=self._random)
+
+
+def _told(backend: Backend | None) -> object:
+    """Reduce a backend to what some event would have told; `starting` and changes while stopped have none."""
+    if backend is None:
+        return None
+    if backend.status not in (Status.RUNNING, Status.PAUSED):
+        return backend.name, "down"
+    health = backend.health if backend.health in (Health.HEALTHY, Health.UNHEALTHY) else None
+    return backend.name, backend.status, backend.started_ns, backend.endpoints, health

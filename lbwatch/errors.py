@@ -1,0 +1,112 @@
+"""
+Every error that lbwatch raises on purpose, split by what an operator does about it.
+
+    LbwatchError
+    ├── SettingsError         mend the setting and start again (exit code 2)
+    ├── SourceError           wait: the engine could not be read, the old truth stays
+    │   └── SourceTimeoutError    it accepted and then said nothing in time
+    ├── RenderError           mend the template: the old config serves
+    ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
+    ├── OutputError           mend the folder of the output: the old file is untouched
+    └── ReloadError           look at nginx: the new config is owed to it and tried again
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+_FOREIGN_CHARS = 256
+
+
+def excerpt(text: str) -> str:
+    """Cut text that others wrote (an engine, nginx, a label) to what a log line can bear: one line, 256 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= _FOREIGN_CHARS else line[: _FOREIGN_CHARS - 1] + "…"
+
+
+class LbwatchError(Exception):
+    """
+    Base of all; its text is one line for an operator.
+
+    Attributes:
+        event: Under which name it is logged where it ends a pass.
+    """
+
+    event: ClassVar[str] = "reconcile.failed"
+
+
+class SettingsError(LbwatchError):
+    """A setting cannot be used."""
+
+    def __init__(self, setting: str, *, value: object, takes: str) -> None:
+        super().__init__(f"{setting}: {excerpt(str(value))!r} cannot be used: {takes}")
+        self.setting = setting
+        self.value = value
+
+
+class SourceError(LbwatchError):
+    """
+    An engine did not answer as it should.
+
+    Attributes:
+        status: HTTP status of the answer; `None` if there was none or it was not HTTP.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(excerpt(message))
+        self.status = status
+
+
+class SourceTimeoutError(SourceError):
+    """An engine did not answer in time."""
+
+
+class RenderError(LbwatchError):
+    """
+    The template cannot be read or rendered.
+
+    Attributes:
+        path: The template's file, as far as it is known.
+        line: Line in it, from 1; `None` if it is not known.
+    """
+
+    event = "template.failed"
+
+    def __init__(self, message: str, *, path: str, line: int | None) -> None:
+        where = path if line is None else f"{path}:{line}"
+        super().__init__(f"{where}: {excerpt(message)}")
+        self.path = path
+        self.line = line
+
+
+class ConfigRejectedError(LbwatchError):
+    """
+    nginx's test refuses the candidate.
+
+    Attributes:
+        stderr: What nginx said, whole.
+    """
+
+    event = "nginx.rejected"
+
+    def __init__(self, stderr: str) -> None:
+        super().__init__(excerpt(stderr) or "the test failed without a word")
+        self.stderr = stderr
+
+
+class OutputError(LbwatchError):
+    """The output file cannot be written."""
+
+    event = "output.failed"
+
+    def __init__(self, path: Path, *, error: OSError) -> None:
+        super().__init__(f"{path}: {error.strerror or error}")
+        self.path = path
+
+
+class ReloadError(LbwatchError):
+    """nginx does not run the new config yet."""
+
+    event = "nginx.reload_failed"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(excerpt(message))

@@ -1,0 +1,109 @@
+"""
+Replaces a file so that every reader, at any instant, finds the whole old or the whole new one.
+
+Touches the disk and knows no domain word.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from lbwatch.errors import OutputError
+
+_MODE = 0o644
+
+
+def scratch_path(path: Path) -> Path:
+    """Name the file in which a replacement is prepared: beside its target, hidden, and matched by no `*.conf`."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def replace(path: Path, *, text: str) -> None:
+    """
+    Put *text* in the place of *path*, mode 0644, on disk before it returns.
+
+    The order is the one that survives a loss of power: write, fsync, rename, fsync of the folder.
+
+    Raises:
+        OutputError: The disk is full, the folder is gone or read-only, or the path is a bind mount; the old file
+            is then still whole.
+    """
+    scratch = scratch_path(path)
+    try:
+        _write(scratch, text=text)
+        os.replace(scratch, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise OutputError(path, error=error) from error
+
+
+def read(path: Path) -> str | None:
+    """Read *path*; `None` if it is not there or is no text, so that it counts as different from anything rendered."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    except OSError as error:
+        raise OutputError(path, error=error) from error
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Tell a file apart from any that replaced or changed it: inode, size, time of change in nanoseconds."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def unusable_reason(path: Path) -> str | None:
+    """
+    Tell why *path* cannot be replaced, or `None` if it can.
+
+    A bind-mounted single file cannot: a rename onto it fails with EBUSY, and one behind it leaves the container on
+    the old inode.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist"
+    if path.is_dir():
+        return f"{path} is a folder"
+    if str(path.resolve()) in _mount_points():
+        return f"{path} is a mounted file, which cannot be replaced: mount its folder instead"
+    probe = folder / f".{path.name}.probe"
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        probe.unlink()
+    except OSError as error:
+        return f"the folder {folder} cannot be written: {error.strerror}"
+    return None
+
+
+def _write(path: Path, *, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, _MODE), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), _MODE)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mount_points() -> frozenset[str]:
+    """List this process's mount points; mountinfo writes a space in a path as `\\040` (proc(5))."""
+    try:
+        lines = (
+            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        )
+    except OSError:
+        return frozenset()
+    return frozenset(line.split(" ")[4].replace("\\040", " ") for line in lines)

@@ -1,0 +1,240 @@
+"""
+The words of lbwatch, as frozen values.
+
+What was discovered is named in Docker's words (`Event`, `Endpoint`, `Backend`, `Snapshot`), what is configured in
+nginx's (`Server`, `Upstream`, `Skipped`, `Notice`, `Desired`, `Applied`). `Backend` / `Server` is the border between
+the two. Nothing here computes.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+"""What an upstream may be named; compared in lower case, since nginx does not tell `Web` from `web`."""
+
+UPSTREAM_NAME_TAKES = "it takes letters, digits and _ . -, at most 255"
+
+
+class Health(StrEnum):
+    """What the engine says of a container's health check; `NONE` where it has none."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Status(StrEnum):
+    """A container's `State.Status`, as the Engine API names it."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+class Reason(StrEnum):
+    """Why a backend is not routed: a code for scripts and metrics; the words stand in `Skipped.detail`."""
+
+    NOT_LABELLED = "not-labelled"
+    DISABLED = "disabled"
+    BAD_LABEL = "bad-label"
+    BAD_NAME = "bad-name"
+    ONE_OFF = "one-off"
+    NOT_RUNNING = "not-running"
+    PAUSED = "paused"
+    STARTING = "starting"
+    UNHEALTHY = "unhealthy"
+    NO_PORT = "no-port"
+    SEVERAL_PORTS = "several-ports"
+    NO_NETWORK = "no-network"
+    NO_ADDRESS = "no-address"
+    BAD_ADDRESS = "bad-address"
+    HOST_NETWORK = "host-network"
+    OWNER_GONE = "network-owner-gone"
+    ADDRESS_CONFLICT = "address-conflict"
+    SAME_ADDRESS = "same-address"
+
+
+class NoticeKind(StrEnum):
+    """What `explain` warns about although the backend is routed."""
+
+    UNKNOWN_LABEL = "unknown-label"
+    BACKUP_DROPPED = "backup-dropped"
+    METHOD_DIFFERS = "method-differs"
+    KEEPALIVE_DIFFERS = "keepalive-differs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """
+    One line of the engine's stream: a reason to look, never what to believe.
+
+    Attributes:
+        action: The engine's word for it, such as `start` or `health_status: healthy`; `unreadable` for a line that
+            could not be read.
+        backend: Id of the touched container; `None` means that any may have changed.
+        labels: Every label of that container (the engine merges them into the event's attributes, beside a few of
+            its own); `None` on network events, which do not carry them.
+    """
+
+    action: str
+    backend: str | None
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A container's place on one network; an address is empty where the engine gave none."""
+
+    network: str
+    ipv4: str = ""
+    ipv6: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """
+    One container, as the engine described it last.
+
+    Attributes:
+        id: The engine's 64 hex digits.
+        name: Without the leading slash.
+        labels: Sorted by key; image labels are among them.
+        created_ns: Creation, nanoseconds since the epoch by the engine's clock.
+        started_ns: Latest start, likewise; 0 if it never started.
+        exposed: TCP ports that the image or the user exposed, ascending.
+        endpoints: Sorted by the network's name.
+        network_of: Id of the container whose network it uses (`--network container:X`), else `None`.
+        host_network: Whether it uses the engine host's own network.
+    """
+
+    id: str
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+    status: Status = Status.RUNNING
+    health: Health = Health.NONE
+    created_ns: int = 0
+    started_ns: int = 0
+    exposed: tuple[int, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    network_of: str | None = None
+    host_network: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """
+    All containers of one engine at one time; never a part of them.
+
+    Attributes:
+        source: The engine's name in logs and status.
+        backends: By id; those that ask for nothing may be as old as the last resync.
+    """
+
+    source: str
+    backends: Mapping[str, Backend]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """
+    One `server` line of nginx.
+
+    Attributes:
+        address: An IP address; IPv6 stands in brackets, as nginx wants it.
+        weight: 1 is nginx's default and need not be written.
+        fail_timeout_s: Seconds; `None`, as for the others, leaves nginx's default.
+        backend: Name of the container behind it.
+        vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked for nginx.
+    """
+
+    address: str
+    port: int
+    backend: str
+    weight: int = 1
+    max_fails: int | None = None
+    fail_timeout_s: int | None = None
+    max_conns: int | None = None
+    backup: bool = False
+    vars: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """
+    One `upstream` block of nginx, every value checked.
+
+    Attributes:
+        servers: Sorted by address and port; empty means that the block has only its placeholder.
+        method: What nginx takes as the balancing directive, such as `least_conn` or `hash $remote_addr`; `None` is
+            round robin, which has none.
+        keepalive: Idle connections kept by each worker, or `None`.
+        zone_kib: Size of the shared memory that the block needs, in KiB, or `None` if it needs none.
+    """
+
+    name: str
+    servers: tuple[Server, ...] = ()
+    method: str | None = None
+    keepalive: int | None = None
+    zone_kib: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A backend that is not routed (in one upstream, if it asked for several) and why."""
+
+    backend: str
+    reason: Reason
+    detail: str
+    upstream: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that a routed backend's owner should know."""
+
+    backend: str
+    kind: NoticeKind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """
+    What nginx should have.
+
+    Attributes:
+        upstreams: Sorted by name.
+        skipped: Every backend that has no server line, sorted by name.
+        notices: Sorted by backend.
+    """
+
+    upstreams: tuple[Upstream, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """
+    What came of one `apply`; only a verified one is returned.
+
+    Attributes:
+        digest: SHA-256 of the rendered text, its first 12 hex digits.
+        changed: Whether the file was replaced.
+        reloaded: Whether nginx was reloaded; not where the same text was in force already.
+        live_s: Seconds from the call until the new workers were there, if reloaded.
+        verified_s: Seconds from the call until the old workers were retired too, if reloaded.
+    """
+
+    digest: str
+    changed: bool
+    reloaded: bool
+    live_s: float = 0.0
+    verified_s: float = 0.0

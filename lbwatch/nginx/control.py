@@ -1,0 +1,239 @@
+"""
+The ways to reach an nginx, behind one small port: test a candidate, reload, verify.
+"""
+
+import asyncio
+import shlex
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from lbwatch.errors import ConfigRejectedError, ReloadError, excerpt
+from lbwatch.nginx.process import Process, Workers, find_master, signal_reload, workers_of
+from lbwatch.nginx.testtree import TestTree
+
+TEST_TIMEOUT_S = 30.0
+RELOAD_COMMAND_TIMEOUT_S = 30.0
+VERIFY_TIMEOUT_S = 4.0
+"""nginx tries to bind a port 5 times, 0.5 s apart, before it takes a reload back (facts, nginx 1)."""
+
+_POLL_S = 0.002
+_SLOW_POLL_S = 0.01
+_FAST_POLLS = 50
+
+_log = structlog.get_logger()
+
+
+class Tester(Protocol):
+    """Tells whether nginx would take a text as its configuration."""
+
+    async def test(self, text: str) -> None:
+        """Raise `ConfigRejectedError` if it would not."""
+
+
+class Control(Protocol):
+    """Reloads one nginx and proves it."""
+
+    async def reload(self) -> None:
+        """Tell nginx to read its configuration again, or raise `ReloadError`."""
+
+    async def wait_live(self) -> None:
+        """Wait until workers with the new configuration serve, or raise `ReloadError`."""
+
+    async def wait_retired(self) -> None:
+        """Wait until no worker with the old configuration accepts connections, or raise `ReloadError`."""
+
+    def running(self) -> object:
+        """Name the nginx that runs now, for comparison with a later one; `None` if there is none."""
+
+
+class TreeTester:
+    """
+    Tests a candidate together with the user's real configuration, by the nginx program of this side.
+
+    Args:
+        command: The nginx program and what it always needs.
+        main: The user's main file; `None`: the one that the program was built for.
+        output: The file that the candidate stands for.
+        folder: An empty folder for the test tree.
+    """
+
+    def __init__(self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path) -> None:
+        self._command = command
+        self.main = main  # known for sure once there is a tree
+        self._output = output
+        self._folder = folder
+        self._tree: TestTree | None = None
+        self._warned = False
+
+    async def test(self, text: str) -> None:
+        """Run `nginx -t` on the test tree; an nginx that is not installed here cannot test, which is said once."""
+        try:
+            tree = await self.tree()
+            await asyncio.to_thread(tree.write, text)
+            await _run_test(
+                (*self._command, "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output)
+            )
+        except FileNotFoundError:
+            self._warn("nginx.untested", reason=f"{self._command[0]} is not installed here")
+            return
+        if not tree.includes_output:
+            self._warn("nginx.not_included", reason=f"{self.main} does not include {self._output}")
+
+    async def tree(self) -> TestTree:
+        """Give the test tree; `FileNotFoundError` if there is no such program to ask for the main file."""
+        if self._tree is None:
+            self.main = self.main or await built_in_main(self._command)
+            self._tree = TestTree(self._folder, main=self.main, output=self._output)
+        return self._tree
+
+    def _warn(self, event: str, *, reason: str) -> None:
+        if not self._warned:
+            _log.warning(event, reason=reason)
+        self._warned = True
+
+
+class CommandTester:
+    """
+    Tests a candidate by the user's own command.
+
+    Args:
+        command: The words of the command; `{candidate}` in them is replaced by the candidate's path.
+        folder: A folder for the candidate.
+    """
+
+    def __init__(self, command: tuple[str, ...], *, folder: Path) -> None:
+        self._candidate = folder / "candidate.conf"
+        self._command = tuple(word.replace("{candidate}", str(self._candidate)) for word in command)
+
+    async def test(self, text: str) -> None:
+        """Run the command on the candidate."""
+        try:
+            await asyncio.to_thread(self._candidate.write_text, text, encoding="utf-8")
+            await _run_test(self._command, hide=None)
+        except OSError as error:
+            raise ConfigRejectedError(f"test_command: {error.filename}: {error.strerror}") from error
+
+
+class LocalControl:
+    """
+    An nginx whose master is known by its pid file; reloaded by HUP, or by a command of the user's.
+
+    Args:
+        pidfile: Names the master. With a command it may be absent: the exit code is believed then.
+        command: The words of the reload command, or `None` for HUP.
+    """
+
+    def __init__(self, *, pidfile: Path, command: tuple[str, ...] | None) -> None:
+        self._pidfile = pidfile
+        self._command = command
+        self._master: Process | None = None  # that was told to reload last
+        self._before = Workers(serving=frozenset(), retiring=frozenset())  # its workers just before
+
+    async def reload(self) -> None:
+        """Send HUP, or run the command, and remember which workers are the old ones."""
+        self._master = self._find()
+        if self._master is not None:
+            self._before = workers_of(self._master)
+        if self._command is not None:
+            await _run_reload(self._command)
+        elif self._master is not None:
+            signal_reload(self._master)
+
+    async def wait_live(self) -> None:
+        """
+        Wait for as many new workers as there were before, or for some and the end of the old ones.
+
+        nginx retires old workers only after it started all new ones, so the second proves as much; it is what is
+        seen when the user lowered `worker_processes`.
+        """
+        old = self._before.serving
+        wanted = max(1, len(old))
+        await self._wait(lambda now: len(now - old) >= wanted or (bool(now) and not now & old))
+
+    async def wait_retired(self) -> None:
+        """Wait until the old workers are gone or say that they shut down."""
+        old = self._before.serving
+        await self._wait(lambda now: not now & old)
+
+    def running(self) -> object:
+        """Name the master, or the command's nginx as such."""
+        try:
+            return find_master(self._pidfile)
+        except ReloadError:
+            return None if self._command is None else self._command
+
+    def _find(self) -> Process | None:
+        try:
+            return find_master(self._pidfile)
+        except ReloadError:
+            if self._command is None:
+                raise
+            return None
+
+    async def _wait(self, reached: Callable[[frozenset[Process]], bool]) -> None:
+        """Poll the serving workers; without a known master there is nothing to see and the command is believed."""
+        if self._master is None:
+            return
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + VERIFY_TIMEOUT_S
+        polls = 0
+        while not reached(serving := workers_of(self._master).serving):
+            if clock() > deadline:
+                raise ReloadError(
+                    f"nginx took the reload back: {len(serving - self._before.serving)} new workers after "
+                    f"{VERIFY_TIMEOUT_S:g} s, {max(1, len(self._before.serving))} wanted; its error log says why"
+                )
+            polls += 1
+            await asyncio.sleep(_POLL_S if polls < _FAST_POLLS else _SLOW_POLL_S)
+
+
+async def built_in_main(command: tuple[str, ...]) -> Path:
+    """Ask the nginx program for its main file: `nginx -V` tells the `--conf-path` that it was built with."""
+    _, said = await _run((*command, "-V"), timeout_s=TEST_TIMEOUT_S)
+    paths = [word.removeprefix("--conf-path=") for word in said.split() if word.startswith("--conf-path=")]
+    return Path(paths[0] if paths else "/etc/nginx/nginx.conf")
+
+
+def split_command(text: str) -> tuple[str, ...]:
+    """Cut a command into words as a shell would, without running one; `ValueError` for an open quote or nothing."""
+    words = tuple(shlex.split(text))
+    if not words:
+        raise ValueError("the command is empty")
+    return words
+
+
+async def _run_test(command: tuple[str, ...], *, hide: tuple[Path, Path] | None) -> None:
+    try:
+        code, said = await _run(command, timeout_s=TEST_TIMEOUT_S)
+    except TimeoutError as error:
+        raise ConfigRejectedError(f"the test did not end within {TEST_TIMEOUT_S:g} s") from error
+    if code != 0:
+        raise ConfigRejectedError(said.replace(str(hide[0]), str(hide[1])) if hide else said)
+
+
+async def _run_reload(command: tuple[str, ...]) -> None:
+    try:
+        code, said = await _run(command, timeout_s=RELOAD_COMMAND_TIMEOUT_S)
+    except TimeoutError as error:
+        raise ReloadError(f"reload_command did not end within {RELOAD_COMMAND_TIMEOUT_S:g} s") from error
+    except OSError as error:
+        raise ReloadError(f"reload_command: {command[0]}: {error.strerror}") from error
+    if code != 0:
+        raise ReloadError(f"reload_command ended with exit code {code}: {excerpt(said)}")
+
+
+async def _run(command: tuple[str, ...], *, timeout_s: float) -> tuple[int, str]:
+    """Run a program to its end and give its exit code and what it said on both outputs; killed when it is late."""
+    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+    try:
+        async with asyncio.timeout(timeout_s):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, said.decode(errors="replace")

@@ -1,0 +1,188 @@
+"""
+The loop: whenever something may have changed, decide what nginx should have and bring it into force.
+
+It knows two ports and nothing behind them: a `Source` tells what is, a `LoadBalancer` takes what should be.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from lbwatch.desired import Rules, desired_state
+from lbwatch.errors import LbwatchError, ReloadError
+from lbwatch.model import Applied, Desired, Notice, Reason, Skipped, Snapshot, Upstream
+from lbwatch.pacing import Backoff, reload_at
+
+CONFIRM_INTERVAL_S = 1.0
+"""How often it is made sure that the nginx that was reloaded is still the one that runs."""
+
+RETRY_FIRST_S = 0.1
+RETRY_LIMIT_S = 30.0
+"""For what a person must mend: each try costs a test by nginx."""
+
+OWED_LIMIT_S = 2.0
+"""For a reload that nginx owes: it must be in step within 5 s of its return."""
+
+_log = structlog.get_logger()
+
+
+class Source(Protocol):
+    """Tells what runs."""
+
+    name: str
+
+    def snapshot(self) -> Snapshot | None:
+        """Give the last whole truth, or `None` before there is one."""
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Keep the snapshot true for good, calling *changed* when it may tell something new."""
+
+
+class LoadBalancer(Protocol):
+    """Takes what should be."""
+
+    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
+        """Bring upstreams into force, or raise an `LbwatchError`."""
+
+    def confirmed(self) -> bool:
+        """Tell whether the latest verified `apply` still stands."""
+
+
+class Reconciler:
+    """
+    The loop over all sources and one load balancer.
+
+    Args:
+        sources: Nothing is applied before each has a snapshot.
+        balancer: What is kept in step.
+        rules: Tells what holds about routing now.
+        reload_interval_s: Least seconds between two applies that take no server away.
+        random: Gives a number in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        balancer: LoadBalancer,
+        rules: Callable[[], Rules],
+        reload_interval_s: float,
+        random: Callable[[], float],
+    ) -> None:
+        self._sources = tuple(sources)
+        self._balancer = balancer
+        self._rules = rules
+        self._reload_interval_s = reload_interval_s
+        self._backoff = Backoff(first=RETRY_FIRST_S, limit=RETRY_LIMIT_S, random=random)
+        self._woken = asyncio.Event()
+        self._in_force: tuple[Upstream, ...] | None = None  # verified
+        self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
+        self._applied_at: float | None = None  # loop time of the latest apply that reached nginx
+        self._retry_at = 0.0  # loop time before which a failed apply is not tried again
+        self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
+
+    def wake(self) -> None:
+        """Have the next pass begin now."""
+        self._woken.set()
+
+    def renew(self) -> None:
+        """Have the next pass apply whatever is in force already: the template may be another one."""
+        self._in_force = None
+        self._retry_at = 0.0
+        self.wake()
+
+    async def run(self) -> None:
+        """Make passes for good."""
+        loop = asyncio.get_running_loop()
+        while True:
+            again_at = await self._pass(now=loop.time())
+            try:
+                async with asyncio.timeout(max(0.0, again_at - loop.time())):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+            finally:
+                self._woken.clear()
+
+    async def _pass(self, *, now: float) -> float:
+        """Bring nginx in step if it is time, and tell when to look again, in loop time."""
+        snapshots = [snapshot for source in self._sources if (snapshot := source.snapshot()) is not None]
+        if len(snapshots) < len(self._sources):
+            return now + CONFIRM_INTERVAL_S
+        desired = desired_state(snapshots, rules=self._rules())
+        self._tell(desired)
+        if desired.upstreams == self._in_force and self._balancer.confirmed():
+            return now + CONFIRM_INTERVAL_S
+        if now < (due := self._due(desired.upstreams, now=now)):
+            return due
+        return await self._apply(desired.upstreams, now=now)
+
+    def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
+        if upstreams == self._failed:
+            return max(now, self._retry_at)
+        removes = self._in_force is None or removes_servers(self._in_force, upstreams)
+        return reload_at(now, last=self._applied_at, removes=removes, interval=self._reload_interval_s)
+
+    async def _apply(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
+        self._applied_at = now
+        try:
+            applied = await self._balancer.apply(upstreams)
+        except LbwatchError as error:
+            limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else RETRY_LIMIT_S
+            wait_s = min(limit_s, self._backoff.next_wait())
+            _log.error(
+                error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2)
+            )
+            self._failed = upstreams
+            self._retry_at = asyncio.get_running_loop().time() + wait_s
+            return self._retry_at
+        self._backoff.reset()
+        self._in_force, self._failed = upstreams, None
+        say = _log.info if applied.reloaded else _log.debug
+        say(
+            "reconcile.finished",
+            digest=applied.digest,
+            upstreams=len(upstreams),
+            servers=sum(len(upstream.servers) for upstream in upstreams),
+            duration_s=round(asyncio.get_running_loop().time() - now, 4),
+        )
+        return now
+
+    def _tell(self, desired: Desired) -> None:
+        """Log each skipped backend and each notice once, for as long as it lasts."""
+        skipped = (skip for skip in desired.skipped if skip.reason is not Reason.NOT_LABELLED)
+        current: frozenset[Skipped | Notice] = frozenset(skipped) | frozenset(desired.notices)
+        for item in sorted(current - self._told, key=str):
+            if isinstance(item, Notice):
+                _log.warning(
+                    "backend.noticed", backend=item.backend, notice=str(item.kind), detail=item.detail
+                )
+            else:
+                say = _log.warning if item.reason in _MISTAKES else _log.info
+                say("backend.skipped", backend=item.backend, reason=str(item.reason), detail=item.detail)
+        self._told = current
+
+
+_MISTAKES = frozenset(Reason) - {
+    Reason.NOT_LABELLED,
+    Reason.DISABLED,
+    Reason.ONE_OFF,
+    Reason.NOT_RUNNING,
+    Reason.PAUSED,
+    Reason.STARTING,
+}
+
+
+def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
+    """Tell whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
+
+    def places(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
+        return {
+            (upstream.name, server.address, server.port)
+            for upstream in upstreams
+            for server in upstream.servers
+        }
+
+    return not places(before) <= places(after)

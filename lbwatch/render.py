@@ -1,0 +1,128 @@
+"""
+From upstreams and a template to text. The template only formats: everything it is given is checked and sorted.
+
+A template is looked up in the user's folder first, then among the shipped ones; it runs in Jinja's sandbox, where an
+undefined name is an error.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+
+from jinja2 import (
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lbwatch.errors import RenderError
+from lbwatch.model import Server, Upstream
+
+_SAMPLE = (
+    Upstream(name="empty"),
+    Upstream(
+        name="sample",
+        servers=(Server(address="192.0.2.1", port=80, backend="sample", weight=2),),
+        method="least_conn",
+        keepalive=8,
+    ),
+)
+
+
+def shipped_templates() -> Path:
+    """Find the folder of the shipped templates: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "templates"
+    return installed if installed.is_dir() else package.parent / "templates"
+
+
+class Renderer:
+    """
+    One template, compiled once; `load` reads it again.
+
+    Args:
+        template: A name below one of the folders, or a path (absolute, or beginning with `./` or `../`).
+        folders: Where names are looked up, the first that has it wins.
+    """
+
+    def __init__(self, template: str, *, folders: Sequence[Path]) -> None:
+        self.name = template
+        self._folders = list(folders)
+        self._template: Template | None = None
+
+    def load(self) -> None:
+        """
+        Read and compile the template and try it on a sample, so that most faults show now and not at the next event.
+
+        Raises:
+            RenderError: The template is missing or wrong; one that was loaded before stays in use.
+        """
+        folders, name = self._folders, self.name
+        if name.startswith(("/", "./", "../")):
+            path = Path(name).resolve()
+            folders, name = [path.parent, *folders], path.name
+        environment = ImmutableSandboxedEnvironment(
+            loader=FileSystemLoader(folders),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+        )
+        try:
+            template = environment.get_template(name)
+        except (TemplateError, OSError, UnicodeDecodeError) as error:
+            raise self._error(error) from error
+        self._rendered(template, upstreams=_SAMPLE)
+        self._template = template
+
+    def text(self, upstreams: tuple[Upstream, ...]) -> str:
+        """
+        Render the upstreams; the text ends with one newline.
+
+        Raises:
+            RenderError: The template fails on them, or was never loaded.
+        """
+        if self._template is None:
+            self.load()
+        assert self._template is not None
+        return self._rendered(self._template, upstreams=upstreams)
+
+    def _rendered(self, template: Template, *, upstreams: tuple[Upstream, ...]) -> str:
+        try:
+            text = template.render(upstreams=upstreams)
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise self._error(error) from error
+        return text.rstrip("\n") + "\n"
+
+    def _error(self, error: Exception) -> RenderError:
+        if isinstance(error, TemplateSyntaxError):
+            return RenderError(error.message or "", path=error.filename or self.name, line=error.lineno)
+        if isinstance(error, TemplateNotFound):
+            looked = ", ".join(map(str, self._folders))
+            return RenderError(
+                f"no such template; looked in {looked}", path=str(error.name or self.name), line=None
+            )
+        path, line = _template_frame(error.__traceback__) or (self.name, None)
+        return RenderError(f"{type(error).__name__}: {error}", path=path, line=line)
+
+
+def digest(text: str) -> str:
+    """Name a rendered text in logs and status: the first 12 hex digits of its SHA-256."""
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def _template_frame(traceback: TracebackType | None) -> tuple[str, int] | None:
+    """Find the innermost frame of a template: Jinja gives them the template's file name and line."""
+    found = None
+    while traceback is not None:
+        path = traceback.tb_frame.f_code.co_filename
+        if not path.endswith(".py") and Path(path).is_file():
+            found = path, traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found

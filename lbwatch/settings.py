@@ -1,0 +1,251 @@
+"""
+What a user may set: one frozen dataclass that feeds flags, environment, TOML, `--help` and the README's table.
+
+The sources and their order (flag, `LBWATCH_*`, TOML, default) are cyclopts' business; what a value must look like is
+said here. Nothing here reads the environment or the disk.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter, Token
+
+from lbwatch.errors import SettingsError
+from lbwatch.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
+
+DEFAULT_CONFIG = Path("/etc/lbwatch/lbwatch.toml")
+DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+USER_TEMPLATES = Path("/etc/lbwatch/templates")
+
+_UNIT_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
+
+
+def duration_s(text: str) -> float:
+    """
+    Read a duration such as `500ms`, `1s`, `2m` or plain seconds.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: It is none of these; the text says what is taken.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: it takes 500ms, 1s, 2m or plain seconds")
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def _convert_duration(_: type, tokens: Sequence[Token]) -> float:
+    return duration_s(tokens[0].value)
+
+
+def _convert_list(_: type, tokens: Sequence[Token]) -> tuple[str, ...]:
+    items = (item.strip() for token in tokens for item in token.value.split(","))
+    return tuple(dict.fromkeys(item for item in items if item))
+
+
+_DURATION_TYPE = Parameter(converter=_convert_duration, n_tokens=1)
+_LIST_TYPE = Parameter(converter=_convert_list, n_tokens=1, negative=())
+
+Duration = Annotated[float, _DURATION_TYPE]
+Names = Annotated[tuple[str, ...], _LIST_TYPE]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a user may set; durations are in seconds once read."""
+
+    docker_host: Annotated[
+        str,
+        Parameter(
+            help="Engine URL: `unix://`, `tcp://` or `http://`. Empty: `$DOCKER_HOST`, else "
+            f"`{DEFAULT_DOCKER_HOST}`. TLS as soon as `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set, and then "
+            "always verified."
+        ),
+    ] = ""
+    template: Annotated[
+        str,
+        Parameter(
+            help="A name below templates/ (yours in `/etc/lbwatch/templates` come before the shipped ones), or a "
+            "path."
+        ),
+    ] = "nginx/upstreams.conf.j2"
+    output: Annotated[Path, Parameter(help="The file that is rendered; its folder must be writable.")] = Path(
+        "/etc/nginx/conf.d/lbwatch.conf"
+    )
+    nginx_pidfile: Annotated[Path, Parameter(help="Holds the pid of the nginx master to reload.")] = Path(
+        "/run/nginx.pid"
+    )
+    nginx_command: Annotated[str, Parameter(help="The nginx program that tests a candidate.")] = "nginx"
+    nginx_conf: Annotated[
+        Path | None,
+        Parameter(help="nginx's main file (`-c`). Unset: the one that the nginx program was built for."),
+    ] = None
+    test_command: Annotated[
+        str | None,
+        Parameter(
+            help="Any other way to test; `{candidate}` is replaced by the candidate's path. Not run by a shell."
+        ),
+    ] = None
+    reload_command: Annotated[
+        str | None,
+        Parameter(help="Any other way to reload. Its exit code is believed where no pid file tells more."),
+    ] = None
+    reload_interval: Annotated[
+        Duration,
+        Parameter(
+            help="Least time between two reloads that add or change servers; the first after a quiet time goes out "
+            "at once. Removals go out at once, at least 100 ms apart. Each reload keeps a set of old workers until "
+            "their connections end."
+        ),
+    ] = 1.0
+    resync_interval: Annotated[
+        Duration,
+        Parameter(help="A full look at the engine, whatever the events said: some deaths have no event."),
+    ] = 30.0
+    expose: Annotated[
+        Literal["labelled", "all"],
+        Parameter(help="`labelled`: only containers with a label below the prefix; `all`."),
+    ] = "labelled"
+    label_prefix: Annotated[str, Parameter(help="What the labels begin with, without the dot.")] = "lbwatch"
+    networks: Annotated[
+        Names,
+        Parameter(help="Networks whose addresses nginx can reach, in order of preference. Empty: all."),
+    ] = ()
+    host_network: Annotated[
+        Literal["auto", "true", "false"],
+        Parameter(
+            help="Whether nginx shares the network of the engine's host, so that a `--network host` container is "
+            "127.0.0.1 to it. `auto` compares the two where /proc shows them, which takes root."
+        ),
+    ] = "auto"
+    declare: Annotated[Names, Parameter(help="Upstreams that exist even with no container.")] = ()
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Parameter(help="The least that is logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "console", "json"], Parameter(help="`auto`: console on a terminal, else json.")
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what no single converter can; cyclopts turns a ValueError into its own error, so ours is raised."""
+        _require_prefix(self.label_prefix)
+        _require_minimum("reload_interval", self.reload_interval, minimum=REMOVAL_MINIMUM_S)
+        _require_minimum("resync_interval", self.resync_interval, minimum=1.0)
+        for name in self.declare:
+            if UPSTREAM_NAME.fullmatch(name) is None:
+                raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
+
+
+REMOVAL_MINIMUM_S = 0.1
+"""Below this nginx, which waits 100 ms before it retires old workers, would be reloaded faster than it can follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineAddress:
+    """
+    Where an engine listens.
+
+    Attributes:
+        name: As a user writes it, for logs and messages.
+        url: What aiohttp is given; its host is a mere name where *socket* is set.
+        socket: Path of the unix socket, or `None` for TCP.
+        cert_folder: Folder of ca.pem, cert.pem and key.pem, or `None` without TLS.
+        warning: What the operator should know, or `None`.
+    """
+
+    name: str
+    url: str
+    socket: str | None = None
+    cert_folder: Path | None = None
+    warning: str | None = None
+
+
+def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAddress:
+    """
+    Tell where the engine is, from the setting and the docker client's own variables in *environ*.
+
+    Raises:
+        SettingsError: The URL is of no known form.
+    """
+    text = docker_host or environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST
+    parts = urlsplit(text)
+    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+        return EngineAddress(name=text, url="http://docker", socket=parts.path)
+    host, port = _host_and_port(text)
+    if not (environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_CERT_PATH")):
+        warning = None if _is_loopback(host) else f"{text} is neither encrypted nor authenticated"
+        return EngineAddress(name=text, url=f"http://{_bracketed(host)}:{port or 2375}", warning=warning)
+    folder = environ.get("DOCKER_CERT_PATH") or str(Path(environ.get("HOME", "/root")) / ".docker")
+    return EngineAddress(
+        name=text, url=f"https://{_bracketed(host)}:{port or 2376}", cert_folder=Path(folder)
+    )
+
+
+def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """List the `LBWATCH_*` variables that are no setting, sorted: a typing error, or injected by Docker's links."""
+    known = {f"LBWATCH_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"LBWATCH_CONFIG"}
+    return tuple(sorted(name for name in environ if name.startswith("LBWATCH_") and name not in known))
+
+
+def described_settings() -> tuple[tuple[str, str, str], ...]:
+    """List each setting as (name, default as a user would write it, meaning), for the README's table."""
+    return tuple(
+        (field.name, _written(field.default), _help(field.type)) for field in dataclasses.fields(Settings)
+    )
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    takes = "it takes unix:///path, tcp://host:port or http://host:port"
+    parts = urlsplit(text)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise SettingsError("docker_host", value=text, takes=takes) from None
+    if parts.scheme not in ("tcp", "http") or not host or parts.path not in ("", "/"):
+        raise SettingsError("docker_host", value=text, takes=takes)
+    return host, port
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _require_prefix(prefix: str) -> None:
+    if _PREFIX.fullmatch(prefix) is None:
+        raise SettingsError(
+            "label_prefix", value=prefix, takes="it takes lower-case letters, digits and . _ -"
+        )
+
+
+def _require_minimum(setting: str, value: float, *, minimum: float) -> None:
+    if value < minimum:
+        raise SettingsError(setting, value=f"{value:g}s", takes=f"it takes {minimum:g}s or more")
+
+
+def _written(default: Any) -> str:
+    if default is None:
+        return "unset"
+    if isinstance(default, float):
+        return f"{default:g}s"
+    if isinstance(default, tuple) or default == "":
+        return "empty"
+    return str(default)
+
+
+def _help(annotation: Any) -> str:
+    parameters = (item for item in annotation.__metadata__ if isinstance(item, Parameter) and item.help)
+    return next((str(parameter.help) for parameter in parameters), "")

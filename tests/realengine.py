@@ -1,0 +1,465 @@
+"""
+A private, real Docker Engine for tests: dockerd in a network namespace of its own.
+
+Only the engine and what it takes to look at it from outside live here; nothing knows lbwatch. Needs root and Debian's
+docker.io, iptables and busybox-static. No registry is asked: the one image is imported from a tar made here.
+
+The engine's mount namespace is held open by a process of ours, since a killed dockerd's containers must find their
+mounts again under the next one, and since all of its mounts end with it, whatever went wrong.
+"""
+
+import http.client
+import io
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+IMAGE = "app"
+
+_NUMBERS = itertools.count(1)
+_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+_BUSYBOX = Path("/bin/busybox")
+
+# WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it.
+_SERVE = """\
+#!/bin/sh
+echo "${WHO:-$(busybox hostname)}" > /www/index.html
+trap 'exit 0' TERM
+if [ -n "$DEAF" ]; then trap '' TERM; fi
+busybox httpd -f -p "${PORT:-80}" -h /www &
+wait
+"""
+
+# Held by a shell that sleeps: a view of the machine in which an engine can start (facts.md, last part).
+_HOLD = """\
+set -e
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /sys/fs/cgroup
+for each in {controllers}; do mkdir /sys/fs/cgroup/$each; mount -t cgroup -o $each cgroup /sys/fs/cgroup/$each; done
+mkdir /sys/fs/cgroup/systemd
+mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+echo held
+exec sleep infinity
+"""
+
+
+class RealEngine:
+    """
+    One engine; `start` it first, `close` it last, also as a context manager.
+
+    Attributes:
+        name: Of its network namespace; unique on the machine.
+        folder: Holds its data, its socket and its log.
+        socket: Its Unix socket's path.
+        live_restore: Whether containers outlive the dockerd that ends.
+    """
+
+    def __init__(self, *, live_restore: bool = False) -> None:
+        self.name = f"lbw-{os.getpid()}-{next(_NUMBERS)}"
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir="/tmp"))  # short: a socket's path is
+        self.socket = self.folder / "docker.sock"
+        self.live_restore = live_restore
+        self._holder: subprocess.Popen[str] | None = None
+        self._dockerd: subprocess.Popen[bytes] | None = None
+        self._has_namespace = False
+        self._has_image = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """What DOCKER_HOST takes."""
+        return f"unix://{self.socket}"
+
+    @property
+    def log(self) -> Path:
+        """What every dockerd of this engine wrote."""
+        return self.folder / "dockerd.log"
+
+    @property
+    def pid(self) -> int:
+        """Of the running dockerd."""
+        assert self._dockerd is not None and self._dockerd.poll() is None, "dockerd does not run"
+        return self._dockerd.pid
+
+    # -- its life
+
+    def start(self, *, within: float = 60) -> Self:
+        """Start dockerd and wait until it answers; raises with the end of its log if it does not."""
+        self.launch()
+        try:
+            self.wait_ready(within=within)
+        except TimeoutError:
+            self._end_dockerd()
+            raise
+        if not self._has_image:
+            self._import_image()
+            self._has_image = True
+        return self
+
+    def prepare(self) -> Self:
+        """Make the namespaces, and nothing else: processes can be put there before there is an engine."""
+        if not self._has_namespace:
+            _run("ip", "netns", "add", self.name)
+            self._has_namespace = True
+            _run("ip", "-n", self.name, "link", "set", "lo", "up")
+        if self._holder is None:
+            script = _HOLD.format(controllers=" ".join(_CONTROLLERS))
+            self._holder = self.popen(
+                ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, text=True, cwd="/"
+            )
+            assert self._holder.stdout is not None
+            if self._holder.stdout.readline() != "held\n":
+                raise RuntimeError("the machine's cgroup v1 controllers cannot be mounted")
+            self._holder.stdout.close()
+        return self
+
+    def launch(self) -> None:
+        """Start dockerd and do not wait for it."""
+        self.prepare()
+        assert self._holder is not None
+        assert self._dockerd is None or self._dockerd.poll() is not None, "dockerd runs already"
+        settings = self.folder / "daemon.json"
+        settings.write_text("{}")  # the machine's own must not be read
+        command = [
+            *("nsenter", "-t", str(self._holder.pid), "--net", "--mount", "dockerd"),
+            *("--config-file", str(settings), "--host", self.url, "--pidfile", str(self.folder / "dockerd.pid")),
+            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
+            *("--cgroup-parent", f"/{self.name}", "--userland-proxy=false", "--shutdown-timeout", "5"),
+            *(("--live-restore",) if self.live_restore else ()),
+        ]
+        with self.log.open("ab") as log:
+            self._dockerd = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+
+    def wait_ready(self, *, within: float = 60) -> None:
+        """Wait until it answers; a mere connect proves nothing (facts.md, stream 7)."""
+        assert self._dockerd is not None
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline and self._dockerd.poll() is None:
+            if self.answers():
+                return
+            time.sleep(0.05)
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+        raise TimeoutError(f"dockerd (exit code {self._dockerd.poll()}) did not answer in {within} s:\n{tail}")
+
+    def answers(self) -> bool:
+        """Tell whether it answers a ping now."""
+        try:
+            return self.api("GET", "/_ping", timeout=2)[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def kill9(self) -> None:
+        """End dockerd as a crash would; its containers live on. Its containerd dies with it, as by its own wish."""
+        assert self._dockerd is not None
+        self._dockerd.kill()
+        self._dockerd.wait(10)
+        for pid in self._pids():
+            if _command(pid)[:1] == ["containerd"]:
+                _kill(pid)
+        _wait_gone(lambda: [pid for pid in self._pids() if _command(pid)[:1] == ["containerd"]])
+
+    def terminate(self, *, within: float = 60) -> None:
+        """End dockerd as `systemctl stop` would; its containers end too unless `live_restore`."""
+        assert self._dockerd is not None
+        self._dockerd.terminate()
+        self._dockerd.wait(within)
+
+    def restart(self) -> None:
+        """Terminate, and start again."""
+        self.terminate()
+        self.start()
+
+    def close(self) -> None:
+        """Leave nothing behind: no container, process, mount, namespace, cgroup or file; whatever happened before."""
+        try:
+            if self._dockerd is not None and self._dockerd.poll() is None:
+                self._remove_containers_hurriedly()
+                self._end_dockerd()
+        finally:
+            self._end_leftovers()
+            if self._has_namespace:
+                subprocess.run(["ip", "netns", "delete", self.name], check=False, timeout=30)
+                self._has_namespace = False
+            self._remove_cgroups()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            assert not self.folder.exists(), f"{self.folder} cannot be removed"
+
+    # -- what it is asked
+
+    def docker(self, *args: str, within: float = 60) -> str:
+        """The docker command line on this engine: what it printed, stripped; raises with what it complained of."""
+        environment = {"PATH": os.environ["PATH"], "DOCKER_CONFIG": str(self.folder / "cli")}
+        done = subprocess.run(
+            ["docker", "--host", self.url, *args], capture_output=True, text=True, env=environment, timeout=within
+        )
+        if done.returncode:
+            raise RuntimeError(f"docker {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout.strip()
+
+    def api(self, method: str, path: str, body: object = None, *, timeout: float = 30) -> tuple[int, Any]:
+        """One call on a connection of its own: the status and the decoded answer (text where it is no JSON)."""
+        connection = UnixConnection(self.socket, timeout=timeout)
+        try:
+            return connection.call(method, path, body)
+        finally:
+            connection.close()
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """A container in full, by name or id."""
+        status, answer = self.api("GET", f"/containers/{quote(name, safe='')}/json")
+        assert status == 200, answer
+        assert isinstance(answer, dict)
+        return answer
+
+    def inspect_all(self) -> list[dict[str, Any]]:
+        """Every container in full, stopped ones too: the truth, asked for without lbwatch."""
+        _, listed = self.api("GET", "/containers/json?all=1")
+        answers = (self.api("GET", f"/containers/{each['Id']}/json") for each in listed)
+        return [answer for status, answer in answers if status == 200]
+
+    def run(
+        self,
+        name: str,
+        *options: str,
+        labels: Mapping[str, str] | None = None,
+        who: str | None = None,
+        port: int | None = None,
+        deaf: bool = False,
+    ) -> str:
+        """
+        Start a web server, detached.
+
+        Args:
+            options: More of `docker run`'s own.
+            who: What it answers; its name by default, which stays when it is renamed.
+            port: Where it listens, 80 by default; only 80 is exposed.
+            deaf: Whether it goes on after its stop signal.
+
+        Returns:
+            Its id.
+        """
+        return self.docker("run", "--detach", *_options(name, options, labels, who, port, deaf), IMAGE)
+
+    def create(self, name: str, *options: str, labels: Mapping[str, str] | None = None) -> str:
+        """The same, not started."""
+        return self.docker("create", *_options(name, options, labels, None, None, False), IMAGE)
+
+    def remove(self, *names: str) -> None:
+        """Remove containers, running or not; silent about those already gone."""
+        for name in names:
+            self.api("DELETE", f"/containers/{quote(name, safe='')}?force=1&v=1")
+
+    def clear(self) -> None:
+        """Remove every container and every network that is not the engine's own."""
+        self.remove(*(each["Id"] for each in self.api("GET", "/containers/json?all=1")[1]))
+        for network in self.api("GET", "/networks")[1]:
+            if network["Name"] not in ("bridge", "host", "none"):
+                status, answer = self.api("DELETE", f"/networks/{network['Id']}")
+                assert status in (204, 404), answer
+
+    def host_pid(self, name: str) -> int:
+        """Pid of a container's first process, as this machine sees it."""
+        pid = self.inspect(name)["State"]["Pid"]
+        assert isinstance(pid, int) and pid > 1, f"{name} does not run"
+        return pid
+
+    def kill_from_outside(self, name: str) -> None:
+        """Kill -9 its first process behind the engine's back, as the kernel's OOM killer does."""
+        os.kill(self.host_pid(name), signal.SIGKILL)
+
+    def popen(self, argv: Iterable[str], **options: Any) -> subprocess.Popen[Any]:
+        """Run a program inside the engine's network, where it reaches the containers; its pid is the program's."""
+        return subprocess.Popen(in_namespace(self.name, argv), **options)
+
+    # -- how
+
+    def _import_image(self) -> None:
+        archive = self.folder / "app.tar"
+        archive.write_bytes(_image_tar())
+        self.docker(
+            *("import", "--change", "EXPOSE 80", "--change", 'CMD ["/bin/sh", "/serve"]', str(archive), IMAGE)
+        )
+
+    def _remove_containers_hurriedly(self) -> None:
+        try:
+            self.remove(*(each["Id"] for each in self.api("GET", "/containers/json?all=1")[1]))
+        except (OSError, http.client.HTTPException, subprocess.TimeoutExpired):
+            pass  # a paused or half-dead engine; its processes are ended one by one afterwards
+
+    def _end_dockerd(self) -> None:
+        assert self._dockerd is not None
+        self._dockerd.terminate()
+        try:
+            self._dockerd.wait(20)
+        except subprocess.TimeoutExpired:
+            self._dockerd.kill()
+            self._dockerd.wait(10)
+
+    def _end_leftovers(self) -> None:
+        if self._holder is None:
+            return
+        for pid in self._pids():
+            for child in (*_descendants(pid), pid):
+                _kill(child)
+        _wait_gone(self._pids)
+        self._holder.kill()
+        self._holder.wait(10)
+        self._holder = None
+
+    def _pids(self) -> list[int]:
+        """Every process in the engine's mount namespace but its holder: dockerd, containerd, shims."""
+        if self._holder is None:
+            return []
+        ours = os.stat(f"/proc/{self._holder.pid}/ns/mnt").st_ino
+        return [pid for pid in _all_pids() if pid != self._holder.pid and _mounts_of(pid) == ours]
+
+    def _remove_cgroups(self) -> None:
+        for controller in (*_CONTROLLERS, "systemd"):
+            top = Path("/sys/fs/cgroup") / controller / self.name
+            if top.is_dir():
+                for folder, _, _ in os.walk(top, topdown=False):
+                    _remove_cgroup(Path(folder))
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP on a Unix socket; kept open between calls."""
+
+    def __init__(self, path: Path, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """One call: the status and the decoded answer (text where it is no JSON)."""
+        text = None if body is None else json.dumps(body)
+        self.request(method, path, body=text, headers={"Content-Type": "application/json"})
+        response = self.getresponse()
+        answer = response.read().decode(errors="replace")
+        try:
+            return response.status, json.loads(answer)
+        except ValueError:
+            return response.status, answer
+
+
+def in_namespace(name: str | None, argv: Iterable[str]) -> list[str]:
+    """What runs *argv* in a network namespace, by exec, so that the pid stays; `None`: the machine's own."""
+    return list(argv) if name is None else ["nsenter", f"--net=/run/netns/{name}", *argv]
+
+
+def _options(
+    name: str, options: Iterable[str], labels: Mapping[str, str] | None, who: str | None, port: int | None, deaf: bool
+) -> Iterable[str]:
+    yield from ("--name", name, "--env", f"WHO={who or name}")
+    if port is not None:
+        yield from ("--env", f"PORT={port}")
+    if deaf:
+        yield from ("--env", "DEAF=1")
+    for key, value in (labels or {}).items():
+        yield from ("--label", f"{key}={value}")
+    yield from options
+
+
+def _image_tar() -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for folder in ("bin", "etc", "tmp", "www"):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        for path, content in (("bin/busybox", _BUSYBOX.read_bytes()), ("serve", _SERVE.encode())):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o755
+            tar.addfile(entry, io.BytesIO(content))
+        link = tarfile.TarInfo("bin/sh")
+        link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+        tar.addfile(link)
+    return packed.getvalue()
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
+def _all_pids() -> list[int]:
+    return [int(each) for each in os.listdir("/proc") if each.isdecimal()]
+
+
+def _mounts_of(pid: int) -> int | None:
+    """A dead process that nobody reaped has no mount namespace any more."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
+    except OSError:
+        return None
+
+
+def _command(pid: int) -> list[str]:
+    """Its arguments, the first without its folder; empty for a zombie."""
+    try:
+        first, *rest = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return []
+    return [Path(first.decode()).name, *(each.decode(errors="replace") for each in rest)] if first else []
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children before their parents."""
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        texts = [Path(f"/proc/{pid}/task/{task}/children").read_text() for task in tasks]
+    except OSError:
+        return []
+    children = [int(child) for text in texts for child in text.split()]
+    return [each for child in children for each in (*_descendants(child), child)]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _wait_gone(pids: Callable[[], list[int]], *, within: float = 10) -> None:
+    deadline = time.monotonic() + within
+    while left := pids():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes that do not end: {[(pid, _command(pid)) for pid in left]}")
+        time.sleep(0.02)
+
+
+def _remove_cgroup(folder: Path) -> None:
+    """A cgroup is busy for a moment after its last process ended."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
