@@ -1,6 +1,4 @@
-"""
-Builds the daemon from `Settings` and runs it: the only place that knows all rooms.
-"""
+"""Builds the daemon from `Settings` and runs it: the only place that knows all rooms."""
 
 import asyncio
 import os
@@ -21,9 +19,9 @@ from lbwatch.docker.source import DockerSource
 from lbwatch.errors import ReloadError, RenderError, SettingsError, SourceError
 from lbwatch.model import Snapshot
 from lbwatch.nginx.apply import Nginx
-from lbwatch.nginx.control import CommandTester, LocalControl, Tester, TreeTester, split_command
+from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
 from lbwatch.nginx.process import find_master
-from lbwatch.reconcile import Reconciler
+from lbwatch.reconcile import LoadBalancer, Reconciler
 from lbwatch.render import Renderer, shipped_templates
 from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
 
@@ -51,16 +49,26 @@ async def run(settings: Settings) -> None:
     stopped = asyncio.Event()
     async with build(settings) as daemon:
         _listen(stopped, reload=lambda: _reload(daemon))
-        _log.info(
-            "daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output)
-        )
+        _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
         await keep_going(daemon, until=stopped)
     _log.info("daemon.stopped")
 
 
 @asynccontextmanager
-async def build(settings: Settings) -> AsyncIterator[Daemon]:
-    """Make all rooms and their connections; everything is put away at the end."""
+async def build(
+    settings: Settings,
+    *,
+    control: Control | None = None,
+    watch: Callable[[LoadBalancer], LoadBalancer] = lambda balancer: balancer,
+) -> AsyncIterator[Daemon]:
+    """
+    Make all rooms and their connections; everything is put away at the end.
+
+    Args:
+        settings: What the user set.
+        control: In the place of the one that settings ask for.
+        watch: Given the load balancer; what it returns is used instead.
+    """
     if (reason := files.unusable_reason(settings.output)) is not None:
         raise SettingsError("output", value=settings.output, takes=reason)
     renderer = make_renderer(settings)
@@ -77,11 +85,11 @@ async def build(settings: Settings) -> AsyncIterator[Daemon]:
             renderer,
             output=settings.output,
             tester=make_tester(settings, folder=folder),
-            control=make_control(settings),
+            control=control or make_control(settings),
         )
         reconciler = Reconciler(
             [source],
-            balancer=balancer,
+            balancer=watch(balancer),
             rules=lambda: make_rules(settings, engine_pid=source.engine_pid),
             reload_interval_s=settings.reload_interval,
             random=random.random,

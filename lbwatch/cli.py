@@ -39,9 +39,7 @@ def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[
         Path | None,
-        Parameter(
-            env_var="LBWATCH_CONFIG", help=f"A TOML file of settings; default {DEFAULT_CONFIG} if it exists."
-        ),
+        Parameter(env_var="LBWATCH_CONFIG", help=f"A TOML file of settings; default {DEFAULT_CONFIG} if it exists."),
     ] = None,
 ) -> int:
     path = config or DEFAULT_CONFIG
@@ -54,15 +52,13 @@ def _launch(
 @_cli.command(name="run")
 def _run(*, settings: Settings = _DEFAULT) -> int:
     """Follow the engine and keep nginx in step: the daemon."""
-    return _served(settings, lambda: app.run(settings))
+    return _served(settings, lambda: app.run(settings), level=settings.log_level)
 
 
 @_cli.command(name="render")
 def _render(
     *,
-    diff: Annotated[
-        bool, Parameter(negative=(), help="Show the difference to the output file instead.")
-    ] = False,
+    diff: Annotated[bool, Parameter(negative=(), help="Show the difference to the output file instead.")] = False,
     settings: Settings = _DEFAULT,
 ) -> int:
     """Print what would be written now; nothing is written or reloaded."""
@@ -77,9 +73,7 @@ def _check(*, settings: Settings = _DEFAULT) -> int:
 
 @_cli.command(name="explain")
 def _explain(
-    container: Annotated[
-        str | None, Parameter(help="Only this one: its name, or the beginning of its id.")
-    ] = None,
+    container: Annotated[str | None, Parameter(help="Only this one: its name, or the beginning of its id.")] = None,
     /,
     *,
     json: Annotated[bool, Parameter(negative=(), help="Answer as JSON.")] = False,
@@ -92,12 +86,8 @@ def _explain(
 @_cli.command(name="demo")
 def _demo(
     *,
-    real: Annotated[
-        bool, Parameter(negative=(), help="On the real engine: one container comes and goes.")
-    ] = False,
-    image: Annotated[
-        str | None, Parameter(help="With --real: the image to run; default: a small one at hand.")
-    ] = None,
+    real: Annotated[bool, Parameter(negative=(), help="On the real engine: one container comes and goes.")] = False,
+    image: Annotated[str | None, Parameter(help="With --real: the image to run; default: a small one at hand.")] = None,
     settings: Settings = _DEFAULT,
 ) -> int:
     """Show the main job: containers come, go and move, and a file and a private nginx follow."""
@@ -107,9 +97,7 @@ def _demo(
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and give its exit code."""
     try:
-        answer = _cli.meta(
-            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        answer = _cli.meta(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except SettingsError as error:
         return _wrong(str(error))
     except CycloptsError as error:
@@ -117,9 +105,12 @@ def main(arguments: Sequence[str]) -> int:
     return answer if isinstance(answer, int) else DONE
 
 
-def _served(settings: Settings, command: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
-    """Run a command with logging set up, and turn how it ended into an exit code."""
-    logs.configure(level=settings.log_level, form=settings.log_format)
+def _served(
+    settings: Settings, command: Callable[[], Coroutine[Any, Any, int | None]], *, level: str | None = None
+) -> int:
+    """Run a command with logging set up, and turn how it ended into an exit code; only the daemon tells its steps."""
+    quiet = "warning" if settings.log_level == "info" else settings.log_level
+    logs.configure(level=level or quiet, form=settings.log_format)
     for name in unknown_variables(os.environ):
         _log.warning("settings.unknown_variable", variable=name)
     try:

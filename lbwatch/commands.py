@@ -1,6 +1,4 @@
-"""
-The commands that look once and answer: `render`, `check`, `explain`.
-"""
+"""The commands that look once and answer: `render`, `check`, `explain`."""
 
 import difflib
 import json
@@ -63,7 +61,7 @@ class Row:
 async def explain(settings: Settings, *, container: str | None, as_json: bool) -> int:
     """Say for each container, or the one that is named, why it is or is not routed."""
     snapshot, desired = await _look(settings)
-    rows = explained(snapshot, desired)
+    rows = explained(desired)
     if container is not None:
         names = _named(snapshot, container)
         rows = [row for row in rows if row.container in names]
@@ -74,7 +72,7 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool) -
     return 0
 
 
-def explained(snapshot: Snapshot, desired: Desired) -> list[Row]:
+def explained(desired: Desired) -> list[Row]:
     """List every container with each of its server lines and reasons, by name."""
     notices: dict[str, list[str]] = {}
     for notice in desired.notices:
@@ -195,9 +193,7 @@ async def _check_config(settings: Settings) -> str:
         except FileNotFoundError:
             return f"not tested: {settings.nginx_command} is not installed here"
     if not tree.includes_output:
-        raise ConfigRejectedError(
-            f"{tester.main} does not include {settings.output}: nginx would never read it"
-        )
+        raise ConfigRejectedError(f"{tester.main} does not include {settings.output}: nginx would never read it")
     return f"{tester.main} includes the output, and nginx takes it"
 
 
@@ -210,9 +206,7 @@ async def _check_nginx(settings: Settings) -> str:
         raise
     workers = workers_of(master)
     if os.geteuid() not in (0, os.stat(f"/proc/{master.pid}").st_uid):
-        raise ReloadError(
-            f"master {master.pid} belongs to another user: run lbwatch as that one or with CAP_KILL"
-        )
+        raise ReloadError(f"master {master.pid} belongs to another user: run lbwatch as that one or with CAP_KILL")
     return f"master {master.pid} with {len(workers.serving)} workers"
 
 

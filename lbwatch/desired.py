@@ -128,9 +128,7 @@ def _unknown_labels(backend: Backend, wish: Wishes) -> list[Notice]:
     ]
 
 
-def _members(
-    backend: Backend, wish: Wishes, *, backends: Mapping[str, Backend], rules: Rules
-) -> Iterator[_Member]:
+def _members(backend: Backend, wish: Wishes, *, backends: Mapping[str, Backend], rules: Rules) -> Iterator[_Member]:
     """Give a backend's place in each upstream that it asks for; a reason that holds for all of it is raised."""
     _check_wanted(backend, wish, rules=rules)
     for membership in wish.memberships:
@@ -149,9 +147,7 @@ def _check_wanted(backend: Backend, wish: Wishes, *, rules: Rules) -> None:
     if wish.enable is False:
         raise _SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
     if not wish.asks and not rules.expose_all:
-        raise _SkipError(
-            Reason.NOT_LABELLED, f"it has no {rules.prefix}.* label: add {rules.prefix}.enable=true"
-        )
+        raise _SkipError(Reason.NOT_LABELLED, f"it has no {rules.prefix}.* label: add {rules.prefix}.enable=true")
     if wish.refusal is not None:
         raise _SkipError(Reason.BAD_LABEL, wish.refusal)
     if _label(backend, _COMPOSE_ONE_OFF).lower() == "true":
@@ -171,9 +167,7 @@ def _check_state(backend: Backend, *, ignore_health: bool) -> None:
 
 def _default_upstream(backend: Backend) -> str:
     project, service = _label(backend, _COMPOSE_PROJECT), _label(backend, _COMPOSE_SERVICE)
-    name = _label(backend, _SWARM_SERVICE) or (
-        f"{project}-{service}" if project and service else backend.name
-    )
+    name = _label(backend, _SWARM_SERVICE) or (f"{project}-{service}" if project and service else backend.name)
     if UPSTREAM_NAME.fullmatch(name) is None:
         raise _SkipError(Reason.BAD_NAME, f"{name[:64]!r} cannot name an upstream: add the label upstream")
     return name.lower()
@@ -232,13 +226,9 @@ def _network_owner(backend: Backend, *, backends: Mapping[str, Backend]) -> Back
         return backend
     owner = backends.get(backend.network_of)
     if owner is None or owner.status is not Status.RUNNING:
-        raise _SkipError(
-            Reason.OWNER_GONE, f"the container whose network it uses ({_owner_name(owner)}) is not up"
-        )
+        raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({_owner_name(owner)}) is not up")
     if owner.started_ns > backend.started_ns > 0:
-        raise _SkipError(
-            Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too"
-        )
+        raise _SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
     return owner
 
 
@@ -329,9 +319,7 @@ def _grouped(members: list[_Member], *, declared: tuple[str, ...]) -> list[tuple
     for member in members:
         groups.setdefault(member.upstream, []).append(member)
     for group in groups.values():
-        group.sort(
-            key=lambda member: (member.backend.created_ns, member.backend.id, member.membership.port or 0)
-        )
+        group.sort(key=lambda member: (member.backend.created_ns, member.backend.id, member.membership.port or 0))
     return sorted(groups.items())
 
 
@@ -349,9 +337,7 @@ def _upstream(name: str, group: list[_Member]) -> tuple[Upstream, list[Notice]]:
         zone_kib=_zone_kib(servers),
     )
     notices = [
-        *_differences(
-            differing, NoticeKind.METHOD_DIFFERS, f"upstream {name} has method {method or ROUND_ROBIN}"
-        ),
+        *_differences(differing, NoticeKind.METHOD_DIFFERS, f"upstream {name} has method {method or ROUND_ROBIN}"),
         *_differences(others, NoticeKind.KEEPALIVE_DIFFERS, f"upstream {name} has keepalive {keepalive}"),
         *dropped,
     ]
@@ -386,14 +372,10 @@ def _left_out(group: list[_Member]) -> Iterator[Skipped]:
                     f"the line of {first}, at the same address and port, serves it too",
                 )
         if skipped is not None:
-            yield Skipped(
-                backend=member.backend.name, reason=skipped[0], detail=skipped[1], upstream=member.upstream
-            )
+            yield Skipped(backend=member.backend.name, reason=skipped[0], detail=skipped[1], upstream=member.upstream)
 
 
-def _oldest_word(
-    group: list[_Member], word: Callable[[Membership], _T | None]
-) -> tuple[_T | None, list[str]]:
+def _oldest_word(group: list[_Member], word: Callable[[Membership], _T | None]) -> tuple[_T | None, list[str]]:
     """Give what the oldest member with an opinion says, and the names of those who say otherwise."""
     said = [(member.backend.name, word(member.membership)) for member in group]
     chosen = next((value for _, value in said if value is not None), None)

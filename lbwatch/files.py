@@ -99,11 +99,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _mount_points() -> frozenset[str]:
-    """List this process's mount points; mountinfo writes a space in a path as `\\040` (proc(5))."""
+    """List this process's mount points; mountinfo writes a space in a path as octal 040 (proc(5))."""
     try:
-        lines = (
-            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        )
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return frozenset()
     return frozenset(line.split(" ")[4].replace("\\040", " ") for line in lines)

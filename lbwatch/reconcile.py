@@ -132,9 +132,7 @@ class Reconciler:
         except LbwatchError as error:
             limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else RETRY_LIMIT_S
             wait_s = min(limit_s, self._backoff.next_wait())
-            _log.error(
-                error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2)
-            )
+            _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
             self._failed = upstreams
             self._retry_at = asyncio.get_running_loop().time() + wait_s
             return self._retry_at
@@ -156,9 +154,7 @@ class Reconciler:
         current: frozenset[Skipped | Notice] = frozenset(skipped) | frozenset(desired.notices)
         for item in sorted(current - self._told, key=str):
             if isinstance(item, Notice):
-                _log.warning(
-                    "backend.noticed", backend=item.backend, notice=str(item.kind), detail=item.detail
-                )
+                _log.warning("backend.noticed", backend=item.backend, notice=str(item.kind), detail=item.detail)
             else:
                 say = _log.warning if item.reason in _MISTAKES else _log.info
                 say("backend.skipped", backend=item.backend, reason=str(item.reason), detail=item.detail)
@@ -179,10 +175,6 @@ def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -
     """Tell whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
 
     def places(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
-        return {
-            (upstream.name, server.address, server.port)
-            for upstream in upstreams
-            for server in upstream.servers
-        }
+        return {(upstream.name, server.address, server.port) for upstream in upstreams for server in upstream.servers}
 
     return not places(before) <= places(after)

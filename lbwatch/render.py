@@ -105,9 +105,7 @@ class Renderer:
             return RenderError(error.message or "", path=error.filename or self.name, line=error.lineno)
         if isinstance(error, TemplateNotFound):
             looked = ", ".join(map(str, self._folders))
-            return RenderError(
-                f"no such template; looked in {looked}", path=str(error.name or self.name), line=None
-            )
+            return RenderError(f"no such template; looked in {looked}", path=str(error.name or self.name), line=None)
         path, line = _template_frame(error.__traceback__) or (self.name, None)
         return RenderError(f"{type(error).__name__}: {error}", path=path, line=line)
 

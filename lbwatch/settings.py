@@ -75,8 +75,7 @@ class Settings:
     template: Annotated[
         str,
         Parameter(
-            help="A name below templates/ (yours in `/etc/lbwatch/templates` come before the shipped ones), or a "
-            "path."
+            help="A name below templates/ (yours in `/etc/lbwatch/templates` come before the shipped ones), or a path."
         ),
     ] = "nginx/upstreams.conf.j2"
     output: Annotated[Path, Parameter(help="The file that is rendered; its folder must be writable.")] = Path(
@@ -92,9 +91,7 @@ class Settings:
     ] = None
     test_command: Annotated[
         str | None,
-        Parameter(
-            help="Any other way to test; `{candidate}` is replaced by the candidate's path. Not run by a shell."
-        ),
+        Parameter(help="Any other way to test; `{candidate}` is replaced by the candidate's path. Not run by a shell."),
     ] = None
     reload_command: Annotated[
         str | None,
@@ -129,9 +126,9 @@ class Settings:
         ),
     ] = "auto"
     declare: Annotated[Names, Parameter(help="Upstreams that exist even with no container.")] = ()
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Parameter(help="The least that is logged.")
-    ] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="The least that is logged.")] = (
+        "info"
+    )
     log_format: Annotated[
         Literal["auto", "console", "json"], Parameter(help="`auto`: console on a terminal, else json.")
     ] = "auto"
@@ -186,9 +183,7 @@ def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAdd
         warning = None if _is_loopback(host) else f"{text} is neither encrypted nor authenticated"
         return EngineAddress(name=text, url=f"http://{_bracketed(host)}:{port or 2375}", warning=warning)
     folder = environ.get("DOCKER_CERT_PATH") or str(Path(environ.get("HOME", "/root")) / ".docker")
-    return EngineAddress(
-        name=text, url=f"https://{_bracketed(host)}:{port or 2376}", cert_folder=Path(folder)
-    )
+    return EngineAddress(name=text, url=f"https://{_bracketed(host)}:{port or 2376}", cert_folder=Path(folder))
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -199,9 +194,7 @@ def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def described_settings() -> tuple[tuple[str, str, str], ...]:
     """List each setting as (name, default as a user would write it, meaning), for the README's table."""
-    return tuple(
-        (field.name, _written(field.default), _help(field.type)) for field in dataclasses.fields(Settings)
-    )
+    return tuple((field.name, _written(field.default), _help(field.type)) for field in dataclasses.fields(Settings))
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
@@ -226,9 +219,7 @@ def _bracketed(host: str) -> str:
 
 def _require_prefix(prefix: str) -> None:
     if _PREFIX.fullmatch(prefix) is None:
-        raise SettingsError(
-            "label_prefix", value=prefix, takes="it takes lower-case letters, digits and . _ -"
-        )
+        raise SettingsError("label_prefix", value=prefix, takes="it takes lower-case letters, digits and . _ -")
 
 
 def _require_minimum(setting: str, value: float, *, minimum: float) -> None:

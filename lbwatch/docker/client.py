@@ -98,9 +98,7 @@ class EngineClient:
             api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
             clock_s = http_date_s(response.headers.get("Date"))
         if api < OLDEST_API:
-            raise SourceError(
-                f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later"
-            )
+            raise SourceError(f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later")
         self._prefix = f"/v{_dotted(api)}"
         return Ping(api=api, clock_s=clock_s, pid=pid)
 
@@ -142,18 +140,14 @@ class EngineClient:
                 _require_ok(response.status, await response.content.read(_MAX_ERROR_BYTES), path="/events")
             yield response.content.iter_any()
 
-    async def call(
-        self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None
-    ) -> Any:
+    async def call(self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None) -> Any:
         """Make any other call (the demo creates containers) and give the decoded JSON, or `None` if there is none."""
         async with self._request(method, self._prefix + path, query=query, body=body) as response:
             answer = await response.read()
         _require_ok(response.status, answer, path=path)
         return json.loads(answer) if answer.strip() else None
 
-    async def _get(
-        self, path: str, *, timeout_s: float, query: dict[str, str] | None = None
-    ) -> tuple[int, bytes]:
+    async def _get(self, path: str, *, timeout_s: float, query: dict[str, str] | None = None) -> tuple[int, bytes]:
         async with self._request("GET", self._prefix + path, timeout_s=timeout_s, query=query) as response:
             return response.status, await response.read()
 
@@ -213,9 +207,7 @@ def _peer_pid(response: aiohttp.ClientResponse) -> int | None:
     peer = transport.get_extra_info("socket") if transport else None
     if peer is None or peer.family != socket.AF_UNIX:
         return None
-    pid, _, _ = struct.unpack(
-        "3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    )
+    pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return int(pid) or None
 
 

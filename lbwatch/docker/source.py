@@ -75,9 +75,7 @@ class DockerSource:
         self._marks = Marks()
         self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
         self._suspects: set[str] = set()  # ids that a resync found changed before any event told
-        self._unseen: dict[
-            str, Backend | None
-        ] = {}  # entries of the latest list that were not looked at since
+        self._unseen: dict[str, Backend | None] = {}  # entries of the latest list that were not looked at since
         self._synced = False  # whether there ever was a full look
         self._connected = False  # whether the stream holds
         self._list_wanted = asyncio.Event()
@@ -174,9 +172,7 @@ class DockerSource:
                 backoff.reset()
             except SourceError as error:
                 wait_s = backoff.next_wait()
-                say = (
-                    _log.warning if self._connected else _log.debug
-                )  # no stream: the reason was logged already
+                say = _log.warning if self._connected else _log.debug  # no stream: the reason was logged already
                 say("source.list_failed", source=self.name, error=str(error), retry_in_s=round(wait_s, 2))
                 await asyncio.sleep(wait_s)
                 self._list_wanted.set()

@@ -1,6 +1,4 @@
-"""
-Brings upstreams into force: render, test, replace, reload, verify; and knows whether what it did still holds.
-"""
+"""Brings upstreams into force: render, test, replace, reload, verify; and knows whether what it did still holds."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -71,9 +69,7 @@ class Nginx:
         await self._control.wait_retired()
         verified_s = loop.time() - began
         if evidence != self._evidence():
-            raise ReloadError(
-                "nginx was restarted, or the output was changed by someone else, during the reload"
-            )
+            raise ReloadError("nginx was restarted, or the output was changed by someone else, during the reload")
         self._confirmed = evidence
         _log.info(
             "nginx.reloaded",

@@ -1,6 +1,4 @@
-"""
-The ways to reach an nginx, behind one small port: test a candidate, reload, verify.
-"""
+"""The ways to reach an nginx, behind one small port: test a candidate, reload, verify."""
 
 import asyncio
 import shlex
@@ -74,9 +72,7 @@ class TreeTester:
         try:
             tree = await self.tree()
             await asyncio.to_thread(tree.write, text)
-            await _run_test(
-                (*self._command, "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output)
-            )
+            await _run_test((*self._command, "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output))
         except FileNotFoundError:
             self._warn("nginx.untested", reason=f"{self._command[0]} is not installed here")
             return

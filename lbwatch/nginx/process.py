@@ -54,9 +54,7 @@ def find_master(pidfile: Path) -> Process:
         raise ReloadError(f"nginx is not running here: {pidfile} holds {text[:32]!r}, which is no pid")
     master = _process(int(text))
     if master is None or not _title(master.pid).startswith(_MASTER_TITLE):
-        raise ReloadError(
-            f"nginx is not running here: process {text}, named by {pidfile}, is no nginx master"
-        )
+        raise ReloadError(f"nginx is not running here: process {text}, named by {pidfile}, is no nginx master")
     return master
 
 
@@ -104,9 +102,7 @@ def _children(master: Process) -> list[int]:
         raise ReloadError(f"nginx master {master.pid} ended")
     with suppress(OSError):
         return [int(pid) for pid in (_PROC / f"{master.pid}/task/{master.pid}/children").read_text().split()]
-    pids = (
-        int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()
-    )  # a kernel without that file
+    pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())  # a kernel without that file
     return [pid for pid in pids if (stat := _stat(pid)) is not None and int(stat[1]) == master.pid]
 
 
@@ -118,9 +114,7 @@ def _process(pid: int) -> Process | None:
 def _stat(pid: int) -> list[str] | None:
     """Read /proc/PID/stat from its third field (the state) on: the second may hold spaces and brackets (proc(5))."""
     try:
-        return (
-            (_PROC / f"{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        )
+        return (_PROC / f"{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
 

@@ -162,9 +162,7 @@ class TestTree:
                 made.append(directive)
         return made
 
-    def _rewritten_include(
-        self, directive: dict[str, Any], *, survey: _Survey, copies: dict[str, str]
-    ) -> _Block:
+    def _rewritten_include(self, directive: dict[str, Any], *, survey: _Survey, copies: dict[str, str]) -> _Block:
         matches = self._matches(directive["args"][0], survey=survey)
         if not any(self._is_output(path) or _leads(survey, path) for path in matches):
             return [directive]

@@ -1,0 +1,146 @@
+"""
+The embedded engine itself: the socket, its life and death, and what a test may turn.
+
+What containers do lives in `world`, what is answered in `api`.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from aiohttp import web
+
+from lbwatch.embedded.api import Api
+from lbwatch.embedded.replica import Replica
+from lbwatch.embedded.stream import EventStream
+from lbwatch.embedded.world import World
+
+_GRACE_S = 0.01
+"""How long open requests may go on when the engine goes down; it is a crash, so hardly at all."""
+
+
+class EmbeddedEngine:
+    """
+    A Docker Engine that runs nothing, on a unix socket.
+
+    Args:
+        socket: Where it listens; an old socket there is replaced.
+        lag_s: Seconds that the list lags behind the state; 0.06 is what the real one showed after a death.
+        api_version: Highest version it speaks; the events are those of Engine 20.10 in any case.
+        min_api_version: Lowest version it speaks.
+        seed: Of all ids.
+        clock_ns: The engine's clock, in nanoseconds since the epoch; one beside this machine's tests skew.
+
+    Attributes:
+        requests: How often what was asked, such as `GET /containers/json`, without the version; counted on
+            arrival.
+        world: The containers and networks, and what can be done to them.
+        inspect_delay_s: Seconds that an inspect hangs, by the container's id (moby#46782).
+        subscribe_gap_s: Seconds between the header of `/events` and the subscription; what happens within is
+            lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: Path | str,
+        lag_s: float = 0.06,
+        api_version: str = "1.41",
+        min_api_version: str = "1.12",
+        seed: int = 0,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.socket = Path(socket)
+        self.api_version = api_version
+        self.min_api_version = min_api_version
+        self.requests: Counter[str] = Counter()
+        self.inspect_delay_s: dict[str, float] = {}
+        self.subscribe_gap_s = 0.0
+        self.events = EventStream()
+        self.replica = Replica(lag_s=lag_s, now=time.monotonic)
+        self.world = World(seed=seed, clock_ns=clock_ns, publish=self.events.publish, changed=self.replica.changed)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The engine's address as `DOCKER_HOST` takes it."""
+        return f"unix://{self.socket}"
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds that the list lags behind the state, for changes from now on."""
+        return self.replica.lag_s
+
+    @lag_s.setter
+    def lag_s(self, seconds: float) -> None:
+        self.replica.lag_s = seconds
+
+    @property
+    def lose_events(self) -> Callable[[dict[str, Any]], bool] | None:
+        """Events for which it returns true are neither sent nor kept for `since`."""
+        return self.events.lose
+
+    @lose_events.setter
+    def lose_events(self, lose: Callable[[dict[str, Any]], bool] | None) -> None:
+        self.events.lose = lose
+
+    @property
+    def listeners(self) -> int:
+        """How many streams of events are open and subscribed."""
+        return self.events.listeners
+
+    async def start(self) -> None:
+        """Serve."""
+        runner = web.AppRunner(
+            Api(self).application(), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S
+        )
+        await runner.setup()
+        self._runner = runner
+        await web.UnixSite(runner, os.fspath(self.socket)).start()
+
+    async def close(self) -> None:
+        """Serve no more: open requests are cut off, the socket file is gone."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self.socket.unlink(missing_ok=True)
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def go_down(self, containers: Literal["live", "end"] = "live") -> None:
+        """
+        Vanish, as in a crash: streams break off, and what happens until `come_back` is told to nobody.
+
+        Args:
+            containers: `live` lets them run on, as with live-restore; `end` lets each exit with 0, whatever
+                its restart policy.
+        """
+        self.events.muted = True
+        self.world.served = False
+        await self.close()
+        self.events.wipe()
+        if containers == "end":
+            self.world.end_all()
+
+    async def come_back(self) -> None:
+        """Serve again on the same socket; the default bridge has another id, the list is up to date."""
+        self.world.renew_bridge()
+        self.replica.freshen_all()
+        self.world.served = True
+        self.events.muted = False
+        await self.start()
+
+    def cut_streams(self) -> None:
+        """End every open stream of events cleanly, as a socket proxy does."""
+        self.events.cut()

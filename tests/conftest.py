@@ -1,0 +1,120 @@
+"""Fixtures of the tests that need real programs: one engine for the session, an nginx and an lbwatch for each test."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from daemon import Stage
+from oracle import Reach
+from realengine import RealEngine
+from realnginx import RealNginx
+
+ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
+NGINX_NEEDS = ("nginx", "nsenter")
+
+
+def need(*programs: str, root: bool = True) -> None:
+    """Skip what cannot run here and say what is missing; on CI (`CI` is set) that is a failure."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if root and os.geteuid() != 0:
+        missing.append("root's rights")
+    if not missing:
+        return
+    reason = f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux)"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_engine() -> Iterator[RealEngine]:
+    """One engine for all tests that do it no harm; what they leave in it is theirs to remove (see `engine`)."""
+    need(*ENGINE_NEEDS)
+    with RealEngine() as engine:
+        yield engine.start()
+
+
+@pytest.fixture
+def engine(real_engine: RealEngine) -> Iterator[RealEngine]:
+    """The session's engine, empty before and after."""
+    try:
+        yield real_engine
+    finally:
+        real_engine.clear()
+
+
+@pytest.fixture
+def new_engine() -> Iterator[Callable[..., RealEngine]]:
+    """Makes engines of the test's own, not started; the arguments are `RealEngine`'s."""
+    need(*ENGINE_NEEDS)
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(RealEngine(**options))
+
+
+@pytest.fixture
+def real_nginx(tmp_path: Path) -> Iterator[RealNginx]:
+    """An nginx in the machine's own network, running."""
+    need(*NGINX_NEEDS)
+    with RealNginx(tmp_path / "nginx") as nginx:
+        yield nginx.start()
+
+
+class SetStage(Protocol):
+    """Sets a stage on an engine; what is not to run yet is started by the test."""
+
+    def __call__(
+        self,
+        engine: RealEngine,
+        *,
+        reach: Reach = Reach(),
+        nginx_runs: bool = True,
+        lbwatch_runs: bool = True,
+        **settings: str,
+    ) -> Stage:
+        """Settings are lbwatch's flags, with underscores."""
+
+
+@pytest.fixture
+def set_stage(tmp_path: Path) -> Iterator[SetStage]:
+    """See `SetStage`. At the end, an lbwatch that still should run must obey SIGTERM."""
+    need(*ENGINE_NEEDS, *NGINX_NEEDS)
+    stages: list[Stage] = []
+
+    def make(
+        engine: RealEngine,
+        *,
+        reach: Reach = Reach(),
+        nginx_runs: bool = True,
+        lbwatch_runs: bool = True,
+        **settings: str,
+    ) -> Stage:
+        engine.prepare()
+        flags = {name.replace("_", "-"): value for name, value in settings.items()}
+        nginx = RealNginx(tmp_path / "nginx", engine.name)
+        stage = Stage(engine, nginx, folder=tmp_path, reach=reach, settings=flags)
+        stages.append(stage)
+        if nginx_runs:
+            nginx.start()
+        if lbwatch_runs:
+            stage.lbwatch.start()
+        return stage
+
+    try:
+        yield make
+        for stage in stages:
+            if stage.lbwatch.runs or stage.lbwatch.died():
+                stage.lbwatch.terminate()
+    finally:
+        for stage in stages:
+            stage.close()
+
+
+@pytest.fixture
+def stage(engine: RealEngine, set_stage: SetStage) -> Stage:
+    """The session's engine, an nginx and lbwatch with the contract's defaults but a shorter reload interval."""
+    return set_stage(engine)

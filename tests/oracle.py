@@ -1,0 +1,198 @@
+"""
+What the rendered file must say, worked out a second time, from `docker inspect` and the contract alone.
+
+It imports nothing of lbwatch and knows only the labels that the tests on a real engine use; it fails loudly on others
+rather than agree by accident. The file itself is read by crossplane, never by regular expressions.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import crossplane
+
+Blocks = list[tuple[str, list[str]]]
+"""Each upstream's name and the lines of its block, in the file's order."""
+
+PLACEHOLDER = ["server 127.0.0.1:1 down"]
+
+_KNOWN = {"enable", "upstream", "port", "network", "weight"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """
+    What the daemon under test was told or can see.
+
+    Attributes:
+        networks: The setting of that name.
+        expose_all: Whether `expose` is `all`.
+        host_shared: Whether nginx shares the network of the engine's host.
+    """
+
+    networks: Sequence[str] = ()
+    expose_all: bool = False
+    host_shared: bool = True
+
+
+class _OutError(Exception):
+    """The container is not routed; the text says why."""
+
+
+def file_blocks(path: Path) -> Blocks:
+    """Read a rendered file; a missing one has no blocks."""
+    if not path.exists():
+        return []
+    parsed = crossplane.parse(str(path), check_ctx=False, single=True)
+    assert parsed["status"] == "ok", parsed["errors"]
+    (config,) = parsed["config"]
+    blocks = []
+    for directive in config["parsed"]:
+        assert directive["directive"] == "upstream", f"unexpected in {path}: {directive}"
+        (name,) = directive["args"]
+        blocks.append((name, [" ".join([line["directive"], *line["args"]]) for line in directive["block"]]))
+    return blocks
+
+
+def expected_blocks(
+    inspected: Iterable[Mapping[str, Any]], *, reach: Reach = Reach(), draining: Collection[str] = ()
+) -> Blocks:
+    """
+    Tell what the file must hold.
+
+    Args:
+        inspected: Every container that there is, in full.
+        draining: Names of those that got their stop signal and live on, which no inspect shows.
+
+    Returns:
+        Blocks by name; a block's servers by address and port.
+    """
+    everyone = {each["Id"]: each for each in inspected}
+    members: dict[str, dict[int, dict[tuple[tuple[int, ...], int], str]]] = {}
+    for container in everyone.values():
+        wishes = _wishes(container)
+        try:
+            name = _upstream(container, wishes, reach)
+            if name is None:
+                continue
+            classes = members.setdefault(name, {})
+            rank = _rank(container, draining)
+            address, port = _address(container, wishes, reach, everyone), _port(container, wishes)
+        except _OutError:
+            continue
+        weight = _number(wishes, "weight", 1, 1000)
+        text = f"server {address}:{port}" + ("" if weight in (None, 1) else f" weight={weight}")
+        place = (tuple(int(part) for part in address.split(".")), port)
+        others = classes.setdefault(rank, {})
+        assert others.get(place, text) == text, f"two containers at {address}:{port}: too hard for this oracle"
+        others[place] = text
+    return [
+        (name, [line for _, line in sorted(classes[min(classes)].items())] if classes else PLACEHOLDER)
+        for name, classes in sorted(members.items())
+    ]
+
+
+def _wishes(container: Mapping[str, Any]) -> dict[str, str]:
+    """What its labels say, the prefix taken off."""
+    labels = {key.lower(): value for key, value in (container["Config"]["Labels"] or {}).items()}
+    wishes = {key.removeprefix("lbwatch."): value for key, value in labels.items() if key.startswith("lbwatch.")}
+    assert wishes.keys() <= _KNOWN, f"labels that this oracle does not know: {wishes.keys() - _KNOWN}"
+    return wishes
+
+
+def _upstream(container: Mapping[str, Any], wishes: Mapping[str, str], reach: Reach) -> str | None:
+    """The upstream it keeps alive, running or not; `None` if it asks for nothing. A wrong label takes it out."""
+    if wishes.get("enable") == "false" or not (wishes or reach.expose_all):
+        return None
+    if wishes.get("enable", "true") != "true":
+        raise _OutError("enable")
+    _number(wishes, "port", 1, 65535)
+    _number(wishes, "weight", 1, 1000)
+    labels = container["Config"]["Labels"] or {}
+    if labels.get("com.docker.compose.oneoff") == "True":
+        return None
+    name = wishes.get("upstream")
+    if name is None and "com.docker.compose.service" in labels:
+        name = f"{labels['com.docker.compose.project']}-{labels['com.docker.compose.service']}"
+    if name is None:
+        name = container["Name"].removeprefix("/")
+    if not name or not all(letter.isascii() and (letter.isalnum() or letter in "_.-") for letter in name):
+        raise _OutError("upstream")
+    return str(name).lower()
+
+
+def _number(wishes: Mapping[str, str], key: str, least: int, most: int) -> int | None:
+    text = wishes.get(key)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+        raise _OutError(key)
+    return int(text)
+
+
+def _rank(container: Mapping[str, Any], draining: Collection[str]) -> int:
+    """Its class among the upstream's members: the lowest that is there serves."""
+    state = container["State"]
+    if not state["Running"] or state["Paused"] or state["Restarting"]:
+        raise _OutError("does not run")
+    health = (state.get("Health") or {}).get("Status", "none")
+    if health == "starting":
+        raise _OutError("starting")
+    if container["Name"].removeprefix("/") in draining:
+        return 1
+    return 2 if health == "unhealthy" else 0
+
+
+def _port(container: Mapping[str, Any], wishes: Mapping[str, str]) -> int:
+    asked = _number(wishes, "port", 1, 65535)
+    if asked is not None:
+        return asked
+    exposed = [each.split("/") for each in container["Config"].get("ExposedPorts") or {}]
+    ports = [int(port) for port, protocol in exposed if protocol == "tcp"]
+    if len(ports) != 1:
+        raise _OutError("port")
+    return ports[0]
+
+
+def _address(
+    container: Mapping[str, Any],
+    wishes: Mapping[str, str],
+    reach: Reach,
+    everyone: Mapping[str, Mapping[str, Any]],
+) -> str:
+    mode = container["HostConfig"]["NetworkMode"]
+    if mode == "host":
+        if not reach.host_shared:
+            raise _OutError("host")
+        return "127.0.0.1"
+    if mode.startswith("container:"):
+        owner = everyone.get(mode.removeprefix("container:"))
+        if owner is None or not owner["State"]["Running"]:
+            raise _OutError("its network's owner does not run")
+        if _started(owner) > _started(container):
+            # Measured: a restarted owner has a new network namespace, the other stays in the old one.
+            raise _OutError("its network's owner was started anew without it")
+        container = owner
+    return _on_network(container, wishes, reach)
+
+
+def _started(container: Mapping[str, Any]) -> tuple[str, str]:
+    """Orders starts; the engine drops trailing zeros of the nanoseconds."""
+    whole, _, fraction = container["State"]["StartedAt"].removesuffix("Z").partition(".")
+    return whole, fraction.ljust(9, "0")
+
+
+def _on_network(container: Mapping[str, Any], wishes: Mapping[str, str], reach: Reach) -> str:
+    endpoints = container["NetworkSettings"]["Networks"]
+    project = (container["Config"]["Labels"] or {}).get("com.docker.compose.project")
+    if "network" in wishes:
+        asked = [wishes["network"], *([f"{project}_{wishes['network']}"] if project else [])]
+    elif reach.networks:
+        asked = list(reach.networks)
+    else:
+        asked = sorted(endpoints)
+    for network in asked:
+        if network in endpoints and endpoints[network]["IPAddress"]:
+            return str(endpoints[network]["IPAddress"])
+    raise _OutError("network")
