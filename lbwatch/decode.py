@@ -6,6 +6,7 @@ answers is not trusted to be of the right shape: anything else is a `SourceError
 """
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -25,6 +26,8 @@ _TIMESTAMP = re.compile(
     r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)",
     re.ASCII,
 )
+_EXPOSED_TCP = re.compile(r"([0-9]{1,5})(?:/tcp)?")  # OCI images may leave TCP out, as it is the default
+_UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CONTAINER = "container"
 _NETWORK = "network"
 
@@ -156,7 +159,7 @@ def _events_in(line: bytes) -> list[Event]:
         return []
     try:
         event = _EVENT.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE_ERRORS:
         return [UNREADABLE]
     attributes = event.actor.attributes or {}
     if event.type == _CONTAINER and event.actor.id:
@@ -186,7 +189,7 @@ def backends_of_list(body: bytes) -> tuple[Backend, ...]:
     """
     try:
         entries = _LIST.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE_ERRORS as error:
         raise SourceError(f"the engine's list of containers cannot be read: {error}") from error
     return tuple(_backend_of_entry(entry) for entry in entries)
 
@@ -201,7 +204,7 @@ def backend_of_inspect(body: bytes) -> Backend:
     try:
         answer = _INSPECT.decode(body)
         status = Status(answer.state.status)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except (*_UNREADABLE_ERRORS, ValueError) as error:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
     return Backend(
         id=answer.id,
@@ -245,7 +248,6 @@ def http_date_s(date: str | None) -> float | None:
 
 
 def _backend_of_entry(entry: _Entry) -> Backend:
-    ports = {port.private_port for port in entry.ports or () if port.type == "tcp"}
     return Backend(
         id=entry.id,
         name=_own_name(entry.names),
@@ -253,7 +255,7 @@ def _backend_of_entry(entry: _Entry) -> Backend:
         status=_status(entry.state),
         health=_health_in(entry.status),
         created_ns=entry.created * 10**9,
-        exposed=tuple(sorted(ports)),
+        exposed=_possible(port.private_port for port in entry.ports or () if port.type == "tcp"),
         endpoints=_endpoints(entry.network_settings),
         network_of=_network_of(entry.host_config.network_mode),
         host_network=entry.host_config.network_mode == "host",
@@ -295,8 +297,13 @@ def _health_in(status_text: str) -> Health:
 
 def _exposed(ports: dict[str, Any] | None) -> tuple[int, ...]:
     """Keep the TCP ports of `{"80/tcp": {}, "53/udp": {}}`."""
-    numbers = (port.removesuffix("/tcp") for port in ports or () if port.endswith("/tcp"))
-    return tuple(sorted({int(number) for number in numbers if number.isascii() and number.isdigit()}))
+    matches = (_EXPOSED_TCP.fullmatch(port) for port in ports or ())
+    return _possible(int(match[1]) for match in matches if match)
+
+
+def _possible(ports: Iterable[int]) -> tuple[int, ...]:
+    """Leave out what is no port: an image may claim to expose 0 or 99999, and nginx would refuse the whole file."""
+    return tuple(sorted({port for port in ports if 1 <= port <= 65_535}))
 
 
 def _endpoints(settings: _Networks | None) -> tuple[Endpoint, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
+from lbwatch.errors import excerpt
 from lbwatch.labels import ROUND_ROBIN, Membership, Wishes, wishes
 from lbwatch.model import (
     UPSTREAM_NAME,
@@ -133,14 +134,15 @@ def _members(backend: Backend, wish: Wishes, *, backends: Mapping[str, Backend],
     _check_wanted(backend, wish, rules=rules)
     for membership in wish.memberships:
         name = membership.upstream or _default_upstream(backend)
-        member = _Member(upstream=name, backend=backend, membership=membership)
         try:
             _check_state(backend, ignore_health=membership.health_ignored)
             owner = _network_owner(backend, backends=backends)
             server = _server(backend, membership, owner=owner, variables=wish.vars, rules=rules)
-            yield replace(member, owner=owner, server=server)
         except _SkipError as skip:
-            yield replace(member, skipped=(skip.reason, skip.detail))
+            why = skip.reason, skip.detail
+            yield _Member(upstream=name, backend=backend, membership=membership, skipped=why)
+        else:
+            yield _Member(upstream=name, backend=backend, membership=membership, owner=owner, server=server)
 
 
 def _check_wanted(backend: Backend, wish: Wishes, *, rules: Rules) -> None:
@@ -245,10 +247,10 @@ def _host_address(*, rules: Rules) -> str:
 def _endpoint(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
     """Choose the network: the label's, else the first of the reachable ones, else the first by name."""
     by_name = {endpoint.network: endpoint for endpoint in owner.endpoints}
-    joined = ", ".join(sorted(by_name)) or "none"
+    joined = excerpt(", ".join(sorted(by_name))) or "none"
     if wanted is not None:
         names: tuple[str, ...] = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
-        hint = f"it is not on network {wanted}, but on {joined}"
+        hint = f"it is not on network {excerpt(wanted)}, but on {joined}"
     elif networks:
         names, hint = (
             networks,
@@ -302,7 +304,7 @@ def _without_conflicts(members: list[_Member]) -> list[_Member]:
         for address, owners in claims.items()
         if len(owners) > 1
     }
-    return [_settled(member, winners=winners) for member in members]
+    return [_settled(member, winners=winners) for member in members] if winners else members
 
 
 def _settled(member: _Member, *, winners: Mapping[str, Backend]) -> _Member:
@@ -398,6 +400,8 @@ def _distinct(group: list[_Member]) -> list[Server]:
 
 def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Server], list[Notice]]:
     """Drop `backup` where nginx would refuse the whole file for it."""
+    if not any(server.backup for server in servers):
+        return servers, []
     refusing = method is not None and method.startswith(_NO_BACKUP_METHODS)
     if not refusing and not all(server.backup for server in servers):
         return servers, []

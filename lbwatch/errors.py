@@ -18,9 +18,12 @@ _FOREIGN_CHARS = 256
 
 
 def excerpt(text: str) -> str:
-    """Cut text that others wrote (an engine, nginx, a label) to what a log line can bear: one line, 256 characters."""
+    """Cut text that others wrote (an engine, nginx, a label) to what a log or a terminal can bear: 256 characters of
+    one line, with what cannot be printed replaced."""
     line = " ".join(text.split())
-    return line if len(line) <= _FOREIGN_CHARS else line[: _FOREIGN_CHARS - 1] + "…"
+    if len(line) > _FOREIGN_CHARS:
+        line = line[: _FOREIGN_CHARS - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 class LbwatchError(Exception):

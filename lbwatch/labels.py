@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from lbwatch.errors import excerpt
 from lbwatch.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
 
 ROUND_ROBIN = "round_robin"
@@ -105,7 +106,7 @@ class Wishes:
         enable: `None` where the label is absent.
         memberships: The upstreams it joins, by name, the default one first.
         vars: For the user's own template.
-        unknown: Label keys below the prefix that mean nothing.
+        unknown: Label keys below the prefix that mean nothing, as excerpts.
         refusal: Why the labels cannot be used, in words; `None` if they can. A container with `enable` false is
             never refused.
     """
@@ -132,17 +133,20 @@ def asks(keys: Iterable[str], *, prefix: str) -> bool:
 def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
     """Read a container's labels, given sorted by key, as the contract defines them below *prefix*."""
     below = f"{prefix}."
-    own = {key.lower().removeprefix(below): value for key, value in labels if key.lower().startswith(below)}
+    said = [(key.lower().removeprefix(below), value) for key, value in labels if key.lower().startswith(below)]
+    if any(key == "enable" and value.strip().lower() == "false" for key, value in said):
+        return Wishes(asks=True, enable=False)  # even beside an ENABLE=true: false always wins
+    own = dict(said)
     try:
         enable = _parsed("enable", "enable", own["enable"])["enable"] if "enable" in own else None
-        if enable is False:
-            return Wishes(asks=True, enable=False)
         read = _read(own)
     except _RefusedError as refusal:
-        key, _, takes = str(refusal).partition("\n")
-        detail = f"label {below}{key[:_MAX_CHARS]}={own.get(key, '')[:_MAX_CHARS]!r}: {takes}"
+        key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
+        detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
         return Wishes(asks=True, refusal=detail)
-    return replace(read, asks=bool(own), enable=enable, unknown=tuple(below + key for key in read.unknown))
+    return replace(
+        read, asks=bool(own), enable=enable, unknown=tuple(excerpt(below + key) for key in read.unknown)
+    )
 
 
 def _read(own: Mapping[str, str]) -> Wishes:

@@ -74,6 +74,7 @@ class Renderer:
             keep_trailing_newline=True,
             auto_reload=False,
         )
+        environment.filters["parameters"] = parameters
         try:
             template = environment.get_template(name)
         except (TemplateError, OSError, UnicodeDecodeError) as error:
@@ -108,6 +109,18 @@ class Renderer:
             return RenderError(f"no such template; looked in {looked}", path=str(error.name or self.name), line=None)
         path, line = _template_frame(error.__traceback__) or (self.name, None)
         return RenderError(f"{type(error).__name__}: {error}", path=path, line=line)
+
+
+def parameters(server: Server) -> str:
+    """Write what follows the address on a `server` line, each with a space before it: a filter of the templates."""
+    words = (
+        "" if server.weight == 1 else f" weight={server.weight}",
+        "" if server.max_fails is None else f" max_fails={server.max_fails}",
+        "" if server.fail_timeout_s is None else f" fail_timeout={server.fail_timeout_s}s",
+        "" if server.max_conns is None else f" max_conns={server.max_conns}",
+        " backup" if server.backup else "",
+    )
+    return "".join(words)
 
 
 def digest(text: str) -> str:

@@ -125,9 +125,7 @@ def floor(api: Api, *, container: str, conf: Path, master: Process) -> Sample:
     return Sample(file_s=tested - began, workers_s=time.monotonic() - began)
 
 
-def sample(
-    api: Api, arrivals: Arrivals, *, act: str, container: str, output: Path, master: Process
-) -> Sample:
+def sample(api: Api, arrivals: Arrivals, *, act: str, container: str, output: Path, master: Process) -> Sample:
     """Have one event happen and time what follows."""
     old, before, seen = workers_of(master).serving, output.stat().st_ino, len(arrivals.times)
     asker = Thread(target=api.call, args=("POST", f"/containers/{container}/{act}"))
@@ -148,8 +146,9 @@ def measure(
     popen: Callable[..., "subprocess.Popen[Any]"],
     container: str,
     samples: int,
+    started: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Run nginx and lbwatch against an engine and time events and floors in turn."""
+    """Run nginx and lbwatch against an engine and time events and floors in turn; *started* is called in between."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-bench-")))
     (folder / "conf.d").mkdir()
     conf, output = folder / "nginx.conf", folder / "conf.d/lbwatch.conf"
@@ -169,6 +168,7 @@ def measure(
     command += ["--reload-interval", "100ms", "--resync-interval", "10m"]
     daemon = stack.enter_context(ended(popen(command, stderr=log)))
     wait_for(lambda: b"nginx.reloaded" in (folder / "lbwatch.log").read_bytes(), "the first reload")
+    started()
     api, asking = Api(socket_path), Api(socket_path)
     arrivals = Arrivals(socket_path, actions=("pause", "unpause"))
     ours: list[Sample] = []
@@ -194,13 +194,23 @@ def on_embedded(containers: int, *, samples: int) -> dict[str, Any]:
         engine = stack.enter_context(ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)))
         assert engine.stdout is not None
         container = engine.stdout.readline().strip()
+
+        def counted() -> tuple[int, int]:
+            engine.send_signal(signal.SIGUSR1)
+            inspects, acts = map(int, engine.stdout.readline().split())
+            return inspects, acts
+
+        before: list[tuple[int, int]] = []
         figures = measure(
-            stack, socket_path=path, popen=subprocess.Popen, container=container, samples=samples
+            stack,
+            socket_path=path,
+            popen=subprocess.Popen,
+            container=container,
+            samples=samples,
+            started=lambda: before.append(counted()),
         )
-        engine.send_signal(signal.SIGUSR1)
-        inspects, events = map(int, engine.stdout.readline().split())
-        # the first look inspects each container once, and the floor the one container once for each sample
-        requests = (inspects - containers - samples) / events
+        (inspects_before, acts_before), (inspects, acts) = before[0], counted()
+        requests = (inspects - inspects_before - samples) / (acts - acts_before)  # the floor asked once for each
         return figures | {"engine": "embedded", "containers": containers, "requests_per_event": requests}
 
 

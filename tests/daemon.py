@@ -102,6 +102,7 @@ class Lbwatch:
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith(("LBWATCH_", "DOCKER_"))
         }
+        inherited["TMPDIR"] = str(self.log.parent)  # what a killed one leaves goes with the test's folder
         argv = [sys.executable, "-m", "lbwatch", "run", *self.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -105,6 +105,8 @@ def _upstream(container: Mapping[str, Any], wishes: Mapping[str, str], reach: Re
     """The upstream it keeps alive, running or not; `None` if it asks for nothing. A wrong label takes it out."""
     if wishes.get("enable") == "false" or not (wishes or reach.expose_all):
         return None
+    if container["State"]["Status"] == "created":
+        return None  # the contract keeps names of stopped containers; this one never ran
     if wishes.get("enable", "true") != "true":
         raise _OutError("enable")
     _number(wishes, "port", 1, 65535)

@@ -173,6 +173,8 @@ class RealEngine:
             if _command(pid)[:1] == ["containerd"]:
                 _kill(pid)
         _wait_gone(lambda: [pid for pid in self._pids() if _command(pid)[:1] == ["containerd"]])
+        # Where the machine's init is slow to reap it, the next dockerd takes the zombie for a running containerd.
+        (self.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
     def terminate(self, *, within: float = 60) -> None:
         """End dockerd as `systemctl stop` would; its containers end too unless `live_restore`."""

@@ -97,8 +97,7 @@ class Api:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         version = request.match_info.get("version")
-        path = request.path.removeprefix(f"/v{version}")
-        self._engine.requests[f"{request.method} {path}"] += 1
+        self._engine.requests[_request_key(request, version=version)] += 1
         try:
             self._check_version(version)
             return await handler(request)
@@ -287,6 +286,14 @@ def _is_found(patterns: frozenset[str] | None, texts: tuple[str, ...]) -> bool:
         return not patterns or any(re.search(pattern, text) for pattern in patterns for text in texts)
     except re.error as error:
         raise InvalidError(f"error parsing regexp: {error}") from error
+
+
+def _request_key(request: web.Request, *, version: str | None) -> str:
+    """Name a request for the count: `GET /containers/ID/json`, whichever the version and the id."""
+    parts = request.path.removeprefix(f"/v{version}").split("/")
+    if "id" in request.match_info:
+        parts[2] = "ID"
+    return f"{request.method} {'/'.join(parts)}"
 
 
 def _parts(version: str) -> tuple[int, ...]:

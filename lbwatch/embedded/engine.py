@@ -36,8 +36,8 @@ class EmbeddedEngine:
         clock_ns: The engine's clock, in nanoseconds since the epoch; one beside this machine's tests skew.
 
     Attributes:
-        requests: How often what was asked, such as `GET /containers/json`, without the version; counted on
-            arrival.
+        requests: How often what was asked, without version and with `ID` for any id or name, such as
+            `GET /containers/ID/json`; counted on arrival.
         world: The containers and networks, and what can be done to them.
         inspect_delay_s: Seconds that an inspect hangs, by the container's id (moby#46782).
         subscribe_gap_s: Seconds between the header of `/events` and the subscription; what happens within is
