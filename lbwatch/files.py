@@ -42,7 +42,7 @@ def replace(path: Path, *, text: str) -> None:
 def read(path: Path) -> str | None:
     """Read *path*; `None` if it is not there or is no text, so that it counts as different from anything rendered."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")  # read_text would turn a \r into a \n: never equal again
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     except OSError as error:

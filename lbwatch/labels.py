@@ -144,9 +144,7 @@ def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
         key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
         detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
         return Wishes(asks=True, refusal=detail)
-    return replace(
-        read, asks=bool(own), enable=enable, unknown=tuple(excerpt(below + key) for key in read.unknown)
-    )
+    return replace(read, asks=bool(own), enable=enable, unknown=tuple(excerpt(below + key) for key in read.unknown))
 
 
 def _read(own: Mapping[str, str]) -> Wishes:

@@ -208,13 +208,26 @@ async def test_a_restart_policy_brings_nothing_back_that_was_stopped_or_killed_b
     assert [(await docker.inspect(c))["State"]["Status"] for c in (stopped, killed)] == ["exited", "exited"]
 
 
-async def test_a_hup_through_the_api_disarms_unless_stopped(engine: EmbeddedEngine, docker: Docker) -> None:
-    # moby#41302: the reason why lbwatch reloads by exec.
-    container = engine.world.run(restart="unless-stopped")
-    engine.world.kill(container, "HUP")
-    assert (await docker.inspect(container))["State"]["Running"]
-    engine.world.die(container)
-    assert not (await docker.inspect(container))["State"]["Running"]
+@pytest.mark.parametrize(
+    ("policy", "stop_signal", "returns"),
+    [
+        ("unless-stopped", None, False),
+        ("unless-stopped", "SIGQUIT", False),
+        ("always", None, False),
+        ("always", "SIGQUIT", True),
+        ("always", "SIGHUP", False),
+    ],
+)
+async def test_a_hup_through_the_api_disarms_the_restart_policy(
+    *, policy: str, stop_signal: str | None, returns: bool, engine: EmbeddedEngine
+) -> None:
+    # moby#41302, the reason why lbwatch reloads by exec; `always` survives where the image names a stop signal.
+    world = engine.world
+    container = world.run(restart=policy, stop_signal=stop_signal)
+    world.kill(container, "HUP")
+    if world.containers.find(container).running:
+        world.die(container)
+    assert world.containers.find(container).running is returns
 
 
 async def test_on_failure_counts_its_retries_and_lets_a_clean_exit_be(engine: EmbeddedEngine) -> None:
@@ -439,11 +452,12 @@ async def test_replay_stops_at_the_first_older_entry_going_backwards(tmp_path: P
     # The ring is not ordered by time, so younger events behind an older one are never found.
     now = {"ns": 0}
     async with EmbeddedEngine(socket=tmp_path / "s", clock_ns=lambda: now["ns"]) as engine, Docker(engine) as docker:
-        for second, name in ((50, "young"), (20, "old"), (60, "youngest")):
-            now["ns"] = second * 10**9
+        for second, name in ((50, "young"), (20, "old"), (60.4, "youngest")):
+            now["ns"] = int(second * 10**9)
             engine.world.create(name=name)
         now["ns"] = 100 * 10**9
         replayed = await docker.past(since="30.000000000")
+        assert await docker.past(since="60.5") == []  # half a second, not five nanoseconds
     assert [event["Actor"]["Attributes"]["name"] for event in replayed] == ["youngest"]
 
 
@@ -622,6 +636,15 @@ async def test_addresses_come_back_to_the_next_container(engine: EmbeddedEngine,
     assert addresses == ["172.17.0.4", "172.17.0.3", "172.17.0.2"]
 
 
+async def test_the_lowest_free_address_is_given_first(engine: EmbeddedEngine, docker: Docker) -> None:
+    # Else two runs of the same test see other addresses.
+    world = engine.world
+    containers = [world.run() for _ in range(3)]
+    for number in (0, 2, 1):
+        world.stop(containers[number])
+    assert networks_of(await docker.inspect(world.run()))["bridge"]["IPAddress"] == "172.17.0.2"
+
+
 async def test_each_network_has_its_own_range_and_may_have_ipv6(engine: EmbeddedEngine, docker: Docker) -> None:
     # Addresses of several networks must never be mixed up.
     engine.world.create_network("both", ipv6=True)
@@ -643,7 +666,8 @@ async def test_a_list_shows_running_ones_unless_asked_for_all(engine: EmbeddedEn
     engine.world.stop("ended")
     _, running = await docker.ask("GET", "/containers/json")
     assert [entry["Names"] for entry in running] == [["/frozen"], ["/up"]]
-    assert list(await docker.listed(status=["exited"])) == ["ended"]
+    _, exited = await docker.ask("GET", "/containers/json", filters='{"status":["exited"]}')  # implies all
+    assert [entry["Names"] for entry in exited] == [["/ended"]]
 
 
 async def test_a_list_can_be_filtered(engine: EmbeddedEngine, docker: Docker) -> None:
@@ -741,6 +765,16 @@ async def test_the_whole_life_of_a_container_over_http(engine: EmbeddedEngine, d
     assert (await docker.ask("DELETE", "/containers/shop"))[0] == 404
 
 
+async def test_what_an_image_says_holds_unless_the_body_says_otherwise(docker: Docker) -> None:
+    # `docker run app` names no port, and `--no-healthcheck` sends NONE.
+    body = {"Image": "app", "Healthcheck": {"Test": ["NONE"]}, "HostConfig": None}
+    assert (await docker.ask("POST", "/containers/create", body=body, name="web"))[0] == 201
+    assert (await docker.ask("POST", "/containers/web/start"))[0] == 204
+    answer = await docker.inspect("web")
+    assert (answer["Config"]["ExposedPorts"], "Health" in answer["State"]) == ({"80/tcp": {}}, False)
+    assert (answer["HostConfig"]["NetworkMode"], list(networks_of(answer))) == ("default", ["bridge"])
+
+
 async def test_networks_over_http(engine: EmbeddedEngine, docker: Docker) -> None:
     # Compose makes its networks so.
     engine.world.run(name="web")
@@ -752,7 +786,7 @@ async def test_networks_over_http(engine: EmbeddedEngine, docker: Docker) -> Non
     assert (await docker.ask("DELETE", "/networks/back"))[0] == 403
     assert (await docker.ask("POST", "/networks/back/disconnect", body={"Container": "web"}))[0] == 200
     assert (await docker.ask("DELETE", "/networks/back"))[0] == 204
-    assert (await docker.ask("DELETE", "/networks/bridge"))[0] == 403
+    assert (await docker.ask("DELETE", "/networks/host"))[0] == 403
     assert (await docker.ask("GET", "/networks/back"))[0] == 404
     _, networks = await docker.ask("GET", "/networks")
     assert [network["Name"] for network in networks] == ["bridge", "host", "none"]

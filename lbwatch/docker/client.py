@@ -135,14 +135,18 @@ class EngineClient:
         query = {"filters": json.dumps({"type": ["container", "network"], "event": _ACTIONS})}
         if since_s is not None:
             query["since"] = f"{int(since_s)}.000000000"
-        async with self._request("GET", f"{self._prefix}/events", query=query, streams=True) as response:
+        async with self._request(
+            "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, streams=True
+        ) as response:
             if response.status != 200:
                 _require_ok(response.status, await response.content.read(_MAX_ERROR_BYTES), path="/events")
             yield response.content.iter_any()
 
     async def call(self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None) -> Any:
         """Make any other call (the demo creates containers) and give the decoded JSON, or `None` if there is none."""
-        async with self._request(method, self._prefix + path, query=query, body=body) as response:
+        async with self._request(
+            method, self._prefix + path, timeout_s=LIST_TIMEOUT_S, query=query, body=body
+        ) as response:
             answer = await response.read()
         _require_ok(response.status, answer, path=path)
         return json.loads(answer) if answer.strip() else None
@@ -157,7 +161,7 @@ class EngineClient:
         method: str,
         path: str,
         *,
-        timeout_s: float = LIST_TIMEOUT_S,
+        timeout_s: float,
         query: dict[str, str] | None = None,
         body: Any = None,
         streams: bool = False,

@@ -1,0 +1,222 @@
+"""The client against the embedded engine, and against servers that answer what no engine should."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from conftest import need
+from lbwatch.docker import client as client_room
+from lbwatch.docker.client import EngineClient
+from lbwatch.embedded import EmbeddedEngine
+from lbwatch.errors import SettingsError, SourceError, SourceTimeoutError
+from lbwatch.settings import engine_address
+
+ID = "f" * 64
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(answer: Answer, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve one answer for everything on a free loopback port; gives the `tcp://` URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        yield f"tcp://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def connected(url: str, **environ: str) -> AsyncIterator[EngineClient]:
+    client = EngineClient(engine_address(url, environ=environ))
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def saying(body: bytes, *, status: int = 200, kind: str = "application/json") -> Answer:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, status=status, content_type=kind, headers={"Api-Version": "1.41"})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("engine", "spoken"), [("1.24", (1, 24)), ("1.41", (1, 41)), ("1.44", (1, 44)), ("1.99", client_room.NEWEST_API)]
+)
+async def test_the_api_version_is_the_older_of_both(tmp_path: Path, engine: str, spoken: tuple[int, int]) -> None:
+    """An engine refuses versions newer than its own; some refuse old ones, so none can be fixed."""
+    async with (
+        EmbeddedEngine(socket=tmp_path / "s", api_version=engine, min_api_version=engine) as there,
+        connected(there.url) as client,
+    ):
+        if spoken == client_room.NEWEST_API:
+            there.min_api_version = "1.44"
+        assert (await client.ping()).api == spoken
+        there.world.run(name="web-1")
+        assert [backend.name for backend in await client.list_backends()] in ([], ["web-1"])  # the list may lag
+
+
+async def test_an_engine_that_is_too_old_is_refused_in_words(tmp_path: Path) -> None:
+    """Better said than guessed at."""
+    async with EmbeddedEngine(socket=tmp_path / "s", api_version="1.23") as engine, connected(engine.url) as client:
+        with pytest.raises(SourceError, match=r"1\.23.*1\.24"):
+            await client.ping()
+
+
+async def test_what_is_no_engine_is_told_from_one() -> None:
+    """A typing error in the port must not look like an empty engine."""
+
+    async def other(_: web.Request) -> web.Response:
+        return web.Response(text="OK")
+
+    async with serving(other) as url, connected(url) as client:
+        with pytest.raises(SourceError, match="no Docker Engine"):
+            await client.ping()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        saying(b'{"message":"server is sick"}', status=500),
+        saying(b"<html>Bad Gateway</html>", status=502, kind="text/html"),
+        saying(b"<html>hello</html>", kind="text/html"),
+        saying(b"null"),
+        saying(b"["),
+        saying(b'{"Id": 5}'),
+        saying(b""),
+        saying(b"\xff\xfe"),
+        saying(b"<html>no such page</html>", status=404, kind="text/html"),
+        saying(b'{"message":"page not found"}', status=404),
+    ],
+    ids=["500", "502", "html", "null", "cut", "wrong type", "empty", "no text", "a proxy's 404", "another 404"],
+)
+async def test_nonsense_is_an_error_and_never_an_absence(answer: Answer) -> None:
+    """A failed read must not take a container, or all of them, out of service."""
+    async with serving(answer) as url, connected(url) as client:
+        with pytest.raises(SourceError):
+            await client.inspect(ID)
+        with pytest.raises(SourceError):
+            await client.list_backends()
+
+
+async def test_an_answer_that_breaks_off_is_an_error() -> None:
+    """Half a list is not a list."""
+
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"[]")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with serving(half) as url, connected(url) as client:
+        with pytest.raises(SourceError):
+            await client.list_backends()
+
+
+async def test_the_engine_s_own_404_is_an_absence(tmp_path: Path) -> None:
+    """Only the engine knows that a container is gone."""
+    async with EmbeddedEngine(socket=tmp_path / "s") as engine, connected(engine.url) as client:
+        assert await client.inspect(ID) is None
+
+
+async def test_an_engine_that_accepts_and_says_nothing_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a crash `connect` succeeded 10 s before the engine lived."""
+    for name in ("PING_TIMEOUT_S", "LIST_TIMEOUT_S", "INSPECT_TIMEOUT_S"):
+        monkeypatch.setattr(client_room, name, 0.1)
+
+    async def silence(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with serving(silence) as url, connected(url) as client:
+        for call in (client.ping(), client.list_backends(), client.inspect(ID)):
+            with pytest.raises(SourceTimeoutError, match="no answer within"):
+                await call
+        with pytest.raises(SourceTimeoutError):
+            async with client.events(since_s=None):
+                pass
+
+
+async def test_a_missing_socket_is_named(tmp_path: Path) -> None:
+    """The path is what the operator has to look at."""
+    async with connected(f"unix://{tmp_path}/nowhere.sock") as client:
+        with pytest.raises(SourceError, match=r"nowhere\.sock"):
+            await client.ping()
+
+
+class Certificates:
+    """A certificate authority, a server for localhost and a client, made for one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self._openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca "
+                      "-keyout ca-key.pem -out ca.pem")  # fmt: skip
+        self._signed("server", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        self._signed("client", "extendedKeyUsage=clientAuth")
+        (folder / "client.pem").rename(folder / "cert.pem")
+        (folder / "client-key.pem").rename(folder / "key.pem")
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.folder / "ca.pem"))
+        context.load_cert_chain(self.folder / "server.pem", self.folder / "server-key.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _signed(self, name: str, extension: str) -> None:
+        (self.folder / "extensions").write_text(extension)
+        self._openssl(f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} "
+                      f"-keyout {name}-key.pem -out {name}.csr")  # fmt: skip
+        self._openssl(f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 "
+                      f"-extfile extensions -out {name}.pem")  # fmt: skip
+
+    def _openssl(self, words: str) -> None:
+        subprocess.run(["openssl", *words.split()], cwd=self.folder, check=True, capture_output=True)
+
+
+async def test_tls_with_the_right_certificates_connects_and_with_wrong_ones_never(tmp_path: Path) -> None:
+    """A certificate that does not verify is an error, never a downgrade: the socket is root on that host."""
+    need("openssl", root=False)
+    right, wrong = Certificates(tmp_path / "right"), Certificates(tmp_path / "wrong")
+    async with serving(saying(b"OK", kind="text/plain"), tls=right.server()) as url:
+        async with connected(url, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(right.folder)) as client:
+            assert (await client.ping()).api == (1, 41)
+        shutil.copy(right.folder / "ca.pem", tmp_path / "right-ca.pem")
+        async with connected(url, DOCKER_CERT_PATH=str(wrong.folder)) as client:
+            with pytest.raises(SourceError, match="(?i)certificate"):
+                await client.ping()
+        async with connected(url) as client:  # without TLS settings it is plain HTTP, which that server refuses
+            with pytest.raises(SourceError):
+                await client.ping()
+
+
+async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
+    """Any certificate of the same authority would do otherwise."""
+    need("openssl", root=False)
+    certificates = Certificates(tmp_path / "tls")
+    async with serving(saying(b"OK"), tls=certificates.server()) as url:
+        other = url.replace("127.0.0.1", "127.0.0.2")
+        context = certificates.server()
+        async with serving(saying(b"OK"), tls=context), connected(other, DOCKER_CERT_PATH=str(tmp_path / "tls")) as client:
+            with pytest.raises(SourceError):
+                await client.ping()
+
+
+def test_missing_certificates_are_named(tmp_path: Path) -> None:
+    """TLS that was asked for and cannot be had must not be left out in silence."""
+    with pytest.raises(SettingsError, match=r"ca\.pem"):
+        EngineClient(engine_address("tcp://127.0.0.1:1", environ={"DOCKER_CERT_PATH": str(tmp_path)}))

@@ -1,0 +1,321 @@
+"""The source on the embedded engine, whose lists lag for half a minute: only inspect can tell the truth in time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from lbwatch.docker import source as source_room
+from lbwatch.docker.client import EngineClient
+from lbwatch.docker.source import DockerSource
+from lbwatch.embedded import EmbeddedEngine
+from lbwatch.model import Backend, Status
+from lbwatch.settings import engine_address
+from waiting import eventually, never
+
+INSPECT = "GET /containers/ID/json"
+LIST = "GET /containers/json"
+WEB = {"lbwatch.port": "80"}
+
+Follow = Callable[..., AbstractAsyncContextManager[DockerSource]]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
+    async with EmbeddedEngine(socket=tmp_path / "docker.sock", lag_s=30.0) as engine:
+        yield engine
+
+
+@pytest.fixture
+def follow(engine: EmbeddedEngine) -> Follow:
+    @asynccontextmanager
+    async def following(
+        *, expose_all: bool = False, resync_interval_s: float = 300.0, synced: bool = True
+    ) -> AsyncIterator[DockerSource]:
+        client = EngineClient(engine_address(engine.url, environ={}))
+        source = DockerSource(
+            client,
+            name="engine",
+            prefix="lbwatch",
+            expose_all=expose_all,
+            resync_interval_s=resync_interval_s,
+            random=lambda: 0.5,
+        )
+        task = asyncio.create_task(source.run(lambda: None))
+        try:
+            if synced:
+                await eventually(source.snapshot, what="the first full look")
+            yield source
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await client.close()
+
+    return following
+
+
+def backend(source: DockerSource, name: str) -> Backend | None:
+    snapshot = source.snapshot()
+    found = (each for each in snapshot.backends.values() if each.name == name) if snapshot else iter(())
+    return next(found, None)
+
+
+def is_running(source: DockerSource, name: str) -> bool:
+    found = backend(source, name)
+    return found is not None and found.status is Status.RUNNING and bool(found.endpoints and found.endpoints[0].ipv4)
+
+
+def is_in(source: DockerSource, name: str, status: Status) -> bool:
+    found = backend(source, name)
+    return found is not None and found.status is status
+
+
+async def quiet(engine: EmbeddedEngine) -> None:
+    """Wait until nothing was asked for a while: the replay of the engine's memory, at a connection, is dealt with."""
+    asked, since = -1, 0.0
+    clock = asyncio.get_running_loop().time
+
+    def still() -> bool:
+        nonlocal asked, since
+        now = engine.requests.total()
+        if now != asked:
+            asked, since = now, clock()
+        return clock() - since > 0.1
+
+    await eventually(still, what="the engine is left in peace")
+
+
+async def test_what_runs_already_is_in_the_first_snapshot(engine: EmbeddedEngine, follow: Follow) -> None:
+    """A start of lbwatch must find the world as it is."""
+    engine.lag_s = 0
+    for name in ("web-1", "web-2"):
+        engine.world.run(name=name, labels=WEB)
+    async with follow() as source:
+        assert is_running(source, "web-1")
+        assert is_running(source, "web-2")
+
+
+async def test_a_started_container_is_known_although_lists_are_stale(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Lists come from a replica: who believes them routes to yesterday."""
+    async with follow() as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+
+
+@pytest.mark.parametrize(
+    ("deed", "status"), [("stop", Status.EXITED), ("die", Status.EXITED), ("pause", Status.PAUSED)]
+)
+async def test_a_container_that_leaves_is_known_although_lists_are_stale(
+    engine: EmbeddedEngine, follow: Follow, deed: str, status: Status
+) -> None:
+    """Each request to a dead server is an error for somebody."""
+    async with follow() as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        getattr(engine.world, deed)("web-1")
+        await eventually(lambda: is_in(source, "web-1", status))
+
+
+async def test_a_removed_container_is_forgotten(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Its address is given out again."""
+    async with follow() as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        engine.world.remove("web-1", force=True)
+        await eventually(lambda: backend(source, "web-1") is None)
+
+
+async def test_one_event_costs_one_inspect(engine: EmbeddedEngine, follow: Follow) -> None:
+    """On a host with many containers anything else is a storm for each deploy."""
+    engine.lag_s = 0
+    for number in range(30):
+        engine.world.run(name=f"web-{number}", labels=WEB)
+    async with follow() as source:
+        await eventually(lambda: is_running(source, "web-29"))
+        await quiet(engine)
+        inspects, lists = engine.requests[INSPECT], engine.requests[LIST]
+        engine.world.pause("web-7")
+        await eventually(lambda: is_in(source, "web-7", Status.PAUSED))
+        engine.world.unpause("web-7")
+        await eventually(lambda: is_running(source, "web-7"))
+        assert engine.requests[INSPECT] == inspects + 2
+        assert engine.requests[LIST] == lists
+
+
+async def test_a_container_that_asks_for_nothing_costs_nothing(engine: EmbeddedEngine, follow: Follow) -> None:
+    """A CI host starts thousands of containers that are none of our business."""
+    async with follow() as source:
+        inspects = engine.requests[INSPECT]
+        engine.world.run(name="job", labels={"other": "label"})
+        engine.world.create_network("front")
+        engine.world.connect("job", "front")
+        engine.world.exec_probe("job")
+        engine.world.restart("job")
+        engine.world.remove("job", force=True)
+        engine.world.run(name="web-1", labels=WEB)  # its events come last
+        await eventually(lambda: is_running(source, "web-1"))
+        assert engine.requests[INSPECT] - inspects <= 3  # those of web-1: create, connect, start
+
+
+async def test_with_expose_all_every_container_is_looked_at(engine: EmbeddedEngine, follow: Follow) -> None:
+    """`expose=all` routes containers without labels."""
+    async with follow(expose_all=True) as source:
+        engine.world.run(name="plain")
+        await eventually(lambda: is_running(source, "plain"))
+
+
+async def test_a_resync_finds_what_no_event_told_and_counts_it(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine drops events silently; that it happened must show."""
+    monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
+    engine.lag_s = 0
+    engine.world.run(name="web-1", labels=WEB)
+    async with follow(resync_interval_s=0.5) as source:
+        await quiet(engine)
+        engine.lose_events = lambda event: True
+        engine.world.die("web-1")
+        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        await eventually(lambda: source.drift == 1)
+
+
+async def test_what_events_told_is_no_drift(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drift alarm that rings for nothing is switched off."""
+    monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
+    async with follow(resync_interval_s=0.02) as source:
+        for number in range(10):
+            engine.world.run(name=f"web-{number}", labels=WEB)
+            await eventually(lambda number=number: is_running(source, f"web-{number}"))
+            engine.world.pause(f"web-{number}")
+        lists = engine.requests[LIST]
+        await eventually(lambda: engine.requests[LIST] > lists + 10, what="more resyncs")
+        assert source.drift == 0
+
+
+async def test_an_engine_that_vanishes_takes_nothing_away(engine: EmbeddedEngine, follow: Follow) -> None:
+    """A crashed engine's containers serve on; an empty config would take the site down for nothing."""
+    async with follow(resync_interval_s=0.1) as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        before = source.snapshot()
+        await engine.go_down("live")
+        await never(lambda: source.snapshot() != before, during=0.5, what="the snapshot changed")
+        await engine.come_back()
+        engine.world.run(name="web-2", labels=WEB)
+        await eventually(lambda: is_running(source, "web-2"))
+        assert is_running(source, "web-1")
+
+
+async def test_containers_that_ended_with_their_engine_are_found_after_its_return(
+    engine: EmbeddedEngine, follow: Follow
+) -> None:
+    """A host that boots tells no events of what died with it."""
+    engine.lag_s = 0
+    async with follow() as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        await engine.go_down("end")
+        await engine.come_back()
+        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+
+
+async def test_each_step_of_the_back_off_is_one_log_line(engine: EmbeddedEngine, follow: Follow) -> None:
+    """An operator must see that lbwatch tries, and not drown in it."""
+    await engine.go_down("live")
+    with structlog.testing.capture_logs() as logs:
+        async with follow(synced=False, resync_interval_s=0.1) as source:
+            said = await eventually(lambda: seen if len(seen := loud(logs)) >= 4 else None, what="four log lines")
+            assert source.snapshot() is None
+    assert [log["event"] for log in said] == ["source.disconnected"] * 4
+    assert [log["attempt"] for log in said] == [1, 2, 3, 4]
+    steps = [log["retry_in_s"] for log in said]
+    assert steps == pytest.approx([0.075, 0.15, 0.3, 0.6], abs=0.006)  # jitter 0.5: three quarters of each step
+    assert all("docker.sock" in log["error"] for log in said)
+
+
+def loud(logs: list[Any]) -> list[Any]:
+    return [log for log in logs if log["log_level"] != "debug"]
+
+
+async def test_a_stream_that_is_cut_is_followed_on(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Socket proxies cut streams every ten minutes."""
+    async with follow() as source:
+        streams = engine.requests["GET /events"]
+        engine.cut_streams()
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        await eventually(lambda: engine.requests["GET /events"] == streams + 1)
+
+
+async def test_a_stream_that_grew_old_is_replaced(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-open connection says nothing for ever; nobody would notice."""
+    monkeypatch.setattr(source_room, "MAX_STREAM_AGE_S", 0.1)
+    monkeypatch.setattr(source_room, "SHORT_LIFE_S", 0.05)
+    async with follow() as source:
+        await eventually(lambda: engine.requests["GET /events"] >= 4, what="new streams")
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+
+
+async def test_one_container_that_hangs_holds_nobody_back(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inspect can hang with a container's lock for good (moby#46782)."""
+    monkeypatch.setattr("lbwatch.docker.client.INSPECT_TIMEOUT_S", 0.2)
+    async with follow() as source:
+        engine.inspect_delay_s[engine.world.run(name="stuck", labels=WEB)] = 60.0
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+
+
+async def test_one_container_that_hangs_does_not_hold_back_the_start(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one sick container would keep every other one unrouted after a restart of lbwatch."""
+    monkeypatch.setattr("lbwatch.docker.client.INSPECT_TIMEOUT_S", 0.2)
+    engine.lag_s = 0
+    engine.inspect_delay_s[engine.world.run(name="stuck", labels=WEB)] = 60.0
+    engine.world.run(name="web-1", labels=WEB)
+    async with follow() as source:
+        assert is_running(source, "web-1")
+        assert is_running(source, "stuck")  # by its list entry
+
+
+async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_nothing(
+    engine: EmbeddedEngine, follow: Follow
+) -> None:
+    """When it dies, the container that uses its network is unreachable, and `die` is the only event."""
+    async with follow() as source:
+        engine.world.run(name="vpn")
+        engine.world.run(name="web-1", labels=WEB, network_mode="container:vpn")
+        await eventually(lambda: is_running(source, "vpn"))
+        found = await eventually(lambda: backend(source, "web-1"))
+        vpn = backend(source, "vpn")
+        assert vpn is not None
+        assert found.network_of == vpn.id
+        engine.world.die("vpn")
+        await eventually(lambda: is_in(source, "vpn", Status.EXITED))
+
+
+async def test_a_burst_of_events_about_one_container_costs_few_inspects(
+    engine: EmbeddedEngine, follow: Follow
+) -> None:
+    """A mark is a mark, however often the container was touched."""
+    async with follow() as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        inspects = engine.requests[INSPECT]
+        for _ in range(100):
+            engine.world.pause("web-1")
+            engine.world.unpause("web-1")
+        engine.world.pause("web-1")
+        await eventually(lambda: is_in(source, "web-1", Status.PAUSED))
+        assert engine.requests[INSPECT] - inspects < 50

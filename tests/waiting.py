@@ -1,0 +1,25 @@
+"""Waits inside an event loop: for a condition, with a deadline, and says what it saw last."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(condition: Callable[[], T], *, within: float = 5.0, what: str = "") -> T:
+    """Wait until a condition gives something true, and give that."""
+    deadline = asyncio.get_running_loop().time() + within
+    while not (seen := condition()):
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not within {within} s: {what or condition}; last seen: {seen!r}")
+        await asyncio.sleep(0.005)
+    return seen
+
+
+async def never(condition: Callable[[], object], *, during: float, what: str) -> None:
+    """Make sure that a condition does not come true for a while."""
+    deadline = asyncio.get_running_loop().time() + during
+    while asyncio.get_running_loop().time() < deadline:
+        assert not condition(), what
+        await asyncio.sleep(0.005)
