@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-
 from daemon import Stage
-from oracle import Reach
+from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 from realnginx import RealNginx
 
@@ -71,7 +70,7 @@ class SetStage(Protocol):
         self,
         engine: RealEngine,
         *,
-        reach: Reach = Reach(),
+        reach: Reach = ANY_NETWORK,
         nginx_runs: bool = True,
         lbwatch_runs: bool = True,
         **settings: str,
@@ -88,7 +87,7 @@ def set_stage(tmp_path: Path) -> Iterator[SetStage]:
     def make(
         engine: RealEngine,
         *,
-        reach: Reach = Reach(),
+        reach: Reach = ANY_NETWORK,
         nginx_runs: bool = True,
         lbwatch_runs: bool = True,
         **settings: str,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from oracle import Reach, expected_blocks, file_blocks
+from oracle import ANY_NETWORK, Reach, expected_blocks, file_blocks
 from realengine import RealEngine, in_namespace
 from realnginx import RealNginx
 
@@ -99,9 +99,7 @@ class Lbwatch:
     def start(self) -> Self:
         """Start it and do not wait for anything."""
         assert not self.runs, "lbwatch runs already"
-        inherited = {
-            key: value for key, value in os.environ.items() if not key.startswith(("LBWATCH_", "DOCKER_"))
-        }
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LBWATCH_", "DOCKER_"))}
         inherited["TMPDIR"] = str(self.log.parent)  # what a killed one leaves goes with the test's folder
         argv = [sys.executable, "-m", "lbwatch", "run", *self.flags]
         with self.log.open("ab") as log:
@@ -197,7 +195,7 @@ class Stage:
         nginx: RealNginx,
         *,
         folder: Path,
-        reach: Reach = Reach(),
+        reach: Reach = ANY_NETWORK,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.engine = engine

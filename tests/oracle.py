@@ -36,6 +36,9 @@ class Reach:
     host_shared: bool = True
 
 
+ANY_NETWORK = Reach()
+
+
 class _OutError(Exception):
     """The container is not routed; the text says why."""
 
@@ -56,7 +59,7 @@ def file_blocks(path: Path) -> Blocks:
 
 
 def expected_blocks(
-    inspected: Iterable[Mapping[str, Any]], *, reach: Reach = Reach(), draining: Collection[str] = ()
+    inspected: Iterable[Mapping[str, Any]], *, reach: Reach = ANY_NETWORK, draining: Collection[str] = ()
 ) -> Blocks:
     """
     Tell what the file must hold.

@@ -8,6 +8,7 @@ The engine's mount namespace is held open by a process of ours, since a killed d
 mounts again under the next one, and since all of its mounts end with it, whatever went wrong.
 """
 
+import contextlib
 import http.client
 import io
 import itertools
@@ -207,9 +208,8 @@ class RealEngine:
     def docker(self, *args: str, within: float = 60) -> str:
         """The docker command line on this engine: what it printed, stripped; raises with what it complained of."""
         environment = {"PATH": os.environ["PATH"], "DOCKER_CONFIG": str(self.folder / "cli")}
-        done = subprocess.run(
-            ["docker", "--host", self.url, *args], capture_output=True, text=True, env=environment, timeout=within
-        )
+        argv = ["docker", "--host", self.url, *args]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
         if done.returncode:
             raise RuntimeError(f"docker {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout.strip()
@@ -256,11 +256,13 @@ class RealEngine:
         Returns:
             Its id.
         """
-        return self.docker("run", "--detach", *_options(name, options, labels, who, port, deaf), IMAGE)
+        return self.docker(
+            "run", "--detach", *_options(name, options, labels=labels, who=who, port=port, deaf=deaf), IMAGE
+        )
 
     def create(self, name: str, *options: str, labels: Mapping[str, str] | None = None) -> str:
         """The same, not started."""
-        return self.docker("create", *_options(name, options, labels, None, None, False), IMAGE)
+        return self.docker("create", *_options(name, options, labels=labels), IMAGE)
 
     def remove(self, *names: str) -> None:
         """Remove containers, running or not; silent about those already gone."""
@@ -294,15 +296,12 @@ class RealEngine:
     def _import_image(self) -> None:
         archive = self.folder / "app.tar"
         archive.write_bytes(_image_tar())
-        self.docker(
-            *("import", "--change", "EXPOSE 80", "--change", 'CMD ["/bin/sh", "/serve"]', str(archive), IMAGE)
-        )
+        self.docker(*("import", "--change", "EXPOSE 80", "--change", 'CMD ["/bin/sh", "/serve"]', str(archive), IMAGE))
 
     def _remove_containers_hurriedly(self) -> None:
-        try:
+        # From a half-dead engine nothing is expected: its processes are ended one by one afterwards.
+        with contextlib.suppress(OSError, http.client.HTTPException):
             self.remove(*(each["Id"] for each in self.api("GET", "/containers/json?all=1")[1]))
-        except (OSError, http.client.HTTPException, subprocess.TimeoutExpired):
-            pass  # a paused or half-dead engine; its processes are ended one by one afterwards
 
     def _end_dockerd(self) -> None:
         assert self._dockerd is not None
@@ -369,7 +368,13 @@ def in_namespace(name: str | None, argv: Iterable[str]) -> list[str]:
 
 
 def _options(
-    name: str, options: Iterable[str], labels: Mapping[str, str] | None, who: str | None, port: int | None, deaf: bool
+    name: str,
+    options: Iterable[str],
+    *,
+    labels: Mapping[str, str] | None,
+    who: str | None = None,
+    port: int | None = None,
+    deaf: bool = False,
 ) -> Iterable[str]:
     yield from ("--name", name, "--env", f"WHO={who or name}")
     if port is not None:
@@ -399,7 +404,7 @@ def _image_tar() -> bytes:
 
 
 def _run(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
 
@@ -437,10 +442,8 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _wait_gone(pids: Callable[[], list[int]], *, within: float = 10) -> None:

@@ -5,6 +5,7 @@ A Unix socket can be asked from any network namespace, while nginx itself may li
 containers. Nothing here knows lbwatch.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -206,7 +207,5 @@ def _title(pid: int) -> str:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

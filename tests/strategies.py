@@ -231,6 +231,12 @@ BAD_LABELS = (
 )
 """Labels that the contract refuses, each for another reason."""
 
+any_upstream_name = st.one_of(
+    st.sampled_from([".", "..", "-", "_", "0", "80", "1.2.3.4", "127.0.0.1", "unix", "localhost", "down", "a" * 200]),
+    st.from_regex(r"[A-Za-z0-9_.-]{1,40}", fullmatch=True),
+)
+"""What the contract allows as an upstream's name, odd ones first."""
+
 # -- containers and worlds
 
 _ipv4 = st.one_of(

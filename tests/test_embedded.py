@@ -141,6 +141,10 @@ ROWS: dict[str, tuple[Callable[[Any, str], object], list[str]]] = {
     ),
     "rm -f": (lambda world, c: world.remove(c, force=True), ["kill 9", "die", "network disconnect", "destroy"]),
     "pause and unpause": (lambda world, c: (world.pause(c), world.unpause(c)), ["pause", "unpause"]),
+    "stop of a paused one": (
+        lambda world, c: (world.pause(c), world.stop(c)),
+        ["pause", "kill 15", "unpause", "die", "network disconnect", "stop"],
+    ),
     "rename": (lambda world, c: world.rename(c, "renamed"), ["rename"]),
     "update": (lambda world, c: world.update(c), ["update"]),
     "live network disconnect": (
@@ -800,14 +804,23 @@ async def test_networks_over_http(engine: EmbeddedEngine, docker: Docker) -> Non
         ("POST", "/containers/create", b"{", 400),
         ("POST", "/containers/create", {"Image": "app", "Labels": "none"}, 400),
         ("POST", "/containers/create", {}, 400),
-        ("POST", "/containers/create", {"Image": "app", "HostConfig": {"NetworkMode": "container:nobody"}}, 404),
+        ("POST", "/containers/lost/start", None, 404),
+        ("POST", "/containers/web/unpause", None, 500),
+        ("POST", "/networks/host/disconnect", {"Container": "web"}, 500),
+        ("POST", "/networks/host/connect", {"Container": "web"}, 400),
+        (
+            "POST",
+            "/containers/create",
+            {"Image": "app", "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"NetworkMode": "container:web"}},
+            400,
+        ),
         ("POST", "/containers/db/rename?name=web", None, 409),
         ("POST", "/containers/web/kill?signal=LOUD", None, 400),
         ("POST", "/containers/nobody/start", None, 404),
         ("POST", "/networks/nowhere/connect", {"Container": "web"}, 404),
         ("POST", "/networks/bridge/connect", {"Container": "web"}, 403),
-        ("GET", "/events?filters=x", None, 400),
-        ("GET", "/events?since=yesterday", None, 400),
+        ("GET", "/events?filters=x", None, 500),
+        ("GET", "/events?since=yesterday", None, 500),
         ("GET", "/events?since=2&until=1", None, 400),
         ("GET", "/nonsense", None, 404),
     ],
@@ -818,6 +831,7 @@ async def test_refusals_are_a_status_and_a_message(
     # Clients show `message` to people.
     engine.world.run(name="web")
     engine.world.run(name="db")
+    engine.world.create(name="lost", network_mode="container:nobody")
     answered, answer = await docker.ask(method, path, body=body)
     assert answered == status
     assert answer["message"]
@@ -836,7 +850,7 @@ async def test_in_process_refusals_are_errors(engine: EmbeddedEngine) -> None:
     with pytest.raises(NotFoundError):
         world.start(world.create(networks=("nowhere",)))
     with pytest.raises(ForbiddenError):
-        world.disconnect(container, "host")
+        world.connect(container, "bridge")
     with pytest.raises(InvalidError):
         world.create(restart="sometimes")
 

@@ -9,7 +9,6 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from conftest import SetStage
 from daemon import Stage, wait_until
 from oracle import PLACEHOLDER, Reach, file_blocks
@@ -30,6 +29,16 @@ def pid_of(engine: RealEngine, name: str) -> int:
     pid = engine.inspect(name)["State"]["Pid"]
     assert isinstance(pid, int)
     return pid
+
+
+def wait_for_other_pid(engine: RealEngine, name: str, former: int) -> None:
+    """Wait until the engine has started it again."""
+    wait_until(
+        lambda: pid_of(engine, name),
+        holds=lambda pid: pid not in (0, former),
+        within=10,
+        what=f"{name} is started again",
+    )
 
 
 def address_of(engine: RealEngine, name: str, network: str) -> str:
@@ -79,9 +88,7 @@ def test_a_container_told_to_stop_leaves_before_it_dies(stage: Stage, engine: Re
     engine.run("deaf", labels=WEB, deaf=True)
     engine.run("other", labels=WEB)
     stage.wait_in_step({"web": {"deaf", "other"}})
-    stop = subprocess.Popen(
-        ["docker", "--host", engine.url, "stop", "--time", "4", "deaf"], stdout=subprocess.DEVNULL
-    )
+    stop = subprocess.Popen(["docker", "--host", engine.url, "stop", "--time", "4", "deaf"], stdout=subprocess.DEVNULL)
     try:
         stage.wait_in_step({"web": {"other"}}, draining={"deaf"}, within=3)
         assert pid_of(engine, "deaf"), "it was meant to live on"
@@ -94,9 +101,7 @@ def test_the_last_container_told_to_stop_serves_until_it_dies(stage: Stage, engi
     """A draining container still answers, which is better than a 502 as long as there is no other."""
     engine.run("deaf", labels=WEB, deaf=True)
     stage.wait_in_step({"web": {"deaf"}})
-    stop = subprocess.Popen(
-        ["docker", "--host", engine.url, "stop", "--time", "3", "deaf"], stdout=subprocess.DEVNULL
-    )
+    stop = subprocess.Popen(["docker", "--host", engine.url, "stop", "--time", "3", "deaf"], stdout=subprocess.DEVNULL)
     try:
         stage.wait_heard()
         assert pid_of(engine, "deaf"), "it was meant to live on"
@@ -117,20 +122,14 @@ def test_a_container_killed_from_outside_leaves(stage: Stage, engine: RealEngine
     stage.wait_in_step({"web": ()})
 
 
-def test_a_container_killed_from_outside_returns_where_its_policy_says_so(
-    stage: Stage, engine: RealEngine
-) -> None:
+def test_a_container_killed_from_outside_returns_where_its_policy_says_so(stage: Stage, engine: RealEngine) -> None:
     """Its new start comes within 100 ms of its death: neither the death nor the return may be lost."""
     engine.run("phoenix", "--restart", "always", labels=WEB)
     stage.wait_in_step({"web": {"phoenix"}})
     for _ in range(2):
-        before = engine.host_pid("phoenix")
+        former = engine.host_pid("phoenix")
         engine.kill_from_outside("phoenix")
-        wait_until(
-            lambda before=before: pid_of(engine, "phoenix") not in (0, before),
-            within=10,
-            what="the engine starts it again",
-        )
+        wait_for_other_pid(engine, "phoenix", former)
         stage.wait_heard()
         stage.wait_in_step({"web": {"phoenix"}})
 
@@ -206,9 +205,7 @@ def test_a_renamed_container_renames_the_upstream_that_has_its_name(stage: Stage
     assert servers(stage, "blue") is None
 
 
-def test_a_renamed_container_stays_in_the_upstream_that_its_label_names(
-    stage: Stage, engine: RealEngine
-) -> None:
+def test_a_renamed_container_stays_in_the_upstream_that_its_label_names(stage: Stage, engine: RealEngine) -> None:
     """Compose renames a container before it replaces it: traffic must not notice."""
     engine.run("old", labels=WEB)
     stage.wait_in_step({"web": {"old"}})
@@ -220,9 +217,7 @@ def test_a_renamed_container_stays_in_the_upstream_that_its_label_names(
     assert file_blocks(stage.output) == before
 
 
-def test_without_an_upstream_label_the_name_is_the_upstream(
-    engine: RealEngine, set_stage: SetStage
-) -> None:
+def test_without_an_upstream_label_the_name_is_the_upstream(engine: RealEngine, set_stage: SetStage) -> None:
     """With `expose` on `all`, containers that know nothing of lbwatch are served under their names."""
     stage = set_stage(engine, reach=Reach(expose_all=True))
     engine.run("plain")
@@ -236,9 +231,7 @@ def test_without_an_upstream_label_the_name_is_the_upstream(
 # -- networks
 
 
-def test_a_container_serves_on_a_network_while_it_is_connected_to_it(
-    engine: RealEngine, set_stage: SetStage
-) -> None:
+def test_a_container_serves_on_a_network_while_it_is_connected_to_it(engine: RealEngine, set_stage: SetStage) -> None:
     """Connecting is how a running container is put behind the balancer; its address is there before any reload."""
     engine.docker("network", "create", "front")
     stage = set_stage(engine, reach=Reach(networks=("front",)))
@@ -252,9 +245,7 @@ def test_a_container_serves_on_a_network_while_it_is_connected_to_it(
     stage.wait_in_step({"web": {"other"}})
 
 
-def test_a_container_disconnected_from_one_of_two_networks_moves_to_the_other(
-    stage: Stage, engine: RealEngine
-) -> None:
+def test_a_container_disconnected_from_one_of_two_networks_moves_to_the_other(stage: Stage, engine: RealEngine) -> None:
     """The address in the file is gone at once, and there is no start or death to tell."""
     engine.docker("network", "create", "alpha")
     engine.docker("network", "create", "omega")
@@ -335,9 +326,7 @@ def test_a_container_on_the_hosts_network_is_served_at_localhost(stage: Stage, e
 # -- many, and wrong ones
 
 
-def test_twenty_containers_that_come_and_go_at_once_are_all_followed(
-    engine: RealEngine, set_stage: SetStage
-) -> None:
+def test_twenty_containers_that_come_and_go_at_once_are_all_followed(engine: RealEngine, set_stage: SetStage) -> None:
     """A burst must cost a few reloads, not one for each container, and must lose nobody."""
     stage = set_stage(engine, reload_interval="1s")
     engine.run("first", labels=WEB)
@@ -363,11 +352,9 @@ def test_twenty_containers_that_come_and_go_at_once_are_all_followed(
         {"lbwatch.upstream": "web; }"},
         {"lbwatch.enable": "maybe"},
     ],
-    ids=lambda wrong: "-".join(wrong),
+    ids="-".join,
 )
-def test_a_wrong_label_takes_out_that_container_alone(
-    stage: Stage, engine: RealEngine, wrong: dict[str, str]
-) -> None:
+def test_a_wrong_label_takes_out_that_container_alone(stage: Stage, engine: RealEngine, wrong: dict[str, str]) -> None:
     """One typing error must not cost the others their traffic, and must be said once, not at every event."""
     engine.run("good", labels=WEB)
     engine.run("typo", labels=WEB | wrong)
@@ -381,9 +368,7 @@ def test_a_wrong_label_takes_out_that_container_alone(
     assert len(stage.lbwatch.logged("backend.skipped", backend="typo")) == 1
 
 
-def test_the_resync_finds_nothing_that_the_events_had_not_told(
-    engine: RealEngine, set_stage: SetStage
-) -> None:
+def test_the_resync_finds_nothing_that_the_events_had_not_told(engine: RealEngine, set_stage: SetStage) -> None:
     """Drift means that an event was lost or misread; a false alarm would teach people to ignore it."""
     stage = set_stage(engine, resync_interval="1s")
     for _ in range(3):

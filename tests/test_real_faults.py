@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-
 from conftest import SetStage
 from daemon import IN_STEP_S, Stage, wait_until
 from oracle import PLACEHOLDER, file_blocks
@@ -134,9 +134,7 @@ def test_a_killed_engine_leaves_the_file_alone(new_engine: NewEngine, set_stage:
     assert all(sight and line in sight[0] for sight in watcher.sights for line in lines), watcher.sights
 
 
-def test_a_death_during_the_engines_outage_is_found_at_its_return(
-    new_engine: NewEngine, set_stage: SetStage
-) -> None:
+def test_a_death_during_the_engines_outage_is_found_at_its_return(new_engine: NewEngine, set_stage: SetStage) -> None:
     """Such a death has no event at all, and until the engine is back nobody can know of it."""
     engine = new_engine(live_restore=True).start()
     stage = set_stage(engine)
@@ -192,6 +190,20 @@ def test_a_stopped_engine_that_waits_for_a_slow_container_is_heard_to_its_end(
     assert file_blocks(stage.output) == [("api", PLACEHOLDER), ("web", PLACEHOLDER)], stage.notes()
 
 
+def test_a_stopped_engine_is_heard_to_its_end_with_many_containers(new_engine: NewEngine, set_stage: SetStage) -> None:
+    """All of them die within a second, and each look that asks for a connection of its own is refused."""
+    engine = new_engine().start()
+    stage = set_stage(engine)
+    names = [f"many{number:02}" for number in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: engine.run(name, labels={"lbwatch.upstream": f"web{name[-1]}"}), names))
+    stage.wait_in_step({f"web{digit}": {f"many0{digit}", f"many1{digit}"} for digit in range(10)})
+    mark = stage.lbwatch.mark()
+    engine.terminate()
+    wait_for_outage(stage, since=mark)
+    assert file_blocks(stage.output) == [(f"web{digit}", PLACEHOLDER) for digit in range(10)], stage.notes()
+
+
 def test_an_engine_that_hangs_leaves_the_file_alone(new_engine: NewEngine, set_stage: SetStage) -> None:
     """It accepts connections and says nothing: that is neither a sign of life nor of death."""
     engine = new_engine().start()
@@ -210,9 +222,7 @@ def test_an_engine_that_hangs_leaves_the_file_alone(new_engine: NewEngine, set_s
     stage.wait_in_step({"web": {"other"}})
 
 
-def test_an_engine_that_hangs_at_the_start_is_no_engine_yet(
-    new_engine: NewEngine, set_stage: SetStage
-) -> None:
+def test_an_engine_that_hangs_at_the_start_is_no_engine_yet(new_engine: NewEngine, set_stage: SetStage) -> None:
     """After a crash the socket accepts long before the engine answers: connecting proves nothing."""
     engine = new_engine().start()
     engine.run("one", labels=WEB)
@@ -344,6 +354,7 @@ def test_a_reload_that_nginx_takes_back_is_seen_and_tried_again(stage: Stage, en
         text=True,
     )
     try:
+        assert occupant.stdout is not None
         port = int(occupant.stdout.readline())
         stage.nginx.rewrite(http=f"server {{ listen 127.0.0.1:{port}; return 200 late; }}")
         mark, workers = stage.lbwatch.mark(), stage.nginx.worker_pids()
@@ -375,9 +386,7 @@ def test_a_configuration_that_nginx_refuses_keeps_the_old_one(stage: Stage, engi
 # -- lbwatch's own end
 
 
-def test_sigterm_ends_it_at_once_in_the_middle_of_a_reload_that_fails(
-    stage: Stage, engine: RealEngine
-) -> None:
+def test_sigterm_ends_it_at_once_in_the_middle_of_a_reload_that_fails(stage: Stage, engine: RealEngine) -> None:
     """A stop that waits for nginx's 2.5 s of bind retries and more would be a kill -9 under many supervisors."""
     engine.run("one", labels=WEB)
     stage.wait_in_step({"web": {"one"}})

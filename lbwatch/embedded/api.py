@@ -18,6 +18,7 @@ from lbwatch.embedded import bodies, views
 from lbwatch.embedded.model import (
     ConflictError,
     Container,
+    FailedError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -34,6 +35,7 @@ _STATUSES: dict[type[RefusedError], int] = {
     ConflictError: 409,
     ForbiddenError: 403,
     InvalidError: 400,
+    FailedError: 500,
 }
 _LIST_FILTERS = frozenset({"id", "label", "name", "network", "status"})
 _VERSION = r"/v{version:\d+\.\d+}"

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lbwatch.embedded.model import InvalidError
+from lbwatch.embedded.model import FailedError, InvalidError
 from lbwatch.embedded.stream import Filters
 
 
@@ -92,6 +92,8 @@ def create_options(body: bytes) -> dict[str, Any]:
         "restart": policy_text(host.restart_policy),
         **_networks(host.network_mode or "default", asked.networking_config),
     }
+    if asked.exposed_ports and "container:" in (host.network_mode or ""):
+        raise InvalidError("conflicting options: port exposing and the container type network mode")
     if asked.exposed_ports:  # else what the image exposes
         options["exposed"] = tuple(asked.exposed_ports)
     return options
@@ -109,12 +111,12 @@ def filters_of(text: str) -> Filters:
     Read `{"key": ["value"]}` or the older `{"key": {"value": true}}`.
 
     Raises:
-        InvalidError: It is neither.
+        FailedError: It is neither.
     """
     try:
         asked = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool]]) if text else {}
     except msgspec.DecodeError as error:
-        raise InvalidError(f"invalid filter: {error}") from error
+        raise FailedError(f"invalid filter: {error}") from error
     return {key: frozenset(values) for key, values in asked.items() if values}
 
 
@@ -123,13 +125,13 @@ def nanoseconds_of(text: str) -> int:
     Read `seconds` or `seconds.fraction` as nanoseconds; 0 if it is empty.
 
     Raises:
-        InvalidError: It is no such time.
+        FailedError: It is no such time.
     """
     seconds, _, fraction = text.partition(".")
     if not text:
         return 0
     if not (seconds + fraction).isdecimal() or len(fraction) > 9:
-        raise InvalidError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        raise FailedError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(seconds or "0") * 10**9 + int(fraction.ljust(9, "0"))
 
 

@@ -1,12 +1,13 @@
 """How states change in the embedded engine, and the events of each change; the deeds are in `world`."""
 
+import contextlib
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from lbwatch.embedded.containers import Containers
 from lbwatch.embedded.events import container_event, network_event
-from lbwatch.embedded.model import ConflictError, Container, InvalidError, Network
+from lbwatch.embedded.model import ConflictError, Container, InvalidError, Link, Network, NotFoundError
 from lbwatch.embedded.networks import Networks
 
 
@@ -75,14 +76,26 @@ class Ground:
             self._event(container, f"health_status: {found}")
 
     def _attach(self, container: Container, network: Network) -> None:
-        aliases = () if network.name in ("bridge", "host", "none") else (container.id[:12],)
+        aliases = container.links[network.name].aliases
         container.links[network.name] = network.link(endpoint_id=self._new_id(), aliases=aliases)
         self._network_event(network, "connect", container=container.id)
+
+    def _thaw(self, container: Container) -> None:
+        """Unpause what is to end: a frozen container obeys no signal."""
+        if container.paused:
+            container.paused = False
+            self._event(container, "unpause")
+
+    def _new_link(self, container_id: str, *, network: str) -> Link:
+        """Make a link without an address; only on networks of one's own there are aliases."""
+        return Link(aliases=() if network in ("bridge", "host", "none") else (container_id[:12],))
 
     def _mode(self, mode: str | None, *, networks: Iterable[str]) -> tuple[str, tuple[str, ...]]:
         """Give the network mode as it is stored, and the names of the networks."""
         if mode and mode.startswith("container:"):
-            return f"container:{self.containers.find(mode.removeprefix('container:')).id}", ()
+            with contextlib.suppress(NotFoundError):  # to be noticed at the start
+                mode = f"container:{self.containers.find(mode.removeprefix('container:')).id}"
+            return mode, ()
         if mode not in (None, "host", "none"):
             raise InvalidError(f"network_mode takes host, none or container:X, not {mode}")
         names = (mode,) if mode else tuple(dict.fromkeys(map(self.networks.name_of, networks))) or ("none",)

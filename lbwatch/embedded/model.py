@@ -30,6 +30,10 @@ class InvalidError(RefusedError):
     """The question itself is wrong."""
 
 
+class FailedError(RefusedError):
+    """Docker has no better status for it than 500."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Link:
     """
@@ -160,7 +164,7 @@ class Container:
         """Be exited from now on; of each link only the network's id is left."""
         self.running = self.paused = self.told_to_stop = False
         self.pid, self.exit_code, self.finished_ns = 0, code, now_ns
-        self.links = {name: Link(network_id=link.network_id) for name, link in self.links.items()}
+        self.links = {name: Link(network_id=link.network_id, aliases=link.aliases) for name, link in self.links.items()}
         self.end_probes()
 
     def end_probes(self) -> None:

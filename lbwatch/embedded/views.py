@@ -175,7 +175,7 @@ def _networks(container: Container) -> dict[str, Any]:
             "MacAddress": link.mac,
             "DriverOpts": None,
         }
-        for name, link in container.links.items()
+        for name, link in sorted(container.links.items())  # Go sorts its maps
     }
 
 

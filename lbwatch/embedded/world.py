@@ -12,9 +12,9 @@ from lbwatch.embedded.ground import Ground
 from lbwatch.embedded.model import (
     ConflictError,
     Container,
+    FailedError,
     ForbiddenError,
     InvalidError,
-    Link,
     restart_policy,
     signal_number,
 )
@@ -64,14 +64,15 @@ class World(Ground):
         mode, links = self._mode(network_mode, networks=networks)
         policy, retries = restart_policy(restart)
         signal_number(stop_signal or "TERM")
+        container_id = self._new_id()
         container = Container(
-            id=self._new_id(),
+            id=container_id,
             name=name,
             image=image,
             labels=dict(labels or {}),
             exposed=tuple(exposed),
             mode=mode,
-            links={network: Link() for network in links},
+            links={network: self._new_link(container_id, network=network) for network in links},
             check=health,
             stop_signal=stop_signal,
             policy=policy,
@@ -110,6 +111,7 @@ class World(Ground):
             self._event(container, "kill", signal="9")
         else:
             self.tell_to_stop(container.id)
+        self._thaw(container)
         self._end(container, code=137 if late else 0)
         return True
 
@@ -134,6 +136,8 @@ class World(Ground):
         if container.stop_signal is None or number in (container.stop_number, 9):
             container.ends_next = True
         self._event(container, "kill", signal=str(number))
+        if container.ends_next:
+            self._thaw(container)
         if number in _ENDING or number == container.stop_number:
             self._end(container, code=128 + number)
 
@@ -168,7 +172,7 @@ class World(Ground):
         """Go on with a container; its health stays as it is until the next probe (`set_health`)."""
         container = self.containers.find(ref)
         if not container.paused:
-            raise ConflictError(f"Container {container.id} is not paused")
+            raise FailedError(f"Container {container.id} is not paused")
         container.paused = False
         self._note(container)
         self._event(container, "unpause")
@@ -199,6 +203,7 @@ class World(Ground):
             )
         if container.running:
             self._event(container, "kill", signal="9")
+            self._thaw(container)
             self._bring_down(container, code=137)
         self.containers.remove(container)
         self._changed(container.id, None)
@@ -229,9 +234,9 @@ class World(Ground):
         container, target = self.containers.find(ref), self.networks.find(network)
         if target.name in container.links:
             raise ForbiddenError(f"endpoint with name {container.name} already exists in network {target.name}")
-        if container.mode == "host" or container.mode.startswith("container:"):
-            raise ConflictError("container sharing network namespace with another container or host")
-        container.links[target.name] = Link()
+        if container.mode == "host" or target.driver == "host" or container.mode.startswith("container:"):
+            raise InvalidError("container sharing network namespace with another container or host")
+        container.links[target.name] = self._new_link(container.id, network=target.name)
         if container.running:
             self._attach(container, target)
         self._note(container)
@@ -241,7 +246,7 @@ class World(Ground):
         container, target = self.containers.find(ref), self.networks.find(network)
         link = container.links.pop(target.name, None)
         if link is None:
-            raise ForbiddenError(f"container {container.id} is not connected to network {target.name}")
+            raise FailedError(f"container {container.id} is not connected to network {target.name}")
         if container.running:
             target.free(link)
             self._network_event(target, "disconnect", container=container.id)

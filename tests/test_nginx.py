@@ -1,0 +1,279 @@
+"""The nginx edge with a real nginx: what is tested, what is replaced, and what counts as proven."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError
+from lbwatch.model import Server, Upstream
+from lbwatch.nginx import control as control_room
+from lbwatch.nginx.apply import Nginx
+from lbwatch.nginx.control import CommandTester, LocalControl, TreeTester
+from lbwatch.nginx.process import Process, find_master, signal_reload, workers_of
+from lbwatch.render import Renderer, shipped_templates
+from realnginx import RealNginx
+from waiting import eventually
+
+WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, backend="web-1"),)),)
+NO_WEB = (Upstream(name="web"),)
+
+
+def balancer(nginx: RealNginx, folder: Path, *, template: str = "nginx/upstreams.conf.j2", **commands: str) -> Nginx:
+    (folder / "test").mkdir(exist_ok=True)
+    reload_command = tuple(commands["reload"].split()) if "reload" in commands else None
+    return Nginx(
+        Renderer(template, folders=[shipped_templates()]),
+        output=nginx.output,
+        tester=TreeTester(("nginx",), main=nginx.conf, output=nginx.output, folder=folder / "test"),
+        control=LocalControl(pidfile=nginx.pidfile, command=reload_command),
+    )
+
+
+async def test_an_apply_that_returns_is_what_nginx_runs(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Only new workers prove a reload."""
+    before = real_nginx.worker_pids()
+    applied = await balancer(real_nginx, tmp_path).apply(WEB)
+    assert applied.changed
+    assert applied.reloaded
+    assert 0 < applied.live_s <= applied.verified_s
+    serving = {worker.pid for worker in workers_of(find_master(real_nginx.pidfile)).serving}
+    assert len(serving) == real_nginx.workers
+    assert not serving & before
+    assert "server 192.0.2.1:80;" in real_nginx.output.read_text()
+    assert real_nginx.output.stat().st_mode & 0o777 == 0o644
+
+
+async def test_the_same_again_reloads_nothing(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Each reload leaves a set of old workers behind until their connections end."""
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(WEB)
+    workers = real_nginx.worker_pids()
+    assert nginx.confirmed()
+    again = await nginx.apply(WEB)
+    assert not again.reloaded
+    assert real_nginx.worker_pids() == workers
+
+
+async def test_the_first_apply_reloads_although_the_file_is_equal(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Equal to the file is not equal to what runs: lbwatch may have been killed between rename and signal."""
+    await balancer(real_nginx, tmp_path).apply(WEB)
+    workers = real_nginx.worker_pids()
+    applied = await balancer(real_nginx, tmp_path).apply(WEB)
+    assert applied.reloaded
+    assert not applied.changed
+    assert not {worker.pid for worker in workers_of(find_master(real_nginx.pidfile)).serving} & workers
+
+
+async def test_a_restarted_nginx_is_not_confirmed(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """It may have started from an older file."""
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(WEB)
+    real_nginx.stop()
+    assert not nginx.confirmed()
+    real_nginx.start()
+    assert not nginx.confirmed()
+
+
+async def test_a_file_that_someone_else_changed_is_not_confirmed(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """A deploy tool that writes an old file back must not win."""
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(WEB)
+    real_nginx.output.write_text("# mine\n")
+    assert not nginx.confirmed()
+    assert (await nginx.apply(WEB)).changed
+
+
+async def test_what_nginx_refuses_never_reaches_the_file(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """nginx could not start from it any more, and the next reboot would take the site down."""
+    template = tmp_path / "bad.conf.j2"
+    template.write_text("# {{ upstreams | length }}\nupstream web { }\n")
+    await balancer(real_nginx, tmp_path).apply(WEB)
+    before, workers = real_nginx.output.read_text(), real_nginx.worker_pids()
+    with pytest.raises(ConfigRejectedError, match="no servers are inside upstream") as caught:
+        await balancer(real_nginx, tmp_path, template=str(template)).apply(WEB)
+    assert str(real_nginx.output) in caught.value.stderr  # the operator reads of the file, not of our copy
+    assert real_nginx.output.read_text() == before
+    assert real_nginx.worker_pids() == workers
+
+
+async def test_the_candidate_is_tested_together_with_the_user_s_own_files(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """An upstream `web` beside the user's `upstream web` breaks the whole config, and only both together show it."""
+    (real_nginx.output.parent / "mine.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
+    with pytest.raises(ConfigRejectedError, match='duplicate upstream "web"'):
+        await balancer(real_nginx, tmp_path).apply(WEB)
+    assert not real_nginx.output.exists()
+
+
+async def test_a_test_touches_nothing_that_is_live(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """A pid file that a test rewrites is a reload that goes nowhere."""
+    await balancer(real_nginx, tmp_path).apply(NO_WEB)
+    watched = {path: path.stat() for path in sorted(real_nginx.folder.rglob("*")) if path.is_file()}
+    tester = TreeTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=tmp_path / "test")
+    await tester.test("upstream other { server 192.0.2.1:80; }\n")
+    assert {path: path.stat() for path in watched} == watched
+    assert sorted(path for path in real_nginx.folder.rglob("*") if path.is_file()) == sorted(watched)
+
+
+async def test_a_user_s_change_is_seen_by_the_next_test(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """The test tree is kept between tests; it must not grow stale."""
+    tester = TreeTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=tmp_path)
+    text = "upstream web { server 192.0.2.1:80; }\n"
+    await tester.test(text)
+    mine = real_nginx.output.parent / "mine.conf"
+    mine.write_text(text)
+    with pytest.raises(ConfigRejectedError, match="duplicate"):
+        await tester.test(text)
+    mine.unlink()
+    await tester.test(text)
+
+
+@pytest.mark.parametrize("how", ["relative", "nested", "link", "by name", "beside other folders"])
+async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: str) -> None:
+    """Debian includes conf.d/*.conf and sites-enabled/*; others nest, link or name the file."""
+    folder = tmp_path / "etc"
+    (folder / "conf.d").mkdir(parents=True)
+    (folder / "sites").mkdir()
+    (folder / "types.conf").write_text("types { text/html html; }\n")
+    output = folder / "conf.d/lbwatch.conf"
+    include = {
+        "relative": "include conf.d/*.conf;",
+        "nested": f"include {folder}/outer.conf;",
+        "link": f"include {folder}/sites/*;",
+        "by name": f"include {output};",
+        "beside other folders": f"include {folder}/*/*.conf; include types.conf;",
+    }[how]
+    (folder / "outer.conf").write_text("include inner.conf;\n")
+    (folder / "inner.conf").write_text(f"include types.conf;\ninclude {folder}/conf.d/*.conf;\n")
+    if how == "link":
+        output.write_text("")
+        (folder / "sites/upstreams").symlink_to(output)
+    main = folder / "nginx.conf"
+    main.write_text(f"error_log {folder}/e.log; pid {folder}/p;\nevents {{}}\nhttp {{ access_log off; {include} }}\n")
+    (tmp_path / "test").mkdir()
+    tester = TreeTester(("nginx",), main=main, output=output, folder=tmp_path / "test")
+    await tester.test("upstream web { server 192.0.2.1:80; }\n")
+    with pytest.raises(ConfigRejectedError, match="unknown directive"):
+        await tester.test("nonsense on;\n")
+    assert (await tester.tree()).includes_output
+    assert not (folder / "p").exists()
+    assert not (folder / "e.log").exists()
+
+
+async def test_a_reload_that_nginx_takes_back_is_seen(
+    real_nginx: RealNginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`nginx -t` and `nginx -s reload` say 0 while a port cannot be bound."""
+    monkeypatch.setattr(control_room, "VERIFY_TIMEOUT_S", 3.0)  # above nginx's own 2.5 s
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(NO_WEB)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        real_nginx.rewrite(http=f"server {{ listen 127.0.0.1:{taken.getsockname()[1]}; }}")
+        with pytest.raises(ReloadError, match="took the reload back"):
+            await nginx.apply(WEB)
+        assert not nginx.confirmed()
+    assert (await nginx.apply(WEB)).reloaded
+    assert nginx.confirmed()
+
+
+async def test_fewer_workers_by_the_user_s_will_are_no_failure(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Else lbwatch would reload for ever after a change of worker_processes."""
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(NO_WEB)
+    real_nginx.workers = 1
+    real_nginx.rewrite()
+    assert (await nginx.apply(WEB)).reloaded
+
+
+async def test_without_nginx_the_file_is_written_and_the_reload_owed(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """nginx must start from what is true."""
+    real_nginx.stop()
+    nginx = balancer(real_nginx, tmp_path)
+    with pytest.raises(ReloadError, match="not running"):
+        await nginx.apply(WEB)
+    assert "192.0.2.1" in real_nginx.output.read_text()
+    real_nginx.start()
+    assert (await nginx.apply(WEB)).reloaded
+
+
+async def test_a_stale_pid_file_signals_nobody(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """HUP ends most programs; the pid may be anyone's by now."""
+    process = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        pidfile = tmp_path / "stale.pid"
+        pidfile.write_text(f"{process.pid}\n")
+        with pytest.raises(ReloadError, match="no nginx master"):
+            await LocalControl(pidfile=pidfile, command=None).reload()
+        pidfile.write_text("nonsense")
+        with pytest.raises(ReloadError, match="no pid"):
+            find_master(pidfile)
+        gone = Process(pid=process.pid, started=1)
+        with pytest.raises(ReloadError, match="ended before"):
+            signal_reload(gone)
+        assert process.returncode is None
+    finally:
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
+
+
+async def test_commands_of_the_user_s_test_and_reload(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Not every nginx is an nginx on this side."""
+    nginx = balancer(real_nginx, tmp_path, reload=f"nginx -c {real_nginx.conf} -s reload")
+    assert (await nginx.apply(WEB)).reloaded
+    real_nginx.stop()
+    with pytest.raises(ReloadError, match="exit code 1"):
+        await nginx.apply(NO_WEB)
+    believed = balancer(real_nginx, tmp_path, reload="true")
+    assert (await believed.apply(WEB)).reloaded
+    assert believed.confirmed()
+    tester = CommandTester(("grep", "-q", "upstream", "{candidate}"), folder=tmp_path)
+    await tester.test("upstream web {}\n")
+    with pytest.raises(ConfigRejectedError):
+        await tester.test("nothing\n")
+    with pytest.raises(ConfigRejectedError, match="no-such-program"):
+        await CommandTester(("no-such-program",), folder=tmp_path).test("")
+
+
+async def test_an_output_that_cannot_be_written_leaves_the_old_one(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """A full disk is no reason to serve nothing."""
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(NO_WEB)
+    scratch = real_nginx.output.with_name(f".{real_nginx.output.name}.tmp")
+    scratch.mkdir()  # stands in the way, also for root
+    before = real_nginx.output.read_text()
+    with pytest.raises(OutputError):
+        await nginx.apply(WEB)
+    assert real_nginx.output.read_text() == before
+
+
+async def test_a_cancelled_apply_leaves_no_half_step(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """SIGTERM between the rename and the signal would leave nginx on the old config for good."""
+    nginx = balancer(real_nginx, tmp_path)
+    await nginx.apply(NO_WEB)
+    workers = real_nginx.worker_pids()
+    master = find_master(real_nginx.pidfile)
+    task = asyncio.create_task(nginx.apply(WEB))
+    before = real_nginx.output.stat().st_ino
+    while real_nginx.output.stat().st_ino == before:  # the very moment of the rename  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually(lambda: not {worker.pid for worker in workers_of(master).serving} & workers, what="the reload")
+
+
+def test_workers_are_told_by_generation(real_nginx: RealNginx) -> None:
+    """A worker that only ends its old connections does not serve the new config."""
+    master = find_master(real_nginx.pidfile)
+    assert master.pid == real_nginx.master_pid
+    workers = workers_of(master)
+    assert {worker.pid for worker in workers.serving} == real_nginx.worker_pids()
+    assert not workers.retiring
+    assert os.getpid() not in {worker.pid for worker in workers.serving}
