@@ -78,6 +78,7 @@ class Reconciler:
         self._backoff = Backoff(first=RETRY_FIRST_S, limit=RETRY_LIMIT_S, random=random)
         self._woken = asyncio.Event()
         self._in_force: tuple[Upstream, ...] | None = None  # verified
+        self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
         self._applied_at: float | None = None  # loop time of the latest apply that reached nginx
         self._retry_at = 0.0  # loop time before which a failed apply is not tried again
@@ -89,7 +90,7 @@ class Reconciler:
 
     def renew(self) -> None:
         """Have the next pass apply whatever is in force already: the template may be another one."""
-        self._in_force = None
+        self._renewed = True
         self._retry_at = 0.0
         self.wake()
 
@@ -113,7 +114,7 @@ class Reconciler:
             return now + CONFIRM_INTERVAL_S
         desired = desired_state(snapshots, rules=self._rules())
         self._tell(desired)
-        if desired.upstreams == self._in_force and self._balancer.confirmed():
+        if desired.upstreams == self._in_force and not self._renewed and self._balancer.confirmed():
             return now + CONFIRM_INTERVAL_S
         if now < (due := self._due(desired.upstreams, now=now)):
             return due
@@ -122,11 +123,11 @@ class Reconciler:
     def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
         if upstreams == self._failed:
             return max(now, self._retry_at)
-        removes = self._in_force is None or removes_servers(self._in_force, upstreams)
+        removes = self._in_force is None or self._renewed or removes_servers(self._in_force, upstreams)
         return reload_at(now, last=self._applied_at, removes=removes, interval=self._reload_interval_s)
 
     async def _apply(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
-        self._applied_at = now
+        self._applied_at, self._renewed = now, False
         try:
             applied = await self._balancer.apply(upstreams)
         except LbwatchError as error:

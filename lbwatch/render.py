@@ -23,6 +23,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lbwatch.errors import RenderError
 from lbwatch.model import Server, Upstream
 
+# What a template may raise when it is read, compiled or rendered: Python's own limits on nesting, memory and the
+# digits of a number are a template's mistake as well.
+_TEMPLATE_ERRORS = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 _SAMPLE = (
     Upstream(name="empty"),
     Upstream(
@@ -77,7 +91,7 @@ class Renderer:
         environment.filters["parameters"] = parameters
         try:
             template = environment.get_template(name)
-        except (TemplateError, OSError, UnicodeDecodeError) as error:
+        except _TEMPLATE_ERRORS as error:
             raise self._error(error) from error
         self._rendered(template, upstreams=_SAMPLE)
         self._template = template
@@ -97,7 +111,7 @@ class Renderer:
     def _rendered(self, template: Template, *, upstreams: tuple[Upstream, ...]) -> str:
         try:
             text = template.render(upstreams=upstreams)
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except _TEMPLATE_ERRORS as error:
             raise self._error(error) from error
         return text.rstrip("\n") + "\n"
 

@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -175,9 +176,8 @@ def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAdd
         SettingsError: The URL is of no known form.
     """
     text = docker_host or environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST
-    parts = urlsplit(text)
-    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return EngineAddress(name=text, url="http://docker", socket=parts.path)
+    if text.startswith("unix:///"):
+        return EngineAddress(name=text, url="http://docker", socket=text.removeprefix("unix://"))
     host, port = _host_and_port(text)
     if not (environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_CERT_PATH")):
         warning = None if _is_loopback(host) else f"{text} is neither encrypted nor authenticated"
@@ -199,8 +199,8 @@ def described_settings() -> tuple[tuple[str, str, str], ...]:
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
     takes = "it takes unix:///path, tcp://host:port or http://host:port"
-    parts = urlsplit(text)
     try:
+        parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise SettingsError("docker_host", value=text, takes=takes) from None
@@ -210,7 +210,10 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _bracketed(host: str) -> str:

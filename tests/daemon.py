@@ -110,6 +110,7 @@ class Lbwatch:
                 stderr=log,
                 cwd=_REPOSITORY,
                 env=inherited,
+                start_new_session=True,
             )
         self._meant_to_run = True
         return self

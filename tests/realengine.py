@@ -73,6 +73,7 @@ class RealEngine:
         self.live_restore = live_restore
         self._holder: subprocess.Popen[str] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
+        self._mounts = 0  # inode of the mount namespace; 0 before there is one
         self._has_namespace = False
         self._has_image = False
 
@@ -128,6 +129,7 @@ class RealEngine:
             if self._holder.stdout.readline() != "held\n":
                 raise RuntimeError("the machine's cgroup v1 controllers cannot be mounted")
             self._holder.stdout.close()
+            self._mounts = os.stat(f"/proc/{self._holder.pid}/ns/mnt").st_ino
         return self
 
     def launch(self) -> None:
@@ -145,7 +147,9 @@ class RealEngine:
             *(("--live-restore",) if self.live_restore else ()),
         ]
         with self.log.open("ab") as log:
-            self._dockerd = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+            self._dockerd = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
 
     def wait_ready(self, *, within: float = 60) -> None:
         """Wait until it answers; a mere connect proves nothing (facts.md, stream 7)."""
@@ -190,18 +194,15 @@ class RealEngine:
 
     def close(self) -> None:
         """Leave nothing behind: no container, process, mount, namespace, cgroup or file; whatever happened before."""
-        try:
+        with contextlib.ExitStack() as steps:  # from the last to the first, each even if others fail
+            steps.callback(self._remove_folder)
+            steps.callback(self._remove_cgroups)
+            steps.callback(self._remove_namespace)
+            steps.callback(self._end_holder)
+            steps.callback(self._end_leftovers)
             if self._dockerd is not None and self._dockerd.poll() is None:
-                self._remove_containers_hurriedly()
-                self._end_dockerd()
-        finally:
-            self._end_leftovers()
-            if self._has_namespace:
-                subprocess.run(["ip", "netns", "delete", self.name], check=False, timeout=30)
-                self._has_namespace = False
-            self._remove_cgroups()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            assert not self.folder.exists(), f"{self.folder} cannot be removed"
+                steps.callback(self._end_dockerd)
+                steps.callback(self._remove_containers_hurriedly)
 
     # -- what it is asked
 
@@ -289,7 +290,8 @@ class RealEngine:
 
     def popen(self, argv: Iterable[str], **options: Any) -> subprocess.Popen[Any]:
         """Run a program inside the engine's network, where it reaches the containers; its pid is the program's."""
-        return subprocess.Popen(in_namespace(self.name, argv), **options)
+        # Ctrl-C in a terminal goes to the whole process group; it is for the tests, which end these in order.
+        return subprocess.Popen(in_namespace(self.name, argv), start_new_session=True, **options)
 
     # -- how
 
@@ -313,22 +315,33 @@ class RealEngine:
             self._dockerd.wait(10)
 
     def _end_leftovers(self) -> None:
-        if self._holder is None:
-            return
-        for pid in self._pids():
-            for child in (*_descendants(pid), pid):
-                _kill(child)
+        doomed = [each for pid in self._pids() for each in (*_descendants(pid), pid)]
+        for pid in doomed:
+            _kill(pid)
+        for state in Path("/sys/fs/cgroup/freezer").glob(f"{self.name}/*/freezer.state"):
+            state.write_text("THAWED")  # a paused container's processes die no sooner
+        _wait_gone(lambda: [pid for pid in doomed if _command(pid)])
         _wait_gone(self._pids)
-        self._holder.kill()
-        self._holder.wait(10)
-        self._holder = None
+
+    def _end_holder(self) -> None:
+        if self._holder is not None:
+            self._holder.kill()
+            self._holder.wait(10)
+            self._holder = None
+
+    def _remove_namespace(self) -> None:
+        if self._has_namespace:
+            _run("ip", "netns", "delete", self.name)
+            self._has_namespace = False
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        assert not self.folder.exists(), f"{self.folder} cannot be removed"
 
     def _pids(self) -> list[int]:
         """Every process in the engine's mount namespace but its holder: dockerd, containerd, shims."""
-        if self._holder is None:
-            return []
-        ours = os.stat(f"/proc/{self._holder.pid}/ns/mnt").st_ino
-        return [pid for pid in _all_pids() if pid != self._holder.pid and _mounts_of(pid) == ours]
+        holder = None if self._holder is None else self._holder.pid
+        return [pid for pid in _all_pids() if pid != holder and self._mounts and _mounts_of(pid) == self._mounts]
 
     def _remove_cgroups(self) -> None:
         for controller in (*_CONTROLLERS, "systemd"):

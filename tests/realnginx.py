@@ -91,7 +91,7 @@ class RealNginx:
         argv = ["nginx", "-c", str(self.conf), "-p", str(self.folder), "-g", "daemon off;"]
         quiet = subprocess.DEVNULL
         argv = in_namespace(self.namespace, argv)
-        self._process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet)
+        self._process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
         deadline = time.monotonic() + within
         while self.ask("/") != "nginx":
             if time.monotonic() > deadline or self._process.poll() is not None:

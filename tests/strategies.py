@@ -165,6 +165,13 @@ METHODS = (
     *(f"hash {key} consistent" for key in HASH_KEYS),
 )
 
+NGINX_VARIABLES = tuple(
+    "args binary_remote_addr connection content_length content_type document_uri host hostname https is_args "
+    "nginx_version query_string remote_addr remote_port remote_user request request_filename request_id request_method "
+    "request_uri scheme server_addr server_name server_port server_protocol uri arg_id cookie_sid http_x_tenant".split()
+)
+"""From nginx's documentation: those that make sense in a hash key and that every build knows."""
+
 _VALUES: Mapping[str, st.SearchStrategy[str]] = {
     "port": st.sampled_from(["80", "81", "8080", "1", "65535"]),
     "network": st.sampled_from([*NETWORKS, "nowhere"]),
@@ -303,7 +310,7 @@ def _address(number: IPv4Address | IPv6Address) -> str:
     return str(number) if number.version == 4 else f"[{number}]"
 
 
-_parameters = st.fixed_dictionaries(
+_parameters: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "weight": st.one_of(st.just(1), st.integers(1, 1000)),
         "max_fails": st.one_of(st.none(), st.integers(0, 100)),
@@ -327,9 +334,7 @@ def _upstreams(draw: st.DrawFn, name: str) -> Upstream:
     pairs = draw(st.sets(st.tuples(st.ip_addresses(), st.integers(1, 65_535)), max_size=5))
     ordered = sorted(pairs, key=lambda pair: (pair[0].version, int(pair[0]), pair[1]))
     method = draw(st.one_of(st.none(), st.sampled_from(METHODS[1:])))
-    servers = [
-        Server(address=_address(address), port=port, **draw(_parameters)) for address, port in ordered
-    ]
+    servers = [Server(address=_address(address), port=port, **draw(_parameters)) for address, port in ordered]
     if (method or "").startswith(("hash", "ip_hash", "random")) or all(server.backup for server in servers):
         servers = [replace(server, backup=False) for server in servers]
     return Upstream(

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def decoded(*chunks: bytes, limit: int = LIMIT) -> list[Event]:
 
 def parts(stream: bytes, cuts: list[int]) -> list[bytes]:
     at = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    return [stream[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise(at)]
 
 
 _good_lines = st.builds(
@@ -192,14 +193,10 @@ def test_a_line_that_is_no_event_is_told_as_unreadable(line: bytes) -> None:
         max_size=5,
     ),
 )
-def test_hostile_attributes_never_change_whom_an_event_is_about(
-    labels: dict[str, str], clever: dict[str, str]
-) -> None:
+def test_hostile_attributes_never_change_whom_an_event_is_about(labels: dict[str, str], clever: dict[str, str]) -> None:
     """Labels are merged over the attributes: only Actor.ID may say which container it is."""
     attributes = labels | clever
-    line = json.dumps(
-        {"Type": "container", "Action": "die", "Actor": {"ID": "c1", "Attributes": attributes}}
-    ).encode()
+    line = json.dumps({"Type": "container", "Action": "die", "Actor": {"ID": "c1", "Attributes": attributes}}).encode()
     assert decoded(line + b"\n", limit=100_000) == [Event(action="die", backend="c1", labels=attributes)]
 
 
@@ -473,20 +470,18 @@ def test_a_source_error_does_not_carry_a_whole_answer() -> None:
 
 
 @given(
-    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2200, 1, 1)),
+    st.integers(86_400, 7_258_118_400),
     st.integers(0, 999_999_999),
     st.integers(0, 9),
     st.sampled_from([None, 0, 120, -330]),
 )
-def test_a_time_is_read_to_the_nanosecond(moment: datetime, nanos: int, digits: int, offset: int | None) -> None:
+def test_a_time_is_read_to_the_nanosecond(second: int, nanos: int, digits: int, offset: int | None) -> None:
     """Who started later wins an address: two starts in one millisecond must not be taken as equal."""
-    zone = UTC if offset is None else timezone(timedelta(minutes=offset))
-    moment = moment.replace(microsecond=0, tzinfo=zone)
+    moment = datetime.fromtimestamp(second, timezone(timedelta(minutes=offset or 0)))
     fraction = f"{nanos:09}"[:digits]
-    suffix = "Z" if offset is None else moment.isoformat()[-6:]
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + suffix
-    whole = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
-    assert nanoseconds(text) == whole * 10**9 + int(fraction.ljust(9, "0") or "0")
+    zone = "Z" if offset is None else moment.isoformat()[-6:]
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + zone
+    assert nanoseconds(text) == second * 10**9 + int(fraction.ljust(9, "0") or "0")
 
 
 def test_gos_zero_time_means_never() -> None:
@@ -494,7 +489,9 @@ def test_gos_zero_time_means_never() -> None:
     assert nanoseconds("0001-01-01T00:00:00Z") == 0
 
 
-@given(st.one_of(hostile_text, st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", fullmatch=True)))
+@given(
+    st.one_of(hostile_text, st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", fullmatch=True))
+)
 def test_what_is_no_time_reads_as_never(text: str) -> None:
     """A broken clock on an engine must not end the daemon."""
     assert nanoseconds(text) >= 0

@@ -115,9 +115,7 @@ def test_only_addresses_where_a_container_can_be_come_out(world: Any, rules_: Ru
     """169.254.169.254 or the host's own loopback must not become a server, whatever an engine says."""
     known = {ip_address(text.partition("%")[0]) for backend in world for text in _addresses(backend)}
     on_host = {backend.id for backend in world if backend.host_network}
-    host_names = {
-        backend.name for backend in world if backend.host_network or backend.network_of in on_host
-    }
+    host_names = {backend.name for backend in world if backend.host_network or backend.network_of in on_host}
     for _, server in servers_of(decide_with(world, rules_)):
         address = ip_address(server.address.strip("[]"))
         assert server.address.startswith("[") == (address.version == 6)
@@ -320,8 +318,11 @@ def test_a_container_may_be_in_several_upstreams() -> None:
 
 def test_a_container_out_of_one_of_its_upstreams_stays_in_the_other() -> None:
     """The reason then says of which upstream it speaks."""
-    labels = {"lbwatch.upstreams.api.port": "80", "lbwatch.upstreams.admin.network": "nowhere",
-              "lbwatch.upstreams.admin.port": "81"}
+    labels = {
+        "lbwatch.upstreams.api.port": "80",
+        "lbwatch.upstreams.admin.network": "nowhere",
+        "lbwatch.upstreams.admin.port": "81",
+    }
     desired = decide(container(labels=labels))
     assert len(lines_of(desired, "api")) == 1
     assert lines_of(desired, "admin") == []
@@ -517,7 +518,12 @@ def test_a_network_without_an_address_is_a_reason() -> None:
 
 
 def joined(owner: Backend, **given: Any) -> Backend:
-    facts = {"endpoints": (), "network_of": owner.id, "started_ns": owner.started_ns + 1, "exposed": (81,)}
+    facts: dict[str, Any] = {
+        "endpoints": (),
+        "network_of": owner.id,
+        "started_ns": owner.started_ns + 1,
+        "exposed": (81,),
+    }
     return container("side", **(facts | given))
 
 
@@ -712,9 +718,7 @@ def test_where_members_differ_the_oldest_container_wins_with_a_warning(
     assert (notice.backend, str(notice.kind)) == ("aa-new", f"{key}-differs")
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "meaning"), [("method", "least_conn", "least_conn"), ("keepalive", "16", 16)]
-)
+@pytest.mark.parametrize(("key", "value", "meaning"), [("method", "least_conn", "least_conn"), ("keepalive", "16", 16)])
 def test_members_that_agree_or_say_nothing_give_no_warning(key: str, value: str, meaning: object) -> None:
     """A label on one of many is enough, whichever it is."""
     for old, new in ((value, value), (value, None), (None, value)):
@@ -760,7 +764,5 @@ def test_an_empty_world_wants_nothing() -> None:
 @given(st.dictionaries(hostile_text, hostile_text, max_size=4))
 def test_foreign_labels_change_nothing(foreign: dict[str, str]) -> None:
     """What other programs write on a container is not read."""
-    foreign = {
-        key: value for key, value in foreign.items() if not key.lower().startswith(("lbwatch.", "com.docker."))
-    }
+    foreign = {key: value for key, value in foreign.items() if not key.lower().startswith(("lbwatch.", "com.docker."))}
     assert decide(container(labels=ENABLED | foreign)) == decide(container(labels=ENABLED))

@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import BAD_LABELS, FIELDS, HASH_KEYS, good_labels, hostile_text, sorted_labels, wild_labels
+from strategies import (
+    BAD_LABELS,
+    FIELDS,
+    HASH_KEYS,
+    NGINX_VARIABLES,
+    good_labels,
+    hostile_text,
+    sorted_labels,
+    wild_labels,
+)
 
 from lbwatch.labels import Membership, Wishes, asks, wishes
 
-# Written from the contract and nginx's documentation, not from the code.
-NGINX_VARIABLES = (
-    "args binary_remote_addr connection content_length content_type document_uri host hostname https is_args "
-    "nginx_version query_string remote_addr remote_port remote_user request request_filename request_id request_method "
-    "request_uri scheme server_addr server_name server_port server_protocol uri arg_id cookie_sid http_x_tenant"
-).split()
 PLAIN_METHODS = ("round_robin", "least_conn", "ip_hash", "random")
 HASH = re.compile(r"hash (?P<key>([A-Za-z0-9_.:/-]|\$\w+|\$\{\w+\})+)( consistent)?", re.ASCII)
 
@@ -257,8 +260,13 @@ def test_enable_true_alone_asks_for_the_defaults() -> None:
 
 def test_named_upstreams_take_the_same_fields() -> None:
     """A container in several upstreams says of each what it would say of one."""
-    read_ = read({"lbwatch.upstreams.API.port": "80", "lbwatch.upstreams.admin.port": "81",
-                  "lbwatch.upstreams.admin.weight": "5"})
+    read_ = read(
+        {
+            "lbwatch.upstreams.API.port": "80",
+            "lbwatch.upstreams.admin.port": "81",
+            "lbwatch.upstreams.admin.weight": "5",
+        }
+    )
     assert read_.memberships == (
         Membership(upstream="admin", port=81, weight=5),
         Membership(upstream="api", port=80),

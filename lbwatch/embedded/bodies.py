@@ -92,7 +92,7 @@ def create_options(body: bytes) -> dict[str, Any]:
         "restart": policy_text(host.restart_policy),
         **_networks(host.network_mode or "default", asked.networking_config),
     }
-    if asked.exposed_ports and "container:" in (host.network_mode or ""):
+    if asked.exposed_ports and (host.network_mode or "").startswith("container:"):
         raise InvalidError("conflicting options: port exposing and the container type network mode")
     if asked.exposed_ports:  # else what the image exposes
         options["exposed"] = tuple(asked.exposed_ports)

@@ -1,0 +1,319 @@
+"""lbwatch as its users type it, on the embedded engine: what it answers, and with which exit code."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import need
+from lbwatch.embedded import EmbeddedEngine
+from realnginx import RealNginx
+from waiting import eventually
+
+WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
+DEADLINE_S = 30.0
+
+Lbwatch = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
+    async with EmbeddedEngine(socket=tmp_path / "docker.sock") as engine:
+        yield engine
+
+
+def command(*words: object, **settings: object) -> list[str]:
+    flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return [sys.executable, "-m", "lbwatch", *map(str, words), *flags]
+
+
+def environment(**more: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LBWATCH_", "DOCKER_"))}
+    return plain | more
+
+
+async def lbwatch(*words: object, environ: dict[str, str] | None = None, **settings: object) -> tuple[int, str, str]:
+    """Run a command to its end; gives exit code, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *command(*words, **settings),
+        env=environment(**(environ or {})),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+class Running:
+    """`lbwatch run` in the background."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    async def ends(self) -> int:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.process.wait()
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]]:
+    started: list[Running] = []
+
+    async def start(**settings: object) -> Running:
+        log = tmp_path / f"log-{len(started)}"
+        with log.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *command("run", **settings), env=environment(), stderr=file
+            )
+        started.append(Running(process, log))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.returncode is None:
+            each.process.kill()
+            await each.process.wait()
+        print(each.log.read_text())  # shown if the test fails
+
+
+def upstreams(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def test_render_prints_and_writes_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """A look must be harmless."""
+    engine.world.run(name="web-1", labels=WEB)
+    code, out, err = await lbwatch("render", docker_host=engine.url, output=tmp_path / "out.conf")
+    assert code == 0, err
+    assert "upstream web {\n    server 172.17.0.2:80;\n}\n" in out
+    assert not (tmp_path / "out.conf").exists()
+    assert err == ""
+
+
+async def test_render_diff_shows_what_would_change(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """Before the first start on a live site one wants to know."""
+    output = tmp_path / "out.conf"
+    _, text, _ = await lbwatch("render", docker_host=engine.url)
+    output.write_text(text)
+    assert await lbwatch("render", "--diff", docker_host=engine.url, output=output) == (0, "", "")
+    engine.world.run(name="web-1", labels=WEB)
+    _, out, _ = await lbwatch("render", "--diff", docker_host=engine.url, output=output)
+    assert "+    server 172.17.0.2:80;" in out.splitlines()
+    assert str(output) in out.splitlines()[0]
+
+
+async def test_explain_says_of_each_container_why(engine: EmbeddedEngine) -> None:
+    """The most asked question of this field."""
+    engine.world.run(name="web-1", labels=WEB | {"lbwatch.colour": "red"})
+    engine.world.run(name="bad", labels={"lbwatch.port": "many"})
+    engine.world.run(name="plain")
+    engine.world.run(name="two", labels={"lbwatch.enable": "true"}, exposed=("80/tcp", "443/tcp"))
+    code, out, err = await lbwatch("explain", docker_host=engine.url)
+    assert code == 0, err
+    lines = {line.split()[0]: line for line in out.splitlines() if not line.startswith(" ")}
+    assert "web" in lines["web-1"].split()
+    assert "172.17.0.2:80" in lines["web-1"]
+    assert "lbwatch.colour" in out
+    assert "bad-label" in lines["bad"]
+    assert "'many'" in lines["bad"]
+    assert "lbwatch.enable=true" in lines["plain"]
+    assert "80, 443" in lines["two"]
+    code, out, _ = await lbwatch("explain", "bad", "--json", docker_host=engine.url)
+    (row,) = json.loads(out)
+    assert (row["container"], row["reason"], row["address"]) == ("bad", "bad-label", None)
+    code, out, err = await lbwatch("explain", "nobody", docker_host=engine.url)
+    assert (code, out) == (1, "")
+    assert "nobody" in err
+
+
+async def test_check_names_each_part_and_fails_if_one_does(
+    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """One command after the installation, and one at three in the morning."""
+    settings: dict[str, object] = {
+        "docker_host": engine.url,
+        "output": real_nginx.output,
+        "nginx_pidfile": real_nginx.pidfile,
+        "nginx_conf": real_nginx.conf,
+    }
+    code, out, _ = await lbwatch("check", **settings)
+    assert code == 0, out
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["ok", part] for part in ("settings", "template", "engine", "output", "config", "nginx")
+    ]
+    real_nginx.rewrite(http="nonsense on;")
+    real_nginx.stop()
+    wrong = settings | {"docker_host": f"unix://{tmp_path}/nowhere", "template": "none.j2", "output": "/nowhere/x.conf"}
+    code, out, _ = await lbwatch("check", **wrong)
+    assert code == 1
+    verdicts = {line.split()[1]: line for line in out.splitlines()}
+    assert {part: line.split()[0] for part, line in verdicts.items()} == {
+        "settings": "ok",
+        "template": "FAILED",
+        "engine": "FAILED",
+        "output": "FAILED",
+        "config": "FAILED",
+        "nginx": "FAILED",
+    }
+    assert "nonsense" in verdicts["config"]
+    assert "/nowhere does not exist" in verdicts["output"]
+
+
+async def test_an_output_that_nginx_never_reads_is_told(engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path) -> None:
+    """The commonest mistake of a first set-up, and nothing else would show it."""
+    settings = {"nginx_pidfile": real_nginx.pidfile, "nginx_conf": real_nginx.conf, "docker_host": engine.url}
+    code, out, _ = await lbwatch("check", output=tmp_path / "elsewhere.conf", **settings)
+    assert code == 1
+    assert "does not include" in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"template": "{folder}/wrong.j2"}, ["wrong.j2:2", "Expected an expression"]),
+        ({"template": "{folder}/undefined.j2"}, ["undefined.j2:3", "colour"]),
+        ({"template": "nowhere.j2"}, ["nowhere.j2", "no such template"]),
+        ({"output": "/nowhere/lbwatch.conf"}, ["output", "/nowhere", "does not exist"]),
+        ({"output": "/proc/lbwatch.conf"}, ["output", "/proc", "cannot be written"]),
+        ({"docker_host": "ftp://engine"}, ["docker_host", "ftp://engine", "unix://"]),
+        ({"label_prefix": "Übel"}, ["label_prefix", "Übel"]),
+        ({"nginx_command": "'"}, ["nginx_command"]),
+    ],
+)
+async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
+    engine: EmbeddedEngine, tmp_path: Path, settings: dict[str, str], words: list[str]
+) -> None:
+    """Exit code 2 tells a supervisor that trying again is of no use; the line tells a person why."""
+    (tmp_path / "wrong.j2").write_text("# fine\n{% for %}\n")
+    (tmp_path / "undefined.j2").write_text("# fine\n{% for upstream in upstreams %}\n{{ upstream.colour }}\n{% endfor %}\n")
+    given = {name: value.format(folder=tmp_path) for name, value in settings.items()}
+    defaults = {"docker_host": engine.url, "output": str(tmp_path / "out.conf")}
+    code, out, err = await lbwatch("run", **(defaults | given))
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1, err
+    assert [word for word in words if word not in err] == []
+
+
+async def test_a_mounted_file_is_refused_at_the_start(tmp_path: Path, engine: EmbeddedEngine) -> None:
+    """It cannot be replaced in one step, and after a rename outside nginx would read the old one for ever."""
+    need("mount", "unshare")
+    (tmp_path / "real.conf").write_text("")
+    output = tmp_path / "out.conf"
+    output.write_text("")
+    words = " ".join(command("run", docker_host=engine.url, output=output))
+    script = f"mount --bind {tmp_path}/real.conf {output} && exec {words}"
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "-m", "sh", "-c", script, stderr=asyncio.subprocess.PIPE, env=environment()
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert "mount its folder instead" in err.decode()
+
+
+async def test_a_template_that_goes_wrong_later_is_logged_and_its_mending_seen(
+    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
+) -> None:
+    """The old config serves on; a daemon that dies of a typing error takes the next deploy with it."""
+    template = tmp_path / "mine.conf.j2"
+    good = "# mine\n{% for upstream in upstreams %}upstream {{ upstream.name }} { server 127.0.0.1:1 down; }\n{% endfor %}"
+    template.write_text(good)
+    engine.world.run(name="web-1", labels=WEB)
+    daemon = await run(
+        docker_host=engine.url,
+        output=real_nginx.output,
+        nginx_pidfile=real_nginx.pidfile,
+        nginx_conf=real_nginx.conf,
+        template=template,
+        log_format="json",
+    )
+    await eventually(lambda: "upstream web" in upstreams(real_nginx.output))
+    before = real_nginx.output.read_text()
+    template.write_text("{{ nonsense }}\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    (error,) = await eventually(lambda: daemon.logged("template.failed"))
+    assert str(template) in error["error"]
+    assert "nonsense" in error["error"]
+    assert real_nginx.output.read_text() == before
+    template.write_text(good.replace("mine", "mended"))
+    daemon.process.send_signal(signal.SIGHUP)
+    await eventually(lambda: upstreams(real_nginx.output).startswith("# mended"))
+    daemon.process.terminate()
+    assert await daemon.ends() == 0
+
+
+async def test_an_engine_that_is_not_there_leaves_the_file_alone(
+    real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
+) -> None:
+    """A host that boots starts lbwatch before its engine."""
+    real_nginx.output.write_text("# of yesterday\n")
+    daemon = await run(
+        docker_host=f"unix://{tmp_path}/docker.sock",
+        output=real_nginx.output,
+        nginx_pidfile=real_nginx.pidfile,
+        nginx_conf=real_nginx.conf,
+        log_format="json",
+    )
+    lines = await eventually(lambda: seen if len(seen := daemon.logged("source.disconnected")) >= 3 else None)
+    assert all("docker.sock" in line["error"] and line["retry_in_s"] <= 2 for line in lines)
+    assert real_nginx.output.read_text() == "# of yesterday\n"
+    async with EmbeddedEngine(socket=tmp_path / "docker.sock") as engine:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: "server 172.17.0.2:80;" in upstreams(real_nginx.output))
+        daemon.process.send_signal(signal.SIGINT)
+        assert await daemon.ends() == 0
+
+
+async def test_an_unknown_variable_is_only_a_warning(engine: EmbeddedEngine) -> None:
+    """Docker's links inject variables of any name."""
+    code, _, err = await lbwatch("render", docker_host=engine.url, environ={"LBWATCH_PORT_80_TCP": "x"})
+    assert code == 0
+    assert json.loads(err)["variable"] == "LBWATCH_PORT_80_TCP"
+
+
+async def test_the_demo_ends_by_itself_and_leaves_nothing(tmp_path: Path) -> None:
+    """It is the first thing that a newcomer runs."""
+    need("nginx", root=False)
+    code, out, err = await lbwatch("demo", environ={"TMPDIR": str(tmp_path)})
+    assert (code, err) == (0, "")
+    assert "server 172.17.0.2:8080;" in out
+    assert "new workers after" in out
+    assert "event  die web-2" in out
+    assert "answers  web: no server" in out
+    assert "that was all" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_demo_needs_no_nginx(tmp_path: Path) -> None:
+    """A laptop may have neither Docker nor nginx."""
+    code, out, err = await lbwatch("demo", environ={"PATH": "/nowhere", "TMPDIR": str(tmp_path), "LBWATCH_NO": ""})
+    assert code == 0, err
+    assert "only the file is shown" in out or Path("/usr/sbin/nginx").exists()
+    assert "that was all" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_demo_ends_on_ctrl_c_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Who has seen enough must not have to clean up."""
+    process = await asyncio.create_subprocess_exec(
+        *command("demo"), env=environment(TMPDIR=str(tmp_path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE_S):
+        while b"event" not in await process.stdout.readline():
+            pass
+        process.send_signal(number)
+        await process.stdout.read()
+        assert await process.wait() == 0
+    assert list(tmp_path.iterdir()) == []

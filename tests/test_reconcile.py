@@ -1,0 +1,218 @@
+"""The loop between its two ports: what is applied, when, and what happens after a failure."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+
+from lbwatch.desired import Rules
+from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError
+from lbwatch.model import Applied, Backend, Endpoint, Snapshot, Status, Upstream
+from lbwatch.reconcile import Reconciler, removes_servers
+from waiting import eventually, never
+
+LONG_S = 600.0  # an interval that no test waits for
+
+
+class World:
+    """A source whose containers a test sets."""
+
+    name = "world"
+
+    def __init__(self, *names: str) -> None:
+        self.backends: dict[str, Backend] | None = {}
+        self.changed: Callable[[], None] = lambda: None
+        self.have(*names)
+
+    def have(self, *names: str, labels: tuple[tuple[str, str], ...] = (("lbwatch.port", "80"),)) -> None:
+        """Let exactly these containers run, each an upstream of its own."""
+        self.backends = {
+            name: Backend(
+                id=name,
+                name=name,
+                labels=labels,
+                status=Status.RUNNING,
+                endpoints=(Endpoint(network="bridge", ipv4=f"192.0.2.{sum(map(ord, name)) % 250 + 1}"),),
+            )
+            for name in names
+        }
+        self.changed()
+
+    def snapshot(self) -> Snapshot | None:
+        return None if self.backends is None else Snapshot(source=self.name, backends=dict(self.backends))
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+        await asyncio.Event().wait()
+
+
+class Balancer:
+    """A load balancer that notes what it is given, and fails as told."""
+
+    def __init__(self) -> None:
+        self.given: list[list[str]] = []
+        self.errors: list[LbwatchError] = []
+        self.stands = True
+
+    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
+        self.given.append([upstream.name for upstream in upstreams if upstream.servers])
+        if self.errors:
+            raise self.errors.pop(0)
+        self.stands = True
+        return Applied(digest="0", changed=True, reloaded=True)
+
+    def confirmed(self) -> bool:
+        return self.stands
+
+
+@asynccontextmanager
+async def looping(*worlds: World, balancer: Balancer, interval_s: float = LONG_S) -> AsyncIterator[Reconciler]:
+    loop = Reconciler(
+        worlds, balancer=balancer, rules=lambda: Rules(), reload_interval_s=interval_s, random=lambda: 0.0
+    )
+    tasks = [asyncio.create_task(loop.run()), *(asyncio.create_task(world.run(loop.wake)) for world in worlds)]
+    try:
+        yield loop
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def test_the_first_state_is_applied_at_once() -> None:
+    """Whatever the file holds: it may be from yesterday."""
+    balancer = Balancer()
+    async with looping(World("a"), balancer=balancer):
+        await eventually(lambda: balancer.given == [["a"]])
+
+
+async def test_nothing_is_applied_before_every_source_has_spoken() -> None:
+    """Half the truth would take the other half out of service."""
+    balancer, first, second = Balancer(), World("a"), World("b")
+    second.backends = None
+    async with looping(first, second, balancer=balancer):
+        await never(lambda: balancer.given, during=0.2, what="half the truth was applied")
+        second.have("b")
+        await eventually(lambda: balancer.given == [["a", "b"]])
+
+
+async def test_an_addition_waits_for_the_interval_and_a_removal_does_not() -> None:
+    """A new server can wait a second; a dead one costs requests."""
+    balancer, world = Balancer(), World("a", "b")
+    async with looping(world, balancer=balancer):
+        await eventually(lambda: len(balancer.given) == 1)
+        world.have("a", "b", "c")
+        await never(lambda: len(balancer.given) > 1, during=0.3, what="an addition did not wait")
+        world.have("a", "c")
+        await eventually(lambda: balancer.given[1:] == [["a", "c"]])
+
+
+async def test_after_a_burst_the_last_state_is_applied() -> None:
+    """The end of a deploy is what counts."""
+    balancer, world = Balancer(), World("a")
+    async with looping(world, balancer=balancer, interval_s=0.3):
+        await eventually(lambda: len(balancer.given) == 1)
+        for number in range(20):
+            world.have("a", *(f"b{each}" for each in range(number + 1)))
+            await asyncio.sleep(0)
+        await eventually(lambda: len(balancer.given[-1]) == 21)
+        assert len(balancer.given) == 2
+
+
+async def test_what_is_in_force_is_not_applied_again() -> None:
+    """No reload when nothing changed."""
+    balancer, world = Balancer(), World("a")
+    async with looping(world, balancer=balancer, interval_s=0.1) as loop:
+        await eventually(lambda: len(balancer.given) == 1)
+        for _ in range(10):
+            loop.wake()
+            await asyncio.sleep(0)
+        await never(lambda: len(balancer.given) > 1, during=0.3, what="it was applied again")
+
+
+async def test_an_owed_reload_is_tried_until_it_is_verified() -> None:
+    """A lost reload is the wound of this field."""
+    balancer = Balancer()
+    balancer.errors = [ReloadError("nginx is not running"), ReloadError("nginx is not running")]
+    with structlog.testing.capture_logs() as logs:
+        async with looping(World("a"), balancer=balancer):
+            await eventually(lambda: len(balancer.given) == 3)
+            await never(lambda: len(balancer.given) > 3, during=0.3, what="it was applied again")
+    errors = [log for log in logs if log["event"] == "nginx.reload_failed"]
+    assert [log["attempt"] for log in errors] == [1, 2]
+
+
+async def test_a_change_does_not_wait_for_the_back_off_of_a_refusal() -> None:
+    """The change may be what mends it."""
+    balancer, world = Balancer(), World("a", "bad")
+    balancer.errors = [ConfigRejectedError("no")] * 8
+    async with looping(world, balancer=balancer):
+        await eventually(lambda: len(balancer.given) >= 4)  # by now the next try is a second away or more
+        balancer.errors.clear()
+        world.have("a")
+        await eventually(lambda: balancer.given[-1] == ["a"], within=0.5)
+
+
+async def test_a_load_balancer_that_lost_it_gets_it_again() -> None:
+    """nginx may have been restarted with an old file."""
+    balancer = Balancer()
+    async with looping(World("a"), balancer=balancer, interval_s=0.1):
+        await eventually(lambda: len(balancer.given) == 1)
+        balancer.stands = False
+        await eventually(lambda: len(balancer.given) == 2)
+
+
+async def test_a_renewal_during_an_apply_is_not_lost() -> None:
+    """The template may be mended while nginx is being verified; the text in force is then the old one's."""
+    balancer, held = Balancer(), asyncio.Event()
+    apply = balancer.apply
+
+    async def slow(upstreams: tuple[Upstream, ...]) -> Applied:
+        applied = await apply(upstreams)
+        await held.wait()
+        return applied
+
+    balancer.apply = slow  # type: ignore[method-assign]
+    async with looping(World("a"), balancer=balancer) as loop:
+        await eventually(lambda: len(balancer.given) == 1)
+        loop.renew()
+        held.set()
+        await eventually(lambda: len(balancer.given) == 2)
+        await never(lambda: len(balancer.given) > 2, during=0.3, what="it was applied again")
+
+
+async def test_a_wrong_label_is_logged_once_and_again_after_it_was_right() -> None:
+    """Once is enough, each pass would drown the log."""
+    balancer, world = Balancer(), World("good")
+    with structlog.testing.capture_logs() as logs:
+        async with looping(world, balancer=balancer, interval_s=0.1) as loop:
+            world.have("bad", labels=(("lbwatch.port", "many"),))
+
+            def skips() -> list[str]:
+                return [log["reason"] for log in logs if log["event"] == "backend.skipped"]
+
+            await eventually(skips)
+            for _ in range(5):
+                loop.wake()
+                await asyncio.sleep(0.01)
+            assert skips() == ["bad-label"]
+            world.have("bad")
+            await eventually(lambda: balancer.given[-1] == ["bad"])
+            world.have("bad", labels=(("lbwatch.port", "many"),))
+            await eventually(lambda: skips() == ["bad-label"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "removes"),
+    [(["a"], ["a", "b"], False), (["a", "b"], ["a"], True), (["a"], ["b"], True), ([], ["a"], False), (["a"], ["a"], False)],
+)
+def test_a_removal_is_a_server_that_is_missing_afterwards(before: list[str], after: list[str], removes: bool) -> None:
+    """The pace depends on it."""
+    from lbwatch.model import Server
+
+    def upstreams(names: list[str]) -> tuple[Upstream, ...]:
+        return (Upstream(name="web", servers=tuple(Server(address=f"192.0.2.{ord(n)}", port=80, backend=n) for n in names)),)
+
+    assert removes_servers(upstreams(before), upstreams(after)) is removes
