@@ -18,8 +18,12 @@ _FOREIGN_CHARS = 256
 
 
 def excerpt(text: str) -> str:
-    """Cut text that others wrote (an engine, nginx, a label) to what a log or a terminal can bear: 256 characters of
-    one line, with what cannot be printed replaced."""
+    """
+    Cut text that others wrote (an engine, nginx, a label) to what a log line or a terminal can bear.
+
+    Returns:
+        One line of at most 256 characters; what cannot be printed, such as an escape sequence, is replaced.
+    """
     line = " ".join(text.split())
     if len(line) > _FOREIGN_CHARS:
         line = line[: _FOREIGN_CHARS - 1] + "…"

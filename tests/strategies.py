@@ -165,10 +165,36 @@ METHODS = (
     *(f"hash {key} consistent" for key in HASH_KEYS),
 )
 
-NGINX_VARIABLES = tuple(
-    "args binary_remote_addr connection content_length content_type document_uri host hostname https is_args "
-    "nginx_version query_string remote_addr remote_port remote_user request request_filename request_id request_method "
-    "request_uri scheme server_addr server_name server_port server_protocol uri arg_id cookie_sid http_x_tenant".split()
+NGINX_VARIABLES = (
+    "args",
+    "binary_remote_addr",
+    "connection",
+    "content_length",
+    "content_type",
+    "document_uri",
+    "host",
+    "hostname",
+    "https",
+    "is_args",
+    "nginx_version",
+    "query_string",
+    "remote_addr",
+    "remote_port",
+    "remote_user",
+    "request",
+    "request_filename",
+    "request_id",
+    "request_method",
+    "request_uri",
+    "scheme",
+    "server_addr",
+    "server_name",
+    "server_port",
+    "server_protocol",
+    "uri",
+    "arg_id",
+    "cookie_sid",
+    "http_x_tenant",
 )
 """From nginx's documentation: those that make sense in a hash key and that every build knows."""
 

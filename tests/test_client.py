@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-
 from conftest import need
+
 from lbwatch.docker import client as client_room
 from lbwatch.docker.client import EngineClient
 from lbwatch.embedded import EmbeddedEngine
@@ -197,7 +197,7 @@ async def test_tls_with_the_right_certificates_connects_and_with_wrong_ones_neve
             assert (await client.ping()).api == (1, 41)
         shutil.copy(right.folder / "ca.pem", tmp_path / "right-ca.pem")
         async with connected(url, DOCKER_CERT_PATH=str(wrong.folder)) as client:
-            with pytest.raises(SourceError, match="(?i)certificate"):
+            with pytest.raises(SourceError, match=r"(?i)certificate"):
                 await client.ping()
         async with connected(url) as client:  # without TLS settings it is plain HTTP, which that server refuses
             with pytest.raises(SourceError):
@@ -211,7 +211,10 @@ async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None
     async with serving(saying(b"OK"), tls=certificates.server()) as url:
         other = url.replace("127.0.0.1", "127.0.0.2")
         context = certificates.server()
-        async with serving(saying(b"OK"), tls=context), connected(other, DOCKER_CERT_PATH=str(tmp_path / "tls")) as client:
+        async with (
+            serving(saying(b"OK"), tls=context),
+            connected(other, DOCKER_CERT_PATH=str(tmp_path / "tls")) as client,
+        ):
             with pytest.raises(SourceError):
                 await client.ping()
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import need
-from lbwatch.embedded import EmbeddedEngine
 from realnginx import RealNginx
 from waiting import eventually
+
+from lbwatch.embedded import EmbeddedEngine
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 DEADLINE_S = 30.0
@@ -74,9 +74,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]
     async def start(**settings: object) -> Running:
         log = tmp_path / f"log-{len(started)}"
         with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                *command("run", **settings), env=environment(), stderr=file
-            )
+            process = await asyncio.create_subprocess_exec(*command("run", **settings), env=environment(), stderr=file)
         started.append(Running(process, log))
         return started[-1]
 
@@ -171,7 +169,9 @@ async def test_check_names_each_part_and_fails_if_one_does(
     assert "/nowhere does not exist" in verdicts["output"]
 
 
-async def test_an_output_that_nginx_never_reads_is_told(engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path) -> None:
+async def test_an_output_that_nginx_never_reads_is_told(
+    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path
+) -> None:
     """The commonest mistake of a first set-up, and nothing else would show it."""
     settings = {"nginx_pidfile": real_nginx.pidfile, "nginx_conf": real_nginx.conf, "docker_host": engine.url}
     code, out, _ = await lbwatch("check", output=tmp_path / "elsewhere.conf", **settings)
@@ -197,7 +197,9 @@ async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
 ) -> None:
     """Exit code 2 tells a supervisor that trying again is of no use; the line tells a person why."""
     (tmp_path / "wrong.j2").write_text("# fine\n{% for %}\n")
-    (tmp_path / "undefined.j2").write_text("# fine\n{% for upstream in upstreams %}\n{{ upstream.colour }}\n{% endfor %}\n")
+    (tmp_path / "undefined.j2").write_text(
+        "# fine\n{% for upstream in upstreams %}\n{{ upstream.colour }}\n{% endfor %}\n"
+    )
     given = {name: value.format(folder=tmp_path) for name, value in settings.items()}
     defaults = {"docker_host": engine.url, "output": str(tmp_path / "out.conf")}
     code, out, err = await lbwatch("run", **(defaults | given))
@@ -227,7 +229,9 @@ async def test_a_template_that_goes_wrong_later_is_logged_and_its_mending_seen(
 ) -> None:
     """The old config serves on; a daemon that dies of a typing error takes the next deploy with it."""
     template = tmp_path / "mine.conf.j2"
-    good = "# mine\n{% for upstream in upstreams %}upstream {{ upstream.name }} { server 127.0.0.1:1 down; }\n{% endfor %}"
+    good = (
+        "# mine\n{% for upstream in upstreams %}upstream {{ upstream.name }} { server 127.0.0.1:1 down; }\n{% endfor %}"
+    )
     template.write_text(good)
     engine.world.run(name="web-1", labels=WEB)
     daemon = await run(

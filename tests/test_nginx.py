@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from realnginx import RealNginx
+from waiting import eventually
 
 from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError
 from lbwatch.model import Server, Upstream
@@ -15,8 +17,6 @@ from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, LocalControl, TreeTester
 from lbwatch.nginx.process import Process, find_master, signal_reload, workers_of
 from lbwatch.render import Renderer, shipped_templates
-from realnginx import RealNginx
-from waiting import eventually
 
 WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, backend="web-1"),)),)
 NO_WEB = (Upstream(name="web"),)
@@ -261,7 +261,7 @@ async def test_a_cancelled_apply_leaves_no_half_step(real_nginx: RealNginx, tmp_
     master = find_master(real_nginx.pidfile)
     task = asyncio.create_task(nginx.apply(WEB))
     before = real_nginx.output.stat().st_ino
-    while real_nginx.output.stat().st_ino == before:  # the very moment of the rename  # noqa: ASYNC110
+    while real_nginx.output.stat().st_ino == before:  # the very moment of the rename
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

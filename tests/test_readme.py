@@ -5,7 +5,10 @@ from pathlib import Path
 from lbwatch.settings import described_settings
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN, END = "<!-- settings: generated from lbwatch/settings.py by `python tests/test_readme.py` -->\n", "<!-- end of settings -->\n"
+BEGIN, END = (
+    "<!-- settings: generated from lbwatch/settings.py by `python tests/test_readme.py` -->\n",
+    "<!-- end of settings -->\n",
+)
 
 
 def settings_table() -> str:

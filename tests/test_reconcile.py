@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import structlog
+from waiting import eventually, never
 
 from lbwatch.desired import Rules
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError
 from lbwatch.model import Applied, Backend, Endpoint, Snapshot, Status, Upstream
 from lbwatch.reconcile import Reconciler, removes_servers
-from waiting import eventually, never
 
 LONG_S = 600.0  # an interval that no test waits for
 
@@ -70,7 +70,7 @@ class Balancer:
 @asynccontextmanager
 async def looping(*worlds: World, balancer: Balancer, interval_s: float = LONG_S) -> AsyncIterator[Reconciler]:
     loop = Reconciler(
-        worlds, balancer=balancer, rules=lambda: Rules(), reload_interval_s=interval_s, random=lambda: 0.0
+        worlds, balancer=balancer, rules=Rules, reload_interval_s=interval_s, random=lambda: 0.0
     )
     tasks = [asyncio.create_task(loop.run()), *(asyncio.create_task(world.run(loop.wake)) for world in worlds)]
     try:
@@ -206,13 +206,21 @@ async def test_a_wrong_label_is_logged_once_and_again_after_it_was_right() -> No
 
 @pytest.mark.parametrize(
     ("before", "after", "removes"),
-    [(["a"], ["a", "b"], False), (["a", "b"], ["a"], True), (["a"], ["b"], True), ([], ["a"], False), (["a"], ["a"], False)],
+    [
+        (["a"], ["a", "b"], False),
+        (["a", "b"], ["a"], True),
+        (["a"], ["b"], True),
+        ([], ["a"], False),
+        (["a"], ["a"], False),
+    ],
 )
 def test_a_removal_is_a_server_that_is_missing_afterwards(before: list[str], after: list[str], removes: bool) -> None:
     """The pace depends on it."""
     from lbwatch.model import Server
 
     def upstreams(names: list[str]) -> tuple[Upstream, ...]:
-        return (Upstream(name="web", servers=tuple(Server(address=f"192.0.2.{ord(n)}", port=80, backend=n) for n in names)),)
+        return (
+            Upstream(name="web", servers=tuple(Server(address=f"192.0.2.{ord(n)}", port=80, backend=n) for n in names)),
+        )
 
     assert removes_servers(upstreams(before), upstreams(after)) is removes

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from waiting import eventually, never
 
 from lbwatch.docker import source as source_room
 from lbwatch.docker.client import EngineClient
@@ -15,7 +16,6 @@ from lbwatch.docker.source import DockerSource
 from lbwatch.embedded import EmbeddedEngine
 from lbwatch.model import Backend, Status
 from lbwatch.settings import engine_address
-from waiting import eventually, never
 
 INSPECT = "GET /containers/ID/json"
 LIST = "GET /containers/json"
@@ -305,9 +305,7 @@ async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_no
         await eventually(lambda: is_in(source, "vpn", Status.EXITED))
 
 
-async def test_a_burst_of_events_about_one_container_costs_few_inspects(
-    engine: EmbeddedEngine, follow: Follow
-) -> None:
+async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: EmbeddedEngine, follow: Follow) -> None:
     """A mark is a mark, however often the container was touched."""
     async with follow() as source:
         engine.world.run(name="web-1", labels=WEB)

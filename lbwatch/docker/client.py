@@ -26,8 +26,8 @@ CONNECT_TIMEOUT_S = 5.0
 PING_TIMEOUT_S = 5.0
 INSPECT_TIMEOUT_S = 3.0
 LIST_TIMEOUT_S = 10.0
-KEEP_ALIVE_S = 90.0
-"""Longer than a resync interval: an engine that shuts down serves connections that are open, and takes no new ones."""
+KEEP_ALIVE_S = 3600.0
+"""Longer than a stream lives, so that the connections made at its begin last as long as it does."""
 
 NEWEST_API = (1, 53)
 OLDEST_API = (1, 24)
@@ -93,14 +93,23 @@ class EngineClient:
     async def ping(self) -> Ping:
         """Ask for a sign of life and agree on the API version. Connecting alone is no such sign (facts, stream 7)."""
         async with self._request("GET", "/_ping", timeout_s=PING_TIMEOUT_S) as response:
-            pid = _peer_pid(response)
             _require_ok(response.status, await response.read(), path="/_ping")
             api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
             clock_s = http_date_s(response.headers.get("Date"))
         if api < OLDEST_API:
             raise SourceError(f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later")
         self._prefix = f"/v{_dotted(api)}"
-        return Ping(api=api, clock_s=clock_s, pid=pid)
+        return Ping(api=api, clock_s=clock_s, pid=await self._listener_pid())
+
+    async def warm(self, connections: int) -> None:
+        """
+        Open so many connections and keep them.
+
+        An engine that shuts down takes no new ones from its first moment on, but serves those that are open until a
+        second after its last container ended: only they can tell which containers did.
+        """
+        pings = (self._get("/_ping", timeout_s=PING_TIMEOUT_S) for _ in range(connections))
+        await asyncio.gather(*pings, return_exceptions=True)  # one that fails is opened when it is needed
 
     async def list_backends(self) -> tuple[Backend, ...]:
         """List all containers, stopped ones too. The answer may lag behind the truth: it only proposes ids."""
@@ -150,6 +159,20 @@ class EngineClient:
             answer = await response.read()
         _require_ok(response.status, answer, path=path)
         return json.loads(answer) if answer.strip() else None
+
+    async def _listener_pid(self) -> int | None:
+        """Ask the kernel who listens on the unix socket: unix(7), SO_PEERCRED."""
+        if self._address.socket is None:
+            return None
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(0)
+            try:
+                await asyncio.get_running_loop().sock_connect(peer, self._address.socket)
+            except OSError as error:
+                raise SourceError(f"{self._address.name}: {error.strerror}") from error
+            size = struct.calcsize("3i")
+            pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        return int(pid) or None
 
     async def _get(self, path: str, *, timeout_s: float, query: dict[str, str] | None = None) -> tuple[int, bytes]:
         async with self._request("GET", self._prefix + path, timeout_s=timeout_s, query=query) as response:
@@ -203,16 +226,6 @@ def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
         made.setsockopt(socket.IPPROTO_TCP, option, value)
     return made
-
-
-def _peer_pid(response: aiohttp.ClientResponse) -> int | None:
-    """Ask the kernel who listens on the other end of a unix socket (unix(7), SO_PEERCRED); before the body is read."""
-    transport = response.connection.transport if response.connection else None
-    peer = transport.get_extra_info("socket") if transport else None
-    if peer is None or peer.family != socket.AF_UNIX:
-        return None
-    pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return int(pid) or None
 
 
 def _tls_context(address: EngineAddress) -> ssl.SSLContext | None:

@@ -129,6 +129,7 @@ class DockerSource:
         """Read one stream until it ends or is too old."""
         ping = await self._client.ping()
         self.engine_pid = ping.pid
+        await self._client.warm(INSPECTORS + 1)  # and one for lists
         since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S
         decoder = EventDecoder()
         async with self._client.events(since_s=since_s) as chunks:
