@@ -69,9 +69,7 @@ class Balancer:
 
 @asynccontextmanager
 async def looping(*worlds: World, balancer: Balancer, interval_s: float = LONG_S) -> AsyncIterator[Reconciler]:
-    loop = Reconciler(
-        worlds, balancer=balancer, rules=Rules, reload_interval_s=interval_s, random=lambda: 0.0
-    )
+    loop = Reconciler(worlds, balancer=balancer, rules=Rules, reload_interval_s=interval_s, random=lambda: 0.0)
     tasks = [asyncio.create_task(loop.run()), *(asyncio.create_task(world.run(loop.wake)) for world in worlds)]
     try:
         yield loop

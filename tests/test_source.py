@@ -99,6 +99,32 @@ async def test_what_runs_already_is_in_the_first_snapshot(engine: EmbeddedEngine
         assert is_running(source, "web-2")
 
 
+async def test_events_before_the_first_list_are_not_taken_for_the_whole(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A config with the few containers that happened to have events would take all others out of service."""
+    engine.lag_s = 0
+    engine.lose_events = lambda event: True
+    engine.world.run(name="old", labels=WEB)
+    engine.lose_events = None
+    engine.world.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
+    listed, list_backends = asyncio.Event(), EngineClient.list_backends
+
+    async def list_late(client: EngineClient) -> tuple[Backend, ...]:
+        await listed.wait()
+        return await list_backends(client)
+
+    monkeypatch.setattr(EngineClient, "list_backends", list_late)
+    async with follow(synced=False) as source:
+        await eventually(lambda: engine.requests[INSPECT], what="the look at what events touched")
+        await quiet(engine)
+        assert source.snapshot() is None
+        listed.set()
+        await eventually(source.snapshot)
+        assert is_running(source, "old")
+        assert is_running(source, "new")
+
+
 async def test_a_started_container_is_known_although_lists_are_stale(engine: EmbeddedEngine, follow: Follow) -> None:
     """Lists come from a replica: who believes them routes to yesterday."""
     async with follow() as source:

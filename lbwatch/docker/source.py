@@ -76,7 +76,8 @@ class DockerSource:
         self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
         self._suspects: set[str] = set()  # ids that a resync found changed before any event told
         self._unseen: dict[str, Backend | None] = {}  # entries of the latest list that were not looked at since
-        self._synced = False  # whether there ever was a full look
+        self._listed = False  # whether there ever was a list
+        self._synced = False  # whether all that the first list held was looked at
         self._connected = False  # whether the stream holds
         self._list_wanted = asyncio.Event()
 
@@ -199,6 +200,7 @@ class DockerSource:
         bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
         self._backends = {id: known for id, known in self._backends.items() if id in tracked} | bystanders
         self._bystanders.clear()
+        self._listed = True
         self._unseen = {id: entries.get(id) for id in tracked}
         for id in tracked:
             self._marks.add(id, mark)
@@ -233,7 +235,7 @@ class DockerSource:
 
     def _publish(self) -> None:
         """Let the snapshot be used, once it is whole."""
-        if not self._unseen and not self._synced:
+        if self._listed and not self._unseen and not self._synced:
             self._synced = True
             _log.info("source.synced", source=self.name, backends=len(self._backends))
         self._changed()
