@@ -6,10 +6,10 @@ Every backend either has a server line or a `Skipped` with its reason; one backe
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, Literal
 
 from lbwatch.errors import excerpt
 from lbwatch.labels import ROUND_ROBIN, Membership, Wishes, wishes
@@ -31,8 +31,6 @@ from lbwatch.model import (
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
-
-_T = TypeVar("_T")
 
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
@@ -76,6 +74,15 @@ class _Member:
     skipped: tuple[Reason, str] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """What is decided of one backend alone."""
+
+    members: tuple[_Member, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
 class _SkipError(Exception):
     """A backend is not routed, for this reason and in these words."""
 
@@ -94,23 +101,21 @@ def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules) -> Desired:
     backends: dict[str, Backend] = {}
     for snapshot in snapshots:
         backends |= snapshot.backends
+    members: list[_Member] = []
     skipped: list[Skipped] = []
     notices: list[Notice] = []
-    members: list[_Member] = []
     for backend in sorted(backends.values(), key=lambda backend: (backend.name, backend.id)):
-        wish = wishes(backend.labels, prefix=rules.prefix)
-        notices += _unknown_labels(backend, wish)
-        try:
-            members += _members(backend, wish, backends=backends, rules=rules)
-        except _SkipError as skip:
-            skipped.append(Skipped(backend=backend.name, reason=skip.reason, detail=skip.detail))
+        place = _place(backend, owner=_network_owner(backend, backends=backends), rules=rules)
+        members += place.members
+        skipped += place.skipped
+        notices += place.notices
     members = _without_conflicts(members)
     upstreams = []
     for name, group in _grouped(members, declared=rules.declare):
-        upstream, said = _upstream(name, group)
+        upstream, said, left_out = _upstream(name, group)
         upstreams.append(upstream)
         notices += said
-        skipped += _left_out(group)
+        skipped += left_out
     return Desired(
         upstreams=tuple(upstreams),
         skipped=tuple(sorted(skipped, key=lambda skip: (skip.backend, skip.upstream or "", skip.reason))),
@@ -118,25 +123,36 @@ def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules) -> Desired:
     )
 
 
-def _unknown_labels(backend: Backend, wish: Wishes) -> list[Notice]:
-    return [
-        Notice(
-            backend=backend.name,
-            kind=NoticeKind.UNKNOWN_LABEL,
-            detail=f"label {key} means nothing to lbwatch",
-        )
-        for key in wish.unknown
-    ]
+@lru_cache(maxsize=8192)  # of thousands of backends a pass finds one changed
+def _place(backend: Backend, *, owner: Backend | None, rules: Rules) -> _Place:
+    """
+    Decide all that can be decided of one backend alone.
+
+    Args:
+        backend: Any one.
+        owner: Whose network it uses, most often its own; `None` if that one is gone.
+        rules: What holds for all.
+    """
+    wish = wishes(backend.labels, prefix=rules.prefix)
+    notices = tuple(_unknown_label(backend, key) for key in wish.unknown)
+    try:
+        return _Place(members=tuple(_members(backend, wish, owner=owner, rules=rules)), notices=notices)
+    except _SkipError as skip:
+        skipped = Skipped(backend=backend.name, reason=skip.reason, detail=skip.detail)
+        return _Place(skipped=(skipped,), notices=notices)
 
 
-def _members(backend: Backend, wish: Wishes, *, backends: Mapping[str, Backend], rules: Rules) -> Iterator[_Member]:
+def _unknown_label(backend: Backend, key: str) -> Notice:
+    return Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=f"label {key} means nothing to lbwatch")
+
+
+def _members(backend: Backend, wish: Wishes, *, owner: Backend | None, rules: Rules) -> Iterator[_Member]:
     """Give a backend's place in each upstream that it asks for; a reason that holds for all of it is raised."""
     _check_wanted(backend, wish, rules=rules)
     for membership in wish.memberships:
         name = membership.upstream or _default_upstream(backend)
         try:
             _check_state(backend, ignore_health=membership.health_ignored)
-            owner = _network_owner(backend, backends=backends)
             server = _server(backend, membership, owner=owner, variables=wish.vars, rules=rules)
         except _SkipError as skip:
             why = skip.reason, skip.detail
@@ -183,11 +199,12 @@ def _server(
     backend: Backend,
     membership: Membership,
     *,
-    owner: Backend,
+    owner: Backend | None,
     variables: Mapping[str, str],
     rules: Rules,
 ) -> Server:
     port = _port(backend, membership.port, prefix=rules.prefix)
+    owner = _check_owner(backend, owner)
     if owner.host_network:
         address = _host_address(rules=rules)
     else:
@@ -216,26 +233,24 @@ def _port(backend: Backend, asked: int | None, *, prefix: str) -> int:
     return backend.exposed[0]
 
 
-def _network_owner(backend: Backend, *, backends: Mapping[str, Backend]) -> Backend:
-    """
-    Find whose network a backend uses: its own, or that of the container it was attached to.
+def _network_owner(backend: Backend, *, backends: Mapping[str, Backend]) -> Backend | None:
+    """Find whose network a backend uses: its own, or that of the container it was attached to, if that still is."""
+    return backend if backend.network_of is None else backends.get(backend.network_of)
 
-    Raises:
-        _SkipError: That container does not run, or was started anew: Docker gives it a new network namespace then,
-            and the attached one stays in the old, dead one.
+
+def _check_owner(backend: Backend, owner: Backend | None) -> Backend:
     """
-    if backend.network_of is None:
-        return backend
-    owner = backends.get(backend.network_of)
-    if owner is None or owner.status is not Status.RUNNING:
-        raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({_owner_name(owner)}) is not up")
+    Make sure that a backend's network is alive.
+
+    An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
+    until it is restarted itself.
+    """
+    if owner is None or (owner is not backend and owner.status is not Status.RUNNING):
+        name = owner.name if owner else "removed"
+        raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
     if owner.started_ns > backend.started_ns > 0:
         raise _SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
     return owner
-
-
-def _owner_name(owner: Backend | None) -> str:
-    return owner.name if owner else "removed"
 
 
 def _host_address(*, rules: Rules) -> str:
@@ -247,21 +262,22 @@ def _host_address(*, rules: Rules) -> str:
 def _endpoint(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
     """Choose the network: the label's, else the first of the reachable ones, else the first by name."""
     by_name = {endpoint.network: endpoint for endpoint in owner.endpoints}
-    joined = excerpt(", ".join(sorted(by_name))) or "none"
+    names = networks or tuple(by_name)
     if wanted is not None:
-        names: tuple[str, ...] = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
-        hint = f"it is not on network {excerpt(wanted)}, but on {joined}"
-    elif networks:
-        names, hint = (
-            networks,
-            f"it is on {joined}; nginx is on {', '.join(networks)}: connect one to the other",
-        )
-    else:
-        names, hint = tuple(by_name), "it is on no network"
+        names = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
     found = [by_name[name] for name in names if name in by_name]
     if not found:
-        raise _SkipError(Reason.NO_NETWORK, hint)
+        raise _SkipError(Reason.NO_NETWORK, _network_hint(by_name, wanted, networks=networks))
     return next((endpoint for endpoint in found if endpoint.ipv4 or endpoint.ipv6), found[0])
+
+
+def _network_hint(joined: Iterable[str], wanted: str | None, *, networks: tuple[str, ...]) -> str:
+    where = excerpt(", ".join(sorted(joined))) or "none"
+    if wanted is not None:
+        return f"it is not on network {excerpt(wanted)}, but on {where}"
+    if networks:
+        return f"it is on {where}; nginx is on {', '.join(networks)}: connect one to the other"
+    return "it is on no network"
 
 
 def _address(endpoint: Endpoint) -> str:
@@ -325,12 +341,14 @@ def _grouped(members: list[_Member], *, declared: tuple[str, ...]) -> list[tuple
     return sorted(groups.items())
 
 
-def _upstream(name: str, group: list[_Member]) -> tuple[Upstream, list[Notice]]:
+def _upstream(name: str, group: list[_Member]) -> tuple[Upstream, list[Notice], list[Skipped]]:
     routable = [member for member in group if member.server is not None]
-    method, differing = _oldest_word(routable, lambda membership: membership.method)
-    keepalive, others = _oldest_word(routable, lambda membership: membership.keepalive)
+    serving = _serving(routable)
+    lines = _lines(serving)
+    method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
+    keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
     method = None if method == ROUND_ROBIN else method
-    servers, dropped = _with_backups(_distinct(_serving(routable)), method=method)
+    servers, dropped = _with_backups(list(lines.values()), method=method)
     upstream = Upstream(
         name=name,
         servers=tuple(sorted(servers, key=lambda server: (_by_address(server.address), server.port))),
@@ -338,12 +356,7 @@ def _upstream(name: str, group: list[_Member]) -> tuple[Upstream, list[Notice]]:
         keepalive=keepalive,
         zone_kib=_zone_kib(servers),
     )
-    notices = [
-        *_differences(differing, NoticeKind.METHOD_DIFFERS, f"upstream {name} has method {method or ROUND_ROBIN}"),
-        *_differences(others, NoticeKind.KEEPALIVE_DIFFERS, f"upstream {name} has keepalive {keepalive}"),
-        *dropped,
-    ]
-    return upstream, notices
+    return upstream, method_notices + keepalive_notices + dropped, _left_out(group, serving=serving, lines=lines)
 
 
 def _serving(routable: list[_Member]) -> list[_Member]:
@@ -355,47 +368,45 @@ def _is_ready(member: _Member) -> bool:
     return member.membership.health_ignored or member.backend.health is not Health.UNHEALTHY
 
 
-def _left_out(group: list[_Member]) -> Iterator[Skipped]:
-    """Say why members have no line: not routable, unhealthy beside ready ones, or written already."""
-    serving = _serving([member for member in group if member.server is not None])
-    written: dict[tuple[str, int], str] = {}
+def _lines(serving: list[_Member]) -> dict[tuple[str, int], Server]:
+    """Write an equal address and port once (a second line would double its weight): the oldest's."""
+    lines: dict[tuple[str, int], Server] = {}
     for member in serving:
         if member.server is not None:
-            written.setdefault((member.server.address, member.server.port), member.backend.name)
+            lines.setdefault((member.server.address, member.server.port), member.server)
+    return lines
+
+
+def _left_out(
+    group: list[_Member], *, serving: list[_Member], lines: Mapping[tuple[str, int], Server]
+) -> list[Skipped]:
+    """Say why members have no line: not routable, unhealthy beside ready ones, or written already."""
+    serves = {id(member) for member in serving}
+    skipped: list[Skipped] = []
     for member in group:
-        skipped = member.skipped
-        if member.server is not None and member not in serving:
-            skipped = Reason.UNHEALTHY, "its health check fails, and others are ready"
+        why = member.skipped
+        if member.server is not None and id(member) not in serves:
+            why = Reason.UNHEALTHY, "its health check fails, and others are ready"
         elif member.server is not None:
-            first = written[(member.server.address, member.server.port)]
-            if first != member.backend.name:
-                skipped = (
-                    Reason.SAME_ADDRESS,
-                    f"the line of {first}, at the same address and port, serves it too",
-                )
-        if skipped is not None:
-            yield Skipped(backend=member.backend.name, reason=skipped[0], detail=skipped[1], upstream=member.upstream)
+            line = lines[(member.server.address, member.server.port)]
+            if line is not member.server:
+                why = Reason.SAME_ADDRESS, f"the line of {line.backend}, at the same address and port, serves it too"
+        if why is not None:
+            skipped.append(Skipped(backend=member.backend.name, reason=why[0], detail=why[1], upstream=member.upstream))
+    return skipped
 
 
-def _oldest_word(group: list[_Member], word: Callable[[Membership], _T | None]) -> tuple[_T | None, list[str]]:
-    """Give what the oldest member with an opinion says, and the names of those who say otherwise."""
-    said = [(member.backend.name, word(member.membership)) for member in group]
-    chosen = next((value for _, value in said if value is not None), None)
-    return chosen, [name for name, value in said if value is not None and value != chosen]
-
-
-def _differences(names: list[str], kind: NoticeKind, state: str) -> list[Notice]:
-    detail = f"{state}, as its oldest container says; this one's label is not used"
-    return [Notice(backend=name, kind=kind, detail=detail) for name in names]
-
-
-def _distinct(group: list[_Member]) -> list[Server]:
-    """Write an equal address and port once (a second line would double its weight): the oldest's."""
-    servers: dict[tuple[str, int], Server] = {}
-    for member in group:
-        if member.server is not None:
-            servers.setdefault((member.server.address, member.server.port), member.server)
-    return list(servers.values())
+def _oldest_word(
+    name: str, group: list[_Member], word: Literal["method", "keepalive"], kind: NoticeKind
+) -> tuple[Any, list[Notice]]:
+    """Give what the oldest member with an opinion says, and a notice for each who says otherwise."""
+    said = [(member, value) for member in group if (value := getattr(member.membership, word)) is not None]
+    if not said:
+        return None, []
+    chosen = said[0][1]
+    detail = f"upstream {name} has {word} {chosen}, as its oldest container says; this one's label is not used"
+    differing = [member.backend.name for member, value in said if value != chosen]
+    return chosen, [Notice(backend=backend, kind=kind, detail=detail) for backend in differing]
 
 
 def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Server], list[Notice]]:

@@ -223,7 +223,7 @@ class DockerSource:
         """Take what inspect told about a container; *found* is `None` if there is none any more."""
         before = self._backends.pop(id, None)
         if found is not None:
-            self._backends[id] = found
+            self._backends[id] = before if found == before and before is not None else found
         self._failures.pop(id, None)
         self._unseen.pop(id, None)
         self._watch_owner(before, found)
