@@ -28,7 +28,7 @@ from lbwatch import app, files
 from lbwatch.decode import EventDecoder
 from lbwatch.docker.client import EngineClient
 from lbwatch.embedded import EmbeddedEngine
-from lbwatch.errors import LbwatchError, ReloadError, SourceError
+from lbwatch.errors import DemoError, LbwatchError, ReloadError, SourceError
 from lbwatch.model import Applied, Upstream
 from lbwatch.nginx.process import find_master
 from lbwatch.reconcile import LoadBalancer
@@ -78,7 +78,7 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
     Run the demo to its end, or until SIGTERM or Ctrl-C.
 
     Raises:
-        LbwatchError: A step did not come out.
+        DemoError: A step did not come out.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -89,10 +89,21 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
         with tempfile.TemporaryDirectory(prefix="lbwatch-demo-") as name:
             folder = Path(name)
             await (_on_real(settings, folder, screen, image) if real else _on_embedded(settings, folder, screen))
+    except BaseExceptionGroup as group:
+        told, _ = group.split(LbwatchError)
+        if told is None:
+            raise
+        raise _first(told) from group
     except asyncio.CancelledError:
         task.uncancel()
         screen.say("stopped", "everything is put away", style="bold")
     return 0
+
+
+def _first(group: BaseExceptionGroup[LbwatchError]) -> LbwatchError:
+    """Find the error in the groups that task groups put around it."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 class Screen:
@@ -113,7 +124,9 @@ class Screen:
     def difference(self, before: str, after: str) -> None:
         """Print which lines of the file went and came."""
         lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
-        for line in [line for line in lines if not line.startswith(("---", "+++", "@@"))]:
+        for line in lines:
+            if line.startswith(("---", "+++", "@@")) or line in ("+", "-"):
+                continue
             self.say("file", line, style="green" if line.startswith("+") else "red")
 
 
@@ -159,7 +172,7 @@ class Watched:
             async with asyncio.timeout(STEP_TIMEOUT_S), self._applied:
                 await self._applied.wait_for(reached)
         except TimeoutError as error:
-            raise LbwatchError(f"the demo waited {STEP_TIMEOUT_S:g} s for {servers} in vain") from error
+            raise DemoError(f"the demo waited {STEP_TIMEOUT_S:g} s for {servers} in vain") from error
 
     async def _show(self, applied: Applied) -> None:
         if self._port is None:
@@ -278,12 +291,15 @@ async def _on_real(settings: Settings, folder: Path, screen: Screen, image: str 
 
 async def _walk(client: EngineClient, watched: Watched, screen: Screen, *, name: str, body: dict[str, Any]) -> None:
     """Create, start and remove a container through the API, and see it come and go."""
-    body = body | {"Cmd": ["sleep", "60"], "HostConfig": {"NetworkMode": "bridge"}}
+    body = body | {"Tty": True, "OpenStdin": True}  # a shell, which many images begin with, stays for more to read
     screen.step(f"POST /containers/create?name={name}   # image {body['Image']}")
     made = await client.call("POST", "/containers/create", query={"name": name}, body=body)
     screen.step(f"POST /containers/{made['Id'][:12]}/start")
     await client.call("POST", f"/containers/{made['Id']}/start")
-    await watched.reach({"demo": 1})
+    try:
+        await watched.reach({"demo": 1})
+    except DemoError as error:
+        raise DemoError(f"{error}; an image that ends at once cannot be shown: name another with --image") from error
     screen.step(f"DELETE /containers/{made['Id'][:12]}?force=1")
     await client.call("DELETE", f"/containers/{made['Id']}", query={"force": "1"})
     await watched.reach({})
@@ -294,7 +310,7 @@ async def _small_image(client: EngineClient) -> str:
     images = await client.call("GET", "/images/json")
     named = [image for image in images or () if (image.get("RepoTags") or ["<none>:<none>"])[0] != "<none>:<none>"]
     if not named:
-        raise LbwatchError("this engine has no image to run: docker pull busybox, or name one with --image")
+        raise DemoError("this engine has no image to run: docker pull busybox, or name one with --image")
     return str(min(named, key=lambda image: int(image.get("Size", 0)))["RepoTags"][0])
 
 
@@ -347,7 +363,7 @@ async def _private_nginx(program: str, folder: Path, screen: Screen) -> AsyncIte
     port = _free_port()
     conf = folder / "nginx.conf"
     conf.write_text(_NGINX.format(folder=folder, port=port))
-    files.replace(folder / "conf.d/lbwatch.conf", text='# nothing yet\nmap $uri $lbwatch_demo { default ""; }\n')
+    files.replace(folder / "conf.d/lbwatch.conf", text=f'{_PAGE_MARK}\nmap $uri $lbwatch_demo {{ default ""; }}\n')
     process = await asyncio.create_subprocess_exec(
         program,
         "-c",

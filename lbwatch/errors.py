@@ -8,6 +8,7 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
     ├── OutputError           mend the folder of the output: the old file is untouched
+    ├── DemoError             the demo did not come to its end; its words say what it lacked
     └── ReloadError           look at nginx: the new config is owed to it and tried again
 """
 
@@ -108,6 +109,10 @@ class OutputError(LbwatchError):
     def __init__(self, path: Path, *, error: OSError) -> None:
         super().__init__(f"{path}: {error.strerror or error}")
         self.path = path
+
+
+class DemoError(LbwatchError):
+    """The demo did not come to its end."""
 
 
 class ReloadError(LbwatchError):
