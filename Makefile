@@ -35,6 +35,7 @@ bench: packages $(VENV)/.dev
 # After a change of dependencies in pyproject.toml.
 lock: $(VENV)/.dev
 	$(BIN)/$(LOCK) pyproject.toml -o requirements/run.txt
+	echo hatchling | $(BIN)/$(LOCK) - -o requirements/build.txt
 	$(BIN)/$(LOCK) --extra dev pyproject.toml -o requirements/dev.txt
 
 clean:
@@ -55,8 +56,8 @@ $(VENV)/bin/pip:
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(VENV)/bin/pip requirements/run.txt pyproject.toml
-	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
+$(VENV)/.run: $(VENV)/bin/pip requirements/run.txt requirements/build.txt pyproject.toml
+	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt -r requirements/build.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

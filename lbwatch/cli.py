@@ -120,6 +120,9 @@ def _served(
     except LbwatchError as error:
         print(f"lbwatch: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # `lbwatch explain | head`; what is still buffered must not fail at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
         return DONE
 

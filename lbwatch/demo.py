@@ -84,7 +84,7 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    screen = Screen(Console(highlight=False))
+    screen = Screen(_Console(highlight=False))
     try:
         with tempfile.TemporaryDirectory(prefix="lbwatch-demo-") as name:
             folder = Path(name)
@@ -104,6 +104,14 @@ def _first(group: BaseExceptionGroup[LbwatchError]) -> LbwatchError:
     """Find the error in the groups that task groups put around it."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+class _Console(Console):
+    """A console that fails as all else does when nobody reads it any more (`lbwatch demo | head`)."""
+
+    def on_broken_pipe(self) -> None:
+        """See `Console`, which would end the process here."""
+        raise DemoError("nobody reads what the demo prints any more")
 
 
 class Screen:
