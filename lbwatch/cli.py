@@ -7,29 +7,48 @@ What a command answers goes to standard output, logs and errors to standard erro
 import asyncio
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
 from lbwatch import __version__, app, commands, demo, logs
 from lbwatch.errors import LbwatchError, RenderError, SettingsError
-from lbwatch.settings import DEFAULT_CONFIG, Settings, unknown_variables
+from lbwatch.settings import DEFAULT_CONFIG, SETTINGS, Settings, unknown_variables
 
 DONE, FAILED, WRONG_SETTINGS = 0, 1, 2
 
 _DEFAULT = Settings()
+
+
+class _Env(Env):
+    """The environment as a source of settings alone: a command's own flags, such as --json, have no variable."""
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        super().__call__(app, commands, arguments.filter_by(group=SETTINGS))
+
+
+class _Toml(Toml):
+    """A TOML file as a source of settings alone."""
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        super().__call__(app, commands, arguments.filter_by(group=SETTINGS))
+
+
+_ENV = _Env("LBWATCH_", command=False, show=False)
 
 _cli = App(
     name="lbwatch",
     help="Follows a Docker Engine's containers and keeps nginx's upstreams true.",
     version=__version__,
     version_flags=["--version"],
+    config=(_ENV,),
 )
-_cli.meta.group_parameters = _cli.group_parameters
 
 _log = structlog.get_logger()
 
@@ -42,11 +61,19 @@ def _launch(
         Parameter(env_var="LBWATCH_CONFIG", help=f"A TOML file of settings; default {DEFAULT_CONFIG} if it exists."),
     ] = None,
 ) -> int:
-    path = config or DEFAULT_CONFIG
-    toml = Toml(path, must_exist=config is not None, search_parents=False, use_commands_as_keys=False)
-    _cli.config = (Env("LBWATCH_", command=False), toml)
+    sources = (_ENV,) if config is None and not DEFAULT_CONFIG.exists() else (_ENV, _toml(config or DEFAULT_CONFIG))
+    _cli.config = sources
     answer = _cli(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return answer if isinstance(answer, int) else DONE
+
+
+def _toml(path: Path) -> _Toml:
+    """Make sure that there is such a file, and that it is TOML, in our own words."""
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError("config", value=path, takes=f"it takes a TOML file ({error})") from error
+    return _Toml(path, must_exist=True, search_parents=False, use_commands_as_keys=False)
 
 
 @_cli.command(name="run")

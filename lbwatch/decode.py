@@ -162,8 +162,9 @@ def _events_in(line: bytes) -> list[Event]:
     except _UNREADABLE_ERRORS:
         return [UNREADABLE]
     attributes = event.actor.attributes or {}
-    if event.type == _CONTAINER and event.actor.id:
-        return [Event(action=event.action, backend=event.actor.id, labels=attributes)]
+    if event.type == _CONTAINER:
+        id = event.actor.id
+        return [Event(action=event.action, backend=id, labels=attributes) if id else UNREADABLE]
     if event.type == _NETWORK:
         backend = _backend_of_network_event(event.actor.id, attributes=attributes)
         return [Event(action=event.action, backend=backend)] if backend else []

@@ -245,7 +245,7 @@ def _check_owner(backend: Backend, owner: Backend | None) -> Backend:
     An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
     until it is restarted itself.
     """
-    if owner is None or (owner is not backend and owner.status is not Status.RUNNING):
+    if owner is None or (owner is not backend and owner.status not in (Status.RUNNING, Status.PAUSED)):
         name = owner.name if owner else "removed"
         raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
     if owner.started_ns > backend.started_ns > 0:

@@ -6,11 +6,13 @@ Touches the disk and knows no domain word.
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 from lbwatch.errors import OutputError
 
 _MODE = 0o644
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def scratch_path(path: Path) -> Path:
@@ -99,9 +101,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _mount_points() -> frozenset[str]:
-    """List this process's mount points; mountinfo writes a space in a path as octal 040 (proc(5))."""
+    """List this process's mount points; mountinfo writes white space and backslashes in paths as octal numbers (proc(5))."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return frozenset()
-    return frozenset(line.split(" ")[4].replace("\\040", " ") for line in lines)
+    return frozenset(_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4]) for line in lines)

@@ -129,6 +129,12 @@ def asks(keys: Iterable[str], *, prefix: str) -> bool:
     return any(key.lower().startswith(below) for key in keys)
 
 
+def relevant(labels: tuple[tuple[str, str], ...], *, prefix: str) -> tuple[tuple[str, str], ...]:
+    """Keep what can matter: labels below the prefix, and those of Compose and Swarm. Others may be megabytes long."""
+    below = f"{prefix}."
+    return tuple(pair for pair in labels if pair[0].lower().startswith(below) or pair[0].startswith("com.docker."))
+
+
 @lru_cache(maxsize=4096)  # labels never change in a container's life, and every pass asks again
 def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
     """Read a container's labels, given sorted by key, as the contract defines them below *prefix*."""

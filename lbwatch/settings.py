@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
 
 from lbwatch.errors import SettingsError
 from lbwatch.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
@@ -60,7 +60,11 @@ Duration = Annotated[float, _DURATION_TYPE]
 Names = Annotated[tuple[str, ...], _LIST_TYPE]
 
 
-@Parameter(name="*")
+SETTINGS = Group("Settings", help="Also as LBWATCH_NAME in the environment, and as name in a TOML file.")
+"""What belongs to all commands alike, and may come from the environment and a file."""
+
+
+@Parameter(name="*", group=SETTINGS)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything a user may set; durations are in seconds once read."""

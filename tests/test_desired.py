@@ -480,6 +480,14 @@ def test_settings_networks_are_tried_in_their_order() -> None:
     assert place(BACK, networks=("vpn", "front")) == "no-network"
 
 
+def test_the_reason_names_the_networks_of_both_sides() -> None:
+    """Whoever reads it has to connect one to the other."""
+    for labels, networks in (({"lbwatch.network": "vpn"}, ()), ({}, ("vpn", "office"))):
+        (skip,) = decide(container(labels=ENABLED | labels, endpoints=(FRONT,)), networks=networks).skipped
+        for word in ("front", "vpn", *networks):
+            assert word in skip.detail
+
+
 def test_without_settings_the_first_network_by_name_counts() -> None:
     """A choice that any engine's answer gives again."""
     assert place(BACK, FRONT) == "172.19.0.2"

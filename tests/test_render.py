@@ -381,6 +381,18 @@ def test_a_template_may_use_vars_and_other_templates(tmp_path: Path) -> None:
     assert text.endswith(rendered([WEB]).split("\n", 1)[1])
 
 
+def test_a_template_may_write_servers_of_its_own_with_our_parameters(tmp_path: Path) -> None:
+    """Another layout, such as `stream`, wants the same checked parameters after the address."""
+    renderer = user(
+        tmp_path,
+        "# mine\n{% for upstream in upstreams %}{% for server in upstream.servers %}\n"
+        "{{ server.address }}{{ server | parameters }};\n{% endfor %}{% endfor %}",
+    )
+    given = replace(SERVER, weight=3, max_fails=0, fail_timeout_s=0, max_conns=9, backup=True)
+    text = renderer.text((replace(WEB, servers=(given, SERVER)),))
+    assert text == "# mine\n172.18.0.2 weight=3 max_fails=0 fail_timeout=0s max_conns=9 backup;\n172.18.0.2;\n"
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\n\n\n"])
 def test_a_users_template_gives_one_newline_at_the_end_too(tmp_path: Path, end: str) -> None:
     """Editors differ; the file does not."""
@@ -402,6 +414,7 @@ def test_a_users_template_gives_one_newline_at_the_end_too(tmp_path: Path, end: 
         ("# one\n{{ upstreams() }}\n", 2, ""),
         ("# one\n{% macro again() %}\n{{ again() }}\n{% endmacro %}\n{{ again() }}\n", 3, ""),
         ("# one\n{{ range(10**9) }}\n", 2, ""),
+        ("# one\n{{ upstreams | parameters }}\n", 2, ""),
     ],
 )
 def test_a_wrong_template_is_told_with_file_and_line(tmp_path: Path, broken: str, line: int | None, word: str) -> None:
@@ -451,6 +464,9 @@ def test_a_number_without_end_is_told(tmp_path: Path) -> None:
         "{{ ''.__class__.__mro__ }}",
         "{{ upstreams.__class__ }}",
         "{{ upstreams[0].__init__.__globals__ }}",
+        "{{ upstreams[0].__class__ }}",
+        "{{ upstreams[1].servers[0].__class__ }}",
+        "{{ upstreams[1].servers[0].__dataclass_fields__ }}",
         "{{ cycler.__init__.__globals__ }}",
         "{{ '{0.__class__}'.format('') }}",
         "{{ ''['__class__'] }}",

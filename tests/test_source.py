@@ -331,6 +331,20 @@ async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_no
         await eventually(lambda: is_in(source, "vpn", Status.EXITED))
 
 
+async def test_labels_of_others_are_not_kept(engine: EmbeddedEngine, follow: Follow) -> None:
+    """They may be megabytes long, and thousands of containers are remembered."""
+    engine.lag_s = 0
+    compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
+    engine.world.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
+    engine.world.run(name="bystander", labels={"readme": "x" * 100_000})
+    async with follow() as source:
+        asks, bystander = backend(source, "asks"), backend(source, "bystander")
+        assert asks is not None
+        assert dict(asks.labels) == WEB | compose
+        assert bystander is not None
+        assert bystander.labels == ()
+
+
 async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: EmbeddedEngine, follow: Follow) -> None:
     """A mark is a mark, however often the container was touched."""
     async with follow() as source:

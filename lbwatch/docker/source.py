@@ -7,6 +7,7 @@ Events only mark containers to look at; inspect tells what they are. A failed re
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -14,7 +15,7 @@ from lbwatch.decode import EventDecoder
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.marks import Mark, Marks
 from lbwatch.errors import SourceError, SourceTimeoutError
-from lbwatch.labels import asks
+from lbwatch.labels import asks, relevant
 from lbwatch.model import Backend, Event, Health, Snapshot, Status
 from lbwatch.pacing import Backoff
 
@@ -193,8 +194,8 @@ class DockerSource:
 
     def _propose(self, listed: tuple[Backend, ...], *, mark: Mark) -> None:
         """Mark every container that asks for something, of the list and of the last truth; keep the others as told."""
-        entries = {backend.id: backend for backend in listed}
-        owners = self._owners | {backend.network_of for backend in listed if self._asks(backend)}
+        entries = {backend.id: self._trimmed(backend) for backend in listed}
+        owners = self._owners | {backend.network_of for backend in entries.values() if self._asks(backend)}
         known = entries | self._backends
         tracked = {id for id, backend in known.items() if self._asks(backend) or id in owners}
         bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
@@ -213,7 +214,8 @@ class DockerSource:
         while True:
             id, mark = await self._marks.take()
             try:
-                self._settle(id, await self._client.inspect(id), mark=mark)
+                found = await self._client.inspect(id)
+                self._settle(id, found and self._trimmed(found), mark=mark)
             except SourceError as error:
                 self._owe(id, error=error)
             finally:
@@ -282,6 +284,9 @@ class DockerSource:
 
     def _asks(self, backend: Backend) -> bool:
         return self._expose_all or asks((key for key, _ in backend.labels), prefix=self._prefix)
+
+    def _trimmed(self, backend: Backend) -> Backend:
+        return replace(backend, labels=relevant(backend.labels, prefix=self._prefix))
 
     def _backoff(self) -> Backoff:
         return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=self._random)
