@@ -101,7 +101,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _mount_points() -> frozenset[str]:
-    """List this process's mount points; mountinfo writes white space and backslashes in paths as octal numbers (proc(5))."""
+    """List this process's mount points; proc(5): white space and backslashes are written as octal numbers."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:

@@ -33,16 +33,20 @@ def balancer(nginx: RealNginx, folder: Path, *, template: str = "nginx/upstreams
     )
 
 
+def serving(nginx: RealNginx) -> set[int]:
+    """The workers that accept connections, as /proc shows them."""
+    return {worker.pid for worker in workers_of(find_master(nginx.pidfile)).serving}
+
+
 async def test_an_apply_that_returns_is_what_nginx_runs(real_nginx: RealNginx, tmp_path: Path) -> None:
     """Only new workers prove a reload."""
-    before = real_nginx.worker_pids()
+    before = serving(real_nginx)
     applied = await balancer(real_nginx, tmp_path).apply(WEB)
     assert applied.changed
     assert applied.reloaded
     assert 0 < applied.live_s <= applied.verified_s
-    serving = {worker.pid for worker in workers_of(find_master(real_nginx.pidfile)).serving}
-    assert len(serving) == real_nginx.workers
-    assert not serving & before
+    assert len(serving(real_nginx)) == real_nginx.workers
+    assert not serving(real_nginx) & before
     assert "server 192.0.2.1:80;" in real_nginx.output.read_text()
     assert real_nginx.output.stat().st_mode & 0o777 == 0o644
 
@@ -51,21 +55,21 @@ async def test_the_same_again_reloads_nothing(real_nginx: RealNginx, tmp_path: P
     """Each reload leaves a set of old workers behind until their connections end."""
     nginx = balancer(real_nginx, tmp_path)
     await nginx.apply(WEB)
-    workers = real_nginx.worker_pids()
+    workers = serving(real_nginx)
     assert nginx.confirmed()
     again = await nginx.apply(WEB)
     assert not again.reloaded
-    assert real_nginx.worker_pids() == workers
+    assert serving(real_nginx) == workers
 
 
 async def test_the_first_apply_reloads_although_the_file_is_equal(real_nginx: RealNginx, tmp_path: Path) -> None:
     """Equal to the file is not equal to what runs: lbwatch may have been killed between rename and signal."""
     await balancer(real_nginx, tmp_path).apply(WEB)
-    workers = real_nginx.worker_pids()
+    workers = serving(real_nginx)
     applied = await balancer(real_nginx, tmp_path).apply(WEB)
     assert applied.reloaded
     assert not applied.changed
-    assert not {worker.pid for worker in workers_of(find_master(real_nginx.pidfile)).serving} & workers
+    assert not serving(real_nginx) & workers
 
 
 async def test_a_restarted_nginx_is_not_confirmed(real_nginx: RealNginx, tmp_path: Path) -> None:
@@ -92,12 +96,12 @@ async def test_what_nginx_refuses_never_reaches_the_file(real_nginx: RealNginx, 
     template = tmp_path / "bad.conf.j2"
     template.write_text("# {{ upstreams | length }}\nupstream web { }\n")
     await balancer(real_nginx, tmp_path).apply(WEB)
-    before, workers = real_nginx.output.read_text(), real_nginx.worker_pids()
+    before, workers = real_nginx.output.read_text(), serving(real_nginx)
     with pytest.raises(ConfigRejectedError, match="no servers are inside upstream") as caught:
         await balancer(real_nginx, tmp_path, template=str(template)).apply(WEB)
     assert str(real_nginx.output) in caught.value.stderr  # the operator reads of the file, not of our copy
     assert real_nginx.output.read_text() == before
-    assert real_nginx.worker_pids() == workers
+    assert serving(real_nginx) == workers
 
 
 async def test_the_candidate_is_tested_together_with_the_user_s_own_files(
@@ -259,7 +263,7 @@ async def test_a_cancelled_apply_leaves_no_half_step(real_nginx: RealNginx, tmp_
     """SIGTERM between the rename and the signal would leave nginx on the old config for good."""
     nginx = balancer(real_nginx, tmp_path)
     await nginx.apply(NO_WEB)
-    workers = real_nginx.worker_pids()
+    workers = serving(real_nginx)
     master = find_master(real_nginx.pidfile)
     task = asyncio.create_task(nginx.apply(WEB))
     before = real_nginx.output.stat().st_ino
@@ -275,8 +279,8 @@ async def test_workers_are_told_by_generation(real_nginx: RealNginx) -> None:
     """A worker that only ends its old connections does not serve the new config."""
     master = find_master(real_nginx.pidfile)
     assert master.pid == real_nginx.master_pid
-    await eventually(lambda: len(real_nginx.worker_pids()) == real_nginx.workers, what="all workers")
+    await eventually(lambda: len(serving(real_nginx)) == real_nginx.workers, what="all workers")
     workers = workers_of(master)
-    assert {worker.pid for worker in workers.serving} == real_nginx.worker_pids()
+    assert {worker.pid for worker in workers.serving} == serving(real_nginx)
     assert not workers.retiring
     assert os.getpid() not in {worker.pid for worker in workers.serving}
