@@ -279,8 +279,8 @@ async def test_workers_are_told_by_generation(real_nginx: RealNginx) -> None:
     """A worker that only ends its old connections does not serve the new config."""
     master = find_master(real_nginx.pidfile)
     assert master.pid == real_nginx.master_pid
-    await eventually(lambda: len(serving(real_nginx)) == real_nginx.workers, what="all workers")
+    await eventually(lambda: len(real_nginx.worker_pids()) == real_nginx.workers, what="all workers")
     workers = workers_of(master)
-    assert {worker.pid for worker in workers.serving} == serving(real_nginx)
+    assert {worker.pid for worker in workers.serving} == real_nginx.worker_pids()
     assert not workers.retiring
     assert os.getpid() not in {worker.pid for worker in workers.serving}
