@@ -51,6 +51,18 @@ async def test_an_apply_that_returns_is_what_nginx_runs(real_nginx: RealNginx, t
     assert real_nginx.output.stat().st_mode & 0o777 == 0o644
 
 
+async def test_live_means_that_all_new_workers_are_there(real_nginx: RealNginx) -> None:
+    """Requests go to whoever accepts first: half a generation is not in force."""
+    control = LocalControl(pidfile=real_nginx.pidfile, command=None)
+    await eventually(lambda: len(serving(real_nginx)) == real_nginx.workers, what="all workers")
+    before = serving(real_nginx)
+    await control.reload()
+    await control.wait_live()
+    assert len(serving(real_nginx) - before) == real_nginx.workers
+    await control.wait_retired()
+    assert not serving(real_nginx) & before
+
+
 async def test_the_same_again_reloads_nothing(real_nginx: RealNginx, tmp_path: Path) -> None:
     """Each reload leaves a set of old workers behind until their connections end."""
     nginx = balancer(real_nginx, tmp_path)
