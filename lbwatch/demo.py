@@ -35,6 +35,7 @@ from lbwatch.reconcile import LoadBalancer
 from lbwatch.settings import Settings, engine_address
 
 STEP_TIMEOUT_S = 15.0
+STEP_PAUSE_S = 1.2
 REAL_PREFIX = "lbwatch-demo"
 """Not `lbwatch`: a daemon that follows the same engine must not route the demo's container."""
 
@@ -124,8 +125,9 @@ class Screen:
         """Print one line."""
         self._console.print(Text.assemble((f"{kind:>8}  ", "dim"), (words, style)), soft_wrap=True)
 
-    def step(self, words: str) -> None:
-        """Print what is done next, as a command."""
+    async def step(self, words: str) -> None:
+        """Print what is done next, as a command; on a terminal after a while, since a person reads along."""
+        await asyncio.sleep(STEP_PAUSE_S if self._console.is_terminal else 0)
         self._console.print()
         self.say("$", words, style="bold")
 
@@ -218,10 +220,10 @@ async def _on_embedded(settings: Settings, folder: Path, screen: Screen) -> None
         settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch", expose="labelled")
         async with _stage(settings, folder, screen) as watched:
             for words, action, servers in _steps(engine.world):
-                screen.step(words)
+                await screen.step(words)
                 action()
                 await watched.reach(servers)
-        screen.step("that was all")
+        await screen.step("that was all")
         asked = sum(count for call, count in engine.requests.items() if call == "GET /containers/ID/json")
         screen.say(
             "summary",
@@ -293,22 +295,22 @@ async def _on_real(settings: Settings, folder: Path, screen: Screen, image: str 
                     await client.call("DELETE", f"/containers/{name}", query={"force": "1"})
     finally:
         await client.close()
-    screen.step("that was all")
+    await screen.step("that was all")
     screen.say("summary", "created, started, routed, removed; your own nginx was not touched")
 
 
 async def _walk(client: EngineClient, watched: Watched, screen: Screen, *, name: str, body: dict[str, Any]) -> None:
     """Create, start and remove a container through the API, and see it come and go."""
     body = body | {"Tty": True, "OpenStdin": True}  # a shell, which many images begin with, stays for more to read
-    screen.step(f"POST /containers/create?name={name}   # image {body['Image']}")
+    await screen.step(f"POST /containers/create?name={name}   # image {body['Image']}")
     made = await client.call("POST", "/containers/create", query={"name": name}, body=body)
-    screen.step(f"POST /containers/{made['Id'][:12]}/start")
+    await screen.step(f"POST /containers/{made['Id'][:12]}/start")
     await client.call("POST", f"/containers/{made['Id']}/start")
     try:
         await watched.reach({"demo": 1})
     except DemoError as error:
         raise DemoError(f"{error}; an image that ends at once cannot be shown: name another with --image") from error
-    screen.step(f"DELETE /containers/{made['Id'][:12]}?force=1")
+    await screen.step(f"DELETE /containers/{made['Id'][:12]}?force=1")
     await client.call("DELETE", f"/containers/{made['Id']}", query={"force": "1"})
     await watched.reach({})
 

@@ -202,7 +202,13 @@ class EngineClient:
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise SourceError(f"{method} {path}: {str(error) or type(error).__name__}") from error
+            raise SourceError(f"{method} {path}: {self._words(error)}") from error
+
+    def _words(self, error: Exception) -> str:
+        """Say what failed; aiohttp's own words for a refused connection name options that nobody set."""
+        if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+            return f"cannot connect to {self._address.name}: {error.os_error.strerror or error}"
+        return str(error) or type(error).__name__
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
