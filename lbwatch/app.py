@@ -6,7 +6,7 @@ import random
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,10 +87,11 @@ async def build(
             tester=make_tester(settings, folder=folder),
             control=control or make_control(settings),
         )
+        host = HostNetwork(settings)
         reconciler = Reconciler(
             [source],
             balancer=watch(balancer),
-            rules=lambda: make_rules(settings, engine_pid=source.engine_pid),
+            rules=lambda: make_rules(settings, host_shared=host.shared(engine_pid=source.engine_pid)),
             reload_interval_s=settings.reload_interval,
             random=random.random,
         )
@@ -121,27 +122,35 @@ async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Sna
     """
     client = EngineClient(address)
     source = make_source(client, settings=settings, address=address)
-    changed = asyncio.Event()
     try:
         await client.ping()
         async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
-            return await _until_whole(source, changed), make_rules(settings, engine_pid=source.engine_pid)
+            snapshot = await _first_snapshot(source)
     except TimeoutError as error:
         raise SourceError(f"{address.name}: no whole answer within {FIRST_LOOK_TIMEOUT_S:g} s") from error
     finally:
         await client.close()
+    shared = HostNetwork(settings).shared(engine_pid=source.engine_pid)
+    return snapshot, make_rules(settings, host_shared=shared)
 
 
-async def _until_whole(source: DockerSource, changed: asyncio.Event) -> Snapshot:
-    following = asyncio.create_task(source.run(changed.set), name="first look")
+async def _first_snapshot(source: DockerSource) -> Snapshot:
+    whole = asyncio.Event()
+    following = asyncio.create_task(
+        source.run(lambda: whole.set() if source.snapshot() is not None else None), name="first look"
+    )
+    waiting = asyncio.create_task(whole.wait(), name="first snapshot")
     try:
-        while (snapshot := source.snapshot()) is None:
-            await changed.wait()
-            changed.clear()
+        await asyncio.wait([following, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()
+        snapshot = source.snapshot()
+        assert snapshot is not None
         return snapshot
     finally:
         following.cancel()
-        await asyncio.wait([following])
+        waiting.cancel()
+        await asyncio.gather(following, waiting, return_exceptions=True)
 
 
 def make_address(settings: Settings) -> EngineAddress:
@@ -182,27 +191,43 @@ def make_control(settings: Settings) -> LocalControl:
     )
 
 
-def make_rules(settings: Settings, *, engine_pid: int | None) -> Rules:
+def make_rules(settings: Settings, *, host_shared: bool) -> Rules:
     """Gather what holds about routing now."""
-    shared = settings.host_network == "true" or (
-        settings.host_network == "auto" and _shares_network(settings.nginx_pidfile, engine_pid=engine_pid)
-    )
     return Rules(
         prefix=settings.label_prefix,
         expose_all=settings.expose == "all",
         networks=settings.networks,
         declare=settings.declare,
-        host_shared=shared,
+        host_shared=host_shared,
     )
 
 
-def _shares_network(pidfile: Path, *, engine_pid: int | None) -> bool:
-    """Compare the network namespaces of the engine and of nginx (of this process while there is no nginx)."""
-    nginx = "self"
-    with suppress(ReloadError):
-        nginx = str(find_master(pidfile).pid)
+class HostNetwork:
+    """
+    Whether nginx shares the network of the engine's host.
+
+    What was seen of a running nginx holds while it is down: its servers must not go when it is restarted.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._setting = settings.host_network
+        self._pidfile = settings.nginx_pidfile
+        self._seen: bool | None = None
+
+    def shared(self, *, engine_pid: int | None) -> bool:
+        """Tell by the setting, else by the network namespaces of the engine's process and of nginx."""
+        if self._setting != "auto":
+            return self._setting == "true"
+        try:
+            self._seen = _same_network(engine_pid, find_master(self._pidfile).pid)
+        except ReloadError:
+            return _same_network(engine_pid, os.getpid()) if self._seen is None else self._seen
+        return self._seen
+
+
+def _same_network(one: int | None, other: int) -> bool:
     try:
-        return os.readlink(f"/proc/{engine_pid}/ns/net") == os.readlink(f"/proc/{nginx}/ns/net")
+        return os.readlink(f"/proc/{one}/ns/net") == os.readlink(f"/proc/{other}/ns/net")
     except OSError:  # not root, or another pid namespace
         return False
 

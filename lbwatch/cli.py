@@ -19,7 +19,7 @@ from cyclopts.config import Env, Toml
 
 from lbwatch import __version__, app, commands, demo, logs
 from lbwatch.errors import LbwatchError, RenderError, SettingsError
-from lbwatch.settings import DEFAULT_CONFIG, SETTINGS, Settings, unknown_variables
+from lbwatch.settings import DEFAULT_CONFIG, SETTINGS, Settings, check_toml, unknown_variables
 
 DONE, FAILED, WRONG_SETTINGS = 0, 1, 2
 
@@ -61,8 +61,9 @@ def _launch(
         Parameter(env_var="LBWATCH_CONFIG", help=f"A TOML file of settings; default {DEFAULT_CONFIG} if it exists."),
     ] = None,
 ) -> int:
-    sources = (_ENV,) if config is None and not DEFAULT_CONFIG.exists() else (_ENV, _toml(config or DEFAULT_CONFIG))
-    _cli.config = sources
+    if config in (None, Path()):  # an empty LBWATCH_CONFIG is as good as none
+        config = DEFAULT_CONFIG if os.path.isfile(DEFAULT_CONFIG) else None
+    _cli.config = (_ENV,) if config is None else (_ENV, _toml(config))
     answer = _cli(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return answer if isinstance(answer, int) else DONE
 
@@ -70,9 +71,10 @@ def _launch(
 def _toml(path: Path) -> _Toml:
     """Make sure that there is such a file, and that it is TOML, in our own words."""
     try:
-        tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError("config", value=path, takes=f"it takes a TOML file ({error})") from error
+    check_toml(table)
     return _Toml(path, must_exist=True, search_parents=False, use_commands_as_keys=False)
 
 

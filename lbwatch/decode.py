@@ -204,14 +204,13 @@ def backend_of_inspect(body: bytes) -> Backend:
     """
     try:
         answer = _INSPECT.decode(body)
-        status = Status(answer.state.status)
     except (*_UNREADABLE_ERRORS, ValueError) as error:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
     return Backend(
         id=answer.id,
         name=answer.name.removeprefix("/"),
         labels=_sorted_labels(answer.config.labels),
-        status=status,
+        status=_status(answer.state.status),
         health=_health(answer.state.health.status if answer.state.health else ""),
         created_ns=nanoseconds(answer.created),
         started_ns=nanoseconds(answer.state.started_at),
@@ -233,18 +232,18 @@ def nanoseconds(timestamp: str) -> int:
     if match is None:
         return 0
     try:
-        moment = datetime.fromisoformat(match["seconds"] + match["zone"])
-    except ValueError:
+        seconds = int(datetime.fromisoformat(match["seconds"] + match["zone"]).timestamp())
+    except (ValueError, OverflowError):
         return 0
     fraction = int((match["fraction"] or "").ljust(9, "0"))
-    return max(0, int(moment.timestamp()) * 10**9 + fraction)
+    return max(0, seconds * 10**9 + fraction)
 
 
 def http_date_s(date: str | None) -> float | None:
     """Read a `Date` header, the engine's clock to a second; `None` if there is none."""
     try:
         return parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -8,7 +8,6 @@ remove. Everything is private to the demo and put away at its end.
 import asyncio
 import difflib
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -30,6 +29,7 @@ from lbwatch.docker.client import EngineClient
 from lbwatch.embedded import EmbeddedEngine
 from lbwatch.errors import DemoError, LbwatchError, ReloadError, SourceError
 from lbwatch.model import Applied, Upstream
+from lbwatch.nginx.control import find_program
 from lbwatch.nginx.process import find_master
 from lbwatch.reconcile import LoadBalancer
 from lbwatch.settings import Settings, engine_address
@@ -217,7 +217,7 @@ class _NoNginx:
 async def _on_embedded(settings: Settings, folder: Path, screen: Screen) -> None:
     screen.say("engine", "embedded: no Docker is needed and none is touched", style="bold")
     async with EmbeddedEngine(socket=folder / "docker.sock") as engine:
-        settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch", expose="labelled")
+        settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch")
         async with _stage(settings, folder, screen) as watched:
             for words, action, servers in _steps(engine.world):
                 await screen.step(words)
@@ -285,7 +285,7 @@ async def _on_real(settings: Settings, folder: Path, screen: Screen, image: str 
         screen.say("engine", f"{address.name}, API {'.'.join(map(str, ping.api))}", style="bold")
         chosen = image or await _small_image(client)
         labels = {f"{REAL_PREFIX}.upstream": "demo", f"{REAL_PREFIX}.port": "80"}
-        private = replace(settings, label_prefix=REAL_PREFIX, expose="labelled", networks=(), declare=())
+        private = replace(settings, label_prefix=REAL_PREFIX)
         async with _stage(private, folder, screen) as watched:
             await watched.reach({})
             try:
@@ -329,7 +329,7 @@ async def _stage(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
     """Set up what every demo needs: a private nginx if there is one, the daemon, and the events on the screen."""
     (folder / "conf.d").mkdir()
     (folder / "demo.conf.j2").write_text(_TEMPLATE)
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    program = find_program("nginx")
     settings = replace(
         settings,
         template=str(folder / "demo.conf.j2"),
@@ -340,6 +340,9 @@ async def _stage(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
         test_command=None,
         reload_command=None,
         reload_interval=min(settings.reload_interval, 0.5),
+        expose="labelled",
+        networks=(),
+        declare=(),
     )
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(_private_nginx(program, folder, screen)) if program else None

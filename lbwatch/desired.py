@@ -76,8 +76,11 @@ class _Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """What is decided of one backend alone."""
+    """What is decided of one backend alone, and from what."""
 
+    backend: Backend
+    owner: Backend | None
+    rules: Rules
     members: tuple[_Member, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notices: tuple[Notice, ...] = ()
@@ -92,12 +95,22 @@ class _SkipError(Exception):
         self.detail = detail
 
 
-def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules) -> Desired:
+class Memory:
+    """What a pass decided of each backend alone, for the next one: of thousands it finds one changed."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, _Place] = {}  # by the backend's id; of the latest pass only
+
+
+def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules, memory: Memory | None = None) -> Desired:
     """
     Decide the upstreams, and for every backend without a server line the reason.
 
-    The same snapshots give the same result, whatever the order of anything in them.
+    The same snapshots give the same result, whatever the order of anything in them and whatever *memory* holds; that
+    one only saves time.
     """
+    known = memory.places if memory else {}
+    places: dict[str, _Place] = {}
     backends: dict[str, Backend] = {}
     for snapshot in snapshots:
         backends |= snapshot.backends
@@ -105,10 +118,16 @@ def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules) -> Desired:
     skipped: list[Skipped] = []
     notices: list[Notice] = []
     for backend in sorted(backends.values(), key=lambda backend: (backend.name, backend.id)):
-        place = _place(backend, owner=_network_owner(backend, backends=backends), rules=rules)
+        owner = _network_owner(backend, backends=backends)
+        place = known.get(backend.id)
+        if place is None or place.backend is not backend or place.owner is not owner or place.rules != rules:
+            place = _place(backend, owner=owner, rules=rules)
+        places[backend.id] = place
         members += place.members
         skipped += place.skipped
         notices += place.notices
+    if memory:
+        memory.places = places
     members = _without_conflicts(members)
     upstreams = []
     for name, group in _grouped(members, declared=rules.declare):
@@ -123,7 +142,6 @@ def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules) -> Desired:
     )
 
 
-@lru_cache(maxsize=8192)  # of thousands of backends a pass finds one changed
 def _place(backend: Backend, *, owner: Backend | None, rules: Rules) -> _Place:
     """
     Decide all that can be decided of one backend alone.
@@ -136,10 +154,11 @@ def _place(backend: Backend, *, owner: Backend | None, rules: Rules) -> _Place:
     wish = wishes(backend.labels, prefix=rules.prefix)
     notices = tuple(_unknown_label(backend, key) for key in wish.unknown)
     try:
-        return _Place(members=tuple(_members(backend, wish, owner=owner, rules=rules)), notices=notices)
+        members = tuple(_members(backend, wish, owner=owner, rules=rules))
+        return _Place(backend=backend, owner=owner, rules=rules, members=members, notices=notices)
     except _SkipError as skip:
         skipped = Skipped(backend=backend.name, reason=skip.reason, detail=skip.detail)
-        return _Place(skipped=(skipped,), notices=notices)
+        return _Place(backend=backend, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
 
 
 def _unknown_label(backend: Backend, key: str) -> Notice:

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from lbwatch.errors import OutputError
+from lbwatch.errors import OutputError, excerpt
 
 _MODE = 0o644
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -67,6 +67,13 @@ def unusable_reason(path: Path) -> str | None:
     A bind-mounted single file cannot: a rename onto it fails with EBUSY, and one behind it leaves the container on
     the old inode.
     """
+    try:
+        return _unusable_reason(path)
+    except (OSError, ValueError) as error:  # too long a name, a NUL in it, a folder that may not be entered
+        return f"{excerpt(str(error))}"
+
+
+def _unusable_reason(path: Path) -> str | None:
     folder = path.parent
     if not folder.is_dir():
         return f"the folder {folder} does not exist"

@@ -8,7 +8,6 @@ No label's text reaches nginx but through the checks below.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from lbwatch.errors import excerpt
@@ -135,7 +134,6 @@ def relevant(labels: tuple[tuple[str, str], ...], *, prefix: str) -> tuple[tuple
     return tuple(pair for pair in labels if pair[0].lower().startswith(below) or pair[0].startswith("com.docker."))
 
 
-@lru_cache(maxsize=4096)  # labels never change in a container's life, and every pass asks again
 def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
     """Read a container's labels, given sorted by key, as the contract defines them below *prefix*."""
     below = f"{prefix}."

@@ -126,10 +126,6 @@ class Backend:
     network_of: str | None = None
     host_network: bool = False
 
-    def __hash__(self) -> int:
-        """Hash the id alone: it tells backends apart, and the fields are many."""
-        return hash(self.id)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.desired import Rules, desired_state
+from lbwatch.desired import Memory, Rules, desired_state
 from lbwatch.errors import LbwatchError, ReloadError
 from lbwatch.model import Applied, Desired, Notice, Reason, Skipped, Snapshot, Upstream
 from lbwatch.pacing import Backoff, reload_at
@@ -77,10 +77,11 @@ class Reconciler:
         self._reload_interval_s = reload_interval_s
         self._backoff = Backoff(first=RETRY_FIRST_S, limit=RETRY_LIMIT_S, random=random)
         self._woken = asyncio.Event()
+        self._memory = Memory()
         self._in_force: tuple[Upstream, ...] | None = None  # verified
         self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
-        self._applied_at: float | None = None  # loop time of the latest apply that reached nginx
+        self._applied_at: float | None = None  # loop time of the latest apply
         self._retry_at = 0.0  # loop time before which a failed apply is not tried again
         self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
 
@@ -112,7 +113,7 @@ class Reconciler:
         snapshots = [snapshot for source in self._sources if (snapshot := source.snapshot()) is not None]
         if len(snapshots) < len(self._sources):
             return now + CONFIRM_INTERVAL_S
-        desired = desired_state(snapshots, rules=self._rules())
+        desired = desired_state(snapshots, rules=self._rules(), memory=self._memory)
         self._tell(desired)
         if desired.upstreams == self._in_force and not self._renewed and self._balancer.confirmed():
             return now + CONFIRM_INTERVAL_S
@@ -127,7 +128,8 @@ class Reconciler:
         return reload_at(now, last=self._applied_at, removes=removes, interval=self._reload_interval_s)
 
     async def _apply(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
-        self._applied_at, self._renewed = now, False
+        self._applied_at = now
+        renewed, self._renewed = self._renewed, False
         try:
             applied = await self._balancer.apply(upstreams)
         except LbwatchError as error:
@@ -135,6 +137,7 @@ class Reconciler:
             wait_s = min(limit_s, self._backoff.next_wait())
             _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
             self._failed = upstreams
+            self._renewed |= renewed
             self._retry_at = asyncio.get_running_loop().time() + wait_s
             return self._retry_at
         self._backoff.reset()

@@ -35,6 +35,7 @@ _TEMPLATE_ERRORS = (
     MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
 )
@@ -105,7 +106,7 @@ class Renderer:
         try:
             template = environment.get_template(name)
         except _TEMPLATE_ERRORS as error:
-            raise self._error(error) from error
+            raise self._error(error, folders=folders) from error
         self._rendered(template, upstreams=_SAMPLE)
         self._template = template
 
@@ -124,15 +125,16 @@ class Renderer:
     def _rendered(self, template: Template, *, upstreams: tuple[Upstream, ...]) -> str:
         try:
             text = template.render(upstreams=upstreams)
+            text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:
-            raise self._error(error) from error
+            raise self._error(error, folders=self._folders) from error
         return text.rstrip("\n") + "\n"
 
-    def _error(self, error: Exception) -> RenderError:
+    def _error(self, error: Exception, *, folders: Sequence[Path]) -> RenderError:
         if isinstance(error, TemplateSyntaxError):
             return RenderError(error.message or "", path=error.filename or self.name, line=error.lineno)
         if isinstance(error, TemplateNotFound):
-            looked = ", ".join(map(str, self._folders))
+            looked = ", ".join(map(str, folders))
             return RenderError(f"no such template; looked in {looked}", path=str(error.name or self.name), line=None)
         path, line = _template_frame(error.__traceback__) or (self.name, None)
         return RenderError(f"{type(error).__name__}: {error}", path=path, line=line)

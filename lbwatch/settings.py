@@ -23,6 +23,7 @@ DEFAULT_CONFIG = Path("/etc/lbwatch/lbwatch.toml")
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 USER_TEMPLATES = Path("/etc/lbwatch/templates")
 
+_TIMES = "it takes 500ms, 1s, 2m or plain seconds"
 _UNIT_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
@@ -40,7 +41,7 @@ def duration_s(text: str) -> float:
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no duration: it takes 500ms, 1s, 2m or plain seconds")
+        raise ValueError(f"{text!r} is no duration: {_TIMES}")
     return float(match[1]) * _UNIT_S[match[2]]
 
 
@@ -139,7 +140,13 @@ class Settings:
     ] = "auto"
 
     def __post_init__(self) -> None:
-        """Check what no single converter can; cyclopts turns a ValueError into its own error, so ours is raised."""
+        """Check what no converter can; nginx and we may be in different folders, so that paths are made absolute."""
+        for name in ("template", "output", "nginx_pidfile", "nginx_conf", "test_command", "reload_command"):
+            if "\0" in str(getattr(self, name)):
+                raise SettingsError(name, value=getattr(self, name), takes="it takes no NUL character")
+        for name in ("output", "nginx_pidfile", "nginx_conf"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, path.absolute())
         _require_prefix(self.label_prefix)
         _require_minimum("reload_interval", self.reload_interval, minimum=REMOVAL_MINIMUM_S)
         _require_minimum("resync_interval", self.resync_interval, minimum=1.0)
@@ -188,6 +195,25 @@ def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAdd
         return EngineAddress(name=text, url=f"http://{_bracketed(host)}:{port or 2375}", warning=warning)
     folder = environ.get("DOCKER_CERT_PATH") or str(Path(environ.get("HOME", "/root")) / ".docker")
     return EngineAddress(name=text, url=f"https://{_bracketed(host)}:{port or 2376}", cert_folder=Path(folder))
+
+
+def check_toml(table: Mapping[str, Any]) -> None:
+    """
+    Make sure that a TOML table holds settings and nothing else, each of its own type.
+
+    Raises:
+        SettingsError: Which one is not.
+    """
+    types = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in types:
+            raise SettingsError(key, value=value, takes="there is no such setting")
+        if types[name] is tuple:
+            if not isinstance(value, list | str) or not all(isinstance(item, str) for item in value):
+                raise SettingsError(name, value=value, takes="it takes a list of names")
+        elif not isinstance(value, str | float | int if types[name] is float else str) or isinstance(value, bool):
+            raise SettingsError(name, value=value, takes="it takes a text" if types[name] is not float else _TIMES)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:

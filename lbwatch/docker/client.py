@@ -258,7 +258,7 @@ def _message(body: bytes) -> str:
     """Read Docker's form of an error, `{"message": "..."}`; empty if it is something else, such as a proxy's page."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(answer.get("message", "")) if isinstance(answer, dict) else ""
 

@@ -14,7 +14,7 @@ import structlog
 from lbwatch.decode import EventDecoder
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.marks import Mark, Marks
-from lbwatch.errors import SourceError, SourceTimeoutError
+from lbwatch.errors import SourceError
 from lbwatch.labels import asks, relevant
 from lbwatch.model import Backend, Event, Health, Snapshot, Status
 from lbwatch.pacing import Backoff
@@ -33,7 +33,7 @@ DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
 
 MAX_BLIND_LOOKS = 2
-"""Looks at a container that hang before the first snapshot is made from its list entry (moby#46782)."""
+"""Looks at a container that fail or hang (moby#46782) before a full look does without it."""
 
 _log = structlog.get_logger()
 
@@ -75,6 +75,7 @@ class DockerSource:
         self._owners: set[str] = set()  # ids whose network a backend that asks uses
         self._marks = Marks()
         self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
+        self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
         self._suspects: set[str] = set()  # ids that a resync found changed before any event told
         self._unseen: dict[str, Backend | None] = {}  # entries of the latest list that were not looked at since
         self._listed = False  # whether there ever was a list
@@ -188,7 +189,7 @@ class DockerSource:
                 await self._list_wanted.wait()
             mark = Mark.PROPOSED
         except TimeoutError:
-            mark = Mark.RESYNCED if connected and self._synced else Mark.PROPOSED
+            mark = Mark.RESYNCED if connected and self._connected and self._synced else Mark.PROPOSED
         self._list_wanted.clear()
         return mark
 
@@ -227,6 +228,8 @@ class DockerSource:
         if found is not None:
             self._backends[id] = before if found == before and before is not None else found
         self._failures.pop(id, None)
+        if (retry := self._retries.pop(id, None)) is not None:
+            retry.cancel()
         self._unseen.pop(id, None)
         self._watch_owner(before, found)
         if mark is Mark.RESYNCED and _told(before) != _told(found) and not self._marks.is_touched(id):
@@ -259,8 +262,8 @@ class DockerSource:
 
     def _owe(self, id: str, *, error: SourceError) -> None:
         """Keep the last truth about a container that could not be looked at, and look again later."""
-        if not self._connected:
-            return  # the list after the next connection proposes it again
+        if not self._connected or id in self._retries:
+            return  # the list after the next connection proposes it again, or it is owed already
         backoff = self._failures.setdefault(id, self._backoff())
         wait_s = backoff.next_wait()
         _log.warning(
@@ -271,15 +274,19 @@ class DockerSource:
             attempt=backoff.attempt,
             retry_in_s=round(wait_s, 2),
         )
-        asyncio.get_running_loop().call_later(wait_s, self._marks.add, id, Mark.TOUCHED)
-        if isinstance(error, SourceTimeoutError) and backoff.attempt >= MAX_BLIND_LOOKS and not self._synced:
+        self._retries[id] = asyncio.get_running_loop().call_later(wait_s, self._look_again, id)
+        if backoff.attempt >= MAX_BLIND_LOOKS:
             self._settle_blind(id)
 
+    def _look_again(self, id: str) -> None:
+        self._retries.pop(id, None)
+        self._marks.add(id, Mark.TOUCHED)
+
     def _settle_blind(self, id: str) -> None:
-        """Let one container that hangs not hold back all others at the start: take its list entry meanwhile."""
+        """Let one container that cannot be looked at not hold back all others: its last truth or list entry stays."""
         entry = self._unseen.pop(id, None)
         if entry is not None:
-            self._backends[id] = entry
+            self._backends.setdefault(id, entry)
         self._publish()
 
     def _asks(self, backend: Backend) -> bool:

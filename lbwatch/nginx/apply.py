@@ -12,6 +12,9 @@ from lbwatch.model import Applied, Upstream
 from lbwatch.nginx.control import Control, Tester
 from lbwatch.render import Renderer, digest
 
+STOP_TIMEOUT_S = 1.5
+"""How long a stop waits for a reload command of the user's; a replacement and a signal take milliseconds."""
+
 _log = structlog.get_logger()
 
 
@@ -86,10 +89,12 @@ class Nginx:
 
 
 async def _to_the_end(step: Coroutine[None, None, None]) -> None:
-    """Run a step that must not be left half done: a cancellation waits for its end."""
+    """Run a step that must not be left half done: a cancellation waits for its end, though not for ever."""
     task = asyncio.ensure_future(step)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         raise

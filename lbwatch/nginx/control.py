@@ -1,9 +1,13 @@
 """The ways to reach an nginx, behind one small port: test a candidate, reload, verify."""
 
 import asyncio
+import os
 import shlex
+import shutil
+import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -60,7 +64,7 @@ class TreeTester:
     """
 
     def __init__(self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path) -> None:
-        self._command = command
+        self._command = (find_program(command[0]) or command[0], *command[1:])
         self.main = main  # known for sure once there is a tree
         self._output = output
         self._folder = folder
@@ -76,6 +80,8 @@ class TreeTester:
         except FileNotFoundError:
             self._warn("nginx.untested", reason=f"{self._command[0]} is not installed here")
             return
+        except OSError as error:
+            raise ConfigRejectedError(f"nginx_command: {self._command[0]}: {error.strerror or error}") from error
         if not tree.includes_output:
             self._warn("nginx.not_included", reason=f"{self.main} does not include {self._output}")
 
@@ -111,7 +117,7 @@ class CommandTester:
             await asyncio.to_thread(self._candidate.write_text, text, encoding="utf-8")
             await _run_test(self._command, hide=None)
         except OSError as error:
-            raise ConfigRejectedError(f"test_command: {error.filename}: {error.strerror}") from error
+            raise ConfigRejectedError(f"test_command: {self._command[0]}: {error.strerror or error}") from error
 
 
 class LocalControl:
@@ -188,10 +194,20 @@ class LocalControl:
 
 
 async def built_in_main(command: tuple[str, ...]) -> Path:
-    """Ask the nginx program for its main file: `nginx -V` tells the `--conf-path` that it was built with."""
+    """
+    Ask the nginx program for its main file: `nginx -V` tells what it was built with.
+
+    The defaults are those of https://nginx.org/en/docs/configure.html.
+    """
     _, said = await _run((*command, "-V"), timeout_s=TEST_TIMEOUT_S)
-    paths = [word.removeprefix("--conf-path=") for word in said.split() if word.startswith("--conf-path=")]
-    return Path(paths[0] if paths else "/etc/nginx/nginx.conf")
+    options = dict(word.split("=", 1) for word in said.split() if word.startswith("--") and "=" in word)
+    prefix = Path(options.get("--prefix", "/usr/local/nginx"))
+    return prefix / options.get("--conf-path", "conf/nginx.conf")
+
+
+def find_program(name: str) -> str | None:
+    """Find a program, also where Debian keeps nginx out of an ordinary user's PATH; `None` if it is nowhere."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
 def split_command(text: str) -> tuple[str, ...]:
@@ -206,7 +222,7 @@ async def _run_test(command: tuple[str, ...], *, hide: tuple[Path, Path] | None)
     try:
         code, said = await _run(command, timeout_s=TEST_TIMEOUT_S)
     except TimeoutError as error:
-        raise ConfigRejectedError(f"the test did not end within {TEST_TIMEOUT_S:g} s") from error
+        raise ConfigRejectedError(f"{command[0]}: the test did not end within {TEST_TIMEOUT_S:g} s") from error
     if code != 0:
         raise ConfigRejectedError(said.replace(str(hide[0]), str(hide[1])) if hide else said)
 
@@ -223,13 +239,21 @@ async def _run_reload(command: tuple[str, ...]) -> None:
 
 
 async def _run(command: tuple[str, ...], *, timeout_s: float) -> tuple[int, str]:
-    """Run a program to its end and give its exit code and what it said on both outputs; killed when it is late."""
-    process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+    """
+    Run a program to its end and give its exit code and what it said on both outputs.
+
+    It has a session of its own: a Ctrl-C that is meant for us does not end it, and when it is late, all that it
+    started is killed with it.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
+    )
     try:
         async with asyncio.timeout(timeout_s):
             said, _ = await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     return process.returncode or 0, said.decode(errors="replace")

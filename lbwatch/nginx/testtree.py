@@ -1,8 +1,9 @@
 """
 Makes a copy of the user's nginx configuration in which the candidate stands where the output would be.
 
-Nothing live is touched: the main file and the files that lead to the output are parsed and written anew, with a pid
-file and an error log of their own; all others are reached by links (facts, nginx 5).
+The live file and the pid file are not touched: the main file and the files that lead to the output are parsed and
+written anew, with a pid file and an error log of their own; all others are reached by links (facts, nginx 5). Logs that
+those others name are opened, as by any `nginx -t`.
 """
 
 import glob
@@ -71,13 +72,17 @@ class TestTree:
             ConfigRejectedError: The user's own files cannot be read.
         """
         try:
-            if self._seen is None or self._seen != self._look(self._survey):
+            if self._seen is None or not self._stands() or self._seen != self._look(self._survey):
                 self._survey = self._read()
                 self._seen = self._look(self._survey)
                 self._build(self._survey)
             self.candidate.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigRejectedError(f"{error.filename}: {error.strerror}") from error
+
+    def _stands(self) -> bool:
+        """Tell whether the copy is still there: cleaners of /tmp remove what is old."""
+        return self.main.exists() and self.candidate.parent.is_dir()
 
     def _read(self) -> _Survey:
         survey = _Survey()
@@ -108,9 +113,16 @@ class TestTree:
     def _expand(self, pattern: str) -> tuple[str, ...]:
         path = os.path.join(self._source.parent, pattern)
         found = set(glob.glob(path)) if glob.has_magic(path) else {path}
-        if _globs_to(path, str(self._output)):
-            found.add(str(self._output))  # it may not exist yet
+        if self._globs_to_output(path) and not any(map(self._is_output, found)):
+            found.add(str(self._output))  # it does not exist yet
         return tuple(sorted(found))
+
+    def _globs_to_output(self, pattern: str) -> bool:
+        folder, name = os.path.split(pattern)
+        folders = glob.glob(folder) if glob.has_magic(folder) else [folder]
+        hidden = self._output.name.startswith(".") and not name.startswith(".")
+        here = os.path.realpath(self._output.parent)
+        return not hidden and fnmatchcase(self._output.name, name) and here in map(os.path.realpath, folders)
 
     def _is_output(self, path: str) -> bool:
         return path == str(self._output) or os.path.realpath(path) == os.path.realpath(self._output)
@@ -142,10 +154,13 @@ class TestTree:
         self._link()
 
     def _link(self) -> None:
-        for name in self._siblings():
-            link = self._folder / name
-            if not link.is_symlink() and name != _OWN:
-                link.symlink_to(self._source.parent / name)
+        """Reach the main file's neighbours by links, and nothing that is gone."""
+        names = {name for name in self._siblings() if name not in (_OWN, self.main.name)}
+        links = {link.name for link in self._folder.iterdir() if link.is_symlink()}
+        for name in links - names:
+            (self._folder / name).unlink()
+        for name in names - links:
+            (self._folder / name).symlink_to(self._source.parent / name)
 
     def _rewritten(self, block: _Block, *, survey: _Survey, copies: dict[str, str]) -> _Block:
         """Copy a block without its logs, and with the includes that lead to the output pointing to the copies."""
@@ -192,9 +207,3 @@ def _includes(block: _Block) -> Iterator[str]:
         if directive["directive"] == "include" and directive["args"]:
             yield directive["args"][0]
         yield from _includes(directive.get("block", ()))
-
-
-def _globs_to(pattern: str, path: str) -> bool:
-    """Tell whether a path is matched by a glob, folder by folder."""
-    patterns, parts = pattern.split("/"), path.split("/")
-    return len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns))
