@@ -99,8 +99,9 @@ async def test_what_is_no_engine_is_told_from_one() -> None:
         saying(b"\xff\xfe"),
         saying(b"<html>no such page</html>", status=404, kind="text/html"),
         saying(b'{"message":"page not found"}', status=404),
+        saying(b"[" * 200_000, status=500),
     ],
-    ids=["500", "502", "html", "null", "cut", "wrong type", "empty", "no text", "a proxy's 404", "another 404"],
+    ids=["500", "502", "html", "null", "cut", "wrong type", "empty", "no text", "a proxy's 404", "another 404", "deep"],
 )
 async def test_nonsense_is_an_error_and_never_an_absence(answer: Answer) -> None:
     """A failed read must not take a container, or all of them, out of service."""

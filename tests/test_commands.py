@@ -190,6 +190,8 @@ async def test_an_output_that_nginx_never_reads_is_told(
         ({"docker_host": "ftp://engine"}, ["docker_host", "ftp://engine", "unix://"]),
         ({"label_prefix": "Übel"}, ["label_prefix", "Übel"]),
         ({"nginx_command": "'"}, ["nginx_command"]),
+        ({"output": "/tmp/" + "x" * 300}, ["output", "too long"]),
+        ({"template": "./none.j2"}, ["none.j2", "looked in {here}"]),
     ],
 )
 async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
@@ -205,7 +207,70 @@ async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
     code, out, err = await lbwatch("run", **(defaults | given))
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1, err
-    assert [word for word in words if word not in err] == []
+    assert [word for word in words if word.format(here=Path.cwd()) not in err] == []
+
+
+@pytest.mark.parametrize(
+    ("toml", "word"),
+    [
+        ("[run]\nreload_interval = 1", "run"),
+        ("config = 'x'", "config"),
+        ("render = 5", "render"),
+        ("networks = [1, true]", "networks"),
+        ("output = true", "output"),
+        ("reload_interval = true", "reload_interval"),
+        ("expose = 1", "expose"),
+    ],
+)
+async def test_what_is_no_setting_in_the_file_is_an_error(tmp_path: Path, toml: str, word: str) -> None:
+    """A key that is passed over in silence is a setting that somebody believes in."""
+    (tmp_path / "lbwatch.toml").write_text(toml)
+    code, _, err = await lbwatch("render", config=tmp_path / "lbwatch.toml")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert word in err
+
+
+async def test_a_relative_output_is_tested_as_any_other(
+    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
+) -> None:
+    """What nginx refuses must not be published, however the file is named."""
+    (tmp_path / "bad.conf.j2").write_text("# bad\nnonsense on;\n")
+    daemon = await run(
+        docker_host=engine.url,
+        output=os.path.relpath(real_nginx.output),
+        nginx_pidfile=real_nginx.pidfile,
+        nginx_conf=real_nginx.conf,
+        template=tmp_path / "bad.conf.j2",
+        log_format="json",
+    )
+    await eventually(lambda: daemon.logged("nginx.rejected"))
+    assert not real_nginx.output.exists()
+
+
+async def test_a_log_that_cannot_be_written_ends_nothing(
+    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """The disk with the log file is the one that fills up."""
+    words = command(
+        "run",
+        docker_host=engine.url,
+        output=real_nginx.output,
+        nginx_pidfile=real_nginx.pidfile,
+        nginx_conf=real_nginx.conf,
+    )
+    with open("/dev/full", "wb") as full:
+        process = await asyncio.create_subprocess_exec(*words, env=environment(), stderr=full)
+    try:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: "server 172.17.0.2:80;" in upstreams(real_nginx.output))
+        process.terminate()
+        async with asyncio.timeout(DEADLINE_S):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_mounted_file_is_refused_at_the_start(tmp_path: Path, engine: EmbeddedEngine) -> None:
@@ -289,7 +354,8 @@ async def test_an_unknown_variable_is_only_a_warning(engine: EmbeddedEngine) -> 
 async def test_the_demo_ends_by_itself_and_leaves_nothing(tmp_path: Path) -> None:
     """It is the first thing that a newcomer runs."""
     need("nginx", root=False)
-    code, out, err = await lbwatch("demo", environ={"TMPDIR": str(tmp_path)})
+    settings = {"LBWATCH_DECLARE": "shop", "LBWATCH_NETWORKS": "front"}  # the user's own do not concern it
+    code, out, err = await lbwatch("demo", environ={"TMPDIR": str(tmp_path)} | settings)
     assert (code, err) == (0, "")
     assert "server 172.17.0.2:8080;" in out
     assert "new workers after" in out

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -14,7 +15,7 @@ from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError
 from lbwatch.model import Server, Upstream
 from lbwatch.nginx import control as control_room
 from lbwatch.nginx.apply import Nginx
-from lbwatch.nginx.control import CommandTester, LocalControl, TreeTester
+from lbwatch.nginx.control import CommandTester, LocalControl, TreeTester, built_in_main
 from lbwatch.nginx.process import Process, find_master, signal_reload, workers_of
 from lbwatch.render import Renderer, shipped_templates
 
@@ -151,7 +152,7 @@ async def test_a_user_s_change_is_seen_by_the_next_test(real_nginx: RealNginx, t
     await tester.test(text)
 
 
-@pytest.mark.parametrize("how", ["relative", "nested", "link", "by name", "beside other folders"])
+@pytest.mark.parametrize("how", ["relative", "nested", "link", "by name", "beside other folders", "linked folder"])
 async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: str) -> None:
     """Debian includes conf.d/*.conf and sites-enabled/*; others nest, link or name the file."""
     folder = tmp_path / "etc"
@@ -165,9 +166,13 @@ async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: s
         "link": f"include {folder}/sites/*;",
         "by name": f"include {output};",
         "beside other folders": f"include {folder}/*/*.conf; include types.conf;",
+        "linked folder": f"include {folder}/conf.d/*.conf;",
     }[how]
     (folder / "outer.conf").write_text("include inner.conf;\n")
     (folder / "inner.conf").write_text(f"include types.conf;\ninclude {folder}/conf.d/*.conf;\n")
+    if how == "linked folder":
+        (folder / "linked").symlink_to(folder / "conf.d")
+        output = folder / "linked/lbwatch.conf"
     if how == "link":
         output.write_text("")
         (folder / "sites/upstreams").symlink_to(output)
@@ -181,6 +186,63 @@ async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: s
     assert (await tester.tree()).includes_output
     assert not (folder / "p").exists()
     assert not (folder / "e.log").exists()
+
+
+async def test_the_test_tree_survives_cleaners_and_removals(tmp_path: Path) -> None:
+    """/tmp is cleaned by age, and users remove files: neither may block every later update."""
+    folder, tree = tmp_path / "etc", tmp_path / "tree"
+    (folder / "conf.d").mkdir(parents=True)
+    tree.mkdir()
+    (folder / "a.inc").write_text("")
+    (folder / "b.inc").write_text("")
+    main = folder / "nginx.conf"
+    main.write_text(f"pid {folder}/p; include *.inc;\nevents {{}}\nhttp {{ access_log off; include conf.d/*.conf; }}\n")
+    tester = TreeTester(("nginx",), main=main, output=folder / "conf.d/lbwatch.conf", folder=tree)
+    await tester.test("upstream web { server 192.0.2.1:80; }\n")
+    (folder / "b.inc").unlink()
+    await tester.test("upstream web { server 192.0.2.2:80; }\n")
+    shutil.rmtree(tree)
+    tree.mkdir()
+    await tester.test("upstream web { server 192.0.2.3:80; }\n")
+    with pytest.raises(ConfigRejectedError, match="unknown directive"):
+        await tester.test("nonsense on;\n")
+
+
+async def test_an_nginx_program_that_cannot_run_refuses_and_does_not_end_the_daemon(tmp_path: Path) -> None:
+    """A config that could not be tested must not be published, and an update of nginx is no reason to die."""
+    program = tmp_path / "nginx"
+    program.write_text("no program")
+    tester = TreeTester((str(program),), main=None, output=tmp_path / "x.conf", folder=tmp_path)
+    with pytest.raises(ConfigRejectedError, match="Permission denied"):
+        await tester.test("")
+    program.chmod(0o755)
+    with pytest.raises(ConfigRejectedError, match="Exec format error"):
+        await tester.test("")
+
+
+async def test_the_main_file_is_the_one_that_nginx_was_built_for(tmp_path: Path) -> None:
+    """OpenResty and builds from source have their own prefix, and often no --conf-path."""
+    program = tmp_path / "nginx"
+    program.write_text("#!/bin/sh\necho configure arguments: --with-x --prefix=/opt/nginx >&2\n")
+    program.chmod(0o755)
+    assert await built_in_main((str(program),)) == Path("/opt/nginx/conf/nginx.conf")
+    assert await built_in_main(("nginx",)) == Path("/etc/nginx/nginx.conf")
+
+
+async def test_a_stop_does_not_wait_for_a_reload_command_that_hangs(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """SIGTERM must end lbwatch within 2 s, and what it started must not stay behind."""
+    marker = tmp_path / "pid"
+    script = tmp_path / "slow"
+    script.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {marker}\nwait\n")
+    script.chmod(0o755)
+    task = asyncio.create_task(balancer(real_nginx, tmp_path, reload=str(script)).apply(WEB))
+    await eventually(lambda: marker.exists() and marker.read_text().strip(), what="the command")
+    task.cancel()
+    async with asyncio.timeout(2):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    sleeper = Path(f"/proc/{marker.read_text().strip()}/cmdline")
+    await eventually(lambda: not sleeper.exists() or not sleeper.read_bytes(), what="the end of what it started")
 
 
 async def test_a_reload_that_nginx_takes_back_is_seen(

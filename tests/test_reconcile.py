@@ -181,6 +181,17 @@ async def test_a_renewal_during_an_apply_is_not_lost() -> None:
         await never(lambda: len(balancer.given) > 2, during=0.3, what="it was applied again")
 
 
+async def test_a_renewal_that_fails_is_tried_again() -> None:
+    """The new template must win once its hindrance is gone, although the upstreams are the same."""
+    balancer = Balancer()
+    async with looping(World("a"), balancer=balancer, interval_s=0.1) as loop:
+        await eventually(lambda: len(balancer.given) == 1)
+        balancer.errors = [ConfigRejectedError("not now")]
+        loop.renew()
+        await eventually(lambda: len(balancer.given) == 3)
+        await never(lambda: len(balancer.given) > 3, during=0.3, what="it was applied again")
+
+
 async def test_a_wrong_label_is_logged_once_and_again_after_it_was_right() -> None:
     """Once is enough, each pass would drown the log."""
     balancer, world = Balancer(), World("good")

@@ -1,5 +1,6 @@
 """From upstreams to text: the shipped template against crossplane and a real nginx, users' templates against mistakes."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -524,3 +525,13 @@ def test_a_digest_names_a_text(one: str, other: str) -> None:
     assert len(digest(one)) == 12
     assert set(digest(one)) <= set("0123456789abcdef")
     assert (digest(one) == digest(other)) == (one == other)
+
+
+@pytest.mark.parametrize("text", ['{{ "\\ud800" }}', "{% if true %}" * 30 + "{% endif %}" * 30])
+def test_what_python_cannot_write_or_compile_is_the_template_s_mistake(tmp_path: Path, text: str) -> None:
+    """An error that nobody expects would end the daemon."""
+    (tmp_path / "odd.j2").write_text("# odd\n" + text)
+    renderer = Renderer(str(tmp_path / "odd.j2"), folders=[])
+    with contextlib.suppress(RenderError):
+        renderer.load()
+        renderer.text(()).encode()

@@ -14,6 +14,7 @@ from lbwatch.docker import source as source_room
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.embedded import EmbeddedEngine
+from lbwatch.errors import SourceError, SourceTimeoutError
 from lbwatch.model import Backend, Status
 from lbwatch.settings import engine_address
 
@@ -209,6 +210,24 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
         await eventually(lambda: source.drift == 1)
 
 
+async def test_what_is_found_while_the_stream_is_down_is_no_drift(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That gap is known; the alarm is for the gaps that nobody knows of."""
+    monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
+    monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 60.0)
+    monkeypatch.setattr(source_room, "BACKOFF_LIMIT_S", 60.0)
+    engine.lag_s = 0
+    engine.world.run(name="web-1", labels=WEB)
+    async with follow(resync_interval_s=0.5) as source:
+        await quiet(engine)
+        engine.cut_streams()  # it lived under a second or so: no new stream for a minute
+        await eventually(lambda: not source._connected, what="the stream is down")
+        engine.world.die("web-1")
+        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        await never(lambda: source.drift, during=0.2, what="a known gap was counted as drift")
+
+
 async def test_what_events_told_is_no_drift(
     engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +332,63 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
     async with follow() as source:
         assert is_running(source, "web-1")
         assert is_running(source, "stuck")  # by its list entry
+
+
+@pytest.mark.parametrize("error", [SourceError("500"), SourceError("null"), SourceTimeoutError("nothing")])
+async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch, error: SourceError
+) -> None:
+    """An engine may answer 500 for one broken container for ever."""
+    engine.lag_s = 0
+    broken = engine.world.run(name="broken", labels=WEB)
+    engine.world.run(name="web-1", labels=WEB)
+    inspect = EngineClient.inspect
+
+    async def refusing(client: EngineClient, id: str) -> Backend | None:
+        if id == broken:
+            raise error
+        return await inspect(client, id)
+
+    monkeypatch.setattr(EngineClient, "inspect", refusing)
+    async with follow() as source:
+        assert is_running(source, "web-1")
+
+
+async def test_looks_that_are_owed_do_not_multiply(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each resync would add one more for ever, and a log line for each."""
+    monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 0.4)
+    engine.lag_s = 0
+    engine.world.run(name="broken", labels=WEB)
+    failing, looks = False, 0
+    inspect = EngineClient.inspect
+
+    async def refusing(client: EngineClient, id: str) -> Backend | None:
+        nonlocal looks
+        if failing:
+            looks += 1
+            raise SourceError("no")
+        return await inspect(client, id)
+
+    monkeypatch.setattr(EngineClient, "inspect", refusing)
+    async with follow(resync_interval_s=0.02) as source:
+        await quiet_but_lists(engine)
+        failing = True
+        with structlog.testing.capture_logs() as logs:
+            lists = engine.requests[LIST]
+            await eventually(lambda: engine.requests[LIST] >= lists + 40, what="many resyncs")
+            warned = [log for log in logs if log["event"] == "source.look_failed"]
+        assert len(warned) <= 4, "one for each step of the back-off, not one for each resync"
+        assert looks <= 45, "each resync may look, and each step of the back-off"
+        failing = False
+        await eventually(lambda: not source._retries and not source._failures, what="the debts are paid")
+
+
+async def quiet_but_lists(engine: EmbeddedEngine) -> None:
+    """Wait until the replay of the engine's memory is dealt with, while lists go on."""
+    lists = engine.requests[LIST]
+    await eventually(lambda: engine.requests[LIST] >= lists + 3)
 
 
 async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_nothing(
