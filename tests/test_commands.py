@@ -81,8 +81,8 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]
     yield start
     for each in started:
         if each.process.returncode is None:
-            each.process.kill()
-            await each.process.wait()
+            each.process.terminate()
+            await each.ends()
         print(each.log.read_text())  # shown if the test fails
 
 
