@@ -1,0 +1,256 @@
+"""
+What can be decided of one backend alone: which upstreams it asks for, at which address, or why it has no place.
+
+What several backends make of an upstream, and of an address that two of them claim, is `desired`'s.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lbwatch.errors import excerpt
+from lbwatch.labels import Membership, Wishes, wishes
+from lbwatch.model import UPSTREAM_NAME, Backend, Endpoint, Health, Notice, NoticeKind, Reason, Server, Skipped, Status
+
+HOST_ADDRESS = "127.0.0.1"
+"""Where a `--network host` container is, for an nginx that shares the host's network."""
+
+_SWARM_SERVICE = "com.docker.swarm.service.name"
+_COMPOSE_PROJECT = "com.docker.compose.project"
+_COMPOSE_SERVICE = "com.docker.compose.service"
+_COMPOSE_ONE_OFF = "com.docker.compose.oneoff"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """
+    What settings say about routing.
+
+    Attributes:
+        prefix: What the labels begin with, without the dot.
+        expose_all: Whether containers without a label are routed too.
+        networks: Those that nginx reaches, in order of preference; empty: all.
+        declare: Upstreams that exist even with no container.
+        host_shared: Whether nginx shares the network of the engine's host.
+    """
+
+    prefix: str = "lbwatch"
+    expose_all: bool = False
+    networks: tuple[str, ...] = ()
+    declare: tuple[str, ...] = ()
+    host_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A backend's seat in one upstream, so far as it has one: with a server, or with the reason why not."""
+
+    upstream: str
+    backend: Backend
+    membership: Membership
+    owner: Backend | None = None  # whose network the server's address is on
+    server: Server | None = None
+    skipped: tuple[Reason, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What is decided of one backend alone, and from what."""
+
+    backend: Backend
+    owner: Backend | None
+    rules: Rules
+    members: tuple[Member, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+class _SkipError(Exception):
+    """A backend is not routed, for this reason and in these words."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
+    """
+    Decide all that can be decided of one backend alone.
+
+    Args:
+        backend: Any one.
+        owner: Whose network it uses, most often its own; `None` if that one is gone.
+        rules: What holds for all.
+    """
+    wish = wishes(backend.labels, prefix=rules.prefix)
+    notices = tuple(_unknown_label(backend, key) for key in wish.unknown)
+    try:
+        members = tuple(_members(backend, wish, owner=owner, rules=rules))
+        return Place(backend=backend, owner=owner, rules=rules, members=members, notices=notices)
+    except _SkipError as skip:
+        skipped = Skipped(backend=backend.name, reason=skip.reason, detail=skip.detail)
+        return Place(backend=backend, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
+
+
+def _unknown_label(backend: Backend, key: str) -> Notice:
+    return Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=f"label {key} means nothing to lbwatch")
+
+
+def _members(backend: Backend, wish: Wishes, *, owner: Backend | None, rules: Rules) -> Iterator[Member]:
+    """Give a backend's place in each upstream that it asks for; a reason that holds for all of it is raised."""
+    _check_wanted(backend, wish, rules=rules)
+    for membership in wish.memberships:
+        name = membership.upstream or _default_upstream(backend)
+        try:
+            _check_state(backend, ignore_health=membership.health_ignored)
+            server = _server(backend, membership, owner=owner, variables=wish.vars, rules=rules)
+        except _SkipError as skip:
+            why = skip.reason, skip.detail
+            yield Member(upstream=name, backend=backend, membership=membership, skipped=why)
+        else:
+            yield Member(upstream=name, backend=backend, membership=membership, owner=owner, server=server)
+
+
+def _check_wanted(backend: Backend, wish: Wishes, *, rules: Rules) -> None:
+    if wish.enable is False:
+        raise _SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
+    if not wish.asks and not rules.expose_all:
+        raise _SkipError(Reason.NOT_LABELLED, f"it has no {rules.prefix}.* label: add {rules.prefix}.enable=true")
+    if wish.refusal is not None:
+        raise _SkipError(Reason.BAD_LABEL, wish.refusal)
+    if _label(backend, _COMPOSE_ONE_OFF).lower() == "true":
+        raise _SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
+    if backend.status is Status.CREATED:
+        raise _SkipError(Reason.NOT_RUNNING, "it was created but never started")
+
+
+def _check_state(backend: Backend, *, ignore_health: bool) -> None:
+    if backend.status is Status.PAUSED:
+        raise _SkipError(Reason.PAUSED, "it is paused")
+    if backend.status is not Status.RUNNING:
+        raise _SkipError(Reason.NOT_RUNNING, f"it is {backend.status}")
+    if backend.health is Health.STARTING and not ignore_health:
+        raise _SkipError(Reason.STARTING, "its health check has not passed yet")
+
+
+def _default_upstream(backend: Backend) -> str:
+    project, service = _label(backend, _COMPOSE_PROJECT), _label(backend, _COMPOSE_SERVICE)
+    name = _label(backend, _SWARM_SERVICE) or (f"{project}-{service}" if project and service else backend.name)
+    if UPSTREAM_NAME.fullmatch(name) is None:
+        raise _SkipError(Reason.BAD_NAME, f"{name[:64]!r} cannot name an upstream: add the label upstream")
+    return name.lower()
+
+
+def _label(backend: Backend, key: str) -> str:
+    return next((value for label, value in backend.labels if label == key), "")
+
+
+def _server(
+    backend: Backend,
+    membership: Membership,
+    *,
+    owner: Backend | None,
+    variables: Mapping[str, str],
+    rules: Rules,
+) -> Server:
+    port = _port(backend, membership.port, prefix=rules.prefix)
+    owner = _check_owner(backend, owner)
+    if owner.host_network:
+        address = _host_address(rules=rules)
+    else:
+        address = _address(_endpoint(owner, membership.network, networks=rules.networks))
+    return Server(
+        address=address,
+        port=port,
+        backend=backend.name,
+        weight=membership.weight,
+        max_fails=membership.max_fails,
+        fail_timeout_s=membership.fail_timeout,
+        max_conns=membership.max_conns,
+        backup=membership.backup,
+        vars=variables,
+    )
+
+
+def _port(backend: Backend, asked: int | None, *, prefix: str) -> int:
+    if asked is not None:
+        return asked
+    if not backend.exposed:
+        raise _SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port")
+    if len(backend.exposed) > 1:
+        ports = ", ".join(map(str, backend.exposed[:8]))
+        raise _SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
+    return backend.exposed[0]
+
+
+def network_owner(backend: Backend, *, backends: Mapping[str, Backend]) -> Backend | None:
+    """Find whose network a backend uses: its own, or that of the container it was attached to, if that still is."""
+    return backend if backend.network_of is None else backends.get(backend.network_of)
+
+
+def _check_owner(backend: Backend, owner: Backend | None) -> Backend:
+    """
+    Make sure that a backend's network is alive.
+
+    An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
+    until it is restarted itself.
+    """
+    if owner is None or (owner is not backend and owner.status not in (Status.RUNNING, Status.PAUSED)):
+        name = owner.name if owner else "removed"
+        raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
+    if owner.started_ns > backend.started_ns > 0:
+        raise _SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
+    return owner
+
+
+def _host_address(*, rules: Rules) -> str:
+    if not rules.host_shared:
+        raise _SkipError(Reason.HOST_NETWORK, "it is on the host's network, which nginx does not share")
+    return HOST_ADDRESS
+
+
+def _endpoint(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
+    """Choose the network: the label's, else the first of the reachable ones, else the first by name."""
+    by_name = {endpoint.network: endpoint for endpoint in owner.endpoints}
+    names = networks or tuple(by_name)
+    if wanted is not None:
+        names = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
+    found = [by_name[name] for name in names if name in by_name]
+    if not found:
+        raise _SkipError(Reason.NO_NETWORK, _network_hint(by_name, wanted, networks=networks))
+    return next((endpoint for endpoint in found if endpoint.ipv4 or endpoint.ipv6), found[0])
+
+
+def _network_hint(joined: Iterable[str], wanted: str | None, *, networks: tuple[str, ...]) -> str:
+    where = excerpt(", ".join(sorted(joined))) or "none"
+    if wanted is not None:
+        return f"it is not on network {excerpt(wanted)}, but on {where}"
+    if networks:
+        return f"it is on {where}; nginx is on {', '.join(networks)}: connect one to the other"
+    return "it is on no network"
+
+
+def _address(endpoint: Endpoint) -> str:
+    text = endpoint.ipv4 or endpoint.ipv6
+    if not text:
+        raise _SkipError(Reason.NO_ADDRESS, f"the engine gave it no address on network {endpoint.network}")
+    address = _checked_address(text)
+    if address is None:
+        raise _SkipError(Reason.BAD_ADDRESS, f"the engine gave it {text[:64]!r}, where no server can be")
+    return address
+
+
+@lru_cache(maxsize=4096)
+def _checked_address(text: str) -> str | None:
+    """Write an address as nginx takes it; `None` for one where no other container can be."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return None if address.ipv4_mapped or address.scope_id else f"[{address}]"
