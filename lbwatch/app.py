@@ -58,6 +58,7 @@ async def run(settings: Settings) -> None:
 async def build(
     settings: Settings,
     *,
+    tester: Tester | None = None,
     control: Control | None = None,
     watch: Callable[[LoadBalancer], LoadBalancer] = lambda balancer: balancer,
 ) -> AsyncIterator[Daemon]:
@@ -66,7 +67,8 @@ async def build(
 
     Args:
         settings: What the user set.
-        control: In the place of the one that settings ask for.
+        tester: In the place of the one that settings ask for.
+        control: Likewise.
         watch: Given the load balancer; what it returns is used instead.
     """
     if (reason := files.unusable_reason(settings.output)) is not None:
@@ -84,7 +86,7 @@ async def build(
         balancer = Nginx(
             renderer,
             output=settings.output,
-            tester=make_tester(settings, folder=folder),
+            tester=tester or make_tester(settings, folder=folder),
             control=control or make_control(settings),
         )
         host = HostNetwork(settings)

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 
 import pytest
+import structlog
+from conftest import need
 from realnginx import RealNginx
 from waiting import eventually
 
@@ -21,6 +23,11 @@ from lbwatch.render import Renderer, shipped_templates
 
 WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, backend="web-1"),)),)
 NO_WEB = (Upstream(name="web"),)
+
+
+@pytest.fixture(autouse=True)
+def _nginx_is_there() -> None:
+    need("nginx")
 
 
 def balancer(nginx: RealNginx, folder: Path, *, template: str = "nginx/upstreams.conf.j2", **commands: str) -> Nginx:
@@ -218,6 +225,15 @@ async def test_an_nginx_program_that_cannot_run_refuses_and_does_not_end_the_dae
     program.chmod(0o755)
     with pytest.raises(ConfigRejectedError, match="Exec format error"):
         await tester.test("")
+
+
+async def test_without_an_nginx_program_nothing_is_tested_and_that_is_said(tmp_path: Path) -> None:
+    """A sidecar beside nginx has no nginx of its own; its configuration may not be there either."""
+    tester = TreeTester(("no-nginx",), main=tmp_path / "none.conf", output=tmp_path / "x.conf", folder=tmp_path)
+    with structlog.testing.capture_logs() as logs:
+        await tester.test("nonsense on;")
+        await tester.test("nonsense on;")
+    assert [log["event"] for log in logs] == ["nginx.untested"]
 
 
 async def test_the_main_file_is_the_one_that_nginx_was_built_for(tmp_path: Path) -> None:

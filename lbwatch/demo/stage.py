@@ -123,6 +123,9 @@ class Watched:
 class _NoNginx:
     """Stands for nginx where none is installed: the file is all there is to see."""
 
+    async def test(self, text: str) -> None:
+        """Take anything."""
+
     async def reload(self) -> None:
         """Do nothing."""
 
@@ -171,8 +174,8 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
             watched.append(Watched(inner, screen=screen, output=settings.output, port=port))
             return watched[0]
 
-        control = None if port else _NoNginx()
-        daemon = await stack.enter_async_context(app.build(settings, watch=watch, control=control))
+        nobody = None if port else _NoNginx()
+        daemon = await stack.enter_async_context(app.build(settings, watch=watch, tester=nobody, control=nobody))
         stopped = asyncio.Event()
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(app.keep_going(daemon, until=stopped), name="daemon")

@@ -64,7 +64,7 @@ class TreeTester:
     """
 
     def __init__(self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path) -> None:
-        self._command = (find_program(command[0]) or command[0], *command[1:])
+        self._command = command
         self.main = main  # known for sure once there is a tree
         self._output = output
         self._folder = folder
@@ -76,7 +76,7 @@ class TreeTester:
         try:
             tree = await self.tree()
             await asyncio.to_thread(tree.write, text)
-            await _run_test((*self._command, "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output))
+            await _run_test((*self._program(), "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output))
         except FileNotFoundError:
             self._warn("nginx.untested", reason=f"{self._command[0]} is not installed here")
             return
@@ -86,11 +86,17 @@ class TreeTester:
             self._warn("nginx.not_included", reason=f"{self.main} does not include {self._output}")
 
     async def tree(self) -> TestTree:
-        """Give the test tree; `FileNotFoundError` if there is no such program to ask for the main file."""
+        """Give the test tree, or raise `FileNotFoundError` if there is no program to test with."""
+        program = self._program()
         if self._tree is None:
-            self.main = self.main or await built_in_main(self._command)
+            self.main = self.main or await built_in_main(program)
             self._tree = TestTree(self._folder, main=self.main, output=self._output)
         return self._tree
+
+    def _program(self) -> tuple[str, ...]:
+        if (found := find_program(self._command[0])) is None:
+            raise FileNotFoundError(self._command[0])
+        return (found, *self._command[1:])
 
     def _warn(self, event: str, *, reason: str) -> None:
         if not self._warned:
@@ -206,7 +212,14 @@ async def built_in_main(command: tuple[str, ...]) -> Path:
 
 
 def find_program(name: str) -> str | None:
-    """Find a program, also where Debian keeps nginx out of an ordinary user's PATH; `None` if it is nowhere."""
+    """
+    Find a program, also where Debian keeps nginx out of an ordinary user's PATH.
+
+    Returns:
+        `None` if it is nowhere; a path that is there but cannot be run is given, so that running it tells why.
+    """
+    if "/" in name:
+        return name if os.path.exists(name) else None
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
