@@ -188,11 +188,9 @@ async def _check_config(settings: Settings) -> str:
         await tester.test(files.read(settings.output) or "# nothing yet\n")
         if not isinstance(tester, TreeTester):
             return "test_command takes the configuration"
-        try:
-            tree = await tester.tree()
-        except FileNotFoundError:
+        if tester.tree is None:
             return f"not tested: {settings.nginx_command} is not installed here"
-    if not tree.includes_output:
+    if not tester.tree.includes_output:
         raise ConfigRejectedError(f"{tester.main} does not include {settings.output}: nginx would never read it")
     return f"{tester.main} includes the output, and nginx takes it"
 

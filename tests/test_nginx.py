@@ -190,7 +190,8 @@ async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: s
     await tester.test("upstream web { server 192.0.2.1:80; }\n")
     with pytest.raises(ConfigRejectedError, match="unknown directive"):
         await tester.test("nonsense on;\n")
-    assert (await tester.tree()).includes_output
+    assert tester.tree is not None
+    assert tester.tree.includes_output
     assert not (folder / "p").exists()
     assert not (folder / "e.log").exists()
 
@@ -224,6 +225,9 @@ async def test_an_nginx_program_that_cannot_run_refuses_and_does_not_end_the_dae
         await tester.test("")
     program.chmod(0o755)
     with pytest.raises(ConfigRejectedError, match="Exec format error"):
+        await tester.test("")
+    program.write_text("#!/no/such/interpreter\n")
+    with pytest.raises(ConfigRejectedError, match="No such file"):
         await tester.test("")
 
 

@@ -1,8 +1,6 @@
 """From upstreams to text: the shipped template against crossplane and a real nginx, users' templates against mistakes."""
 
 import contextlib
-import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import Any
 
 import crossplane
 import pytest
+from conftest import need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
@@ -95,9 +94,7 @@ def skeleton(block: Sequence[dict[str, Any]]) -> list[Any]:
 
 def accepts(text: str, *, tree: Path) -> None:
     """Have a real nginx test a rendered file; a missing nginx is a failure on CI and a skip elsewhere."""
-    if shutil.which("nginx") is None:
-        assert not os.environ.get("CI"), "nginx is missing"
-        pytest.skip("nginx is not installed")
+    need("nginx", root=False)
     (tree / "rendered.conf").write_bytes(text.encode())
     done = subprocess.run(
         ["nginx", "-t", "-q", "-p", str(tree), "-c", str(tree / "nginx.conf")],

@@ -64,44 +64,39 @@ class TreeTester:
     """
 
     def __init__(self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path) -> None:
-        self._command = command
         self.main = main  # known for sure once there is a tree
+        self.tree: TestTree | None = None  # none before the first test that found a program
+        self._command = command
         self._output = output
         self._folder = folder
-        self._tree: TestTree | None = None
-        self._warned = False
+        self._said: set[str] = set()  # warnings
 
     async def test(self, text: str) -> None:
         """Run `nginx -t` on the test tree; an nginx that is not installed here cannot test, which is said once."""
-        try:
-            tree = await self.tree()
-            await asyncio.to_thread(tree.write, text)
-            await _run_test((*self._program(), "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output))
-        except FileNotFoundError:
-            self._warn("nginx.untested", reason=f"{self._command[0]} is not installed here")
+        program = find_program(self._command[0])
+        if program is None:
+            self._say_once("nginx.untested", reason=f"{self._command[0]} is not installed here")
             return
+        try:
+            tree = await self._run((program, *self._command[1:]), text=text)
         except OSError as error:
-            raise ConfigRejectedError(f"nginx_command: {self._command[0]}: {error.strerror or error}") from error
+            raise ConfigRejectedError(f"nginx_command: {program}: {error.strerror or error}") from error
         if not tree.includes_output:
-            self._warn("nginx.not_included", reason=f"{self.main} does not include {self._output}")
+            self._say_once("nginx.not_included", reason=f"{self.main} does not include {self._output}")
 
-    async def tree(self) -> TestTree:
-        """Give the test tree, or raise `FileNotFoundError` if there is no program to test with."""
-        program = self._program()
-        if self._tree is None:
-            self.main = self.main or await built_in_main(program)
-            self._tree = TestTree(self._folder, main=self.main, output=self._output)
-        return self._tree
+    async def _run(self, command: tuple[str, ...], *, text: str) -> TestTree:
+        if self.tree is None:
+            self.main = self.main or await built_in_main(command)
+            self.tree = TestTree(self._folder, main=self.main, output=self._output)
+        tree = self.tree
+        await asyncio.to_thread(tree.write, text)
+        await _run_test((*command, "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output))
+        return tree
 
-    def _program(self) -> tuple[str, ...]:
-        if (found := find_program(self._command[0])) is None:
-            raise FileNotFoundError(self._command[0])
-        return (found, *self._command[1:])
-
-    def _warn(self, event: str, *, reason: str) -> None:
-        if not self._warned:
+    def _say_once(self, event: str, *, reason: str) -> None:
+        if event not in self._said:
             _log.warning(event, reason=reason)
-        self._warned = True
+        self._said.add(event)
 
 
 class CommandTester:
