@@ -27,6 +27,12 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _EXPOSED_TCP = re.compile(r"([0-9]{1,5})(?:/tcp)?")  # OCI images may leave TCP out, as it is the default
+_STATUSES = {str(status): status for status in Status} | {
+    "configured": Status.CREATED,  # Podman's words, where its compat API lets them through
+    "initialized": Status.CREATED,
+    "stopping": Status.EXITED,
+    "stopped": Status.EXITED,
+}
 _UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CONTAINER = "container"
 _NETWORK = "network"
@@ -102,6 +108,7 @@ class _Inspect(_Struct, frozen=True):
     state: _State
     config: _Config
     created: str = ""
+    restart_count: int = 0
     host_config: _HostConfig = _HostConfig()
     network_settings: _Networks | None = None
 
@@ -204,13 +211,14 @@ def backend_of_inspect(body: bytes) -> Backend:
     """
     try:
         answer = _INSPECT.decode(body)
-    except (*_UNREADABLE_ERRORS, ValueError) as error:
+        status = _STATUSES[answer.state.status]
+    except (*_UNREADABLE_ERRORS, ValueError, KeyError) as error:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
     return Backend(
         id=answer.id,
         name=answer.name.removeprefix("/"),
         labels=_sorted_labels(answer.config.labels),
-        status=_status(answer.state.status),
+        status=status,
         health=_health(answer.state.health.status if answer.state.health else ""),
         created_ns=nanoseconds(answer.created),
         started_ns=nanoseconds(answer.state.started_at),
@@ -218,6 +226,7 @@ def backend_of_inspect(body: bytes) -> Backend:
         endpoints=_endpoints(answer.network_settings),
         network_of=_network_of(answer.host_config.network_mode),
         host_network=answer.host_config.network_mode == "host",
+        restarts=max(0, answer.restart_count),
     )
 
 
@@ -252,7 +261,7 @@ def _backend_of_entry(entry: _Entry) -> Backend:
         id=entry.id,
         name=_own_name(entry.names),
         labels=_sorted_labels(entry.labels),
-        status=_status(entry.state),
+        status=_listed_status(entry.state),
         health=_health_in(entry.status),
         created_ns=entry.created * 10**9,
         exposed=_possible(port.private_port for port in entry.ports or () if port.type == "tcp"),
@@ -272,11 +281,9 @@ def _sorted_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]
     return tuple(sorted((labels or {}).items()))
 
 
-def _status(text: str) -> Status:
-    try:
-        return Status(text)
-    except ValueError:
-        return Status.DEAD
+def _listed_status(text: str) -> Status:
+    """Read a list entry's state; one unknown word must not spoil the list, and inspect has the say."""
+    return _STATUSES.get(text, Status.DEAD)
 
 
 def _health(text: str) -> Health:

@@ -19,6 +19,8 @@ _INTEGER = re.compile(r"[0-9]{1,9}")
 _TIME = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s?)?")
 _KEY_PART = re.compile(r"[A-Za-z0-9_.:/-]+|\$(?P<plain>[A-Za-z0-9_]+)|\$\{(?P<braced>[A-Za-z0-9_]+)\}")
 _MAX_CHARS = 255
+_MAX_UPSTREAMS = 64  # of one container: each may cost nginx megabytes, and 10,000 labels are soon written
+_MAX_UNKNOWN = 8  # that are told one by one
 _DAY_S = 86_400
 
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
@@ -105,7 +107,8 @@ class Wishes:
         enable: `None` where the label is absent.
         memberships: The upstreams it joins, by name, the default one first.
         vars: For the user's own template.
-        unknown: Label keys below the prefix that mean nothing, as excerpts.
+        unknown: The first label keys below the prefix that mean nothing, as excerpts.
+        more_unknown: How many more of them there are.
         refusal: Why the labels cannot be used, in words; `None` if they can. A container with `enable` false is
             never refused.
     """
@@ -115,6 +118,7 @@ class Wishes:
     memberships: tuple[Membership, ...] = (Membership(),)
     vars: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    more_unknown: int = 0
     refusal: str | None = None
 
 
@@ -148,7 +152,8 @@ def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
         key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
         detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
         return Wishes(asks=True, refusal=detail)
-    return replace(read, asks=bool(own), enable=enable, unknown=tuple(excerpt(below + key) for key in read.unknown))
+    unknown = tuple(excerpt(below + key) for key in read.unknown[:_MAX_UNKNOWN])
+    return replace(read, asks=bool(own), enable=enable, unknown=unknown, more_unknown=len(read.unknown[_MAX_UNKNOWN:]))
 
 
 def _read(own: Mapping[str, str]) -> Wishes:
@@ -163,6 +168,8 @@ def _read(own: Mapping[str, str]) -> Wishes:
             top |= _parsed(key, key, value)
         elif family == "upstreams" and name and last in _MEMBER_FIELDS:
             named.setdefault(_name_in_key(key, name), {}).update(_parsed(key, last, value))
+            if len(named) > _MAX_UPSTREAMS:
+                raise _RefusedError(f"{key}\na container joins at most {_MAX_UPSTREAMS} upstreams")
         elif family == "vars" and rest:
             variables[rest] = value
         elif key != "enable":

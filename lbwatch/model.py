@@ -2,8 +2,8 @@
 The words of lbwatch, as frozen values.
 
 What was discovered is named in Docker's words (`Event`, `Endpoint`, `Backend`, `Snapshot`), what is configured in
-nginx's (`Server`, `Upstream`, `Skipped`, `Notice`, `Desired`, `Applied`). `Backend` / `Server` is the border between
-the two. Nothing here computes.
+nginx's (`Server`, `Upstream`, `Skipped`, `Notice`, `Desired`, `Fallback`, `Applied`). `Backend` / `Server` is the
+border between the two. Nothing here computes.
 """
 
 import re
@@ -59,6 +59,7 @@ class Reason(StrEnum):
     OWNER_GONE = "network-owner-gone"
     ADDRESS_CONFLICT = "address-conflict"
     SAME_ADDRESS = "same-address"
+    RESTART_LOOP = "restart-loop"
 
 
 class NoticeKind(StrEnum):
@@ -68,6 +69,7 @@ class NoticeKind(StrEnum):
     BACKUP_DROPPED = "backup-dropped"
     METHOD_DIFFERS = "method-differs"
     KEEPALIVE_DIFFERS = "keepalive-differs"
+    WEIGHT_SCALED = "weight-scaled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class Backend:
         endpoints: Sorted by the network's name.
         network_of: Id of the container whose network it uses (`--network container:X`), else `None`.
         host_network: Whether it uses the engine host's own network.
+        restarts: How often its restart policy brought it back since it was last started by hand.
     """
 
     id: str
@@ -125,6 +128,7 @@ class Backend:
     endpoints: tuple[Endpoint, ...] = ()
     network_of: str | None = None
     host_network: bool = False
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +224,29 @@ class Desired:
     notices: tuple[Notice, ...] = ()
 
 
+class Form(StrEnum):
+    """
+    How much of an upstream is written, each less than the one before.
+
+    `PLAIN` has its servers without a parameter and no directive of its own; `EMPTY` keeps the name alive by the
+    placeholder alone; `OUT` is not written at all.
+    """
+
+    FULL = "full"
+    PLAIN = "plain"
+    EMPTY = "empty"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """An upstream that is not written as it should be, since nginx or the template refuses it so."""
+
+    upstream: str
+    form: Form
+    error: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """
@@ -231,6 +258,7 @@ class Applied:
         reloaded: Whether nginx was reloaded; not where the same text was in force already.
         live_s: Seconds from the call until the new workers were there, if reloaded.
         verified_s: Seconds from the call until the old workers were retired too, if reloaded.
+        fallbacks: Upstreams that could not be written as they should be, by name; all others are.
     """
 
     digest: str
@@ -238,3 +266,4 @@ class Applied:
     reloaded: bool
     live_s: float = 0.0
     verified_s: float = 0.0
+    fallbacks: tuple[Fallback, ...] = ()

@@ -85,7 +85,7 @@ def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
         rules: What holds for all.
     """
     wish = wishes(backend.labels, prefix=rules.prefix)
-    notices = tuple(_unknown_label(backend, key) for key in wish.unknown)
+    notices = tuple(_unknown_labels(backend, wish))
     try:
         members = tuple(_members(backend, wish, owner=owner, rules=rules))
         return Place(backend=backend, owner=owner, rules=rules, members=members, notices=notices)
@@ -94,8 +94,11 @@ def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
         return Place(backend=backend, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
 
 
-def _unknown_label(backend: Backend, key: str) -> Notice:
-    return Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=f"label {key} means nothing to lbwatch")
+def _unknown_labels(backend: Backend, wish: Wishes) -> Iterator[Notice]:
+    details = [f"label {key} means nothing to lbwatch" for key in wish.unknown]
+    if wish.more_unknown:
+        details.append(f"{wish.more_unknown} more labels mean nothing to lbwatch")
+    return (Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
 
 
 def _members(backend: Backend, wish: Wishes, *, owner: Backend | None, rules: Rules) -> Iterator[Member]:

@@ -1,6 +1,7 @@
 """The client against the embedded engine, and against servers that answer what no engine should."""
 
 import asyncio
+import json
 import shutil
 import ssl
 import subprocess
@@ -14,7 +15,7 @@ from conftest import need
 
 from lbwatch.docker import client as client_room
 from lbwatch.docker.client import EngineClient
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import EmbeddedEngine, views
 from lbwatch.errors import SettingsError, SourceError, SourceTimeoutError
 from lbwatch.settings import engine_address
 
@@ -110,6 +111,15 @@ async def test_nonsense_is_an_error_and_never_an_absence(answer: Answer) -> None
             await client.inspect(ID)
         with pytest.raises(SourceError):
             await client.list_backends()
+
+
+async def test_an_answer_about_another_container_is_no_answer(tmp_path: Path) -> None:
+    """A proxy that mixes answers up would put one container's address under another's name."""
+    async with EmbeddedEngine(socket=tmp_path / "s") as engine:
+        body = json.dumps(views.inspect_answer(engine.world.containers.find(engine.world.run()))).encode()
+    async with serving(saying(body)) as url, connected(url) as client:
+        with pytest.raises(SourceError, match="was not asked for"):
+            await client.inspect(ID)
 
 
 async def test_an_answer_that_breaks_off_is_an_error() -> None:

@@ -506,3 +506,29 @@ def test_a_date_header_of_any_text_never_raises(text: str | None) -> None:
 def test_a_date_header_is_the_engines_clock_in_seconds() -> None:
     """The stream's `since` is counted from it."""
     assert http_date_s("Wed, 04 Mar 2026 05:06:07 GMT") == datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("status", ["", "wobbly", "RUNNING", "running "])
+def test_a_state_that_no_engine_has_is_no_answer(status: str) -> None:
+    """Taken for `dead` it would take a container out that may well serve."""
+    with pytest.raises(SourceError):
+        backend_of_inspect(changed(INSPECT, "State > Status", status))
+
+
+@pytest.mark.parametrize(
+    ("status", "meant"), [("configured", Status.CREATED), ("stopped", Status.EXITED), ("stopping", Status.EXITED)]
+)
+def test_podmans_own_states_are_understood(status: str, meant: Status) -> None:
+    """Its compat API lets some of them through."""
+    assert backend_of_inspect(changed(INSPECT, "State > Status", status)).status is meant
+
+
+def test_an_unknown_state_in_a_list_does_not_spoil_the_list() -> None:
+    """One odd container must not hide all others; inspect has the say on it anyway."""
+    assert len(backends_of_list(json.dumps([ENTRY | {"State": "wobbly"}]).encode())) == 1
+
+
+def test_the_engines_count_of_restarts_is_read() -> None:
+    """It is what tells a loop of restarts."""
+    assert backend_of_inspect(changed(INSPECT, "RestartCount", 7)).restarts == 7
+    assert backend_of_inspect(json.dumps(INSPECT).encode()).restarts == 0

@@ -197,6 +197,20 @@ def test_an_unknown_key_is_told_and_harms_nothing(key: str) -> None:
     assert read_.memberships == read(port="80").memberships
 
 
+def test_ten_thousand_unknown_keys_are_told_in_a_few_lines() -> None:
+    """Each would be a line in the log."""
+    read_ = read({f"lbwatch.x{number:05}": "" for number in range(10_000)})
+    assert len(read_.unknown) == 8
+    assert read_.more_unknown == 9_992
+
+
+def test_a_container_joins_at_most_64_upstreams() -> None:
+    """Each may cost nginx megabytes: a keepalive of 10,000, a hash with a weight of 1000."""
+    most = {f"lbwatch.upstreams.u{number}.weight": "1000" for number in range(64)}
+    assert read(most).refusal is None
+    assert "at most 64 upstreams" in (read(most | {"lbwatch.upstreams.more.weight": "1"}).refusal or "")
+
+
 def test_labels_of_others_ask_for_nothing() -> None:
     """Only what stands below the prefix is ours: `lbwatcher.port` and `lbwatch` itself are not."""
     foreign = {"lbwatch": "x", "lbwatcher.port": "80", "com.lbwatch.port": "80", "lbwatch_port": "80"}

@@ -119,7 +119,7 @@ class EngineClient:
 
     async def inspect(self, backend: str) -> Backend | None:
         """
-        Ask for the truth about one container.
+        Ask for the truth about one container, by its whole id.
 
         Returns:
             `None` if the engine says that there is none of this id.
@@ -129,7 +129,10 @@ class EngineClient:
         if status == 404 and "no such container" in _message(body).lower():
             return None
         _require_ok(status, body, path=path)
-        return backend_of_inspect(body)
+        found = backend_of_inspect(body)
+        if found.id != backend:
+            raise SourceError(f"{path}: the engine answered with container {found.id[:12]!r}, which was not asked for")
+        return found
 
     @asynccontextmanager
     async def events(self, *, since_s: float | None) -> AsyncIterator[AsyncIterator[bytes]]:

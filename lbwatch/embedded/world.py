@@ -154,6 +154,7 @@ class World(Ground):
         """Stop a container if it runs, and start it."""
         container = self.containers.find(ref)
         self.stop(container.id)
+        container.restarts = 0
         self._bring_up(container)
         self._event(container, "restart")
 
