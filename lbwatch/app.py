@@ -16,7 +16,7 @@ from lbwatch import __version__, files
 from lbwatch.desired import Rules
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
-from lbwatch.errors import ReloadError, RenderError, SettingsError, SourceError
+from lbwatch.errors import OutputHeldError, ReloadError, RenderError, SettingsError, SourceError
 from lbwatch.model import Snapshot
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
@@ -79,6 +79,8 @@ async def build(
     if address.warning:
         _log.warning("source.unprotected", warning=address.warning)
     async with AsyncExitStack() as stack:
+        claim = stack.enter_context(files.Claim(settings.output))
+        _take(claim, output=settings.output)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address)
@@ -88,6 +90,7 @@ async def build(
             output=settings.output,
             tester=tester or make_tester(settings, folder=folder),
             control=control or make_control(settings),
+            claim=claim,
         )
         host = HostNetwork(settings)
         reconciler = Reconciler(
@@ -95,9 +98,19 @@ async def build(
             balancer=watch(balancer),
             rules=lambda: make_rules(settings, host_shared=host.shared(engine_pid=source.engine_pid)),
             reload_interval_s=settings.reload_interval,
+            retry_limit_s=settings.resync_interval,
             random=random.random,
         )
         yield Daemon(source=source, reconciler=reconciler, renderer=renderer)
+
+
+def _take(claim: files.Claim, *, output: Path) -> None:
+    """Make sure that no other lbwatch writes the output: the two would undo each other's work for ever."""
+    try:
+        if not claim.take():
+            _log.warning("output.unclaimed", output=str(output), reason="its file system has no locks")
+    except OutputHeldError as error:
+        raise SettingsError("output", value=output, takes=f"{error.holder} writes it already") from error
 
 
 async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:

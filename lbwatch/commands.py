@@ -5,16 +5,17 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lbwatch import app, files
 from lbwatch.desired import desired_state
 from lbwatch.docker.client import EngineClient
-from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, SettingsError
-from lbwatch.model import Desired, Snapshot
+from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
+from lbwatch.model import Desired, Fallback, Form, Server, Snapshot
 from lbwatch.nginx.control import TreeTester
+from lbwatch.nginx.fallback import accepted
 from lbwatch.nginx.process import find_master, workers_of
 from lbwatch.settings import Settings
 
@@ -61,7 +62,7 @@ class Row:
 async def explain(settings: Settings, *, container: str | None, as_json: bool) -> int:
     """Say for each container, or the one that is named, why it is or is not routed."""
     snapshot, desired = await _look(settings)
-    rows = explained(desired)
+    rows = explained(desired, fallbacks=await _fallbacks(settings, desired))
     if container is not None:
         names = _named(snapshot, container)
         rows = [row for row in rows if row.container in names]
@@ -72,20 +73,14 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool) -
     return 0
 
 
-def explained(desired: Desired) -> list[Row]:
+def explained(desired: Desired, *, fallbacks: Iterable[Fallback] = ()) -> list[Row]:
     """List every container with each of its server lines and reasons, by name."""
     notices: dict[str, list[str]] = {}
     for notice in desired.notices:
         notices.setdefault(notice.backend, []).append(notice.detail)
+    reduced = {fallback.upstream: fallback for fallback in fallbacks}
     rows = [
-        Row(
-            container=server.backend,
-            upstream=upstream.name,
-            address=f"{server.address}:{server.port}",
-            reason=None,
-            detail=None,
-            notices=tuple(notices.get(server.backend, ())),
-        )
+        _routed(server, upstream.name, notices=notices.get(server.backend, ()), fallback=reduced.get(upstream.name))
         for upstream in desired.upstreams
         for server in upstream.servers
     ]
@@ -101,6 +96,36 @@ def explained(desired: Desired) -> list[Row]:
         for skip in desired.skipped
     ]
     return sorted(rows, key=lambda row: (row.container, row.upstream or "", row.address or ""))
+
+
+def _routed(server: Server, upstream: str, *, notices: Sequence[str], fallback: Fallback | None) -> Row:
+    """Explain a server line, or why an upstream that nginx refuses has none."""
+    address: str | None = f"{server.address}:{server.port}"
+    reason = detail = None
+    if fallback is not None and fallback.form is Form.PLAIN:
+        notices = (*notices, f"upstream {upstream} is written without its parameters: {fallback.error}")
+    elif fallback is not None:
+        address, reason, detail = None, "upstream-refused", f"upstream {upstream} is left out: {fallback.error}"
+    return Row(
+        container=server.backend,
+        upstream=upstream,
+        address=address,
+        reason=reason,
+        detail=detail,
+        notices=tuple(notices),
+    )
+
+
+async def _fallbacks(settings: Settings, desired: Desired) -> tuple[Fallback, ...]:
+    """Ask nginx which upstreams it would refuse; where it refuses everything, or cannot be asked, that is said."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
+            tester = app.make_tester(settings, folder=Path(folder))
+            render = app.make_renderer(settings).text
+            return (await accepted(desired.upstreams, render=render, test=tester.test)).fallbacks
+    except (RenderError, ConfigRejectedError) as error:
+        print(f"lbwatch: as it is now nothing would be written: {error}", file=sys.stderr)
+        return ()
 
 
 def _named(snapshot: Snapshot, text: str) -> set[str]:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 from lbwatch.labels import ROUND_ROBIN
@@ -30,6 +31,9 @@ __all__ = ["Memory", "Rules", "desired_state"]
 
 _ZONE_STEP_KIB = 64
 _SERVERS_PER_STEP = 32  # enough for nginx 1.22 up to 2,000 servers at least: tests/test_render.py
+_MAX_CONSISTENT_WEIGHT = 2000
+"""Of all servers together where the hash is consistent: nginx makes 160 points of each unit, 2.5 KB, and sorts them."""
+
 _NO_BACKUP_METHODS = ("hash ", "ip_hash", "random")  # nginx refuses the whole file (facts, nginx 9)
 
 
@@ -40,12 +44,24 @@ class Memory:
         self.places: dict[str, Place] = {}  # by the backend's id; of the latest pass only
 
 
-def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules, memory: Memory | None = None) -> Desired:
+def desired_state(
+    snapshots: Iterable[Snapshot],
+    *,
+    rules: Rules,
+    damped: Mapping[str, float] = MappingProxyType({}),
+    memory: Memory | None = None,
+) -> Desired:
     """
     Decide the upstreams, and for every backend without a server line the reason.
 
-    The same snapshots give the same result, whatever the order of anything in them and whatever *memory* holds; that
+    The same arguments give the same result, whatever the order of anything in them and whatever *memory* holds; that
     one only saves time.
+
+    Args:
+        snapshots: Of every engine.
+        rules: What holds for all.
+        damped: Ids of those that are left out since they restart in a loop, with the seconds they must stay up.
+        memory: Of the pass before.
     """
     known = memory.places if memory else {}
     places: dict[str, Place] = {}
@@ -66,6 +82,8 @@ def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules, memory: Memory
         notices += place.notices
     if memory:
         memory.places = places
+    if damped:
+        members = [_held_back(member, stay_up_s=damped.get(member.backend.id)) for member in members]
     members = _without_conflicts(members)
     upstreams = []
     for name, group in _grouped(members, declared=rules.declare):
@@ -78,6 +96,14 @@ def desired_state(snapshots: Iterable[Snapshot], *, rules: Rules, memory: Memory
         skipped=tuple(sorted(skipped, key=lambda skip: (skip.backend, skip.upstream or "", skip.reason))),
         notices=tuple(sorted(notices, key=lambda notice: (notice.backend, notice.kind, notice.detail))),
     )
+
+
+def _held_back(member: Member, *, stay_up_s: float | None) -> Member:
+    """Leave a member out whose container restarts in a loop, up or down just now."""
+    if stay_up_s is None:
+        return member
+    detail = f"it restarts in a loop: it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
+    return replace(member, server=None, skipped=(Reason.RESTART_LOOP, detail))
 
 
 def _without_conflicts(members: list[Member]) -> list[Member]:
@@ -125,6 +151,7 @@ def _upstream(name: str, group: list[Member]) -> tuple[Upstream, list[Notice], l
     keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
     method = None if method == ROUND_ROBIN else method
     servers, dropped = _with_backups(list(lines.values()), method=method)
+    servers, scaled = _with_bounded_weights(servers, method=method)
     upstream = Upstream(
         name=name,
         servers=tuple(sorted(servers, key=lambda server: (_by_address(server.address), server.port))),
@@ -132,7 +159,8 @@ def _upstream(name: str, group: list[Member]) -> tuple[Upstream, list[Notice], l
         keepalive=keepalive,
         zone_kib=_zone_kib(servers),
     )
-    return upstream, method_notices + keepalive_notices + dropped, _left_out(group, serving=serving, lines=lines)
+    said = method_notices + keepalive_notices + dropped + scaled
+    return upstream, said, _left_out(group, serving=serving, lines=lines)
 
 
 def _serving(routable: list[Member]) -> list[Member]:
@@ -197,6 +225,21 @@ def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Se
         if server.backup
     ]
     return [replace(server, backup=False) for server in servers], notices
+
+
+def _with_bounded_weights(servers: list[Server], *, method: str | None) -> tuple[list[Server], list[Notice]]:
+    """Scale weights down where so much of them would cost nginx seconds and hundreds of megabytes (facts, nginx 9)."""
+    total = sum(server.weight for server in servers)
+    if method is None or not method.endswith(" consistent") or total <= _MAX_CONSISTENT_WEIGHT:
+        return servers, []
+    scaled = [replace(server, weight=max(1, server.weight * _MAX_CONSISTENT_WEIGHT // total)) for server in servers]
+    why = f"consistent hashing takes weights of {_MAX_CONSISTENT_WEIGHT} in all, its upstream has {total}"
+    notices = [
+        Notice(backend=now.backend, kind=NoticeKind.WEIGHT_SCALED, detail=f"its weight is {now.weight} here: {why}")
+        for before, now in zip(servers, scaled, strict=True)
+        if now.weight != before.weight
+    ]
+    return scaled, notices
 
 
 def _zone_kib(servers: list[Server]) -> int | None:

@@ -8,8 +8,10 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
     ├── OutputError           mend the folder of the output: the old file is untouched
+    │   └── OutputHeldError       another lbwatch writes there: end one of the two
     ├── DemoError             the demo did not come to its end; its words say what it lacked
     └── ReloadError           look at nginx: the new config is owed to it and tried again
+        └── ReloadRefusedError    it was told to reload, and its workers are the old ones
 """
 
 from pathlib import Path
@@ -92,13 +94,15 @@ class ConfigRejectedError(LbwatchError):
 
     Attributes:
         stderr: What nginx said, whole.
+        line: The candidate's line that nginx names, from 1; `None` if it names none.
     """
 
     event = "nginx.rejected"
 
-    def __init__(self, stderr: str) -> None:
+    def __init__(self, stderr: str, *, line: int | None = None) -> None:
         super().__init__(excerpt(stderr) or "the test failed without a word")
         self.stderr = stderr
+        self.line = line
 
 
 class OutputError(LbwatchError):
@@ -109,6 +113,19 @@ class OutputError(LbwatchError):
     def __init__(self, path: Path, *, error: OSError) -> None:
         super().__init__(f"{path}: {error.strerror or error}")
         self.path = path
+
+
+class OutputHeldError(OutputError):
+    """
+    Another lbwatch writes the output.
+
+    Attributes:
+        holder: What that one left as its name.
+    """
+
+    def __init__(self, path: Path, *, holder: str) -> None:
+        self.holder = excerpt(holder) or "another lbwatch"
+        super().__init__(path, error=OSError(f"it is written by {self.holder} already: end one of the two"))
 
 
 class DemoError(LbwatchError):
@@ -122,3 +139,7 @@ class ReloadError(LbwatchError):
 
     def __init__(self, message: str) -> None:
         super().__init__(excerpt(message))
+
+
+class ReloadRefusedError(ReloadError):
+    """nginx, or the command that reloads it, was reached and did not take the new config."""

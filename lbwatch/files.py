@@ -5,13 +5,19 @@ Touches the disk and knows no domain word.
 """
 
 import contextlib
+import errno
+import fcntl
 import os
 import re
+import socket
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from lbwatch.errors import OutputError, excerpt
+from lbwatch.errors import OutputError, OutputHeldError, excerpt
 
 _MODE = 0o644
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -49,6 +55,83 @@ def read(path: Path) -> str | None:
         return None
     except OSError as error:
         raise OutputError(path, error=error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, on disk before it returns; raises `OutputError`."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(path, error=error) from error
+
+
+class Claim:
+    """
+    The sole right to replace a file, held by a lock on a hidden file beside it until it is closed or its process ends.
+
+    The lock is flock(2)'s: it needs no cleaning after a crash, and holds between containers of one machine.
+
+    Args:
+        path: The file that is claimed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = path.with_name(f".{path.name}.lock")
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def take(self) -> bool:
+        """
+        Take the right, or make sure that it is still ours: someone may have put another folder in the place.
+
+        Returns:
+            Whether it is held; not on a file system without locks.
+
+        Raises:
+            OutputHeldError: Another process holds it.
+            OutputError: The folder cannot be written.
+        """
+        try:
+            if not self._stands():
+                self.close()
+                self._descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except BlockingIOError as error:
+            holder = self._holder()
+            self.close()
+            raise OutputHeldError(self._path, holder=holder) from error
+        except OSError as error:
+            if error.errno in _WITHOUT_LOCKS:
+                return False
+            self.close()
+            raise OutputError(self._path, error=error) from error
+        return True
+
+    def close(self) -> None:
+        """Give the right back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _stands(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._lock.lstat())
+        return False
+
+    def _holder(self) -> str:
+        assert self._descriptor is not None
+        return os.pread(self._descriptor, 256, 0).decode(errors="replace")
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

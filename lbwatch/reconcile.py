@@ -5,14 +5,16 @@ It knows two ports and nothing behind them: a `Source` tells what is, a `LoadBal
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
+from lbwatch.damping import Damper
 from lbwatch.desired import Memory, Rules, desired_state
 from lbwatch.errors import LbwatchError, ReloadError
-from lbwatch.model import Applied, Desired, Notice, Reason, Skipped, Snapshot, Upstream
+from lbwatch.model import Applied, Desired, Fallback, Notice, Reason, Skipped, Snapshot, Upstream
 from lbwatch.pacing import Backoff, reload_at
 
 CONFIRM_INTERVAL_S = 1.0
@@ -59,6 +61,7 @@ class Reconciler:
         balancer: What is kept in step.
         rules: Tells what holds about routing now.
         reload_interval_s: Least seconds between two applies that take no server away.
+        retry_limit_s: Longest wait before what failed is tried again, in seconds.
         random: Gives a number in [0, 1), for jitter.
     """
 
@@ -70,15 +73,19 @@ class Reconciler:
         rules: Callable[[], Rules],
         reload_interval_s: float,
         random: Callable[[], float],
+        retry_limit_s: float = RETRY_LIMIT_S,
     ) -> None:
         self._sources = tuple(sources)
         self._balancer = balancer
         self._rules = rules
         self._reload_interval_s = reload_interval_s
-        self._backoff = Backoff(first=RETRY_FIRST_S, limit=RETRY_LIMIT_S, random=random)
+        self._retry_limit_s = min(RETRY_LIMIT_S, retry_limit_s)
+        self._backoff = Backoff(first=RETRY_FIRST_S, limit=self._retry_limit_s, random=random)
         self._woken = asyncio.Event()
         self._memory = Memory()
+        self._damper = Damper()
         self._in_force: tuple[Upstream, ...] | None = None  # verified
+        self._fallbacks: tuple[Fallback, ...] = ()  # what of it could not be written as it should be
         self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
         self._applied_at: float | None = None  # loop time of the latest apply
@@ -113,13 +120,21 @@ class Reconciler:
         snapshots = [snapshot for source in self._sources if (snapshot := source.snapshot()) is not None]
         if len(snapshots) < len(self._sources):
             return now + CONFIRM_INTERVAL_S
-        desired = desired_state(snapshots, rules=self._rules(), memory=self._memory)
+        damped = self._damper.damped(
+            (backend for snapshot in snapshots for backend in snapshot.backends.values()), now=now
+        )
+        desired = desired_state(snapshots, rules=self._rules(), damped=damped, memory=self._memory)
         self._tell(desired)
-        if desired.upstreams == self._in_force and not self._renewed and self._balancer.confirmed():
-            return now + CONFIRM_INTERVAL_S
+        if self._holds(desired.upstreams, now=now):
+            return min(now + CONFIRM_INTERVAL_S, self._damper.changes_at() or math.inf)
         if now < (due := self._due(desired.upstreams, now=now)):
             return due
         return await self._apply(desired.upstreams, now=now)
+
+    def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
+        """Tell whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
+        settled = not self._fallbacks or now < self._retry_at
+        return upstreams == self._in_force and settled and not self._renewed and self._balancer.confirmed()
 
     def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
         if upstreams == self._failed:
@@ -133,7 +148,7 @@ class Reconciler:
         try:
             applied = await self._balancer.apply(upstreams)
         except LbwatchError as error:
-            limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else RETRY_LIMIT_S
+            limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._retry_limit_s
             wait_s = min(limit_s, self._backoff.next_wait())
             _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
             self._failed = upstreams
@@ -141,7 +156,8 @@ class Reconciler:
             self._retry_at = asyncio.get_running_loop().time() + wait_s
             return self._retry_at
         self._backoff.reset()
-        self._in_force, self._failed = upstreams, None
+        self._in_force, self._failed, self._fallbacks = upstreams, None, applied.fallbacks
+        self._retry_at = asyncio.get_running_loop().time() + self._retry_limit_s  # of what fell back
         say = _log.info if applied.reloaded else _log.debug
         say(
             "reconcile.finished",

@@ -774,3 +774,31 @@ def test_foreign_labels_change_nothing(foreign: dict[str, str]) -> None:
     """What other programs write on a container is not read."""
     foreign = {key: value for key, value in foreign.items() if not key.lower().startswith(("lbwatch.", "com.docker."))}
     assert decide(container(labels=ENABLED | foreign)) == decide(container(labels=ENABLED))
+
+
+# -- bounds
+
+
+def hashed(number: int, *, weight: int, method: str = "hash $uri consistent") -> Any:
+    """One of many members of an upstream."""
+    labels = {"lbwatch.upstream": "web", "lbwatch.weight": str(weight), "lbwatch.method": method}
+    ends = on(Endpoint(network="front", ipv4=f"172.20.0.{number}"))
+    return container(f"c{number:03}", labels=labels, endpoints=ends)
+
+
+def test_weights_of_a_consistent_hash_are_bounded_together() -> None:
+    """nginx takes 2.5 KB for each unit: 1,000 servers of weight 1000 would be 2.5 GB, at every reload."""
+    desired = decide(*(hashed(number, weight=1000 if number < 9 else 10) for number in range(1, 10)))
+    assert [server.weight for server in upstream_of(desired, "web").servers] == [249] * 8 + [2]
+    assert [(notice.kind, notice.backend) for notice in desired.notices] == [
+        ("weight-scaled", f"c{number:03}") for number in range(1, 10)
+    ]
+
+
+def test_weights_are_left_alone_where_they_cost_nothing() -> None:
+    """Only the consistent hash makes points of them, and few of them are cheap there too."""
+    few = decide(*(hashed(number, weight=1000) for number in (1, 2)))
+    other = decide(*(hashed(number, weight=1000, method="hash $uri") for number in range(1, 10)))
+    for desired in (few, other):
+        assert {server.weight for server in upstream_of(desired, "web").servers} == {1000}
+        assert not desired.notices

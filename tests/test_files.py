@@ -2,8 +2,10 @@
 
 import fnmatch
 import os
+import socket
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbwatch import files
-from lbwatch.errors import OutputError
+from lbwatch.errors import OutputError, OutputHeldError
 
 OLD = "# old\n"
 
@@ -247,3 +249,66 @@ def test_a_stamp_tells_a_replaced_file_from_the_old_one(output: Path) -> None:
     assert files.stamp(output) != before
     output.unlink()
     assert files.stamp(output) is None
+
+
+# -- the claim
+
+
+def test_a_second_claim_is_refused_and_told_who_holds_the_first(output: Path) -> None:
+    """Two that write one file undo each other's work, each reload a surprise to the other."""
+    with files.Claim(output) as first, files.Claim(output) as second:
+        assert first.take()
+        with pytest.raises(OutputHeldError, match=f"process {os.getpid()} on {socket.gethostname()}"):
+            second.take()
+        first.close()
+        assert second.take()
+
+
+def test_a_claim_of_a_killed_process_holds_nobody_up(output: Path) -> None:
+    """A crash must not need an operator to remove a lock."""
+    code = "import sys, pathlib; from lbwatch.files import Claim; c = Claim(pathlib.Path(sys.argv[1])); c.take()"
+    code += "; print('taken', flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, str(output)], stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "taken\n"
+        with files.Claim(output) as claim:
+            with pytest.raises(OutputHeldError, match=f"process {holder.pid} "):
+                claim.take()
+            holder.kill()
+            holder.wait(10)
+            assert claim.take()
+
+
+def test_a_claim_follows_its_path_to_another_folder(tmp_path: Path) -> None:
+    """Someone may put a new folder in the old one's place, and a second lbwatch in front of that."""
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    with files.Claim(folder / "x.conf") as first, files.Claim(folder / "x.conf") as second:
+        first.take()
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+        first.take()
+        with pytest.raises(OutputHeldError):
+            second.take()
+
+
+def test_claims_of_two_files_are_apart(tmp_path: Path) -> None:
+    """One folder may hold the files of several."""
+    with files.Claim(tmp_path / "a.conf") as first, files.Claim(tmp_path / "b.conf") as second:
+        assert first.take()
+        assert second.take()
+
+
+def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
+    """The folder is included by `*.conf`."""
+    with files.Claim(output) as claim:
+        claim.take()
+    assert [path.name for path in output.parent.glob("*.conf")] in ([], [output.name])
+
+
+def test_a_removal_is_no_error_where_nothing_is(output: Path) -> None:
+    """What was to go is gone."""
+    files.remove(output)
+    files.remove(output)
+    assert not output.exists()

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from realnginx import RealNginx
 from waiting import eventually
 
 from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError
+from lbwatch.files import Claim
 from lbwatch.model import Server, Upstream
 from lbwatch.nginx import control as control_room
 from lbwatch.nginx.apply import Nginx
@@ -24,20 +26,30 @@ from lbwatch.render import Renderer, shipped_templates
 WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, backend="web-1"),)),)
 NO_WEB = (Upstream(name="web"),)
 
+_CLAIMS: dict[Path, Claim] = {}  # one for each output: the tests make several load balancers of one nginx
+
 
 @pytest.fixture(autouse=True)
 def _nginx_is_there() -> None:
     need("nginx")
 
 
-def balancer(nginx: RealNginx, folder: Path, *, template: str = "nginx/upstreams.conf.j2", **commands: str) -> Nginx:
+def balancer(
+    nginx: RealNginx,
+    folder: Path,
+    *,
+    template: str = "nginx/upstreams.conf.j2",
+    program: str = "nginx",
+    **commands: str,
+) -> Nginx:
     (folder / "test").mkdir(exist_ok=True)
     reload_command = tuple(commands["reload"].split()) if "reload" in commands else None
     return Nginx(
         Renderer(template, folders=[shipped_templates()]),
         output=nginx.output,
-        tester=TreeTester(("nginx",), main=nginx.conf, output=nginx.output, folder=folder / "test"),
+        tester=TreeTester((program,), main=nginx.conf, output=nginx.output, folder=folder / "test"),
         control=LocalControl(pidfile=nginx.pidfile, command=reload_command),
+        claim=_CLAIMS.setdefault(nginx.output, Claim(nginx.output)),
     )
 
 
@@ -129,9 +141,9 @@ async def test_the_candidate_is_tested_together_with_the_user_s_own_files(
 ) -> None:
     """An upstream `web` beside the user's `upstream web` breaks the whole config, and only both together show it."""
     (real_nginx.output.parent / "mine.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
-    with pytest.raises(ConfigRejectedError, match='duplicate upstream "web"'):
-        await balancer(real_nginx, tmp_path).apply(WEB)
-    assert not real_nginx.output.exists()
+    applied = await balancer(real_nginx, tmp_path).apply(WEB)
+    assert 'duplicate upstream "web"' in applied.fallbacks[0].error
+    assert "upstream" not in real_nginx.output.read_text()
 
 
 async def test_a_test_touches_nothing_that_is_live(real_nginx: RealNginx, tmp_path: Path) -> None:
@@ -238,6 +250,72 @@ async def test_without_an_nginx_program_nothing_is_tested_and_that_is_said(tmp_p
         await tester.test("nonsense on;")
         await tester.test("nonsense on;")
     assert [log["event"] for log in logs] == ["nginx.untested"]
+
+
+WRONG = "# {{ upstreams | length }}\nupstream web { }\n"
+
+
+@pytest.fixture
+def untested(real_nginx: RealNginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Nginx]:
+    """Makes load balancers where there is no nginx program to test with; `wrong` ones write what nginx refuses."""
+    monkeypatch.setattr(control_room, "VERIFY_TIMEOUT_S", 0.5)
+    (tmp_path / "wrong.j2").write_text(WRONG)
+
+    def make(*, wrong: bool = False, **commands: str) -> Nginx:
+        template = {"template": str(tmp_path / "wrong.j2")} if wrong else {}
+        return balancer(real_nginx, tmp_path, program="no-nginx", **template, **commands)
+
+    return make
+
+
+async def test_what_nobody_could_test_and_nginx_does_not_take_is_taken_back(
+    real_nginx: RealNginx, untested: Callable[..., Nginx]
+) -> None:
+    """Where only the pid is at hand the reload is the test, and nginx must be able to start at any later time."""
+    await untested().apply(WEB)
+    before, workers = real_nginx.output.read_text(), serving(real_nginx)
+    with pytest.raises(ConfigRejectedError, match="the old one is back"):
+        await untested(wrong=True).apply(WEB)
+    assert real_nginx.output.read_text() == before
+    assert serving(real_nginx) == workers
+    assert (await untested().apply(NO_WEB)).reloaded
+
+
+async def test_what_nobody_could_test_and_had_no_file_before_it_leaves_none(
+    real_nginx: RealNginx, untested: Callable[..., Nginx]
+) -> None:
+    """The first file may be the wrong one."""
+    with pytest.raises(ConfigRejectedError, match="the old one is back"):
+        await untested(wrong=True).apply(WEB)
+    assert not real_nginx.output.exists()
+
+
+async def test_a_reload_command_that_refuses_what_nobody_could_test_has_it_taken_back(
+    real_nginx: RealNginx, untested: Callable[..., Nginx], tmp_path: Path
+) -> None:
+    """`docker exec ... nginx -s reload` reads the configuration first, and its exit code tells of it."""
+    real_nginx.output.write_text("# good\n")
+    with pytest.raises(ConfigRejectedError, match="exit code 1"):
+        await untested(reload="false").apply(WEB)
+    assert real_nginx.output.read_text() == "# good\n"
+
+
+async def test_a_stop_in_the_middle_of_what_nobody_could_test_leaves_the_old_file(
+    real_nginx: RealNginx, untested: Callable[..., Nginx]
+) -> None:
+    """Nothing proves the new one then, and nobody is left to take it back."""
+    real_nginx.output.write_text("# good\n")
+    os.kill(find_master(real_nginx.pidfile).pid, signal.SIGSTOP)
+    try:
+        task = asyncio.create_task(untested().apply(WEB))
+        await eventually(lambda: "192.0.2.1" in real_nginx.output.read_text(), what="the new file")
+        task.cancel()
+        async with asyncio.timeout(2):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    finally:
+        os.kill(find_master(real_nginx.pidfile).pid, signal.SIGCONT)
+    assert real_nginx.output.read_text() == "# good\n"
 
 
 async def test_the_main_file_is_the_one_that_nginx_was_built_for(tmp_path: Path) -> None:

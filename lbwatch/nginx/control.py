@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.errors import ConfigRejectedError, ReloadError, excerpt
+from lbwatch.errors import ConfigRejectedError, ReloadError, ReloadRefusedError, excerpt
 from lbwatch.nginx.process import Process, Workers, find_master, signal_reload, workers_of
 from lbwatch.nginx.testtree import TestTree
 
@@ -32,8 +33,8 @@ _log = structlog.get_logger()
 class Tester(Protocol):
     """Tells whether nginx would take a text as its configuration."""
 
-    async def test(self, text: str) -> None:
-        """Raise `ConfigRejectedError` if it would not."""
+    async def test(self, text: str) -> bool:
+        """Raise `ConfigRejectedError` if it would not; `False` if nothing here can tell."""
 
 
 class Control(Protocol):
@@ -71,18 +72,19 @@ class TreeTester:
         self._folder = folder
         self._said: set[str] = set()  # warnings
 
-    async def test(self, text: str) -> None:
+    async def test(self, text: str) -> bool:
         """Run `nginx -t` on the test tree; an nginx that is not installed here cannot test, which is said once."""
         program = find_program(self._command[0])
         if program is None:
             self._say_once("nginx.untested", reason=f"{self._command[0]} is not installed here")
-            return
+            return False
         try:
             tree = await self._run((program, *self._command[1:]), text=text)
         except OSError as error:
             raise ConfigRejectedError(f"nginx_command: {program}: {error.strerror or error}") from error
         if not tree.includes_output:
             self._say_once("nginx.not_included", reason=f"{self.main} does not include {self._output}")
+        return True
 
     async def _run(self, command: tuple[str, ...], *, text: str) -> TestTree:
         if self.tree is None:
@@ -90,7 +92,7 @@ class TreeTester:
             self.tree = TestTree(self._folder, main=self.main, output=self._output)
         tree = self.tree
         await asyncio.to_thread(tree.write, text)
-        await _run_test((*command, "-t", "-q", "-c", str(tree.main)), hide=(tree.candidate, self._output))
+        await _run_test((*command, "-t", "-q", "-c", str(tree.main)), candidate=tree.candidate, stands_for=self._output)
         return tree
 
     def _say_once(self, event: str, *, reason: str) -> None:
@@ -112,13 +114,14 @@ class CommandTester:
         self._candidate = folder / "candidate.conf"
         self._command = tuple(word.replace("{candidate}", str(self._candidate)) for word in command)
 
-    async def test(self, text: str) -> None:
+    async def test(self, text: str) -> bool:
         """Run the command on the candidate."""
         try:
             await asyncio.to_thread(self._candidate.write_text, text, encoding="utf-8")
-            await _run_test(self._command, hide=None)
+            await _run_test(self._command, candidate=self._candidate, stands_for=self._candidate)
         except OSError as error:
             raise ConfigRejectedError(f"test_command: {self._command[0]}: {error.strerror or error}") from error
+        return True
 
 
 class LocalControl:
@@ -186,7 +189,7 @@ class LocalControl:
         polls = 0
         while not reached(serving := workers_of(self._master).serving):
             if clock() > deadline:
-                raise ReloadError(
+                raise ReloadRefusedError(
                     f"nginx took the reload back: {len(serving - self._before.serving)} new workers after "
                     f"{VERIFY_TIMEOUT_S:g} s, {max(1, len(self._before.serving))} wanted; its error log says why"
                 )
@@ -226,13 +229,15 @@ def split_command(text: str) -> tuple[str, ...]:
     return words
 
 
-async def _run_test(command: tuple[str, ...], *, hide: tuple[Path, Path] | None) -> None:
+async def _run_test(command: tuple[str, ...], *, candidate: Path, stands_for: Path) -> None:
     try:
         code, said = await _run(command, timeout_s=TEST_TIMEOUT_S)
     except TimeoutError as error:
         raise ConfigRejectedError(f"{command[0]}: the test did not end within {TEST_TIMEOUT_S:g} s") from error
     if code != 0:
-        raise ConfigRejectedError(said.replace(str(hide[0]), str(hide[1])) if hide else said)
+        named = re.search(re.escape(str(candidate)) + r":(\d+)", said)
+        line = int(named[1]) if named else None
+        raise ConfigRejectedError(said.replace(str(candidate), str(stands_for)), line=line)
 
 
 async def _run_reload(command: tuple[str, ...]) -> None:
@@ -243,7 +248,7 @@ async def _run_reload(command: tuple[str, ...]) -> None:
     except OSError as error:
         raise ReloadError(f"reload_command: {command[0]}: {error.strerror}") from error
     if code != 0:
-        raise ReloadError(f"reload_command ended with exit code {code}: {excerpt(said)}")
+        raise ReloadRefusedError(f"reload_command ended with exit code {code}: {excerpt(said)}")
 
 
 async def _run(command: tuple[str, ...], *, timeout_s: float) -> tuple[int, str]:

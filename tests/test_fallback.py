@@ -1,0 +1,253 @@
+"""What is written when nginx or the template refuses the whole: who falls back, how far, and that all others stay."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from realnginx import RealNginx
+from test_nginx import balancer
+
+from lbwatch.errors import ConfigRejectedError, RenderError
+from lbwatch.model import Fallback, Form, Server, Upstream
+from lbwatch.nginx.fallback import Candidate, accepted
+
+FORMS = tuple(Form)
+
+
+def upstream(name: str, *, number: int = 1, **parameters: object) -> Upstream:
+    server = Server(address=f"192.0.2.{number}", port=80, backend=f"{name}-1", weight=2, **parameters)  # type: ignore[arg-type]
+    return Upstream(name=name, servers=(server,), method="least_conn")
+
+
+def form_of(written: Upstream | None, whole: Upstream) -> Form:
+    """Tell how much of it was written, without asking the code that wrote it."""
+    if written is None:
+        return Form.OUT
+    if written == whole:
+        return Form.FULL
+    assert (written.name, written.method, written.keepalive, written.zone_kib) == (whole.name, None, None, None)
+    if not written.servers:
+        return Form.EMPTY
+    assert [(s.address, s.port, s.backend) for s in written.servers] == [
+        (s.address, s.port, s.backend) for s in whole.servers
+    ]
+    assert all((s.weight, s.vars, s.backup, s.max_conns) == (1, {}, False, None) for s in written.servers)
+    return Form.PLAIN
+
+
+class Judge:
+    """Refuses any upstream above what it bears; names it or not, by the template or by nginx."""
+
+    def __init__(
+        self, whole: tuple[Upstream, ...], *, bears: Mapping[str, Form], talks: bool = True, renders: bool = True
+    ) -> None:
+        self.whole = {each.name: each for each in whole}
+        self.bears = bears
+        self.talks = talks
+        self.renders = renders
+        self.tries = 0
+
+    def render(self, upstreams: tuple[Upstream, ...]) -> str:
+        written = {each.name: each for each in upstreams}
+        forms = {name: form_of(written.get(name), whole) for name, whole in self.whole.items()}
+        if not self.renders and (bad := self.bad(forms)) and set(written) & {bad}:
+            raise RenderError("'dict object' has no attribute 'domain'", path="mine.j2", line=1)
+        return "".join(f"{name} {form}\n" for name, form in forms.items())
+
+    async def test(self, text: str) -> bool:
+        self.tries += 1
+        if bad := self.bad(dict(line.split() for line in text.splitlines())):
+            raise ConfigRejectedError(f'[emerg] something about "{bad}" in mine.conf:1' if self.talks else "[emerg] no")
+        return True
+
+    def bad(self, forms: Mapping[str, str]) -> str | None:
+        over = (name for name, most in self.bears.items() if FORMS.index(Form(forms[name])) < FORMS.index(most))
+        return next(over, None)
+
+    async def outcome(self, *, known: tuple[Fallback, ...] = ()) -> tuple[Candidate, dict[str, Form]]:
+        found = await accepted(tuple(self.whole.values()), render=self.render, test=self.test, known=known)
+        return found, {name: Form(form) for name, form in (line.split() for line in found.text.splitlines())}
+
+
+NAMES = [f"u{number:02}" for number in range(12)]
+WHOLE = tuple(upstream(name) for name in NAMES)
+bears = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(FORMS), max_size=3)
+
+
+@given(bears=bears, talks=st.booleans(), renders=st.booleans())
+@settings(max_examples=200)
+async def test_just_those_that_are_refused_fall_back_and_no_further_than_they_must(
+    bears: dict[str, Form], talks: bool, renders: bool
+) -> None:
+    """One bad upstream must not cost the others anything, and itself as little as can be."""
+    judge = Judge(WHOLE, bears=bears, talks=talks, renders=renders)
+    found, forms = await judge.outcome()
+    assert forms == dict.fromkeys(NAMES, Form.FULL) | bears
+    named = {item.upstream: item.form for item in found.fallbacks}
+    assert named == {name: form for name, form in bears.items() if form is not Form.FULL}
+    assert found.tested
+    assert all(item.error for item in found.fallbacks)
+
+
+@given(bears=bears, before=bears, talks=st.booleans())
+async def test_what_was_found_before_is_a_help_and_never_a_burden(
+    bears: dict[str, Form], before: dict[str, Form], talks: bool
+) -> None:
+    """The cause of yesterday may be gone, and another one there."""
+    known = tuple(Fallback(upstream=name, form=form, error="yesterday's") for name, form in before.items())
+    _, forms = await Judge(WHOLE, bears=bears, talks=talks).outcome(known=known)
+    assert forms == dict.fromkeys(NAMES, Form.FULL) | bears
+
+
+async def test_what_was_found_before_is_found_again_at_once() -> None:
+    """Each later change of any container pays for it."""
+    judge = Judge(WHOLE, bears={"u07": Form.PLAIN}, talks=False)
+    found, _ = await judge.outcome()
+    judge.tries = 0
+    await judge.outcome(known=found.fallbacks)
+    assert judge.tries == 2
+
+
+async def test_one_of_a_thousand_is_found_in_few_tries() -> None:
+    """Each is a test by nginx, of 10 ms at this size, and meanwhile nothing else is brought in force."""
+    whole = tuple(upstream(f"u{number:03}") for number in range(1000))
+    silent = Judge(whole, bears={"u617": Form.PLAIN}, talks=False)
+    found, _ = await silent.outcome()
+    assert [item.upstream for item in found.fallbacks] == ["u617"]
+    assert silent.tries <= 16
+    talking = Judge(whole, bears={"u617": Form.PLAIN})
+    await talking.outcome()
+    assert talking.tries == 2
+
+
+async def test_a_refusal_that_no_upstream_is_to_blame_for_is_the_whole_ones() -> None:
+    """The user's own mistake must be told as it is, and the old file stays."""
+    tries = 0
+
+    async def test(text: str) -> bool:
+        nonlocal tries
+        tries += 1
+        raise ConfigRejectedError('[emerg] unknown directive "u01" in nginx.conf:3')
+
+    with pytest.raises(ConfigRejectedError, match="unknown directive"):
+        await accepted(WHOLE, render=lambda upstreams: "", test=test)
+    assert tries < 10
+
+
+async def test_too_many_culprits_end_the_search() -> None:
+    """It must not hold up everything for minutes."""
+    whole = tuple(upstream(f"u{number:03}") for number in range(300))
+    judge = Judge(whole, bears={each.name: Form.PLAIN for each in whole}, talks=False)
+    with pytest.raises(ConfigRejectedError):
+        await judge.outcome()
+    assert judge.tries < 100
+
+
+# -- with a real nginx
+
+FREE = """\
+{% for upstream in upstreams %}
+upstream {{ upstream.name }} {
+{% for server in upstream.servers %}
+    server {{ server.address }}:{{ server.port }} {{ server.vars.get("extra", "") }};
+{% else %}
+    server 127.0.0.1:1 down;
+{% endfor %}
+}
+{% endfor %}
+"""
+
+STRICT = """\
+{% for upstream in upstreams %}
+upstream {{ upstream.name }} {
+    server 127.0.0.1:1 down;
+}
+{% for server in upstream.servers %}
+# share {{ 12 // (server.address.split(".")[3] | int - 3) }}
+{% endfor %}
+{% endfor %}
+"""
+
+
+def written(nginx: RealNginx) -> str:
+    return " ".join(nginx.output.read_text().split())
+
+
+async def test_an_upstream_with_a_parameter_that_nginx_refuses_is_written_plain(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """A user's template may write what we cannot check: one container's label then breaks one upstream at most."""
+    (tmp_path / "free.j2").write_text(FREE)
+    one = balancer(real_nginx, tmp_path, template=str(tmp_path / "free.j2"))
+    bad, good = upstream("bad", vars={"extra": "nonsense"}), upstream("good", number=2, vars={"extra": "weight=7"})
+    with structlog.testing.capture_logs() as logs:
+        applied = await one.apply((bad, good))
+        await one.apply((bad, good))
+        assert "upstream bad { server 192.0.2.1:80 ; }" in written(real_nginx)
+        assert "upstream good { server 192.0.2.2:80 weight=7; }" in written(real_nginx)
+        assert [(item.upstream, item.form) for item in applied.fallbacks] == [("bad", Form.PLAIN)]
+        assert 'invalid parameter "nonsense"' in applied.fallbacks[0].error
+        mended = upstream("bad", vars={"extra": "weight=3"})
+        assert not (await one.apply((mended, good))).fallbacks
+    assert "192.0.2.1:80 weight=3;" in written(real_nginx)
+    told = [(log["event"], log["upstream"]) for log in logs if log["event"].startswith("upstream.")]
+    assert told == [("upstream.fell_back", "bad"), ("upstream.restored", "bad")], "once each, not at every pass"
+
+
+async def test_an_upstream_that_the_template_fails_on_keeps_its_name(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """A user's template meets a server that its author did not think of: everybody else's changes go on."""
+    (tmp_path / "strict.j2").write_text(STRICT)
+    one = balancer(real_nginx, tmp_path, template=str(tmp_path / "strict.j2"))
+    applied = await one.apply((upstream("bad", number=3), upstream("good", number=5)))
+    assert "# share 6" in written(real_nginx)
+    assert "upstream bad { server 127.0.0.1:1 down; }" in written(real_nginx)
+    assert [(item.upstream, item.form) for item in applied.fallbacks] == [("bad", Form.EMPTY)]
+
+
+async def test_an_upstream_that_the_user_has_too_is_left_out_until_the_user_has_it_no_more(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """Any container may call itself by a name of the user's: it must not keep nginx from its next start."""
+    mine = real_nginx.output.parent / "mine.conf"
+    mine.write_text("upstream web { server 192.0.2.9:80; }\n")
+    one = balancer(real_nginx, tmp_path)
+    applied = await one.apply((upstream("api"), upstream("web", number=2)))
+    assert [(item.upstream, item.form) for item in applied.fallbacks] == [("web", Form.OUT)]
+    assert "upstream api" in written(real_nginx)
+    assert "upstream web" not in written(real_nginx)
+    mine.unlink()
+    assert not (await one.apply((upstream("api"), upstream("web", number=2)))).fallbacks
+    assert "upstream web" in written(real_nginx)
+
+
+async def test_a_file_that_became_wrong_by_a_change_of_the_user_s_is_mended_before_nginx_starts(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """nginx, stopped meanwhile, could not start from the file that was right an hour ago."""
+    one = balancer(real_nginx, tmp_path)
+    both = (upstream("api"), upstream("web", number=2))
+    await one.apply(both)
+    real_nginx.stop()
+    (real_nginx.output.parent / "mine.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
+    with pytest.raises(Exception, match="not running"):
+        await one.apply(both)
+    assert "upstream web" not in written(real_nginx)
+    real_nginx.start()
+    assert (await one.apply(both)).reloaded
+
+
+@pytest.mark.parametrize("mistake", ["no_such_directive on;", "server { location / { proxy_pass http://web:8080; } }"])
+async def test_a_mistake_of_the_user_s_own_leaves_the_file_as_it_is(
+    real_nginx: RealNginx, tmp_path: Path, mistake: str
+) -> None:
+    """Leaving upstreams out would mend nothing, and take out what works."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply((upstream("web"),))
+    before = written(real_nginx)
+    real_nginx.rewrite(http=mistake)
+    with pytest.raises(ConfigRejectedError, match=r"no_such_directive|may not have port"):
+        await one.apply((upstream("web"), upstream("web2", number=2)))
+    assert written(real_nginx) == before
