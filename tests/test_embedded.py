@@ -261,6 +261,16 @@ async def test_on_failure_counts_its_retries_and_lets_a_clean_exit_be(engine: Em
     assert not world.containers.find(failing).running
 
 
+async def test_a_container_in_anothers_network_is_listed_although_it_has_none(
+    engine: EmbeddedEngine, docker: Docker
+) -> None:
+    # A list without it would hide it from whoever lost its events.
+    owner = engine.world.run()
+    member = engine.world.run(network_mode=f"container:{owner}")
+    engine.replica.freshen_all()
+    assert {entry["Id"] for entry in (await docker.listed()).values()} == {owner, member}
+
+
 async def test_a_container_in_anothers_network_makes_no_network_events(engine: EmbeddedEngine, docker: Docker) -> None:
     # `die` is the only sign there will ever be (facts, stream 4).
     engine.world.run(name="owner")
@@ -506,7 +516,7 @@ async def test_a_full_channel_drops_events_silently(engine: EmbeddedEngine, dock
 
 async def test_events_can_be_lost_on_purpose(engine: EmbeddedEngine, docker: Docker) -> None:
     # Neither the stream nor `since` may know of them.
-    engine.lose_events = lambda event: event["Action"] == "die"
+    engine.lose_events(lambda event: event["Action"] == "die")
     async with docker.listen() as stream:
         engine.world.stop(engine.world.run())
         engine.cut_streams()

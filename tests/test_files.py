@@ -251,6 +251,30 @@ def test_a_stamp_tells_a_replaced_file_from_the_old_one(output: Path) -> None:
     assert files.stamp(output) is None
 
 
+def test_the_order_of_the_steps_is_the_one_that_survives_a_loss_of_power(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is renamed before it is on disk may be empty after it; a rename is lost with its folder's page."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        what = Path(f"/proc/self/fd/{descriptor}").readlink()
+        assert what in (output.parent, files.scratch_path(output))
+        holds = "" if what.is_dir() else f" holding {what.read_text()!r}"
+        steps.append(f"sync {'folder' if what.is_dir() else 'file'}{holds}")
+
+    def noted_rename(source: Path, target: Path) -> None:
+        rename(source, target)
+        steps.append("rename")
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    files.replace(output, text="# new\n")
+    assert steps == ["sync file holding '# new\\n'", "rename", "sync folder"]
+
+
 # -- the claim
 
 

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import structlog
+from simulation import in_simulated_time
 from waiting import eventually, never
 
 from lbwatch.desired import Rules
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError
-from lbwatch.model import Applied, Backend, Endpoint, Snapshot, Status, Upstream
-from lbwatch.reconcile import Reconciler, removes_servers
+from lbwatch.model import Applied, Backend, Endpoint, Fallback, Form, Snapshot, Status, Upstream
+from lbwatch.reconcile import RETRY_LIMIT_S, Reconciler, removes_servers
 
 LONG_S = 600.0  # an interval that no test waits for
 
@@ -40,6 +42,13 @@ class World:
         }
         self.changed()
 
+    def restart(self, name: str, *, restarts: int) -> None:
+        """Let the engine have restarted one so often."""
+        assert self.backends is not None
+        started_ns = self.backends[name].started_ns + 1
+        self.backends[name] = replace(self.backends[name], restarts=restarts, started_ns=started_ns)
+        self.changed()
+
     def snapshot(self) -> Snapshot | None:
         return None if self.backends is None else Snapshot(source=self.name, backends=dict(self.backends))
 
@@ -55,21 +64,32 @@ class Balancer:
         self.given: list[list[str]] = []
         self.errors: list[LbwatchError] = []
         self.stands = True
+        self.fallbacks: list[tuple[Fallback, ...]] = []
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         self.given.append([upstream.name for upstream in upstreams if upstream.servers])
         if self.errors:
             raise self.errors.pop(0)
         self.stands = True
-        return Applied(digest="0", changed=True, reloaded=True)
+        fallbacks = self.fallbacks.pop(0) if self.fallbacks else ()
+        return Applied(digest="0", changed=True, reloaded=True, fallbacks=fallbacks)
 
     def confirmed(self) -> bool:
         return self.stands
 
 
 @asynccontextmanager
-async def looping(*worlds: World, balancer: Balancer, interval_s: float = LONG_S) -> AsyncIterator[Reconciler]:
-    loop = Reconciler(worlds, balancer=balancer, rules=Rules, reload_interval_s=interval_s, random=lambda: 0.0)
+async def looping(
+    *worlds: World, balancer: Balancer, interval_s: float = LONG_S, retry_limit_s: float = RETRY_LIMIT_S
+) -> AsyncIterator[Reconciler]:
+    loop = Reconciler(
+        worlds,
+        balancer=balancer,
+        rules=Rules,
+        reload_interval_s=interval_s,
+        retry_limit_s=retry_limit_s,
+        random=lambda: 0.0,
+    )
     tasks = [asyncio.create_task(loop.run()), *(asyncio.create_task(world.run(loop.wake)) for world in worlds)]
     try:
         yield loop
@@ -211,6 +231,45 @@ async def test_a_wrong_label_is_logged_once_and_again_after_it_was_right() -> No
             await eventually(lambda: balancer.given[-1] == ["bad"])
             world.have("bad", labels=(("lbwatch.port", "many"),))
             await eventually(lambda: skips() == ["bad-label"] * 2)
+
+
+def test_a_loop_of_restarts_costs_one_reload_and_comes_back_by_itself() -> None:
+    """Else each crash of one container reloads nginx for all; no event says when it stayed up for long enough."""
+
+    async def loop_for_a_while() -> None:
+        balancer, world = Balancer(), World("a", "b")
+        async with looping(world, balancer=balancer, interval_s=0.1):
+            await eventually(lambda: balancer.given == [["a", "b"]])
+            for restarts in range(1, 6):
+                world.restart("b", restarts=restarts)
+                await asyncio.sleep(1.0)
+            assert balancer.given == [["a", "b"], ["a"]]
+            await asyncio.sleep(18.0)
+            assert balancer.given == [["a", "b"], ["a"]], "5 s, doubled by the fourth restart and by the fifth"
+            await asyncio.sleep(1.1)
+            assert balancer.given == [["a", "b"], ["a"], ["a", "b"]]
+
+    with structlog.testing.capture_logs() as logs:
+        in_simulated_time(loop_for_a_while())
+    details = [log["detail"] for log in logs if log["event"] == "backend.skipped" and log["reason"] == "restart-loop"]
+    assert [each.split(" s,")[0].split()[-1] for each in details] == ["5", "10", "20"]
+
+
+def test_what_fell_back_is_tried_again_and_what_stands_is_left_alone() -> None:
+    """Its cause may be gone, such as the user's own upstream of that name, and nothing tells us."""
+
+    async def fall_back_twice() -> None:
+        balancer = Balancer()
+        balancer.fallbacks = [(Fallback(upstream="a", form=Form.PLAIN, error="no"),)] * 2
+        async with looping(World("a"), balancer=balancer, interval_s=0.1, retry_limit_s=20.0):
+            for tries in (1, 2, 3):
+                await asyncio.sleep(1.0)
+                assert len(balancer.given) == tries
+                await asyncio.sleep(20.0)
+            await asyncio.sleep(100.0)
+            assert len(balancer.given) == 3
+
+    in_simulated_time(fall_back_twice())
 
 
 @pytest.mark.parametrize(

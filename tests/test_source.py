@@ -105,9 +105,9 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
 ) -> None:
     """A config with the few containers that happened to have events would take all others out of service."""
     engine.lag_s = 0
-    engine.lose_events = lambda event: True
+    engine.lose_events(lambda event: True)
     engine.world.run(name="old", labels=WEB)
-    engine.lose_events = None
+    engine.lose_events(None)
     engine.world.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
     listed, list_backends = asyncio.Event(), EngineClient.list_backends
 
@@ -204,7 +204,7 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
     engine.world.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
-        engine.lose_events = lambda event: True
+        engine.lose_events(lambda event: True)
         engine.world.die("web-1")
         await eventually(lambda: is_in(source, "web-1", Status.EXITED))
         await eventually(lambda: source.drift == 1)

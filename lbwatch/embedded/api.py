@@ -1,20 +1,21 @@
 """
 The Engine API over HTTP: routes, versions, and what refusals look like; no state of its own.
 
-Every answer leaves through `Api._guarded`, which is where faults of answers (cut bodies, 500s) belong.
+Every answer leaves through `Api._guarded`, where it goes wrong if the engine is told so.
 """
 
 import asyncio
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Protocol
 
 from aiohttp import hdrs, web
 
 from lbwatch.embedded import bodies, views
+from lbwatch.embedded.faults import Fault, Handler
 from lbwatch.embedded.model import (
     ConflictError,
     Container,
@@ -40,8 +41,6 @@ _STATUSES: dict[type[RefusedError], int] = {
 _LIST_FILTERS = frozenset({"id", "label", "name", "network", "status"})
 _VERSION = r"/v{version:\d+\.\d+}"
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class Engine(Protocol):
     """What the API needs of the engine."""
@@ -51,6 +50,7 @@ class Engine(Protocol):
     requests: Counter[str]
     inspect_delay_s: dict[str, float]
     subscribe_gap_s: float
+    fault: Callable[[str], Fault | None] | None
     world: World
     events: EventStream
     replica: Replica
@@ -72,7 +72,7 @@ class Api:
             application.router.add_route(method, _VERSION + path, handler)
         return application
 
-    def _routes(self) -> list[tuple[str, str, _Handler]]:
+    def _routes(self) -> list[tuple[str, str, Handler]]:
         get, post, delete = hdrs.METH_GET, hdrs.METH_POST, hdrs.METH_DELETE
         return [
             (get, "/_ping", self._ping),
@@ -97,12 +97,14 @@ class Api:
     # What holds for every request.
 
     @web.middleware
-    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         version = request.match_info.get("version")
-        self._engine.requests[_request_key(request, version=version)] += 1
+        key = _request_key(request, version=version)
+        self._engine.requests[key] += 1
+        fault = self._engine.fault and self._engine.fault(key)
         try:
             self._check_version(version)
-            return await handler(request)
+            return await (handler(request) if fault is None else fault.answer(request, handler))
         except RefusedError as error:
             return _refusal(_STATUSES[type(error)], str(error))
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
@@ -279,7 +281,7 @@ def _is_asked_for(container: Container, *, filters: Filters) -> bool:
         and _is_found(filters.get("name"), (container.name, f"/{container.name}"))
         and _is_found(filters.get("id"), (container.id,))
         and container.status in filters.get("status", (container.status,))
-        and not networks.isdisjoint(filters.get("network", networks) or networks)
+        and not (filters.get("network") and networks.isdisjoint(filters["network"]))
     )
 
 

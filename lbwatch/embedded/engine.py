@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from aiohttp import web
 
 from lbwatch.embedded.api import Api
+from lbwatch.embedded.faults import Fault
 from lbwatch.embedded.replica import Replica
 from lbwatch.embedded.stream import EventStream
 from lbwatch.embedded.world import World
@@ -34,6 +35,7 @@ class EmbeddedEngine:
         min_api_version: Lowest version it speaks.
         seed: Of all ids.
         clock_ns: The engine's clock, in nanoseconds since the epoch; one beside this machine's tests skew.
+        monotonic: Seconds of the clock that the list's lag is measured by.
 
     Attributes:
         requests: How often what was asked, without version and with `ID` for any id or name, such as
@@ -42,6 +44,8 @@ class EmbeddedEngine:
         inspect_delay_s: Seconds that an inspect hangs, by the container's id (moby#46782).
         subscribe_gap_s: Seconds between the header of `/events` and the subscription; what happens within is
             lost.
+        fault: Given a request, named as in `requests`, tells what goes wrong with its answer, if anything; `None`:
+            nothing does.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class EmbeddedEngine:
         min_api_version: str = "1.12",
         seed: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.socket = Path(socket)
         self.api_version = api_version
@@ -60,8 +65,9 @@ class EmbeddedEngine:
         self.requests: Counter[str] = Counter()
         self.inspect_delay_s: dict[str, float] = {}
         self.subscribe_gap_s = 0.0
+        self.fault: Callable[[str], Fault | None] | None = None
         self.events = EventStream()
-        self.replica = Replica(lag_s=lag_s, now=time.monotonic)
+        self.replica = Replica(lag_s=lag_s, now=monotonic)
         self.world = World(seed=seed, clock_ns=clock_ns, publish=self.events.publish, changed=self.replica.changed)
         self._runner: web.AppRunner | None = None
 
@@ -79,14 +85,9 @@ class EmbeddedEngine:
     def lag_s(self, seconds: float) -> None:
         self.replica.lag_s = seconds
 
-    @property
-    def lose_events(self) -> Callable[[dict[str, Any]], bool] | None:
-        """Events for which it returns true are neither sent nor kept for `since`."""
-        return self.events.lose
-
-    @lose_events.setter
-    def lose_events(self, lose: Callable[[dict[str, Any]], bool] | None) -> None:
-        self.events.lose = lose
+    def lose_events(self, lost: Callable[[dict[str, Any]], bool] | None) -> None:
+        """Neither send nor keep for `since` the events of which *lost* is true; `None`: send all again."""
+        self.events.fates = None if lost is None else lambda event: () if lost(event) else (0.0,)
 
     @property
     def listeners(self) -> int:

@@ -1,12 +1,12 @@
 """
 The events on their way to who listens: filters, the ring for `since`, and a channel for each subscriber.
 
-Whatever is done to events (losing them; later doubling and delaying) belongs in `EventStream.publish`.
+What goes wrong with events on their way is `EventStream.fates`.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,10 +42,17 @@ class Subscription:
 
 
 class EventStream:
-    """All that listens, and the ring."""
+    """
+    All that listens, and the ring.
+
+    Attributes:
+        fates: Tells for each event after how many seconds copies of it are sent: `()` loses it, also from the ring;
+            `(0.0, 0.0)` doubles it, `(0.3,)` delays it behind what comes until then. `None`: each is sent once, at
+            once.
+    """
 
     def __init__(self) -> None:
-        self.lose: Callable[[dict[str, Any]], bool] | None = None
+        self.fates: Callable[[dict[str, Any]], Sequence[float]] | None = None
         self.muted = False  # the engine is down: nobody hears and nothing is kept
         self._ring: deque[dict[str, Any]] = deque(maxlen=RING_EVENTS)
         self._subscriptions: list[Subscription] = []
@@ -57,10 +64,18 @@ class EventStream:
 
     def publish(self, event: dict[str, Any]) -> None:
         """Send an event to who listens, and keep it for a while."""
-        if self.muted or (self.lose is not None and self.lose(event)):
+        delays_s = (0.0,) if self.fates is None else self.fates(event)
+        if self.muted or not delays_s:
             return
         self._ring.append(event)
-        for subscription in self._subscriptions:
+        for delay_s in delays_s:
+            if delay_s:
+                asyncio.get_running_loop().call_later(delay_s, self._send, event)
+            else:
+                self._send(event)
+
+    def _send(self, event: dict[str, Any]) -> None:
+        for subscription in () if self.muted else self._subscriptions:
             subscription.offer(event)
 
     @contextmanager

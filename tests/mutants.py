@@ -1,0 +1,201 @@
+"""
+Switches one safety of lbwatch off at a time and shows which test notices: `make mutants`, or this with names of mutants.
+
+Each mutant is an edit of a copy of the tree; the tests named with it must fail there. A mutant that none of them notices
+is run through the whole suite before it counts as survived. Exit code 1 if one survives. Needs what the tests need.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+COPIED = ("lbwatch", "templates", "tests", "docs", "deploy", "requirements", "pyproject.toml", "README.md", "LICENSE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """
+    One safety less.
+
+    Attributes:
+        file: Below lbwatch/.
+        edits: What is replaced by what; each must be there once.
+        tests: Where it should be noticed, in this order.
+    """
+
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: str
+
+
+def mutant(file: str, *edits: tuple[str, str], tests: str) -> Mutant:
+    return Mutant(file=file, edits=edits, tests=tests)
+
+
+MUTANTS = {
+    "barrier: the list is believed": mutant(
+        "docker/client.py",
+        ('        path = f"/containers/{backend}/json"\n', "        return next((b for b in await self.list_backends() if b.id == backend), None)\n        path = ''\n"),
+        tests="test_source.py test_convergence.py",
+    ),
+    "overlap: no `since`": mutant(
+        "docker/source.py",
+        ("since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S", "since_s = None"),
+        tests="test_source.py",
+    ),
+    "resync: never": mutant(
+        "docker/source.py",
+        ("asyncio.timeout(self._resync_interval_s)", "asyncio.timeout(None)"),
+        tests="test_source.py test_convergence.py",
+    ),
+    "verification: the signal is believed": mutant(
+        "nginx/apply.py",
+        ("        evidence = self._evidence()\n        await self._control.wait_live()\n", "        evidence = self._evidence()\n"),
+        ("        await self._control.wait_retired()\n", ""),
+        tests="test_nginx.py test_convergence.py",
+    ),
+    "atomic replace: written in place": mutant(
+        "files.py",
+        ("        _write(scratch, text=text)\n        os.replace(scratch, path)\n", "        _write(path, text=text)\n"),
+        tests="test_files.py",
+    ),
+    "power loss: the file is not synced": mutant(
+        "files.py", ("        file.flush()\n        os.fsync(file.fileno())\n", ""), tests="test_files.py"
+    ),
+    "power loss: the folder is not synced": mutant(
+        "files.py", ("        os.replace(scratch, path)\n        _sync_folder(path.parent)\n", "        os.replace(scratch, path)\n"), tests="test_files.py"
+    ),
+    "test: what nginx refuses is written": mutant(
+        "nginx/fallback.py", ("            tested = await self._test(self._text)\n", "            tested = True\n"), tests="test_nginx.py"
+    ),
+    "test: without the user's own files": mutant(
+        "nginx/testtree.py", ('        self.main.write_text(crossplane.build(block) + "\\n", encoding="utf-8")', '        self.main.write_text(f"events {{}} http {{ include {self.candidate}; }}")'), tests="test_nginx.py"
+    ),
+    "fallback: none": mutant(
+        "nginx/fallback.py", ("    if refusal is None:\n        return search.candidate\n", "    if refusal is None:\n        return search.candidate\n    raise refusal\n"), tests="test_fallback.py"
+    ),
+    "fallback: all fall back": mutant(
+        "nginx/fallback.py",
+        ("                return await self._culprits(refusal, base=base)", "                return dict.fromkeys(self._names, base)"),
+        ("                for better in _better_than(form, alone=len(forms) == 1):", "                for better in ():"),
+        tests="test_fallback.py",
+    ),
+    "put back: not what was refused untested": mutant(
+        "nginx/apply.py", ("                await asyncio.to_thread(self._replace, before)\n", "                pass\n"), tests="test_nginx.py"
+    ),
+    "owed: an equal file counts as running": mutant(
+        "nginx/apply.py", ("        if not changed and self.confirmed():", "        if not changed:"), tests="test_nginx.py test_convergence.py"
+    ),
+    "owed: nginx is never looked at again": mutant(
+        "nginx/apply.py",
+        ("return self._confirmed is not None and self._confirmed == self._evidence()", "return self._confirmed is not None"),
+        tests="test_nginx.py test_convergence.py",
+    ),
+    "owed: a failed apply is not tried again": mutant(
+        "reconcile.py", ("            return max(now, self._retry_at)\n", "            return now + 3600.0\n"), tests="test_reconcile.py"
+    ),
+    "clean stop: a replacement may be left half done": mutant(
+        "nginx/apply.py", ("    task = asyncio.ensure_future(step)\n", "    await step\n    return\n    task = asyncio.ensure_future(step)\n"), tests="test_nginx.py test_real_crash.py"
+    ),
+    "only one: no claim": mutant(
+        "files.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="test_files.py"
+    ),
+    "fail static: a failed look is a death": mutant(
+        "docker/source.py", ("                self._owe(id, error=error)\n", "                self._settle(id, None, mark=mark)\n"), tests="test_source.py test_convergence.py"
+    ),
+    "fail static: `null` is an empty list": mutant(
+        "decode.py",
+        ("        entries = _LIST.decode(body)\n", '        entries = () if body == b"null" else _LIST.decode(body)\n'),
+        tests="test_decode.py test_client.py",
+    ),
+    "fail static: a failed look is not tried again": mutant(
+        "docker/source.py", ("        self._retries[id] = asyncio.get_running_loop().call_later(wait_s, self._look_again, id)\n", ""), tests="test_source.py"
+    ),
+    "fail static: another container's answer is taken": mutant(
+        "docker/client.py", ("        if found.id != backend:", "        if False:"), tests="test_client.py"
+    ),
+    "stream: a line that cannot be read is skipped": mutant(
+        "decode.py", ("        return [UNREADABLE] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="test_decode.py"
+    ),
+    "stream: it may be of any age": mutant(
+        "docker/source.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="test_source.py"
+    ),
+    "bounded: a loop of restarts is followed": mutant(
+        "reconcile.py", ("damped=damped, memory", "memory"), tests="test_reconcile.py"
+    ),
+    "bounded: a start by hand clears nothing": mutant(
+        "damping.py", ("            if grown < 0 or not backend.restarts or not (loop or grown):", "            if not (loop or grown):"), tests="test_damping.py"
+    ),
+    "bounded: every change reloads at once": mutant(
+        "pacing.py", ("if removes else interval)", "if removes else 0.0)"), tests="test_pacing.py test_reconcile.py"
+    ),
+    "bounded: weights of any sum": mutant(
+        "desired.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), tests="test_desired.py"
+    ),
+    "injection: any text names an upstream": mutant(
+        "labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="test_labels.py test_render.py"
+    ),
+    "injection: any address is an address": mutant(
+        "place.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="test_desired.py"
+    ),
+}  # fmt: skip
+
+
+def main(chosen: list[str]) -> int:
+    """Run the mutants whose names contain one of the words, or all, and show a table."""
+    survived = 0
+    names = [name for name in MUTANTS if not chosen or any(word in name for word in chosen)]
+    width = max(map(len, names))
+    for name in names:
+        began = time.monotonic()
+        caught = caught_by(MUTANTS[name])
+        survived += caught is None
+        print(f"{name:<{width}}  {time.monotonic() - began:5.0f} s  {caught or 'SURVIVED'}", flush=True)
+    print(f"{len(names) - survived} of {len(names)} caught")
+    return 1 if survived else 0
+
+
+def caught_by(one: Mutant) -> str | None:
+    """Name the first test that fails with a mutant; `None`: all pass."""
+    with tempfile.TemporaryDirectory(prefix="lbw-mutant-") as folder:
+        for name in COPIED:
+            source = TREE / name
+            target = Path(folder) / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                shutil.copy(source, target)
+        edit(Path(folder) / "lbwatch" / one.file, one.edits)
+        return failing(Path(folder), [f"tests/{test}" for test in one.tests.split()]) or failing(
+            Path(folder), ["tests"]
+        )
+
+
+def edit(path: Path, edits: tuple[tuple[str, str], ...]) -> None:
+    text = path.read_text()
+    for old, new in edits:
+        if text.count(old) != 1:
+            raise SystemExit(f"{path.name}: {old!r} is there {text.count(old)} times: the mutant is out of date")
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def failing(folder: Path, tests: list[str]) -> str | None:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return None
+    if done.returncode != 1:
+        raise SystemExit(f"pytest could not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    named = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return named[1].removeprefix("tests/") if named else "a test"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
