@@ -41,11 +41,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 def in_simulated_time(work: Coroutine[Any, Any, T]) -> T:
     """Run a test's body to its end."""
-    loop = SimulatedLoop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        loop.close()
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        return runner.run(work)
 
 
 class _Jumping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
