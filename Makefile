@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DOCKER_SOCKET ?= /var/run/docker.sock
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test check bench lock clean packages
+.PHONY: run test check bench mutants soak syscalls lock clean packages
 
 run: $(VENV)/.run
 	@if [ -n "$$DOCKER_HOST$$LBWATCH_DOCKER_HOST" ]; then why="DOCKER_HOST names an engine"; \
@@ -32,6 +32,20 @@ check: $(VENV)/.dev
 bench: packages $(VENV)/.dev
 	$(BIN)/python tests/bench.py
 
+# Which test notices when a safety is switched off.
+mutants: packages $(VENV)/.dev
+	$(BIN)/python tests/mutants.py
+
+# Random deeds and faults: first in simulated time, then for MINUTES on the real engine.
+MINUTES ?= 20
+soak: packages $(VENV)/.dev
+	LBWATCH_STEPS=$${LBWATCH_STEPS:-50000} $(BIN)/pytest -q -s tests/test_convergence.py
+	$(BIN)/python tests/soak.py --minutes $(MINUTES)
+
+# Each system call on the output fails, or lbwatch dies at it. Needs root and strace.
+syscalls: packages $(VENV)/.dev
+	$(BIN)/python tests/syscalls.py
+
 # After a change of dependencies in pyproject.toml.
 lock: $(VENV)/.dev
 	$(BIN)/$(LOCK) pyproject.toml -o requirements/run.txt
@@ -43,7 +57,7 @@ clean:
 
 # What the tests need beside Python: a real engine and a real nginx. Only root can install, and start an engine.
 packages:
-	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2; do \
+	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && \

@@ -16,7 +16,7 @@ from lbwatch import __version__, files
 from lbwatch.desired import Rules
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
-from lbwatch.errors import OutputHeldError, ReloadError, RenderError, SettingsError, SourceError
+from lbwatch.errors import OutputError, OutputHeldError, ReloadError, RenderError, SettingsError, SourceError
 from lbwatch.model import Snapshot
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
@@ -111,6 +111,8 @@ def _take(claim: files.Claim, *, output: Path) -> None:
             _log.warning("output.unclaimed", output=str(output), reason="its file system has no locks")
     except OutputHeldError as error:
         raise SettingsError("output", value=output, takes=f"{error.holder} writes it already") from error
+    except OutputError as error:  # a full disk, say: it is taken before the first replacement
+        _log.error(error.event, error=str(error))
 
 
 async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:

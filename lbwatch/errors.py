@@ -7,6 +7,7 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     │   └── SourceTimeoutError    it accepted and then said nothing in time
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
+    │   └── TakenBackError        the same, found out by a reload where nothing could test
     ├── OutputError           mend the folder of the output: the old file is untouched
     │   └── OutputHeldError       another lbwatch writes there: end one of the two
     ├── DemoError             the demo did not come to its end; its words say what it lacked
@@ -103,6 +104,14 @@ class ConfigRejectedError(LbwatchError):
         super().__init__(excerpt(stderr) or "the test failed without a word")
         self.stderr = stderr
         self.line = line
+
+
+class TakenBackError(ConfigRejectedError):
+    """
+    nginx did not take a file that nothing could test, and the old one is back.
+
+    Each try puts the new file before an nginx that may be started from it just then: there should be few.
+    """
 
 
 class OutputError(LbwatchError):

@@ -17,6 +17,7 @@ from typing import Self
 from lbwatch.errors import OutputError, OutputHeldError, excerpt
 
 _MODE = 0o644
+_PASSING = (errno.ENOSPC, errno.EDQUOT)  # no mistake in a setting: there will be room again
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -34,7 +35,7 @@ def replace(path: Path, *, text: str) -> None:
 
     Raises:
         OutputError: The disk is full, the folder is gone or read-only, or the path is a bind mount; the old file
-            is then still whole.
+            is then still whole, or, where only the last step failed, the new one is.
     """
     scratch = scratch_path(path)
     try:
@@ -103,10 +104,9 @@ class Claim:
         try:
             if not self._stands():
                 self.close()
-                self._descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+                self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                self._sign()
         except BlockingIOError as error:
             holder = self._holder()
             self.close()
@@ -128,6 +128,11 @@ class Claim:
         with contextlib.suppress(FileNotFoundError):
             return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._lock.lstat())
         return False
+
+    def _sign(self) -> None:
+        """Leave our name for others to read; by another descriptor, since one for writing keeps a disk writable."""
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+            self._lock.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
 
     def _holder(self) -> str:
         assert self._descriptor is not None
@@ -169,7 +174,8 @@ def _unusable_reason(path: Path) -> str | None:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         probe.unlink()
     except OSError as error:
-        return f"the folder {folder} cannot be written: {error.strerror}"
+        if error.errno not in _PASSING:
+            return f"the folder {folder} cannot be written: {error.strerror}"
     return None
 
 

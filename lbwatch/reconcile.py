@@ -13,7 +13,7 @@ import structlog
 
 from lbwatch.damping import Damper
 from lbwatch.desired import Memory, Rules, desired_state
-from lbwatch.errors import LbwatchError, ReloadError
+from lbwatch.errors import LbwatchError, ReloadError, TakenBackError
 from lbwatch.model import Applied, Desired, Fallback, Notice, Reason, Skipped, Snapshot, Upstream
 from lbwatch.pacing import Backoff, reload_at
 
@@ -149,7 +149,7 @@ class Reconciler:
             applied = await self._balancer.apply(upstreams)
         except LbwatchError as error:
             limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._retry_limit_s
-            wait_s = min(limit_s, self._backoff.next_wait())
+            wait_s = limit_s if isinstance(error, TakenBackError) else min(limit_s, self._backoff.next_wait())
             _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
             self._failed = upstreams
             self._renewed |= renewed

@@ -24,7 +24,9 @@ def need(*programs: str, root: bool = True) -> None:
         missing.append("root's rights")
     if not missing:
         return
-    reason = f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux)"
+    reason = (
+        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime)"
+    )
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -64,14 +64,25 @@ class Lbwatch:
     """
     One `lbwatch run`; `close` it last, also as a context manager.
 
+    Args:
+        program: What Python runs; a module of the tests in its place goes on to the same command line.
+
     Attributes:
         log: What it wrote to standard error.
     """
 
-    def __init__(self, *flags: str, folder: Path, namespace: str | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        folder: Path,
+        namespace: str | None = None,
+        program: Sequence[str] = ("-m", "lbwatch"),
+    ) -> None:
         self.flags = flags
+        self.program = program
         self.namespace = namespace
         self.log = folder / "lbwatch.log"
+        self.environment: dict[str, str] = {}  # more of it
         self._process: subprocess.Popen[bytes] | None = None
         self._meant_to_run = False
 
@@ -101,7 +112,8 @@ class Lbwatch:
         assert not self.runs, "lbwatch runs already"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LBWATCH_", "DOCKER_"))}
         inherited["TMPDIR"] = str(self.log.parent)  # what a killed one leaves goes with the test's folder
-        argv = [sys.executable, "-m", "lbwatch", "run", *self.flags]
+        inherited |= self.environment
+        argv = [sys.executable, *self.program, "run", *self.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 in_namespace(self.namespace, argv),
@@ -209,19 +221,21 @@ class Stage:
         """The file that lbwatch renders."""
         return self.nginx.output
 
-    def differences(self, serving: Mapping[str, Collection[str]], *, draining: Collection[str] = ()) -> list[str]:
+    def differences(
+        self, serving: Mapping[str, Collection[str]], *, draining: Collection[str] = (), damped: Collection[str] = ()
+    ) -> list[str]:
         """
         Compare the file with the engine's truth, and nginx's answers with what is expected.
 
         Args:
             serving: For each upstream to ask for, who must answer: all of them and nobody else. Nobody at all is
                 a 502, which is also what nginx answers for an upstream it does not know.
-            draining: See the oracle.
+            draining: See the oracle; so for *damped*.
 
         Returns:
             What is wrong, in words; empty: in step.
         """
-        wanted = expected_blocks(self.engine.inspect_all(), reach=self.reach, draining=draining)
+        wanted = expected_blocks(self.engine.inspect_all(), reach=self.reach, draining=draining, damped=damped)
         if (found := file_blocks(self.output)) != wanted:
             return [f"the file has {found}, the engine's containers want {wanted}"]
         return [text for name, who in serving.items() for text in self._wrong_answers(name, set(who))]
@@ -231,11 +245,12 @@ class Stage:
         serving: Mapping[str, Collection[str]],
         *,
         draining: Collection[str] = (),
+        damped: Collection[str] = (),
         within: float = IN_STEP_S,
     ) -> None:
         """Wait until there are no `differences`."""
         wait_until(
-            lambda: self.differences(serving, draining=draining),
+            lambda: self.differences(serving, draining=draining, damped=damped),
             holds=lambda differences: not differences,
             within=within,
             what=f"{serving} serve, and the file says what the engine does",

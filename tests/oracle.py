@@ -59,7 +59,11 @@ def file_blocks(path: Path) -> Blocks:
 
 
 def expected_blocks(
-    inspected: Iterable[Mapping[str, Any]], *, reach: Reach = ANY_NETWORK, draining: Collection[str] = ()
+    inspected: Iterable[Mapping[str, Any]],
+    *,
+    reach: Reach = ANY_NETWORK,
+    draining: Collection[str] = (),
+    damped: Collection[str] = (),
 ) -> Blocks:
     """
     Tell what the file must hold.
@@ -67,6 +71,7 @@ def expected_blocks(
     Args:
         inspected: Every container that there is, in full.
         draining: Names of those that got their stop signal and live on, which no inspect shows.
+        damped: Names of those that are left out since the engine restarted them in a loop.
 
     Returns:
         Blocks by name; a block's servers by address and port.
@@ -80,7 +85,7 @@ def expected_blocks(
             if name is None:
                 continue
             classes = members.setdefault(name, {})
-            rank = _rank(container, draining)
+            rank = _rank(container, draining=draining, damped=damped)
             address, port = _address(container, wishes, reach, everyone), _port(container, wishes)
         except _OutError:
             continue
@@ -136,15 +141,17 @@ def _number(wishes: Mapping[str, str], key: str, least: int, most: int) -> int |
     return int(text)
 
 
-def _rank(container: Mapping[str, Any], draining: Collection[str]) -> int:
+def _rank(container: Mapping[str, Any], *, draining: Collection[str], damped: Collection[str]) -> int:
     """Its class among the upstream's members: the lowest that is there serves."""
-    state = container["State"]
+    state, name = container["State"], container["Name"].removeprefix("/")
+    if name in damped:
+        raise _OutError("restarts in a loop")
     if not state["Running"] or state["Paused"] or state["Restarting"]:
         raise _OutError("does not run")
     health = (state.get("Health") or {}).get("Status", "none")
     if health == "starting":
         raise _OutError("starting")
-    if container["Name"].removeprefix("/") in draining:
+    if name in draining:
         return 1
     return 2 if health == "unhealthy" else 0
 

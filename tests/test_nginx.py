@@ -14,7 +14,7 @@ from conftest import need
 from realnginx import RealNginx
 from waiting import eventually
 
-from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError
+from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, TakenBackError
 from lbwatch.files import Claim
 from lbwatch.model import Server, Upstream
 from lbwatch.nginx import control as control_room
@@ -298,6 +298,29 @@ async def test_a_reload_command_that_refuses_what_nobody_could_test_has_it_taken
     with pytest.raises(ConfigRejectedError, match="exit code 1"):
         await untested(reload="false").apply(WEB)
     assert real_nginx.output.read_text() == "# good\n"
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+async def test_what_nobody_could_test_while_nginx_was_down_is_judged_when_it_is_back(
+    real_nginx: RealNginx, untested: Callable[..., Nginx], wrong: bool
+) -> None:
+    """The old file is kept aside until then, also by the next lbwatch; here nginx starts from elsewhere meanwhile."""
+    await untested().apply(NO_WEB)
+    good = real_nginx.output.read_text()
+    real_nginx.stop()
+    with pytest.raises(ReloadError, match="not running"):
+        await untested(wrong=wrong).apply(WEB)
+    unproven = real_nginx.output.read_text()
+    real_nginx.output.write_text(good)
+    real_nginx.start()
+    real_nginx.output.write_text(unproven)
+    if wrong:
+        with pytest.raises(TakenBackError):
+            await untested(wrong=True).apply(WEB)
+    else:
+        assert (await untested().apply(WEB)).reloaded
+    assert real_nginx.output.read_text() == (good if wrong else unproven)
+    assert [path.name for path in real_nginx.output.parent.iterdir() if path.name.endswith(".old")] == []
 
 
 async def test_a_stop_in_the_middle_of_what_nobody_could_test_leaves_the_old_file(

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from lbwatch import files
-from lbwatch.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
+from lbwatch.errors import ReloadError, ReloadRefusedError, TakenBackError
 from lbwatch.model import Applied, Fallback, Upstream
 from lbwatch.nginx.control import Control, Tester
 from lbwatch.nginx.fallback import Candidate, accepted
@@ -36,6 +36,7 @@ class Nginx:
     ) -> None:
         self._renderer = renderer
         self._output = output
+        self._aside = output.with_name(f".{output.name}.old")  # the last good text, while an untested one is in place
         self._tester = tester
         self._control = control
         self._claim = claim
@@ -89,30 +90,46 @@ class Nginx:
 
     async def _put_in_force(self, candidate: Candidate, *, before: str | None) -> None:
         """Replace and reload; what nobody could test is taken back unless nginx is seen to take it."""
-        changed = candidate.text != before
-        untested = changed and not candidate.tested
         self._confirmed = None
-        if changed:
+        if not candidate.tested and (candidate.text != before or self._aside.exists()):
+            await self._put_on_trial(candidate.text, before=before)
+            return
+        if candidate.text != before:
             await asyncio.to_thread(self._replace, candidate.text)
+        await self._control.reload()
+
+    async def _put_on_trial(self, text: str, *, before: str | None) -> None:
+        """
+        Have a reload judge what nothing else can.
+
+        The old text is kept aside until then: nginx may be down for hours first, and we may be killed.
+        """
+        if not self._aside.exists():
+            await asyncio.to_thread(files.replace, self._aside, text=before or "")
+        if text != before:
+            await asyncio.to_thread(self._replace, text)
         try:
             await self._control.reload()
-            if untested:
-                await self._control.wait_live()
-        except (ReloadRefusedError, asyncio.CancelledError) as error:
-            if untested:
-                await asyncio.to_thread(self._replace, before)
-            if untested and isinstance(error, ReloadRefusedError):
-                raise ConfigRejectedError(
-                    f"{error}; nothing could test the new file, and the old one is back"
-                ) from error
+            await self._control.wait_live()
+        except asyncio.CancelledError:
+            await asyncio.to_thread(self._take_back)
             raise
+        except ReloadRefusedError as error:
+            await asyncio.to_thread(self._take_back)
+            raise TakenBackError(f"{error}; nothing could test the new file, and the old one is back") from error
+        await asyncio.to_thread(files.remove, self._aside)
 
-    def _replace(self, text: str | None) -> None:
-        self._claim.take()
-        if text is None:
-            files.remove(self._output)
+    def _take_back(self) -> None:
+        old = files.read(self._aside)
+        if old:
+            self._replace(old)
         else:
-            files.replace(self._output, text=text)
+            files.remove(self._output)
+        files.remove(self._aside)
+
+    def _replace(self, text: str) -> None:
+        self._claim.take()
+        files.replace(self._output, text=text)
 
     async def _verified(self, *, began: float) -> tuple[float, float]:
         """Wait for the proof, and tell after how many seconds the new workers were there and the old ones retired."""
