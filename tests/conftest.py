@@ -1,6 +1,7 @@
 """Fixtures of the tests that need real programs: one engine for the session, an nginx and an lbwatch for each test."""
 
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,14 @@ from daemon import Stage
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 from realnginx import RealNginx
+
+os.environ.setdefault("LBWATCH_SEED", str(random.randrange(2**32)))
+
+
+def pytest_report_header() -> str:
+    """Say how to repeat what was drawn by chance."""
+    return f"LBWATCH_SEED={os.environ['LBWATCH_SEED']} repeats the run of test_convergence.py"
+
 
 ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
 NGINX_NEEDS = ("nginx", "nsenter")

@@ -334,6 +334,21 @@ def test_a_killed_nginx_is_not_missed_for_long(stage: Stage, engine: RealEngine)
         bystander.wait(10)
 
 
+def test_an_nginx_that_hangs_is_waited_for_and_has_it_all_afterwards(stage: Stage, engine: RealEngine) -> None:
+    """A master in a debugger, or swapped out: it takes signals, does nothing, and must not be left with old servers."""
+    engine.run("one", labels=WEB)
+    stage.wait_in_step({"web": {"one"}})
+    mark, master = stage.lbwatch.mark(), stage.nginx.master_pid
+    os.kill(master, signal.SIGSTOP)
+    try:
+        engine.run("two", labels=WEB)
+        stage.lbwatch.wait_for_log("nginx.reload_failed", since=mark, count=2, within=20)
+    finally:
+        os.kill(master, signal.SIGCONT)
+    stage.wait_in_step({"web": {"one", "two"}})
+    stage.lbwatch.wait_for_log("nginx.reloaded", since=mark)
+
+
 def test_an_output_that_someone_else_changed_is_mended(stage: Stage, engine: RealEngine) -> None:
     """A deployment that copies its own idea of the file over ours must not last."""
     engine.run("one", labels=WEB)

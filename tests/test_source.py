@@ -14,6 +14,7 @@ from lbwatch.docker import source as source_room
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded.faults import Said, Silent
 from lbwatch.errors import SourceError, SourceTimeoutError
 from lbwatch.model import Backend, Status
 from lbwatch.settings import engine_address
@@ -332,6 +333,52 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
     async with follow() as source:
         assert is_running(source, "web-1")
         assert is_running(source, "stuck")  # by its list entry
+
+
+async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Its list may be from before the crash; what the last lbwatch wrote serves until there is a truth."""
+    engine.lag_s = 0
+    engine.world.run(name="web-1", labels=WEB)
+    engine.world.run(name="web-2", labels=WEB)
+    engine.fault = lambda request: Said(status=500, body="{}") if request == INSPECT else None
+    async with follow(synced=False) as source:
+        await eventually(lambda: engine.requests[INSPECT] >= 8, what="each was looked at several times")
+        assert source.snapshot() is None
+        engine.fault = None
+        await eventually(source.snapshot)
+        assert is_running(source, "web-1")
+
+
+async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First seen before its start it would stay out for as long as it cannot be looked at."""
+    monkeypatch.setattr("lbwatch.docker.client.INSPECT_TIMEOUT_S", 0.2)
+    engine.lag_s = 0
+    stuck = engine.world.create(name="stuck", labels=WEB)
+    engine.world.run(name="web-1", labels=WEB)
+    engine.inspect_delay_s[stuck] = 60.0
+    engine.lose_events(lambda event: True)
+    async with follow(resync_interval_s=1.0) as source:
+        assert is_in(source, "stuck", Status.CREATED)
+        engine.world.start("stuck")
+        await eventually(lambda: is_running(source, "stuck"), within=20.0)
+
+
+async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: EmbeddedEngine, follow: Follow) -> None:
+    """An answer that got lost with its connection would hold up the truth for 10 s after everything is well again."""
+    over = asyncio.Event()
+    async with follow() as source:
+        engine.fault = lambda request: Silent(over=over) if request == LIST else None
+        source.resync()
+        await eventually(lambda: engine.requests[LIST] == 2, what="the list that hangs")
+        engine.fault = None
+        engine.lose_events(lambda event: True)
+        engine.lag_s = 0
+        engine.world.run(name="web-1", labels=WEB)
+        engine.cut_streams()
+        await eventually(lambda: is_running(source, "web-1"), within=5.0)
+        over.set()
 
 
 @pytest.mark.parametrize("error", [SourceError("500"), SourceError("null"), SourceTimeoutError("nothing")])

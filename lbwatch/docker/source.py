@@ -81,6 +81,8 @@ class DockerSource:
         self._listed = False  # whether there ever was a list
         self._synced = False  # whether all that the first list held was looked at
         self._connected = False  # whether the stream holds
+        self._patience: asyncio.Timeout | None = None  # of the list that is being asked for
+        self._answers_looks = False  # whether any look succeeded since the latest list
         self._list_wanted = asyncio.Event()
 
     def snapshot(self) -> Snapshot | None:
@@ -138,7 +140,7 @@ class DockerSource:
         async with self._client.events(since_s=since_s) as chunks:
             self._connected = True
             _log.info("source.connected", source=self.name, api=".".join(map(str, ping.api)))
-            self._list_wanted.set()
+            self._list_anew()
             with suppress(TimeoutError):
                 async with asyncio.timeout(MAX_STREAM_AGE_S):
                     async for chunk in chunks:
@@ -172,14 +174,30 @@ class DockerSource:
         while True:
             mark = await self._next_list()
             try:
-                self._propose(await self._client.list_backends(), mark=mark)
+                self._propose(await self._list(), mark=mark)
                 backoff.reset()
+            except TimeoutError:  # another one is wanted already
+                continue
             except SourceError as error:
                 wait_s = backoff.next_wait()
                 say = _log.warning if self._connected else _log.debug  # no stream: the reason was logged already
                 say("source.list_failed", source=self.name, error=str(error), retry_in_s=round(wait_s, 2))
                 await asyncio.sleep(wait_s)
                 self._list_wanted.set()
+
+    def _list_anew(self) -> None:
+        """Ask for a list that begins now: one that was asked for before the stream may hang, or miss what came."""
+        self._list_wanted.set()
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+            self._patience = None
+
+    async def _list(self) -> tuple[Backend, ...]:
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                return await self._client.list_backends()
+        finally:
+            self._patience = None
 
     async def _next_list(self) -> Mark:
         """Wait until a list is wanted or the resync is due, and tell which."""
@@ -202,7 +220,7 @@ class DockerSource:
         bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
         self._backends = {id: known for id, known in self._backends.items() if id in tracked} | bystanders
         self._bystanders.clear()
-        self._listed = True
+        self._listed, self._answers_looks = True, False
         self._unseen = {id: entries.get(id) for id in tracked}
         for id in tracked:
             self._marks.add(id, mark)
@@ -224,6 +242,7 @@ class DockerSource:
 
     def _settle(self, id: str, found: Backend | None, *, mark: Mark) -> None:
         """Take what inspect told about a container; *found* is `None` if there is none any more."""
+        self._answers_looks = True
         before = self._backends.pop(id, None)
         if found is not None:
             self._backends[id] = before if found == before and before is not None else found
@@ -283,10 +302,16 @@ class DockerSource:
         self._marks.add(id, Mark.TOUCHED)
 
     def _settle_blind(self, id: str) -> None:
-        """Let one container that cannot be looked at not hold back all others: its last truth or list entry stays."""
-        entry = self._unseen.pop(id, None)
-        if entry is not None:
-            self._backends.setdefault(id, entry)
+        """
+        Let one container that cannot be looked at not hold back all others: its last truth or list entry stays.
+
+        Where no look at all succeeds the engine is sick, and nothing that it lists is taken for the truth.
+        """
+        if not self._answers_looks:
+            return
+        entry, known = self._unseen.pop(id, None), self._backends.get(id)
+        if entry is not None and (known is None or not known.started_ns):  # none, or a list's: those tell of no start
+            self._backends[id] = entry
         self._publish()
 
     def _asks(self, backend: Backend) -> bool:
