@@ -39,7 +39,7 @@ mutants: packages $(VENV)/.dev
 # Random deeds and faults: first in simulated time, then for MINUTES on the real engine.
 MINUTES ?= 20
 soak: packages $(VENV)/.dev
-	LBWATCH_STEPS=$${LBWATCH_STEPS:-50000} $(BIN)/pytest -q -s tests/test_convergence.py
+	CONVERGENCE_STEPS=$${CONVERGENCE_STEPS:-50000} $(BIN)/pytest -q -s tests/test_convergence.py
 	$(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 # Each system call on the output fails, or lbwatch dies at it. Needs root and strace.

@@ -110,7 +110,7 @@ def _take(claim: files.Claim, *, output: Path) -> None:
         if not claim.take():
             _log.warning("output.unclaimed", output=str(output), reason="its file system has no locks")
     except OutputHeldError as error:
-        raise SettingsError("output", value=output, takes=f"{error.holder} writes it already") from error
+        raise SettingsError("output", value=output, takes=f"another lbwatch, {error.holder}, writes it") from error
     except OutputError as error:  # a full disk, say: it is taken before the first replacement
         _log.error(error.event, error=str(error))
 
@@ -192,12 +192,12 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
     )
 
 
-def make_tester(settings: Settings, *, folder: Path) -> Tester:
-    """Choose how a candidate is tested: the user's command comes first."""
+def make_tester(settings: Settings, *, folder: Path, quiet: bool = False) -> Tester:
+    """Choose how a candidate is tested: the user's command comes first. *quiet*: see `TreeTester`."""
     if settings.test_command is not None:
         return CommandTester(_words("test_command", settings.test_command), folder=folder)
     command = _words("nginx_command", settings.nginx_command)
-    return TreeTester(command, main=settings.nginx_conf, output=settings.output, folder=folder)
+    return TreeTester(command, main=settings.nginx_conf, output=settings.output, folder=folder, quiet=quiet)
 
 
 def make_control(settings: Settings) -> LocalControl:

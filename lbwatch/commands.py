@@ -12,10 +12,10 @@ from pathlib import Path
 from lbwatch import app, files
 from lbwatch.desired import desired_state
 from lbwatch.docker.client import EngineClient
-from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
+from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, SettingsError
 from lbwatch.model import Desired, Fallback, Form, Server, Snapshot
 from lbwatch.nginx.control import TreeTester
-from lbwatch.nginx.fallback import accepted
+from lbwatch.nginx.fallback import Candidate, accepted
 from lbwatch.nginx.process import find_master, workers_of
 from lbwatch.settings import Settings
 
@@ -25,7 +25,10 @@ FAILED = 1
 async def render(settings: Settings, *, diff: bool) -> None:
     """Print what would be written now, or how it differs from what is there."""
     _, desired = await _look(settings)
-    text = app.make_renderer(settings).text(desired.upstreams)
+    candidate = await _candidate(settings, desired)
+    text = candidate.text if candidate else app.make_renderer(settings).text(desired.upstreams)
+    for fallback in candidate.fallbacks if candidate else ():
+        print(f"lbwatch: {_fallback_words(fallback)}", file=sys.stderr)
     if not diff:
         sys.stdout.write(text)
         return
@@ -62,7 +65,8 @@ class Row:
 async def explain(settings: Settings, *, container: str | None, as_json: bool) -> int:
     """Say for each container, or the one that is named, why it is or is not routed."""
     snapshot, desired = await _look(settings)
-    rows = explained(desired, fallbacks=await _fallbacks(settings, desired))
+    candidate = await _candidate(settings, desired)
+    rows = explained(desired, fallbacks=candidate.fallbacks if candidate else ())
     if container is not None:
         names = _named(snapshot, container)
         rows = [row for row in rows if row.container in names]
@@ -103,9 +107,9 @@ def _routed(server: Server, upstream: str, *, notices: Sequence[str], fallback: 
     address: str | None = f"{server.address}:{server.port}"
     reason = detail = None
     if fallback is not None and fallback.form is Form.PLAIN:
-        notices = (*notices, f"upstream {upstream} is written without its parameters: {fallback.error}")
+        notices = (*notices, _fallback_words(fallback))
     elif fallback is not None:
-        address, reason, detail = None, "upstream-refused", f"upstream {upstream} is left out: {fallback.error}"
+        address, reason, detail = None, "upstream-refused", _fallback_words(fallback)
     return Row(
         container=server.backend,
         upstream=upstream,
@@ -116,16 +120,20 @@ def _routed(server: Server, upstream: str, *, notices: Sequence[str], fallback: 
     )
 
 
-async def _fallbacks(settings: Settings, desired: Desired) -> tuple[Fallback, ...]:
-    """Ask nginx which upstreams it would refuse; where it refuses everything, or cannot be asked, that is said."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
-            tester = app.make_tester(settings, folder=Path(folder))
-            render = app.make_renderer(settings).text
-            return (await accepted(desired.upstreams, render=render, test=tester.test)).fallbacks
-    except (RenderError, ConfigRejectedError) as error:
-        print(f"lbwatch: as it is now nothing would be written: {error}", file=sys.stderr)
-        return ()
+def _fallback_words(fallback: Fallback) -> str:
+    how = "is written without its parameters" if fallback.form is Form.PLAIN else "is left out"
+    return f"upstream {fallback.upstream} {how}: {fallback.error}"
+
+
+async def _candidate(settings: Settings, desired: Desired) -> Candidate | None:
+    """Work out what would be written, as the daemon does; `None`, which is said, where nginx refuses everything."""
+    with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
+        tester = app.make_tester(settings, folder=Path(folder), quiet=True)
+        try:
+            return await accepted(desired.upstreams, render=app.make_renderer(settings).text, test=tester.test)
+        except ConfigRejectedError as error:
+            print(f"lbwatch: nothing would be written now, since nginx refuses it: {error}", file=sys.stderr)
+            return None
 
 
 def _named(snapshot: Snapshot, text: str) -> set[str]:

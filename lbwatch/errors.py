@@ -15,10 +15,17 @@ Every error that lbwatch raises on purpose, split by what an operator does about
         └── ReloadRefusedError    it was told to reload, and its workers are the old ones
 """
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
 _FOREIGN_CHARS = 256
+
+# What nginx puts before a message (time, level, process), and its last line, which only says that there was one.
+_NGINX_NOISE = re.compile(
+    r"^\d{4}/\d\d/\d\d [\d:]+ \[\w+\] \d+#\d+: |^nginx: \[\w+\] |^nginx: configuration file .* test failed$",
+    re.MULTILINE,
+)
 
 
 def excerpt(text: str) -> str:
@@ -101,7 +108,7 @@ class ConfigRejectedError(LbwatchError):
     event = "nginx.rejected"
 
     def __init__(self, stderr: str, *, line: int | None = None) -> None:
-        super().__init__(excerpt(stderr) or "the test failed without a word")
+        super().__init__(excerpt(_NGINX_NOISE.sub("", stderr)) or "the test failed without a word")
         self.stderr = stderr
         self.line = line
 

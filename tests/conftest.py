@@ -14,12 +14,12 @@ from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 from realnginx import RealNginx
 
-os.environ.setdefault("LBWATCH_SEED", str(random.randrange(2**32)))
+os.environ.setdefault("CONVERGENCE_SEED", str(random.randrange(2**32)))
 
 
 def pytest_report_header() -> str:
     """Say how to repeat what was drawn by chance."""
-    return f"LBWATCH_SEED={os.environ['LBWATCH_SEED']} repeats the run of test_convergence.py"
+    return f"CONVERGENCE_SEED={os.environ['CONVERGENCE_SEED']} repeats the run of test_convergence.py"
 
 
 ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")

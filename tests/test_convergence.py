@@ -2,7 +2,7 @@
 Whatever happens in whatever order, and whatever fails, the file comes to say what the engine does, and nginx runs it.
 
 A state machine over the embedded engine and the whole daemon but for its nginx, in simulated time. What must be written
-is worked out by the oracle, from what inspect answers. `LBWATCH_SEED` repeats a run, `LBWATCH_STEPS` makes it longer.
+is worked out by the oracle, from what inspect answers. `CONVERGENCE_SEED` repeats a run, `CONVERGENCE_STEPS` makes it longer.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ from lbwatch.errors import OutputError
 from lbwatch.render import shipped_templates
 from lbwatch.settings import Settings
 
-SEED = int(os.environ["LBWATCH_SEED"])  # conftest chooses and prints one
-STEPS = int(os.environ.get("LBWATCH_STEPS") or 2000)
+SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
+STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 2000)
 STEPS_EACH = 50
 
 RESYNC_S = 30.0

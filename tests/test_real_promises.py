@@ -98,6 +98,9 @@ def test_an_upstream_that_nginx_refuses_is_left_out_and_explained_and_all_others
     assert (explained["bad"]["reason"], explained["bad"]["address"]) == ("upstream-refused", None)
     assert 'duplicate upstream "taken"' in explained["bad"]["detail"]
     assert explained["good"]["reason"] is None
+    rendered = lbwatch(stage, "render", "--diff")
+    assert rendered.stdout == "", "the file is what would be written"
+    assert 'upstream taken is left out: duplicate upstream "taken"' in rendered.stderr
     stage.nginx.stop()
     stage.nginx.start()  # which it could not with the whole
     wait_until(lambda: stage.nginx.answers("web") == {"good"}, within=5, what="nginx started from the file")

@@ -62,14 +62,18 @@ class TreeTester:
         main: The user's main file; `None`: the one that the program was built for.
         output: The file that the candidate stands for.
         folder: An empty folder for the test tree.
+        quiet: Whether to say nothing of a program that is not there, or of an output that is not included.
     """
 
-    def __init__(self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path) -> None:
+    def __init__(
+        self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path, quiet: bool = False
+    ) -> None:
         self.main = main  # known for sure once there is a tree
         self.tree: TestTree | None = None  # none before the first test that found a program
         self._command = command
         self._output = output
         self._folder = folder
+        self._quiet = quiet
         self._said: set[str] = set()  # warnings
 
     async def test(self, text: str) -> bool:
@@ -96,7 +100,7 @@ class TreeTester:
         return tree
 
     def _say_once(self, event: str, *, reason: str) -> None:
-        if event not in self._said:
+        if event not in self._said and not self._quiet:
             _log.warning(event, reason=reason)
         self._said.add(event)
 
