@@ -6,14 +6,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lbwatch import app, files
+from lbwatch.damping import LOOP_RESTARTS
 from lbwatch.desired import desired_state
 from lbwatch.docker.client import EngineClient
-from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, SettingsError
-from lbwatch.model import Desired, Fallback, Form, Server, Snapshot
+from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
+from lbwatch.model import Desired, Fallback, Form, Notice, NoticeKind, Server, Snapshot
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.fallback import Candidate, accepted
 from lbwatch.nginx.process import find_master, workers_of
@@ -27,8 +28,6 @@ async def render(settings: Settings, *, diff: bool) -> None:
     _, desired = await _look(settings)
     candidate = await _candidate(settings, desired)
     text = candidate.text if candidate else app.make_renderer(settings).text(desired.upstreams)
-    for fallback in candidate.fallbacks if candidate else ():
-        print(f"lbwatch: {_fallback_words(fallback)}", file=sys.stderr)
     if not diff:
         sys.stdout.write(text)
         return
@@ -66,7 +65,7 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool) -
     """Say for each container, or the one that is named, why it is or is not routed."""
     snapshot, desired = await _look(settings)
     candidate = await _candidate(settings, desired)
-    rows = explained(desired, fallbacks=candidate.fallbacks if candidate else ())
+    rows = explained(_with_loops(desired, snapshot), fallbacks=candidate.fallbacks if candidate else ())
     if container is not None:
         names = _named(snapshot, container)
         rows = [row for row in rows if row.container in names]
@@ -125,15 +124,33 @@ def _fallback_words(fallback: Fallback) -> str:
     return f"upstream {fallback.upstream} {how}: {fallback.error}"
 
 
+def _with_loops(desired: Desired, snapshot: Snapshot) -> Desired:
+    """Warn of containers that may be left out by the daemon, which alone knows how often each was restarted lately."""
+    notices = (
+        Notice(
+            backend=backend.name,
+            kind=NoticeKind.RESTARTED,
+            detail=f"the engine restarted it {backend.restarts} times since its last start by hand: the daemon leaves "
+            "it out while that goes on (restart-loop in its log)",
+        )
+        for backend in snapshot.backends.values()
+        if backend.restarts >= LOOP_RESTARTS
+    )
+    return replace(desired, notices=(*desired.notices, *notices))
+
+
 async def _candidate(settings: Settings, desired: Desired) -> Candidate | None:
-    """Work out what would be written, as the daemon does; `None`, which is said, where nginx refuses everything."""
+    """Work out what would be written, as the daemon does, and say what is wrong; `None`: nothing would be written."""
     with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
         tester = app.make_tester(settings, folder=Path(folder), quiet=True)
         try:
-            return await accepted(desired.upstreams, render=app.make_renderer(settings).text, test=tester.test)
-        except ConfigRejectedError as error:
-            print(f"lbwatch: nothing would be written now, since nginx refuses it: {error}", file=sys.stderr)
+            found = await accepted(desired.upstreams, render=app.make_renderer(settings).text, test=tester.test)
+        except (RenderError, ConfigRejectedError) as error:
+            print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
             return None
+    for fallback in found.fallbacks:
+        print(f"lbwatch: {_fallback_words(fallback)}", file=sys.stderr)
+    return found
 
 
 def _named(snapshot: Snapshot, text: str) -> set[str]:

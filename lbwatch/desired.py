@@ -32,7 +32,14 @@ __all__ = ["Memory", "Rules", "desired_state"]
 _ZONE_STEP_KIB = 64
 _SERVERS_PER_STEP = 32  # enough for nginx 1.22 up to 2,000 servers at least: tests/test_render.py
 _MAX_CONSISTENT_WEIGHT = 2000
-"""Of all servers together where the hash is consistent: nginx makes 160 points of each unit, 2.5 KB, and sorts them."""
+_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000
+"""
+Of the servers of one upstream, and of all upstreams, where the hash is consistent: nginx makes 160 points of each unit,
+2.5 KB, and sorts them. The latter takes it 0.3 s and 53 MB (facts, nginx 9).
+"""
+
+_MAX_KEEPALIVE_OF_ALL = 50_000
+"""Of all upstreams: nginx sets memory aside for each such connection, 1.4 KB, in every worker that is to be."""
 
 _NO_BACKUP_METHODS = ("hash ", "ip_hash", "random")  # nginx refuses the whole file (facts, nginx 9)
 
@@ -91,6 +98,8 @@ def desired_state(
         upstreams.append(upstream)
         notices += said
         skipped += left_out
+    upstreams, said = _bounded(upstreams)
+    notices += said
     return Desired(
         upstreams=tuple(upstreams),
         skipped=tuple(sorted(skipped, key=lambda skip: (skip.backend, skip.upstream or "", skip.reason))),
@@ -151,7 +160,6 @@ def _upstream(name: str, group: list[Member]) -> tuple[Upstream, list[Notice], l
     keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
     method = None if method == ROUND_ROBIN else method
     servers, dropped = _with_backups(list(lines.values()), method=method)
-    servers, scaled = _with_bounded_weights(servers, method=method)
     upstream = Upstream(
         name=name,
         servers=tuple(sorted(servers, key=lambda server: (_by_address(server.address), server.port))),
@@ -159,7 +167,7 @@ def _upstream(name: str, group: list[Member]) -> tuple[Upstream, list[Notice], l
         keepalive=keepalive,
         zone_kib=_zone_kib(servers),
     )
-    said = method_notices + keepalive_notices + dropped + scaled
+    said = method_notices + keepalive_notices + dropped
     return upstream, said, _left_out(group, serving=serving, lines=lines)
 
 
@@ -227,19 +235,38 @@ def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Se
     return [replace(server, backup=False) for server in servers], notices
 
 
-def _with_bounded_weights(servers: list[Server], *, method: str | None) -> tuple[list[Server], list[Notice]]:
-    """Scale weights down where so much of them would cost nginx seconds and hundreds of megabytes (facts, nginx 9)."""
-    total = sum(server.weight for server in servers)
-    if method is None or not method.endswith(" consistent") or total <= _MAX_CONSISTENT_WEIGHT:
-        return servers, []
-    scaled = [replace(server, weight=max(1, server.weight * _MAX_CONSISTENT_WEIGHT // total)) for server in servers]
-    why = f"consistent hashing takes weights of {_MAX_CONSISTENT_WEIGHT} in all, its upstream has {total}"
-    notices = [
-        Notice(backend=now.backend, kind=NoticeKind.WEIGHT_SCALED, detail=f"its weight is {now.weight} here: {why}")
-        for before, now in zip(servers, scaled, strict=True)
-        if now.weight != before.weight
-    ]
-    return scaled, notices
+def _bounded(upstreams: list[Upstream]) -> tuple[list[Upstream], list[Notice]]:
+    """Scale down what would cost nginx seconds and hundreds of megabytes, first of each upstream, then of all."""
+    hashed = {upstream.name: _consistent_weight(upstream) for upstream in upstreams}
+    each = {name: min(1.0, _MAX_CONSISTENT_WEIGHT / weight) for name, weight in hashed.items() if weight}
+    most = sum(weight * each[name] for name, weight in hashed.items() if weight)
+    weight_scale = min(1.0, _MAX_CONSISTENT_WEIGHT_OF_ALL / most) if most else 1.0
+    kept = sum(upstream.keepalive or 0 for upstream in upstreams)
+    keepalive_scale = min(1.0, _MAX_KEEPALIVE_OF_ALL / kept) if kept else 1.0
+    bounded: list[Upstream] = []
+    notices: list[Notice] = []
+    for upstream in upstreams:
+        smaller = _scaled(upstream, weights=each.get(upstream.name, 1.0) * weight_scale, keepalive=keepalive_scale)
+        if smaller != upstream:
+            detail = f"weights or keepalive of upstream {upstream.name} are scaled down: they would cost nginx too much"
+            said = {server.backend for server in upstream.servers}
+            notices += [Notice(backend=name, kind=NoticeKind.SCALED_DOWN, detail=detail) for name in said]
+        bounded.append(smaller)
+    return bounded, notices
+
+
+def _consistent_weight(upstream: Upstream) -> int:
+    consistent = upstream.method is not None and upstream.method.endswith(" consistent")
+    return sum(server.weight for server in upstream.servers) if consistent else 0
+
+
+def _scaled(upstream: Upstream, *, weights: float, keepalive: float) -> Upstream:
+    if _consistent_weight(upstream) and weights < 1.0:
+        servers = tuple(replace(each, weight=max(1, int(each.weight * weights))) for each in upstream.servers)
+        upstream = replace(upstream, servers=servers)
+    if upstream.keepalive and keepalive < 1.0:
+        upstream = replace(upstream, keepalive=max(1, int(upstream.keepalive * keepalive)))
+    return upstream
 
 
 def _zone_kib(servers: list[Server]) -> int | None:

@@ -7,7 +7,8 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     │   └── SourceTimeoutError    it accepted and then said nothing in time
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
-    │   └── TakenBackError        the same, found out by a reload where nothing could test
+    │   ├── TakenBackError        the same, found out by a reload where nothing could test
+    │   └── NotTestedError        nginx's test could not be run: nothing is known of the candidate
     ├── OutputError           mend the folder of the output: the old file is untouched
     │   └── OutputHeldError       another lbwatch writes there: end one of the two
     ├── DemoError             the demo did not come to its end; its words say what it lacked
@@ -118,6 +119,14 @@ class TakenBackError(ConfigRejectedError):
     nginx did not take a file that nothing could test, and the old one is back.
 
     Each try puts the new file before an nginx that may be started from it just then: there should be few.
+    """
+
+
+class NotTestedError(ConfigRejectedError):
+    """
+    nginx's test could not be run, or not to its end: no room for it, no right to run it, no answer in time.
+
+    The same holds for any other candidate, so that no upstream is to blame.
     """
 
 

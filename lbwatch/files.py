@@ -37,9 +37,13 @@ def replace(path: Path, *, text: str) -> None:
         OutputError: The disk is full, the folder is gone or read-only, or the path is a bind mount; the old file
             is then still whole, or, where only the last step failed, the new one is.
     """
+    _replace(path, content=text.encode())
+
+
+def _replace(path: Path, *, content: bytes) -> None:
     scratch = scratch_path(path)
     try:
-        _write(scratch, text=text)
+        _write(scratch, content=content)
         os.replace(scratch, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -58,11 +62,45 @@ def read(path: Path) -> str | None:
         raise OutputError(path, error=error) from error
 
 
-def remove(path: Path) -> None:
-    """Remove a file, if it is there, on disk before it returns; raises `OutputError`."""
+def aside_path(path: Path) -> Path:
+    """Name the file in which the last good one is kept while it is not known whether its replacement is good."""
+    return path.with_name(f".{path.name}.old")
+
+
+def is_aside(path: Path) -> bool:
+    """Tell whether *path* has one set aside: its replacement is still on trial."""
+    return stamp(aside_path(path)) is not None
+
+
+def set_aside(path: Path) -> None:
+    """Keep the file of now, byte for byte; an empty one stands for none. Raises `OutputError`."""
     try:
-        path.unlink(missing_ok=True)
+        old = path.read_bytes()
+    except FileNotFoundError:
+        old = b""
+    except OSError as error:
+        raise OutputError(path, error=error) from error
+    _replace(aside_path(path), content=old)
+
+
+def put_back(path: Path) -> None:
+    """Have what was set aside in its place again. Raises `OutputError`."""
+    aside = aside_path(path)
+    try:
+        if aside.stat().st_size:
+            os.replace(aside, path)
+        else:
+            path.unlink(missing_ok=True)
+            aside.unlink()
         _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(path, error=error) from error
+
+
+def forget_aside(path: Path) -> None:
+    """The replacement is good: remove what was set aside, if anything was. Raises `OutputError`."""
+    try:
+        aside_path(path).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(path, error=error) from error
 
@@ -81,6 +119,7 @@ class Claim:
         self._path = path
         self._lock = path.with_name(f".{path.name}.lock")
         self._descriptor: int | None = None
+        self._locked = False  # whether the file system of the descriptor has locks
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +145,7 @@ class Claim:
                 self.close()
                 self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._locked = True
                 self._sign()
         except BlockingIOError as error:
             holder = self._holder()
@@ -116,13 +156,13 @@ class Claim:
                 return False
             self.close()
             raise OutputError(self._path, error=error) from error
-        return True
+        return self._locked
 
     def close(self) -> None:
         """Give the right back."""
         if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor, self._locked = None, False
 
     def _stands(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -132,11 +172,14 @@ class Claim:
     def _sign(self) -> None:
         """Leave our name for others to read; by another descriptor, since one for writing keeps a disk writable."""
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
-            self._lock.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with open(signed, "w", encoding="utf-8") as file:
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
 
     def _holder(self) -> str:
-        assert self._descriptor is not None
-        return os.pread(self._descriptor, 256, 0).decode(errors="replace")
+        with contextlib.suppress(OSError):
+            return self._lock.read_text(encoding="utf-8", errors="replace")
+        return ""
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
@@ -179,11 +222,11 @@ def _unusable_reason(path: Path) -> str | None:
     return None
 
 
-def _write(path: Path, *, text: str) -> None:
+def _write(path: Path, *, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, _MODE), "w", encoding="utf-8") as file:
+    with open(os.open(path, flags, _MODE), "wb") as file:
         os.fchmod(file.fileno(), _MODE)
-        file.write(text)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

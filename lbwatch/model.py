@@ -69,7 +69,8 @@ class NoticeKind(StrEnum):
     BACKUP_DROPPED = "backup-dropped"
     METHOD_DIFFERS = "method-differs"
     KEEPALIVE_DIFFERS = "keepalive-differs"
-    WEIGHT_SCALED = "weight-scaled"
+    SCALED_DOWN = "scaled-down"
+    RESTARTED = "restarted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ MUTANTS = {
     ),
     "atomic replace: written in place": mutant(
         "files.py",
-        ("        _write(scratch, text=text)\n        os.replace(scratch, path)\n", "        _write(path, text=text)\n"),
+        ("        _write(scratch, content=content)\n        os.replace(scratch, path)\n", "        _write(path, content=content)\n"),
         tests="test_files.py",
     ),
     "power loss: the file is not synced": mutant(
@@ -87,7 +87,7 @@ MUTANTS = {
         tests="test_fallback.py",
     ),
     "put back: not what was refused untested": mutant(
-        "nginx/apply.py", ("            self._replace(old)\n", "            pass\n"), tests="test_nginx.py"
+        "nginx/apply.py", ("            await asyncio.to_thread(files.put_back, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="test_nginx.py"
     ),
     "owed: an equal file counts as running": mutant(
         "nginx/apply.py", ("        if not changed and self.confirmed():", "        if not changed:"), tests="test_nginx.py test_convergence.py"
@@ -136,7 +136,7 @@ MUTANTS = {
         "pacing.py", ("if removes else interval)", "if removes else 0.0)"), tests="test_pacing.py test_reconcile.py"
     ),
     "bounded: weights of any sum": mutant(
-        "desired.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), tests="test_desired.py"
+        "desired.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="test_desired.py"
     ),
     "injection: any text names an upstream": mutant(
         "labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="test_labels.py test_render.py"

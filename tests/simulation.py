@@ -82,6 +82,7 @@ class SimulatedNginx:
         runs: The text that its workers have; `None` while it is down.
         refused: Names of upstreams that it refuses in any form.
         refused_weights: Names of upstreams in which it takes no weight.
+        silent: Whether it refuses without a name.
         takes_back: Whether a reload comes to nothing, as with a port that cannot be bound.
         lost: How many of the next signals get lost.
         accepted: Every text that passed its test.
@@ -92,6 +93,7 @@ class SimulatedNginx:
         self.runs: str | None = None
         self.refused: set[str] = set()
         self.refused_weights: set[str] = set()
+        self.silent = False
         self.takes_back = False
         self.lost = 0
         self.accepted: set[str] = {""}
@@ -116,7 +118,7 @@ class SimulatedNginx:
     async def test(self, text: str) -> bool:
         await asyncio.sleep(0.005)
         if (name := self._refusal(text)) is not None:
-            raise ConfigRejectedError(f'[emerg] something is wrong with "{name}"')
+            raise ConfigRejectedError("[emerg] no" if self.silent else f'[emerg] something is wrong with "{name}"')
         self.accepted.add(text)
         return True
 

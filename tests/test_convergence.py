@@ -13,7 +13,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,21 @@ class Anything(RuleBasedStateMachine):
             if chosen.restarts > before:
                 self.crashed.setdefault(chosen.id, []).append(self.loop.time())
 
+    @precondition(lambda self: self.clean)
+    @rule(labels=st.sampled_from([{"lbwatch.upstream": "web"}, {"lbwatch.upstream": "api", "lbwatch.port": "8080"}]))
+    def crash_in_a_loop(self, labels: dict[str, str]) -> None:
+        """Three restarts within a minute take it out for 5 s, and for no longer."""
+        id = self.deed("run", labels=labels, restart="always")
+        self.wait(SOON_S)
+        began = self.loop.time()
+        for _ in range(3):
+            self.deed("die", id)
+        self.wait(2.0)  # in 5 s it may be back
+        self._compare(damped={self.engine.world.containers.find(id).name})
+        self.wait(SOON_S + SOON_S)
+        self._compare()
+        self.crashed[id] = [began] * 3  # one more crash, and it is out for longer
+
     @rule(number=st.integers(0, 50), force=st.booleans())
     def remove(self, number: int, force: bool) -> None:
         if (chosen := self.some(number)) is not None:
@@ -308,8 +323,9 @@ class Anything(RuleBasedStateMachine):
     # -- what goes wrong with nginx, the file and the daemon
 
     @in_a_storm
-    @rule(name=st.sampled_from(["web", "api", "shop"]), weights=st.booleans())
-    def refuse(self, name: str, weights: bool) -> None:
+    @rule(name=st.sampled_from(["web", "api", "shop"]), weights=st.booleans(), silent=st.booleans())
+    def refuse(self, name: str, weights: bool, silent: bool) -> None:
+        self.nginx.silent = silent
         (self.nginx.refused_weights if weights else self.nginx.refused).add(name)
         self.clean = False
         self.steady = {id: line for id, line in self.steady.items() if line[0] != name}
@@ -448,11 +464,11 @@ class Anything(RuleBasedStateMachine):
             if any(later - sooner < 60.0 for sooner, later in zip(times, times[2:], strict=False))
         }
 
-    def _compare(self) -> None:
+    def _compare(self, *, damped: Collection[str] = ()) -> None:
         assert self.daemon is not None
         assert not self.daemon.done(), self.daemon.exception()
         everyone = [views.inspect_answer(each) for each in self.engine.world.containers]
-        found, wanted = self._file(), expected_blocks(everyone, reach=HOST_ELSEWHERE)
+        found, wanted = self._file(), expected_blocks(everyone, reach=HOST_ELSEWHERE, damped=damped)
         if loopers := self._loopers():
             addresses = {self._address(each) for each in self.engine.world.containers if each.id in loopers}
             found, wanted = _without(found, addresses), _without(wanted, addresses)

@@ -779,11 +779,11 @@ def test_foreign_labels_change_nothing(foreign: dict[str, str]) -> None:
 # -- bounds
 
 
-def hashed(number: int, *, weight: int, method: str = "hash $uri consistent") -> Any:
+def hashed(number: int, *, weight: int, method: str = "hash $uri consistent", upstream: str = "web") -> Any:
     """One of many members of an upstream."""
-    labels = {"lbwatch.upstream": "web", "lbwatch.weight": str(weight), "lbwatch.method": method}
+    labels = {"lbwatch.upstream": upstream, "lbwatch.weight": str(weight), "lbwatch.method": method}
     ends = on(Endpoint(network="front", ipv4=f"172.20.0.{number}"))
-    return container(f"c{number:03}", labels=labels, endpoints=ends)
+    return container(f"c{number:03}", labels=labels | {"lbwatch.keepalive": "100"}, endpoints=ends)
 
 
 def test_weights_of_a_consistent_hash_are_bounded_together() -> None:
@@ -791,7 +791,7 @@ def test_weights_of_a_consistent_hash_are_bounded_together() -> None:
     desired = decide(*(hashed(number, weight=1000 if number < 9 else 10) for number in range(1, 10)))
     assert [server.weight for server in upstream_of(desired, "web").servers] == [249] * 8 + [2]
     assert [(notice.kind, notice.backend) for notice in desired.notices] == [
-        ("weight-scaled", f"c{number:03}") for number in range(1, 10)
+        ("scaled-down", f"c{number:03}") for number in range(1, 10)
     ]
 
 
@@ -802,3 +802,19 @@ def test_weights_are_left_alone_where_they_cost_nothing() -> None:
     for desired in (few, other):
         assert {server.weight for server in upstream_of(desired, "web").servers} == {1000}
         assert not desired.notices
+
+
+def test_weights_and_keepalive_of_all_upstreams_are_bounded_together() -> None:
+    """64 upstreams for each of a few containers, as dear as they can be, are gigabytes again."""
+    labels = {
+        f"lbwatch.upstreams.u{number}.{key}": value
+        for number in range(64)
+        for key, value in (("weight", "1000"), ("method", "hash $uri consistent"), ("keepalive", "10000"))
+    }
+    greedy = [container(f"g{each}", labels=labels) for each in range(4)]
+    desired = decide(*greedy, hashed(9, weight=7, method="least_conn", upstream="modest"))
+    weights = [server.weight for name, server in servers_of(desired) if name != "modest"]
+    assert len(weights) == 256
+    assert 9_000 <= sum(weights) <= 10_000
+    assert 45_000 <= sum(upstream.keepalive or 0 for upstream in desired.upstreams) <= 50_000
+    assert [server.weight for server in upstream_of(desired, "modest").servers] == [7]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from realnginx import RealNginx
 from test_nginx import balancer
 
-from lbwatch.errors import ConfigRejectedError, RenderError
+from lbwatch.errors import ConfigRejectedError, NotTestedError, RenderError
 from lbwatch.model import Fallback, Form, Server, Upstream
-from lbwatch.nginx.fallback import Candidate, accepted
+from lbwatch.nginx.fallback import MAX_TRIES, Candidate, accepted
 
 FORMS = tuple(Form)
 
@@ -42,11 +42,18 @@ class Judge:
     """Refuses any upstream above what it bears; names it or not, by the template or by nginx."""
 
     def __init__(
-        self, whole: tuple[Upstream, ...], *, bears: Mapping[str, Form], talks: bool = True, renders: bool = True
+        self,
+        whole: tuple[Upstream, ...],
+        *,
+        bears: Mapping[str, Form],
+        talks: bool = True,
+        renders: bool = True,
+        word: str = "some",
     ) -> None:
         self.whole = {each.name: each for each in whole}
         self.bears = bears
         self.talks = talks
+        self.word = word
         self.renders = renders
         self.tries = 0
 
@@ -60,7 +67,7 @@ class Judge:
     async def test(self, text: str) -> bool:
         self.tries += 1
         if bad := self.bad(dict(line.split() for line in text.splitlines())):
-            raise ConfigRejectedError(f'[emerg] something about "{bad}" in mine.conf:1' if self.talks else "[emerg] no")
+            raise ConfigRejectedError(f'[emerg] {self.word} "{bad}" in mine.conf:1' if self.talks else "[emerg] no")
         return True
 
     def bad(self, forms: Mapping[str, str]) -> str | None:
@@ -120,7 +127,7 @@ async def test_one_of_a_thousand_is_found_in_few_tries() -> None:
     assert silent.tries <= 16
     talking = Judge(whole, bears={"u617": Form.PLAIN})
     await talking.outcome()
-    assert talking.tries == 2
+    assert talking.tries == 3, "in full, plain, and in full once more: a cause may have passed"
 
 
 async def test_a_refusal_that_no_upstream_is_to_blame_for_is_the_whole_ones() -> None:
@@ -137,13 +144,66 @@ async def test_a_refusal_that_no_upstream_is_to_blame_for_is_the_whole_ones() ->
     assert tries < 10
 
 
-async def test_too_many_culprits_end_the_search() -> None:
-    """It must not hold up everything for minutes."""
+async def test_with_too_many_culprits_all_are_plain_that_are_not_cleared_in_time() -> None:
+    """The search must not hold up everything for minutes, nor many culprits everybody's changes."""
     whole = tuple(upstream(f"u{number:03}") for number in range(300))
-    judge = Judge(whole, bears={each.name: Form.PLAIN for each in whole}, talks=False)
-    with pytest.raises(ConfigRejectedError):
+    bad = {each.name: Form.PLAIN for each in whole if int(each.name[1:]) % 2}
+    judge = Judge(whole, bears=bad, talks=False)
+    _, forms = await judge.outcome()
+    assert {name for name, form in forms.items() if form is not Form.PLAIN} <= set(forms) - set(bad)
+    assert set(forms.values()) == {Form.FULL, Form.PLAIN}
+    assert judge.tries < 4 * MAX_TRIES
+
+
+async def test_all_the_names_that_one_container_may_claim_are_found_to_be_taken() -> None:
+    """Each of them could be one of the user's own."""
+    whole = tuple(upstream(f"u{number:03}") for number in range(200))
+    judge = Judge(whole, bears={f"u{number:03}": Form.OUT for number in range(64)}, word="duplicate upstream")
+    found, forms = await judge.outcome()
+    assert [item.form for item in found.fallbacks] == [Form.OUT] * 64
+    assert list(forms.values()).count(Form.FULL) == 136
+
+
+@pytest.mark.parametrize(("talks", "renders"), [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize("most", [Form.EMPTY, Form.OUT])
+async def test_a_mistake_that_most_upstreams_would_have_to_go_for_is_refused_as_a_whole(
+    talks: bool, renders: bool, most: Form
+) -> None:
+    """A template that is wrong for all would empty the whole site; the last good file serves."""
+    judge = Judge(WHOLE, bears=dict.fromkeys(NAMES[:7], most), talks=talks, renders=renders)
+    with pytest.raises((ConfigRejectedError, RenderError)):
         await judge.outcome()
-    assert judge.tries < 100
+    half = Judge(WHOLE, bears=dict.fromkeys(NAMES[:6], most), talks=talks, renders=renders)
+    assert len((await half.outcome())[0].fallbacks) == 6
+
+
+async def test_a_test_that_cannot_be_run_blames_nobody() -> None:
+    """A full /tmp must not take out the upstream whose text is the longest."""
+    tries = 0
+
+    async def test(text: str) -> bool:
+        nonlocal tries
+        tries += 1
+        raise NotTestedError('No space left on device: "u01"')
+
+    with pytest.raises(NotTestedError):
+        await accepted(WHOLE, render=lambda upstreams: "", test=test)
+    assert tries == 1
+
+
+@pytest.mark.parametrize("words", ['something about "u01"', "something"])
+async def test_a_refusal_that_passes_leaves_everything_whole(words: str) -> None:
+    """A certificate that was just being written, or a test command that was slow to come up."""
+    judge, tries = Judge(WHOLE, bears={}), 0
+
+    async def test(text: str) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ConfigRejectedError(words)
+        return await judge.test(text)
+
+    assert not (await accepted(WHOLE, render=judge.render, test=test)).fallbacks
 
 
 # -- with a real nginx
@@ -250,4 +310,17 @@ async def test_a_mistake_of_the_user_s_own_leaves_the_file_as_it_is(
     real_nginx.rewrite(http=mistake)
     with pytest.raises(ConfigRejectedError, match=r"no_such_directive|may not have port"):
         await one.apply((upstream("web"), upstream("web2", number=2)))
+    assert written(real_nginx) == before
+
+
+async def test_a_template_that_nginx_refuses_for_every_upstream_leaves_the_file_as_it_is(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """Without this rule ten upstreams would be ten placeholders, and the site gone."""
+    (tmp_path / "free.j2").write_text(FREE.replace("{{ server.vars", "resolve {{ server.vars"))
+    ten = tuple(upstream(f"u{number}", number=number) for number in range(1, 11))
+    await balancer(real_nginx, tmp_path).apply(ten)
+    before = written(real_nginx)
+    with pytest.raises(ConfigRejectedError, match="resolve"):
+        await balancer(real_nginx, tmp_path, template=str(tmp_path / "free.j2")).apply(ten)
     assert written(real_nginx) == before

@@ -1,5 +1,6 @@
 """Replacing a file: whole old or whole new, whatever happens. Full disks and mounts are real ones (as root)."""
 
+import errno
 import fnmatch
 import os
 import socket
@@ -317,6 +318,28 @@ def test_a_claim_follows_its_path_to_another_folder(tmp_path: Path) -> None:
             second.take()
 
 
+def test_a_claim_holds_nothing_where_there_are_no_locks(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have none: lbwatch says so and goes on."""
+
+    def no_locks(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with files.Claim(output) as claim:
+        assert [claim.take(), claim.take()] == [False, False]
+
+
+def test_a_claim_follows_no_link_in_its_locks_place(output: Path, tmp_path: Path) -> None:
+    """Who may write the folder must not have any file of root's overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    lock = output.with_name(f".{output.name}.lock")
+    lock.symlink_to(victim)
+    with files.Claim(output) as claim, pytest.raises(OutputError):
+        claim.take()
+    assert victim.read_text() == "mine"
+
+
 def test_claims_of_two_files_are_apart(tmp_path: Path) -> None:
     """One folder may hold the files of several."""
     with files.Claim(tmp_path / "a.conf") as first, files.Claim(tmp_path / "b.conf") as second:
@@ -331,8 +354,25 @@ def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
     assert [path.name for path in output.parent.glob("*.conf")] in ([], [output.name])
 
 
-def test_a_removal_is_no_error_where_nothing_is(output: Path) -> None:
-    """What was to go is gone."""
-    files.remove(output)
-    files.remove(output)
-    assert not output.exists()
+# -- what is set aside
+
+
+@pytest.mark.parametrize("old", [b"# old\n", b"\xff\xfe not text", None])
+def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes | None) -> None:
+    """Also that there was none."""
+    output.unlink() if old is None else output.write_bytes(old)
+    files.set_aside(output)
+    assert files.is_aside(output)
+    files.replace(output, text="# new\n")
+    files.put_back(output)
+    assert (output.read_bytes() if output.exists() else None) == old
+    assert not files.is_aside(output)
+
+
+def test_what_was_set_aside_is_forgotten_once(output: Path) -> None:
+    """Twice is no error: nothing is there to forget most of the time."""
+    files.set_aside(output)
+    files.forget_aside(output)
+    files.forget_aside(output)
+    assert not files.is_aside(output)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]

@@ -14,6 +14,7 @@ from conftest import need
 from realnginx import RealNginx
 from waiting import eventually
 
+from lbwatch import files
 from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, TakenBackError
 from lbwatch.files import Claim
 from lbwatch.model import Server, Upstream
@@ -255,6 +256,23 @@ async def test_without_an_nginx_program_nothing_is_tested_and_that_is_said(tmp_p
 WRONG = "# {{ upstreams | length }}\nupstream web { }\n"
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    [b"include ;\n", b'include "a\0b";\n', b"include;", b"}", b"\xff\xfe"],
+    ids=["", "nul", "none", "brace", "bytes"],
+)
+async def test_a_user_s_file_of_any_kind_ends_no_daemon(real_nginx: RealNginx, tmp_path: Path, theirs: bytes) -> None:
+    """Whatever is wrong with it is said at each try, and mended by the user."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(NO_WEB)
+    mine = real_nginx.output.parent / "mine.conf"
+    mine.write_bytes(theirs)
+    with pytest.raises(ConfigRejectedError):
+        await one.apply(WEB)
+    mine.unlink()
+    assert (await one.apply(WEB)).reloaded
+
+
 @pytest.fixture
 def untested(real_nginx: RealNginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Nginx]:
     """Makes load balancers where there is no nginx program to test with; `wrong` ones write what nginx refuses."""
@@ -300,27 +318,63 @@ async def test_a_reload_command_that_refuses_what_nobody_could_test_has_it_taken
     assert real_nginx.output.read_text() == "# good\n"
 
 
-@pytest.mark.parametrize("wrong", [False, True])
-async def test_what_nobody_could_test_while_nginx_was_down_is_judged_when_it_is_back(
-    real_nginx: RealNginx, untested: Callable[..., Nginx], wrong: bool
+async def test_while_nginx_is_down_what_nobody_could_test_and_the_old_file_take_turns(
+    real_nginx: RealNginx, untested: Callable[..., Nginx]
 ) -> None:
-    """The old file is kept aside until then, also by the next lbwatch; here nginx starts from elsewhere meanwhile."""
+    """It may be unable to start from the one, or, for what its own files name, from the other: neither is for ever."""
     await untested().apply(NO_WEB)
     good = real_nginx.output.read_text()
     real_nginx.stop()
-    with pytest.raises(ReloadError, match="not running"):
-        await untested(wrong=wrong).apply(WEB)
-    unproven = real_nginx.output.read_text()
-    real_nginx.output.write_text(good)
+    wrong = untested(wrong=True)
+    sights = []
+    for _ in range(4):
+        with pytest.raises(ReloadError, match="not running"):
+            await wrong.apply(WEB)
+        sights.append(real_nginx.output.read_text())
+    assert sights[0] == sights[2] != good
+    assert sights[1] == sights[3] == good
     real_nginx.start()
-    real_nginx.output.write_text(unproven)
-    if wrong:
-        with pytest.raises(TakenBackError):
-            await untested(wrong=True).apply(WEB)
-    else:
-        assert (await untested().apply(WEB)).reloaded
-    assert real_nginx.output.read_text() == (good if wrong else unproven)
-    assert [path.name for path in real_nginx.output.parent.iterdir() if path.name.endswith(".old")] == []
+    with pytest.raises(TakenBackError):
+        await untested(wrong=True).apply(WEB)
+    assert real_nginx.output.read_text() == good
+    assert not files.is_aside(real_nginx.output)
+
+
+async def test_an_nginx_that_starts_from_what_nobody_could_test_proves_it(
+    real_nginx: RealNginx, untested: Callable[..., Nginx]
+) -> None:
+    """The old file is kept aside until then, also for the next lbwatch, and goes when it is not needed any more."""
+    await untested().apply(NO_WEB)
+    real_nginx.stop()
+    with pytest.raises(ReloadError, match="not running"):
+        await untested().apply(WEB)
+    assert files.is_aside(real_nginx.output)
+    real_nginx.start()
+    assert (await untested().apply(WEB)).reloaded
+    assert "192.0.2.1" in real_nginx.output.read_text()
+    assert not files.is_aside(real_nginx.output)
+
+
+async def test_what_is_taken_back_is_the_old_file_byte_for_byte(
+    real_nginx: RealNginx, untested: Callable[..., Nginx]
+) -> None:
+    """It may be an operator's, with a comment in Latin-1."""
+    real_nginx.output.write_bytes(b"# gr\xfc\xdfe\n")
+    with pytest.raises(TakenBackError):
+        await untested(wrong=True).apply(WEB)
+    assert real_nginx.output.read_bytes() == b"# gr\xfc\xdfe\n"
+
+
+async def test_what_was_set_aside_goes_once_a_test_was_possible(
+    real_nginx: RealNginx, untested: Callable[..., Nginx], tmp_path: Path
+) -> None:
+    """Else a later trial would put back the file before last."""
+    real_nginx.stop()
+    with pytest.raises(ReloadError):
+        await untested().apply(NO_WEB)
+    real_nginx.start()
+    await balancer(real_nginx, tmp_path).apply(WEB)
+    assert not files.is_aside(real_nginx.output)
 
 
 async def test_a_stop_in_the_middle_of_what_nobody_could_test_leaves_the_old_file(

@@ -29,10 +29,15 @@ SHORT_LIFE_S = 1.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LIMIT_S = 2.0
 INSPECTORS = 8
+LIST_PATIENCE_S = 3.0
+"""How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
+
 DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
 
 MAX_BLIND_LOOKS = 2
+MAX_STALE_LOOKS = 5
+"""So many looks failed, each after seconds, that a list which says `exited` is newer than the last truth."""
 """Looks at a container that fail or hang (moby#46782) before a full look does without it."""
 
 _log = structlog.get_logger()
@@ -82,6 +87,7 @@ class DockerSource:
         self._synced = False  # whether all that the first list held was looked at
         self._connected = False  # whether the stream holds
         self._patience: asyncio.Timeout | None = None  # of the list that is being asked for
+        self._listing_since = 0.0  # loop time at which it was
         self._answers_looks = False  # whether any look succeeded since the latest list
         self._list_wanted = asyncio.Event()
 
@@ -189,10 +195,11 @@ class DockerSource:
         """Ask for a list that begins now: one that was asked for before the stream may hang, or miss what came."""
         self._list_wanted.set()
         if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+            self._patience.reschedule(self._listing_since + LIST_PATIENCE_S)
             self._patience = None
 
     async def _list(self) -> tuple[Backend, ...]:
+        self._listing_since = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(None) as self._patience:
                 return await self._client.list_backends()
@@ -295,13 +302,13 @@ class DockerSource:
         )
         self._retries[id] = asyncio.get_running_loop().call_later(wait_s, self._look_again, id)
         if backoff.attempt >= MAX_BLIND_LOOKS:
-            self._settle_blind(id)
+            self._settle_blind(id, down_believed=backoff.attempt >= MAX_STALE_LOOKS)
 
     def _look_again(self, id: str) -> None:
         self._retries.pop(id, None)
         self._marks.add(id, Mark.TOUCHED)
 
-    def _settle_blind(self, id: str) -> None:
+    def _settle_blind(self, id: str, *, down_believed: bool) -> None:
         """
         Let one container that cannot be looked at not hold back all others: its last truth or list entry stays.
 
@@ -312,6 +319,8 @@ class DockerSource:
         entry, known = self._unseen.pop(id, None), self._backends.get(id)
         if entry is not None and (known is None or not known.started_ns):  # none, or a list's: those tell of no start
             self._backends[id] = entry
+        elif entry is not None and known is not None and down_believed and not _is_up(entry):
+            self._backends[id] = replace(known, status=entry.status)
         self._publish()
 
     def _asks(self, backend: Backend) -> bool:
@@ -324,11 +333,15 @@ class DockerSource:
         return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=self._random)
 
 
+def _is_up(backend: Backend) -> bool:
+    return backend.status in (Status.RUNNING, Status.PAUSED)
+
+
 def _told(backend: Backend | None) -> object:
     """Reduce a backend to what some event would have told; `starting` and changes while stopped have none."""
     if backend is None:
         return None
-    if backend.status not in (Status.RUNNING, Status.PAUSED):
+    if not _is_up(backend):
         return backend.name, "down"
     health = backend.health if backend.health in (Health.HEALTHY, Health.UNHEALTHY) else None
     return backend.name, backend.status, backend.started_ns, backend.endpoints, health

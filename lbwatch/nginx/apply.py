@@ -36,7 +36,6 @@ class Nginx:
     ) -> None:
         self._renderer = renderer
         self._output = output
-        self._aside = output.with_name(f".{output.name}.old")  # the last good text, while an untested one is in place
         self._tester = tester
         self._control = control
         self._claim = claim
@@ -83,49 +82,47 @@ class Nginx:
         for item in candidate.fallbacks:
             if (item.upstream, item.form) not in told:
                 _log.error("upstream.fell_back", upstream=item.upstream, form=str(item.form), error=item.error)
-        for upstream in sorted({name for name, _ in told} - {item.upstream for item in candidate.fallbacks}):
-            _log.info("upstream.restored", upstream=upstream)
+        whole = {upstream.name for upstream in upstreams} - {item.upstream for item in candidate.fallbacks}
+        for name in sorted({name for name, _ in told} & whole):
+            _log.info("upstream.restored", upstream=name)
         self._fallbacks = candidate.fallbacks
         return candidate
 
     async def _put_in_force(self, candidate: Candidate, *, before: str | None) -> None:
         """Replace and reload; what nobody could test is taken back unless nginx is seen to take it."""
         self._confirmed = None
-        if not candidate.tested and (candidate.text != before or self._aside.exists()):
+        if not candidate.tested and (candidate.text != before or files.is_aside(self._output)):
             await self._put_on_trial(candidate.text, before=before)
             return
         if candidate.text != before:
             await asyncio.to_thread(self._replace, candidate.text)
+        await asyncio.to_thread(files.forget_aside, self._output)
         await self._control.reload()
 
     async def _put_on_trial(self, text: str, *, before: str | None) -> None:
         """
-        Have a reload judge what nothing else can.
+        Have a reload judge what nothing else can; the old file is kept aside until then, also if we are killed.
 
-        The old text is kept aside until then: nginx may be down for hours first, and we may be killed.
+        While nginx is down the two take turns at each try: it may be unable to start from either, from the new one
+        for what is wrong with it, from the old one for what the user's own files name and it lacks.
         """
-        if not self._aside.exists():
-            await asyncio.to_thread(files.replace, self._aside, text=before or "")
+        if text == before and self._control.running() is None:
+            await asyncio.to_thread(files.put_back, self._output)
+            raise ReloadError("nginx is not running here, and nothing can test the new file: the old one's turn")
+        if not files.is_aside(self._output):
+            await asyncio.to_thread(files.set_aside, self._output)
         if text != before:
             await asyncio.to_thread(self._replace, text)
         try:
             await self._control.reload()
             await self._control.wait_live()
         except asyncio.CancelledError:
-            await asyncio.to_thread(self._take_back)
+            await asyncio.to_thread(files.put_back, self._output)
             raise
         except ReloadRefusedError as error:
-            await asyncio.to_thread(self._take_back)
+            await asyncio.to_thread(files.put_back, self._output)
             raise TakenBackError(f"{error}; nothing could test the new file, and the old one is back") from error
-        await asyncio.to_thread(files.remove, self._aside)
-
-    def _take_back(self) -> None:
-        old = files.read(self._aside)
-        if old:
-            self._replace(old)
-        else:
-            files.remove(self._output)
-        files.remove(self._aside)
+        await asyncio.to_thread(files.forget_aside, self._output)
 
     def _replace(self, text: str) -> None:
         self._claim.take()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.errors import ConfigRejectedError, ReloadError, ReloadRefusedError, excerpt
+from lbwatch.errors import ConfigRejectedError, NotTestedError, ReloadError, ReloadRefusedError, excerpt
 from lbwatch.nginx.process import Process, Workers, find_master, signal_reload, workers_of
 from lbwatch.nginx.testtree import TestTree
 
@@ -85,7 +85,7 @@ class TreeTester:
         try:
             tree = await self._run((program, *self._command[1:]), text=text)
         except OSError as error:
-            raise ConfigRejectedError(f"nginx_command: {program}: {error.strerror or error}") from error
+            raise NotTestedError(f"nginx_command: {program}: {error.strerror or error}") from error
         if not tree.includes_output:
             self._say_once("nginx.not_included", reason=f"{self.main} does not include {self._output}")
         return True
@@ -124,7 +124,7 @@ class CommandTester:
             await asyncio.to_thread(self._candidate.write_text, text, encoding="utf-8")
             await _run_test(self._command, candidate=self._candidate, stands_for=self._candidate)
         except OSError as error:
-            raise ConfigRejectedError(f"test_command: {self._command[0]}: {error.strerror or error}") from error
+            raise NotTestedError(f"test_command: {self._command[0]}: {error.strerror or error}") from error
         return True
 
 
@@ -237,7 +237,7 @@ async def _run_test(command: tuple[str, ...], *, candidate: Path, stands_for: Pa
     try:
         code, said = await _run(command, timeout_s=TEST_TIMEOUT_S)
     except TimeoutError as error:
-        raise ConfigRejectedError(f"{command[0]}: the test did not end within {TEST_TIMEOUT_S:g} s") from error
+        raise NotTestedError(f"{command[0]}: the test did not end within {TEST_TIMEOUT_S:g} s") from error
     if code != 0:
         named = re.search(re.escape(str(candidate)) + r":(\d+)", said)
         line = int(named[1]) if named else None

@@ -8,19 +8,21 @@ passed the test is ever given back.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from lbwatch.errors import ConfigRejectedError, RenderError
+from lbwatch.errors import ConfigRejectedError, NotTestedError, RenderError
 from lbwatch.model import Fallback, Form, Server, Upstream
 
 MAX_TRIES = 96
-"""Renderings and tests in one search; a single upstream among thousands is found in fewer than 20."""
+"""Renderings and tests of each way of searching; halving finds one among thousands in fewer than 20."""
 
 TIME_LIMIT_S = 10.0
 """No new one begins later in a search."""
 
 _LESSER = {Form.FULL: Form.PLAIN, Form.PLAIN: Form.EMPTY, Form.EMPTY: Form.OUT}
+_DUPLICATE = "duplicate upstream"  # no form of it will do: the name itself is taken
 _QUOTED = re.compile(r'"([^"]{1,255})"')
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
 
@@ -43,10 +45,6 @@ class Candidate:
     fallbacks: tuple[Fallback, ...] = ()
 
 
-class _ExhaustedError(Exception):
-    """Too much was tried."""
-
-
 async def accepted(
     upstreams: tuple[Upstream, ...],
     *,
@@ -59,24 +57,27 @@ async def accepted(
 
     Args:
         upstreams: What should be written.
-        render: Makes a text, or raises `RenderError`.
+        render: Makes a text, or raises `RenderError`; called in a thread.
         test: Tells whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
         known: What the search before this one came to: tried first.
 
     Raises:
-        RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at any upstream.
+        NotTestedError: No candidate can be tested now.
+        RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at single upstreams: most
+            would have to go, and then the old file serves better.
     """
     search = _Search(upstreams, render=render, test=test)
     refusal = await search.tried({})
     if refusal is None:
         return search.candidate
-    try:
-        forms = await search.found(refusal, known={item.upstream: item.form for item in known})
-    except _ExhaustedError:
-        forms = None
-    if forms is None:
-        raise refusal
-    return search.candidate
+    with suppress(_ExhaustedError):
+        if await search.succeeds(refusal, known=known):
+            return search.candidate
+    raise refusal
+
+
+class _ExhaustedError(Exception):
+    """Too much was tried."""
 
 
 class _Search:
@@ -99,20 +100,22 @@ class _Search:
         self._names = list(self._upstreams)
         self._render = render
         self._test = test
-        self._tries = 0
+        self._tries_left = MAX_TRIES
         self._ends_at = asyncio.get_running_loop().time() + TIME_LIMIT_S
         self._text = ""  # the latest that was rendered
         self._errors: dict[str, str] = {}  # by upstream: the refusal that it was reduced for
 
     async def tried(self, forms: Forms) -> Refusal | None:
         """Render and test the upstreams in these forms (`FULL` where none is named), and give the refusal if any."""
-        self._tries += 1
-        if self._tries > MAX_TRIES or asyncio.get_running_loop().time() > self._ends_at:
+        self._tries_left -= 1
+        if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
             raise _ExhaustedError
         written = (_in_form(upstream, forms.get(name, Form.FULL)) for name, upstream in self._upstreams.items())
         try:
-            self._text = self._render(tuple(upstream for upstream in written if upstream is not None))
+            self._text = await asyncio.to_thread(self._render, tuple(each for each in written if each is not None))
             tested = await self._test(self._text)
+        except NotTestedError:
+            raise
         except (RenderError, ConfigRejectedError) as refusal:
             return refusal
         reduced = ((name, form) for name, form in sorted(forms.items()) if form is not Form.FULL)
@@ -120,86 +123,113 @@ class _Search:
         self.candidate = Candidate(text=self._text, tested=tested, fallbacks=tuple(fallbacks))
         return None
 
-    async def found(self, refusal: Refusal, *, known: Forms) -> Forms | None:
-        """Find the forms that pass, after all in full were refused; `candidate` is theirs then."""
-        known = {name: form for name, form in known.items() if name in self._upstreams}
-        self._errors = dict.fromkeys(known, str(refusal))
-        if known and await self.tried(known) is None:
-            return await self._raised(known)
-        forms = await self._by_words(refusal) or await self._by_halves(refusal)
-        return None if forms is None else await self._raised(forms)
+    async def succeeds(self, refusal: Refusal, *, known: Sequence[Fallback]) -> bool:
+        """Tell whether there are forms that pass, after all in full were refused; `candidate` is theirs then."""
+        before = {item.upstream: item.form for item in known if item.upstream in self._upstreams}
+        self._errors = {item.upstream: item.error for item in known}
+        if before and await self.tried(before) is None:
+            forms: Forms | None = before
+        else:
+            forms = await self._by_words(refusal) or await self._by_halves(refusal)
+        if forms is None:
+            return False
+        # What is reduced alone was refused in full a moment ago, if it was so before; else that may have passed.
+        forms = await self._raised(forms, but_full=forms is before and len(before) == 1)
+        return self._serves(forms)
+
+    def _serves(self, forms: Forms) -> bool:
+        """Tell whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
+        claims = [
+            name
+            for name, upstream in self._upstreams.items()
+            if upstream.servers and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
+        ]
+        kept = [name for name in claims if forms.get(name, Form.FULL) in (Form.FULL, Form.PLAIN)]
+        return 2 * len(kept) >= len(claims)
 
     async def _by_words(self, refusal: Refusal) -> Forms | None:
         """Reduce, step by step, whomever the refusal names."""
+        self._tries_left = MAX_TRIES
         forms: dict[str, Form] = {}
         current: Refusal | None = refusal
-        while current is not None:
-            name = self._blamed(current, forms)
-            if name is None:
-                return None
-            forms[name] = _LESSER[forms.get(name, Form.FULL)]
-            self._errors[name] = str(current)
-            current = await self.tried(forms)
+        try:
+            while current is not None:
+                names = await self._blamed(current, forms)
+                if not names:
+                    return None
+                for name in names:
+                    taken = isinstance(current, ConfigRejectedError) and _DUPLICATE in current.stderr
+                    forms[name] = Form.OUT if taken else _LESSER[forms.get(name, Form.FULL)]
+                    self._errors[name] = str(current)
+                current = await self.tried(forms)
+        except _ExhaustedError:
+            return None
         return forms
 
-    def _blamed(self, refusal: Refusal, forms: Forms) -> str | None:
-        """Guess which upstream a refusal is about; `None` if it names none that could be reduced further."""
-        guesses: Iterable[str] = (name for name in self._names if not self._can_be_rendered(name, forms))
-        if isinstance(refusal, ConfigRejectedError):
-            at_line = () if refusal.line is None else _upstream_at(self._text, refusal.line)
-            guesses = (*at_line, *(word.lower() for word in _QUOTED.findall(refusal.stderr)))
-        return next((name for name in guesses if name in self._upstreams and forms.get(name) is not Form.OUT), None)
+    async def _blamed(self, refusal: Refusal, forms: Forms) -> list[str]:
+        """Guess which upstreams a refusal is about; none if it names none that could be reduced further."""
+        if isinstance(refusal, RenderError):
+            return await asyncio.to_thread(self._not_rendered, forms)
+        at_line = () if refusal.line is None else _upstream_at(self._text, refusal.line)
+        guesses = (*at_line, *(word.lower() for word in _QUOTED.findall(refusal.stderr)))
+        return [name for name in guesses if name in self._upstreams and forms.get(name) is not Form.OUT][:1]
 
-    def _can_be_rendered(self, name: str, forms: Forms) -> bool:
-        written = _in_form(self._upstreams[name], forms.get(name, Form.FULL))
-        try:
-            self._render(() if written is None else (written,))
-        except RenderError:
-            return False
-        return True
+    def _not_rendered(self, forms: Forms) -> list[str]:
+        """List the upstreams that the template fails on, each by itself."""
+        failed = []
+        for name, upstream in self._upstreams.items():
+            written = _in_form(upstream, forms.get(name, Form.FULL))
+            try:
+                self._render(() if written is None else (written,))
+            except RenderError:
+                failed.append(name)
+        return [name for name in failed if forms.get(name) is not Form.OUT]
 
     async def _by_halves(self, refusal: Refusal) -> Forms | None:
         """Find the culprits without a word: in the least reduction of all that passes, restore by halves."""
+        self._tries_left = MAX_TRIES
+        self._errors = dict.fromkeys(self._names, str(refusal))
         for base in _LESSER.values():
-            if await self.tried(dict.fromkeys(self._names, base)) is None:
-                return await self._culprits(refusal, base=base)
+            everyone = dict.fromkeys(self._names, base)
+            if await self.tried(everyone) is None:
+                candidate = self.candidate
+                with suppress(_ExhaustedError):
+                    return await self._culprits(base=base)
+                self.candidate = candidate  # too many culprits: all in this form are better than nothing, if they serve
+                return everyone
         return None
 
-    async def _culprits(self, refusal: Refusal, *, base: Form) -> Forms:
+    async def _culprits(self, *, base: Form) -> Forms:
+        """Find each whose form in full is refused. The first look is at all in full: a cause may have passed."""
         forms: dict[str, Form] = {}
         while await self.tried(forms) is not None:
             passes, refused = 0, len(self._names)  # how many of the names can be in full beside the rest's *base*
             while refused - passes > 1:
                 middle = (passes + refused) // 2
                 rest = dict.fromkeys(self._names[middle:], base)
-                passes, refused = (passes, middle) if await self.tried(rest | forms) is not None else (middle, refused)
-            culprit = self._names[refused - 1]
-            if culprit in forms:  # what passed does no longer: the user's files changed under the search
-                raise _ExhaustedError
-            forms[culprit] = base
-            self._errors[culprit] = str(refusal)
+                if await self.tried(rest | forms) is None:
+                    passes = middle
+                else:
+                    refused = middle
+            forms[self._names[refused - 1]] = base
         return forms
 
-    async def _raised(self, forms: Forms) -> Forms:
+    async def _raised(self, forms: Forms, *, but_full: bool) -> Forms:
         """Give each reduced upstream back as much as passes: a guess may have been wrong, or a cause gone."""
+        self._tries_left = MAX_TRIES
         best = dict(forms)
         kept = self.candidate
         try:
             for name, form in forms.items():
-                for better in _better_than(form, alone=len(forms) == 1):
-                    if await self.tried(best | {name: better}) is None:
-                        best[name], kept = better, self.candidate
+                better = tuple(Form)[int(but_full) : tuple(Form).index(form)]
+                for one in better:
+                    if await self.tried(best | {name: one}) is None:
+                        best[name], kept = one, self.candidate
                         break
         except _ExhaustedError:
             pass  # what passed is good enough
         self.candidate = kept
         return best
-
-
-def _better_than(form: Form, *, alone: bool) -> tuple[Form, ...]:
-    """List the forms to try again, the best first; one that is reduced *alone* was refused in full already."""
-    better = tuple(Form)[: tuple(Form).index(form)]
-    return better[1:] if alone else better
 
 
 def _in_form(upstream: Upstream, form: Form) -> Upstream | None:
@@ -216,7 +246,7 @@ def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
 
 def _upstream_at(text: str, line: int) -> tuple[str, ...]:
     """Name the `upstream` block around a line, counted from 1; nothing if another block ended in between."""
-    lines = text.splitlines()[:line]
+    lines = text.split("\n")[:line]
     for number in range(len(lines) - 1, -1, -1):
         if (opened := _OPENS.match(lines[number])) is not None:
             return (opened[1].lower(),)

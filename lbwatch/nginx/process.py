@@ -15,6 +15,7 @@ from lbwatch.errors import ReloadError
 _MASTER_TITLE = b"nginx: master process"
 _WORKER_TITLE = b"nginx: worker process"
 _RETIRING_TITLE = b"is shutting down"
+_PID_DIGITS = 10
 _PROC = Path("/proc")
 
 
@@ -50,7 +51,7 @@ def find_master(pidfile: Path) -> Process:
         text = pidfile.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise ReloadError(f"nginx is not running here: {pidfile}: {error.strerror}") from error
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= _PID_DIGITS):
         raise ReloadError(f"nginx is not running here: {pidfile} holds {text[:32]!r}, which is no pid")
     master = _process(int(text))
     if master is None or not _title(master.pid).startswith(_MASTER_TITLE):

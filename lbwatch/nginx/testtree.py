@@ -17,7 +17,7 @@ from typing import Any
 import crossplane
 
 from lbwatch import files
-from lbwatch.errors import ConfigRejectedError
+from lbwatch.errors import NotTestedError
 
 _OWN = ".lbwatch"
 _LOGS = ("error_log", "access_log")  # opened by a test; the test has its own
@@ -69,7 +69,7 @@ class TestTree:
         Put the candidate in place, and everything around it if the user's files have changed.
 
         Raises:
-            ConfigRejectedError: The user's own files cannot be read.
+            NotTestedError: The user's own files cannot be read, or the copy cannot be written.
         """
         try:
             if self._seen is None or not self._stands() or self._seen != self._look(self._survey):
@@ -78,7 +78,10 @@ class TestTree:
                 self._build(self._survey)
             self.candidate.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise ConfigRejectedError(f"{error.filename}: {error.strerror}") from error
+            where = error.filename or self.candidate
+            raise NotTestedError(f"the test's copy of {self._source}: {where}: {error.strerror}") from error
+        except (ValueError, LookupError) as error:  # what neither a parser nor a file system takes, such as a NUL
+            raise NotTestedError(f"the test's copy of {self._source} cannot be made: {error}") from error
 
     def _stands(self) -> bool:
         """Tell whether the copy is still there: cleaners of /tmp remove what is old."""
@@ -94,7 +97,7 @@ class TestTree:
         if path in survey.files:
             return survey.files[path].leads
         if depth > _MAX_DEPTH:
-            raise ConfigRejectedError(f"{path}: includes are nested more than {_MAX_DEPTH} deep")
+            raise NotTestedError(f"{path}: includes are nested more than {_MAX_DEPTH} deep")
         file = survey.files[path] = _File(block=_parsed(path))
         for pattern in _includes(file.block):
             for match in self._matches(pattern, survey=survey):
@@ -178,7 +181,7 @@ class TestTree:
         return made
 
     def _rewritten_include(self, directive: dict[str, Any], *, survey: _Survey, copies: dict[str, str]) -> _Block:
-        matches = self._matches(directive["args"][0], survey=survey)
+        matches = self._matches(directive["args"][0], survey=survey) if directive["args"] else ()
         if not any(self._is_output(path) or _leads(survey, path) for path in matches):
             return [directive]
         targets = (
@@ -197,7 +200,7 @@ def _parsed(path: str) -> _Block:
     """Parse one file; what crossplane does not know of nginx's modules is passed on as it stands."""
     answer = crossplane.parse(path, single=True, check_ctx=False, check_args=False, strict=False)
     if answer["errors"]:
-        raise ConfigRejectedError(f"{path}: {answer['errors'][0]['error']}")
+        raise NotTestedError(f"{path}: {answer['errors'][0]['error']}")
     block: _Block = answer["config"][0]["parsed"]
     return block
 
