@@ -1,5 +1,6 @@
 """What is written when nginx or the template refuses the whole: who falls back, how far, and that all others stay."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -204,6 +205,24 @@ async def test_a_refusal_that_passes_leaves_everything_whole(words: str) -> None
         return await judge.test(text)
 
     assert not (await accepted(WHOLE, render=judge.render, test=test)).fallbacks
+
+
+async def test_a_stop_in_the_middle_of_a_search_is_obeyed_at_once() -> None:
+    """SIGTERM has 2 s, a search ten."""
+    tries = asyncio.Semaphore(0)
+
+    async def test(text: str) -> bool:
+        tries.release()
+        await asyncio.sleep(0.05)
+        raise ConfigRejectedError("[emerg] no")
+
+    search = asyncio.create_task(accepted(WHOLE, render=lambda upstreams: "", test=test))
+    for _ in range(3):
+        await tries.acquire()
+    search.cancel()
+    async with asyncio.timeout(0.5):
+        with pytest.raises(asyncio.CancelledError):
+            await search
 
 
 # -- with a real nginx
