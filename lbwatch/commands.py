@@ -14,7 +14,7 @@ from lbwatch.damping import LOOP_RESTARTS
 from lbwatch.desired import desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
-from lbwatch.model import Desired, Fallback, Form, Notice, NoticeKind, Server, Snapshot
+from lbwatch.model import Desired, Fallback, Form, Notice, NoticeKind, Reason, Server, Snapshot
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.fallback import Candidate, accepted
 from lbwatch.nginx.process import find_master, workers_of
@@ -108,7 +108,7 @@ def _routed(server: Server, upstream: str, *, notices: Sequence[str], fallback: 
     if fallback is not None and fallback.form is Form.PLAIN:
         notices = (*notices, _fallback_words(fallback))
     elif fallback is not None:
-        address, reason, detail = None, "upstream-refused", _fallback_words(fallback)
+        address, reason, detail = None, str(Reason.UPSTREAM_REFUSED), _fallback_words(fallback)
     return Row(
         container=server.backend,
         upstream=upstream,

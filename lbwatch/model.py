@@ -60,6 +60,7 @@ class Reason(StrEnum):
     ADDRESS_CONFLICT = "address-conflict"
     SAME_ADDRESS = "same-address"
     RESTART_LOOP = "restart-loop"
+    UPSTREAM_REFUSED = "upstream-refused"
 
 
 class NoticeKind(StrEnum):
