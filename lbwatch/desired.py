@@ -70,25 +70,15 @@ def desired_state(
         damped: Ids of those that are left out since they restart in a loop, with the seconds they must stay up.
         memory: Of the pass before.
     """
-    known = memory.places if memory else {}
-    places: dict[str, Place] = {}
     backends: dict[str, Backend] = {}
     for snapshot in snapshots:
         backends |= snapshot.backends
-    members: list[Member] = []
-    skipped: list[Skipped] = []
-    notices: list[Notice] = []
-    for backend in sorted(backends.values(), key=lambda backend: (backend.name, backend.id)):
-        owner = network_owner(backend, backends=backends)
-        place = known.get(backend.id)
-        if place is None or place.backend is not backend or place.owner is not owner or place.rules != rules:
-            place = place_of(backend, owner=owner, rules=rules)
-        places[backend.id] = place
-        members += place.members
-        skipped += place.skipped
-        notices += place.notices
+    places = _places(backends, rules=rules, known=memory.places if memory else {})
     if memory:
         memory.places = places
+    members = [member for place in places.values() for member in place.members]
+    skipped = [skip for place in places.values() for skip in place.skipped]
+    notices = [notice for place in places.values() for notice in place.notices]
     if damped:
         members = [_held_back(member, stay_up_s=damped.get(member.backend.id)) for member in members]
     members = _without_conflicts(members)
@@ -105,6 +95,18 @@ def desired_state(
         skipped=tuple(sorted(skipped, key=lambda skip: (skip.backend, skip.upstream or "", skip.reason))),
         notices=tuple(sorted(notices, key=lambda notice: (notice.backend, notice.kind, notice.detail))),
     )
+
+
+def _places(backends: Mapping[str, Backend], *, rules: Rules, known: Mapping[str, Place]) -> dict[str, Place]:
+    """Decide each backend alone, by name; what was decided before holds for as long as nothing of it changed."""
+    places: dict[str, Place] = {}
+    for backend in sorted(backends.values(), key=lambda backend: (backend.name, backend.id)):
+        owner = network_owner(backend, backends=backends)
+        place = known.get(backend.id)
+        if place is None or place.backend is not backend or place.owner is not owner or place.rules != rules:
+            place = place_of(backend, owner=owner, rules=rules)
+        places[backend.id] = place
+    return places
 
 
 def _held_back(member: Member, *, stay_up_s: float | None) -> Member:

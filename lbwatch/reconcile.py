@@ -89,7 +89,7 @@ class Reconciler:
         self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
         self._applied_at: float | None = None  # loop time of the latest apply
-        self._retry_at = 0.0  # loop time before which a failed apply is not tried again
+        self._retry_at = 0.0  # loop time before which what failed, or fell back, is not tried again
         self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
 
     def wake(self) -> None:
