@@ -174,6 +174,7 @@ class Claim:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
             signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
             with open(signed, "w", encoding="utf-8") as file:
+                os.fchmod(signed, _MODE)  # the next lbwatch may be another user's
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
 
     def _holder(self) -> str:
