@@ -114,7 +114,8 @@ class Backend:
         started_ns: Latest start, likewise; 0 if it never started.
         exposed: TCP ports that the image or the user exposed, ascending.
         endpoints: Sorted by the network's name.
-        network_of: Id of the container whose network it uses (`--network container:X`), else `None`.
+        network_of: Id of the container whose network it uses (`--network container:X`), else `None`. A name where
+            there was no such container yet when this one was created (facts, stream 20).
         host_network: Whether it uses the engine host's own network.
         restarts: How often its restart policy brought it back since it was last started by hand.
     """

@@ -190,7 +190,10 @@ def _port(backend: Backend, asked: int | None, *, prefix: str) -> int:
 
 def network_owner(backend: Backend, *, backends: Mapping[str, Backend]) -> Backend | None:
     """Find whose network a backend uses: its own, or that of the container it was attached to, if that still is."""
-    return backend if backend.network_of is None else backends.get(backend.network_of)
+    if backend.network_of is None:
+        return backend
+    by_name = (other for other in backends.values() if other.name == backend.network_of)
+    return backends.get(backend.network_of) or next(by_name, None)
 
 
 def _check_owner(backend: Backend, owner: Backend | None) -> Backend:

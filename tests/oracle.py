@@ -179,7 +179,9 @@ def _address(
             raise _OutError("host")
         return "127.0.0.1"
     if mode.startswith("container:"):
-        owner = everyone.get(mode.removeprefix("container:"))
+        ref = mode.removeprefix("container:")
+        named = (each for each in everyone.values() if each["Name"] == f"/{ref}")
+        owner = everyone.get(ref) or next(named, None)
         if owner is None or not owner["State"]["Running"]:
             raise _OutError("its network's owner does not run")
         if _started(owner) > _started(container):

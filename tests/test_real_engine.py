@@ -12,7 +12,7 @@ import pytest
 from conftest import SetStage
 from daemon import Stage, wait_until
 from oracle import PLACEHOLDER, Reach, file_blocks
-from realengine import RealEngine
+from realengine import IMAGE, RealEngine
 
 WEB = {"lbwatch.upstream": "web"}
 API = {"lbwatch.upstream": "api"}
@@ -407,3 +407,20 @@ def test_a_killed_lbwatch_finds_its_way_back(stage: Stage, engine: RealEngine) -
     engine.remove("one")
     stage.lbwatch.start()
     stage.wait_in_step({"web": {"two"}})
+
+
+def test_a_container_that_names_the_owner_of_its_network_before_there_is_one_is_routed(
+    stage: Stage, engine: RealEngine
+) -> None:
+    """`docker run --network container:x` fails without x and leaves the other behind, which then is started by hand."""
+    body = {"Image": IMAGE, "Labels": WEB | {"lbwatch.port": "8080"}, "Env": ["WHO=user", "PORT=8080"]}
+    engine.api("POST", "/containers/create?name=user", body | {"HostConfig": {"NetworkMode": "container:owner"}})
+    engine.run("owner")
+    engine.docker("start", "user")
+    assert engine.inspect("user")["HostConfig"]["NetworkMode"] == "container:owner"
+    stage.wait_in_step({"web": {"user"}})
+    assert not stage.lbwatch.logged("source.look_failed")
+    engine.docker("restart", "-t", "0", "owner")
+    stage.wait_in_step({"web": ()})
+    engine.docker("restart", "-t", "0", "user")
+    stage.wait_in_step({"web": {"user"}})

@@ -12,6 +12,7 @@ from waiting import eventually, never
 
 from lbwatch.docker import source as source_room
 from lbwatch.docker.client import EngineClient
+from lbwatch.docker.marks import Mark
 from lbwatch.docker.source import DockerSource
 from lbwatch.embedded import EmbeddedEngine
 from lbwatch.embedded.faults import Said, Silent
@@ -480,3 +481,37 @@ async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: 
         engine.world.pause("web-1")
         await eventually(lambda: is_in(source, "web-1", Status.PAUSED))
         assert engine.requests[INSPECT] - inspects < 50
+
+
+async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: EmbeddedEngine, follow: Follow) -> None:
+    """So it is where the other was created first; a look by name would be answered for another id, again and again."""
+    engine.lag_s = 0
+    async with follow() as source:
+        engine.world.create(name="user", labels=WEB, network_mode="container:owner")
+        owner = engine.world.run(name="owner")
+        engine.world.start("user")
+        await eventually(lambda: is_in(source, "user", Status.RUNNING))
+        await eventually(lambda: is_running(source, "owner"), what="the owner is followed")
+        await quiet(engine)
+        asked = engine.requests.total()
+        engine.world.restart(owner)
+        await eventually(lambda: engine.requests.total() > asked, what="it is looked at, although it asks for nothing")
+
+
+async def test_what_a_failed_look_owed_is_no_drift(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Its event was heard: a resync that comes before the next try finds nothing that was lost."""
+    engine.lag_s = 0
+    engine.world.run(name="other", labels=WEB)
+    engine.world.run(name="web-1", labels=WEB)
+    async with follow() as source:
+        await quiet(engine)
+        engine.fault = lambda request: Said(status=500, body="{}") if request == INSPECT else None
+        asked = engine.requests[INSPECT]
+        engine.world.die("web-1")
+        await eventually(lambda: engine.requests[INSPECT] >= asked + 5, what="looks that fail, each later")
+        await eventually(lambda: source._retries, what="one that is owed")
+        engine.fault = None
+        source._marks.add(next(iter(source._retries)), Mark.RESYNCED)
+        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        await asyncio.sleep(source_room.DRIFT_GRACE_S + 0.1)
+        assert source.drift == 0

@@ -5,7 +5,7 @@ Events only mark containers to look at; inspect tells what they are. A failed re
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from lbwatch.errors import SourceError
 from lbwatch.labels import asks, relevant
 from lbwatch.model import Backend, Event, Health, Snapshot, Status
 from lbwatch.pacing import Backoff
+from lbwatch.place import network_owner
 
 MAX_STREAM_AGE_S = 300.0
 """A flow through NAT dies silently after 5 minutes or more (facts, stream 8); by our own clock."""
@@ -29,6 +30,8 @@ SHORT_LIFE_S = 1.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LIMIT_S = 2.0
 INSPECTORS = 8
+_ID_CHARS = 64
+
 LIST_PATIENCE_S = 3.0
 """How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
 
@@ -78,6 +81,7 @@ class DockerSource:
         self._backends: dict[str, Backend] = {}  # the last truth, by id
         self._bystanders: set[str] = set()  # ids that events showed to ask for nothing, until the next list
         self._owners: set[str] = set()  # ids whose network a backend that asks uses
+        self._owner_names: set[str] = set()  # what they are called by those: by id, or by name where that is all
         self._marks = Marks()
         self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
         self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
@@ -221,8 +225,8 @@ class DockerSource:
     def _propose(self, listed: tuple[Backend, ...], *, mark: Mark) -> None:
         """Mark every container that asks for something, of the list and of the last truth; keep the others as told."""
         entries = {backend.id: self._trimmed(backend) for backend in listed}
-        owners = self._owners | {backend.network_of for backend in entries.values() if self._asks(backend)}
         known = entries | self._backends
+        owners = self._owners | self._owners_among(entries.values(), known=known)
         tracked = {id for id, backend in known.items() if self._asks(backend) or id in owners}
         bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
         self._backends = {id: known for id, known in self._backends.items() if id in tracked} | bystanders
@@ -254,11 +258,12 @@ class DockerSource:
         if found is not None:
             self._backends[id] = before if found == before and before is not None else found
         self._failures.pop(id, None)
-        if (retry := self._retries.pop(id, None)) is not None:
-            retry.cancel()
+        if (owed := self._retries.pop(id, None)) is not None:
+            owed.cancel()
         self._unseen.pop(id, None)
-        self._watch_owner(before, found)
-        if mark is Mark.RESYNCED and _told(before) != _told(found) and not self._marks.is_touched(id):
+        self._watch_owner(before, found, touched=mark is Mark.TOUCHED)
+        told = self._marks.is_touched(id) or owed is not None  # an event waits for its look, or waited in vain
+        if mark is Mark.RESYNCED and _told(before) != _told(found) and not told:
             self._suspects.add(id)
             asyncio.get_running_loop().call_later(DRIFT_GRACE_S, self._judge, id, (found or before))
         if mark is Mark.TOUCHED or not self._unseen:
@@ -271,14 +276,22 @@ class DockerSource:
             _log.info("source.synced", source=self.name, backends=len(self._backends))
         self._changed()
 
-    def _watch_owner(self, before: Backend | None, found: Backend | None) -> None:
+    def _watch_owner(self, before: Backend | None, found: Backend | None, *, touched: bool) -> None:
         """Follow the containers whose network others use, although they ask for nothing themselves."""
-        if (before and before.network_of) or (found and found.network_of):
-            known = self._owners
-            asking = (backend for backend in self._backends.values() if self._asks(backend))
-            self._owners = {backend.network_of for backend in asking if backend.network_of}
-            for owner in self._owners - known:
-                self._marks.add(owner, Mark.TOUCHED)
+        if not any(each and (each.network_of or each.name in self._owner_names) for each in (before, found)):
+            return
+        self._owner_names = {each.network_of for each in self._backends.values() if each.network_of}
+        known, self._owners = self._owners, self._owners_among(self._backends.values(), known=self._backends)
+        for owner in self._owners - known:
+            self._marks.add(owner, Mark.TOUCHED)
+        if touched and found is not None and network_owner(found, backends=self._backends) is None:
+            self._list_wanted.set()  # it may be known by its name alone, which no look takes
+
+    def _owners_among(self, backends: Iterable[Backend], *, known: Mapping[str, Backend]) -> set[str]:
+        """List the ids of those whose network is used by one that asks; an id need not be *known* for that."""
+        users = [backend for backend in backends if backend.network_of and self._asks(backend)]
+        found = {owner.id for user in users if (owner := network_owner(user, backends=known)) is not None}
+        return found | {user.network_of for user in users if user.network_of and len(user.network_of) == _ID_CHARS}
 
     def _judge(self, id: str, backend: Backend | None) -> None:
         if id in self._suspects:
