@@ -99,7 +99,8 @@ class Doom:
 
     def _ending(self) -> bool:
         assert self._loop is not None
-        return any(task.get_name() == "reconcile" and task.cancelling() for task in asyncio.all_tasks(self._loop))
+        tasks = asyncio.all_tasks(self._loop)  # none that has ended
+        return not any(task.get_name() == "reconcile" and not task.cancelling() for task in tasks)
 
 
 def _is_folder(descriptor: int) -> bool:
