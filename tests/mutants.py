@@ -82,9 +82,15 @@ MUTANTS = {
     ),
     "fallback: all fall back": mutant(
         "nginx/fallback.py",
-        ("                return await self._culprits(refusal, base=base)", "                return dict.fromkeys(self._names, base)"),
-        ("                for better in _better_than(form, alone=len(forms) == 1):", "                for better in ():"),
+        ("                    return await self._culprits(base=base)", "                    return everyone"),
+        ("                for one in better:", "                for one in ():"),
         tests="test_fallback.py",
+    ),
+    "fallback: also where most would have to go": mutant(
+        "nginx/fallback.py", ("        return self._serves(forms)", "        return True"), tests="test_fallback.py"
+    ),
+    "fallback: a test that could not be run blames": mutant(
+        "nginx/fallback.py", ("        except NotTestedError:\n            raise\n", ""), tests="test_fallback.py"
     ),
     "put back: not what was refused untested": mutant(
         "nginx/apply.py", ("            await asyncio.to_thread(files.put_back, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="test_nginx.py"
