@@ -96,7 +96,8 @@ class Nginx:
             return
         if candidate.text != before:
             await asyncio.to_thread(self._replace, candidate.text)
-        await asyncio.to_thread(files.forget_aside, self._output)
+        if files.is_aside(self._output):
+            await asyncio.to_thread(files.forget_aside, self._output)
         await self._control.reload()
 
     async def _put_on_trial(self, text: str, *, before: str | None) -> None:
