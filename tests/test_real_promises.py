@@ -80,6 +80,9 @@ def test_a_loop_of_restarts_ends_by_itself_and_reloads_nothing_meanwhile(stage: 
     ready.touch()
     engine.docker("cp", str(ready), "shaky:/tmp/ready")
     stage.wait_in_step({"web": {"steady", "shaky"}}, within=100)
+    wait_until(
+        lambda: reloads(stage) > before, within=5, what="the reload's proof, which comes after the first answers"
+    )
     assert reloads(stage) == before + 1
 
 
