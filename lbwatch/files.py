@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,6 +63,15 @@ def read(path: Path) -> str | None:
         raise OutputError(path, error=error) from error
 
 
+@contextlib.contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Translate what the disk says into the error about *path*."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(path, error=error) from error
+
+
 def aside_path(path: Path) -> Path:
     """Name the file in which the last good one is kept while it is not known whether its replacement is good."""
     return path.with_name(f".{path.name}.old")
@@ -74,35 +84,30 @@ def is_aside(path: Path) -> bool:
 
 def set_aside(path: Path) -> None:
     """Keep the file of now, byte for byte; an empty one stands for none. Raises `OutputError`."""
-    try:
-        old = path.read_bytes()
-    except FileNotFoundError:
-        old = b""
-    except OSError as error:
-        raise OutputError(path, error=error) from error
+    with _told_of(path):
+        try:
+            old = path.read_bytes()
+        except FileNotFoundError:
+            old = b""
     _replace(aside_path(path), content=old)
 
 
 def put_back(path: Path) -> None:
     """Have what was set aside in its place again. Raises `OutputError`."""
     aside = aside_path(path)
-    try:
+    with _told_of(path):
         if aside.stat().st_size:
             os.replace(aside, path)
         else:
             path.unlink(missing_ok=True)
             aside.unlink()
         _sync_folder(path.parent)
-    except OSError as error:
-        raise OutputError(path, error=error) from error
 
 
 def forget_aside(path: Path) -> None:
     """The replacement is good: remove what was set aside, if anything was. Raises `OutputError`."""
-    try:
+    with _told_of(path):
         aside_path(path).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(path, error=error) from error
 
 
 class Claim:

@@ -30,7 +30,6 @@ SHORT_LIFE_S = 1.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LIMIT_S = 2.0
 INSPECTORS = 8
-_ID_CHARS = 64
 
 LIST_PATIENCE_S = 3.0
 """How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
@@ -39,9 +38,12 @@ DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
 
 MAX_BLIND_LOOKS = 2
+"""Looks at a container that fail or hang (moby#46782) before a full look does without it."""
+
 MAX_STALE_LOOKS = 5
 """So many looks failed, each after seconds, that a list which says `exited` is newer than the last truth."""
-"""Looks at a container that fail or hang (moby#46782) before a full look does without it."""
+
+_ID_CHARS = 64  # of a container's id; a name may be told from it
 
 _log = structlog.get_logger()
 
