@@ -13,17 +13,28 @@ from pathlib import Path
 import structlog
 
 from lbwatch import __version__, files
-from lbwatch.desired import Rules
+from lbwatch.desired import Rules, desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
-from lbwatch.errors import OutputError, OutputHeldError, ReloadError, RenderError, SettingsError, SourceError
-from lbwatch.model import Snapshot
+from lbwatch.draining import Drains
+from lbwatch.errors import (
+    OutputError,
+    OutputHeldError,
+    ReloadError,
+    RenderError,
+    SettingsError,
+    SourceError,
+    StateError,
+)
+from lbwatch.model import Desired, Snapshot
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
 from lbwatch.nginx.process import find_master
 from lbwatch.reconcile import LoadBalancer, Reconciler
+from lbwatch.remote import Desk, listening
 from lbwatch.render import Renderer, shipped_templates
 from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
+from lbwatch.state import State
 
 FIRST_LOOK_TIMEOUT_S = 20.0
 
@@ -37,6 +48,7 @@ class Daemon:
     source: DockerSource
     reconciler: Reconciler
     renderer: Renderer
+    state: State
 
 
 async def run(settings: Settings) -> None:
@@ -47,7 +59,11 @@ async def run(settings: Settings) -> None:
         SettingsError, RenderError: It cannot start like this.
     """
     stopped = asyncio.Event()
-    async with build(settings) as daemon:
+    async with AsyncExitStack() as stack:
+        daemon = await stack.enter_async_context(build(settings))
+        _check_state(daemon.state)
+        desk = Desk(daemon.state, balance=daemon.reconciler)
+        await stack.enter_async_context(listening(settings.control_socket, desk=desk))
         _listen(stopped, reload=lambda: _reload(daemon))
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
         await keep_going(daemon, until=stopped)
@@ -93,15 +109,18 @@ async def build(
             claim=claim,
         )
         host = HostNetwork(settings)
+        state = make_state(settings)
         reconciler = Reconciler(
             [source],
             balancer=watch(balancer),
             rules=lambda: make_rules(settings, host_shared=host.shared(engine_pid=source.engine_pid)),
+            drains=Drains(timeout_s=settings.drain_timeout),
+            drained_by_hand=lambda: state.drained,
             reload_interval_s=settings.reload_interval,
             retry_limit_s=settings.resync_interval,
             random=random.random,
         )
-        yield Daemon(source=source, reconciler=reconciler, renderer=renderer)
+        yield Daemon(source=source, reconciler=reconciler, renderer=renderer, state=state)
 
 
 def _take(claim: files.Claim, *, output: Path) -> None:
@@ -113,6 +132,13 @@ def _take(claim: files.Claim, *, output: Path) -> None:
         raise SettingsError("output", value=output, takes=f"another lbwatch, {error.holder}, writes it") from error
     except OutputError as error:  # a full disk, say: it is taken before the first replacement
         _log.error(error.event, error=str(error))
+
+
+def _check_state(state: State) -> None:
+    try:
+        state.check()
+    except StateError as error:
+        _log.warning("state.not_kept", reason=f"{error}: drains by hand will not survive a restart")
 
 
 async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
@@ -130,9 +156,11 @@ async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
             task.cancel()
 
 
-async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Snapshot, Rules]:
+async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Snapshot, Desired]:
     """
-    Read the engine once, for the commands that only look.
+    Read the engine once and decide, for the commands that only look.
+
+    Of a container that was told to stop it knows as far as the engine still tells of that; the daemon knows better.
 
     Raises:
         SourceError: It cannot be read.
@@ -148,7 +176,10 @@ async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Sna
     finally:
         await client.close()
     shared = HostNetwork(settings).shared(engine_pid=source.engine_pid)
-    return snapshot, make_rules(settings, host_shared=shared)
+    drains = Drains(timeout_s=settings.drain_timeout)
+    now = asyncio.get_running_loop().time()
+    draining = drains.draining([snapshot], by_hand=make_state(settings).drained, now=now)
+    return snapshot, desired_state([snapshot], rules=make_rules(settings, host_shared=shared), draining=draining)
 
 
 async def _first_snapshot(source: DockerSource) -> Snapshot:
@@ -180,6 +211,16 @@ def make_renderer(settings: Settings) -> Renderer:
     return Renderer(settings.template, folders=[USER_TEMPLATES, shipped_templates()])
 
 
+def make_state(settings: Settings) -> State:
+    """Read what survived the latest restart; what cannot be read is told, and counts as nothing."""
+    state = State(settings.state_dir)
+    try:
+        state.load()
+    except StateError as error:
+        _log.warning(error.event, error=str(error))
+    return state
+
+
 def make_source(client: EngineClient, *, settings: Settings, address: EngineAddress) -> DockerSource:
     """Make the source of one engine."""
     return DockerSource(
@@ -188,6 +229,7 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
         prefix=settings.label_prefix,
         expose_all=settings.expose == "all",
         resync_interval_s=settings.resync_interval,
+        drain_timeout_s=settings.drain_timeout,
         random=random.random,
     )
 

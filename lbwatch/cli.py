@@ -112,6 +112,28 @@ def _explain(
     return _served(settings, lambda: commands.explain(settings, container=container, as_json=json))
 
 
+@_cli.command(name="drain")
+def _drain(
+    container: Annotated[str, Parameter(help="Its name, or the beginning of its id.")],
+    /,
+    *,
+    settings: Settings = _DEFAULT,
+) -> int:
+    """Have the running daemon send a container no new requests, also after a restart of either, until `undrain`."""
+    return _served(settings, lambda: commands.drain(settings, container=container))
+
+
+@_cli.command(name="undrain")
+def _undrain(
+    container: Annotated[str, Parameter(help="Its name, or the beginning of its id.")],
+    /,
+    *,
+    settings: Settings = _DEFAULT,
+) -> int:
+    """Undo `drain`."""
+    return _served(settings, lambda: commands.undrain(settings, container=container))
+
+
 @_cli.command(name="demo")
 def _demo(
     *,

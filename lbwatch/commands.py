@@ -1,4 +1,4 @@
-"""The commands that look once and answer: `render`, `check`, `explain`."""
+"""The commands that do one thing and answer: `render`, `check`, `explain`, `drain`, `undrain`."""
 
 import difflib
 import json
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from lbwatch import app, files
 from lbwatch.damping import LOOP_RESTARTS
-from lbwatch.desired import desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
 from lbwatch.model import Desired, Fallback, Form, Notice, NoticeKind, Reason, Server, Snapshot
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.fallback import Candidate, accepted
 from lbwatch.nginx.process import find_master, workers_of
+from lbwatch.remote import order
 from lbwatch.settings import Settings
 
 FAILED = 1
@@ -182,6 +182,16 @@ def _outcome(row: Row) -> str:
     return row.address if row.address is not None else f"not routed ({row.reason}): {row.detail}"
 
 
+async def drain(settings: Settings, *, container: str) -> None:
+    """Have the running daemon take a container out of its upstreams, and print what came of it."""
+    print(await order(settings.control_socket, verb="drain", container=container))
+
+
+async def undrain(settings: Settings, *, container: str) -> None:
+    """Undo that."""
+    print(await order(settings.control_socket, verb="undrain", container=container))
+
+
 async def check(settings: Settings) -> int:
     """Test everything that the daemon needs and print a line each; exit code 1 if one fails."""
     steps: tuple[tuple[str, Callable[[Settings], Awaitable[str]]], ...] = (
@@ -259,5 +269,4 @@ async def _check_nginx(settings: Settings) -> str:
 
 
 async def _look(settings: Settings) -> tuple[Snapshot, Desired]:
-    snapshot, rules = await app.first_look(settings, address=app.make_address(settings))
-    return snapshot, desired_state([snapshot], rules=rules)
+    return await app.first_look(settings, address=app.make_address(settings))

@@ -6,6 +6,7 @@ answers is not trusted to be of the right shape: anything else is a `SourceError
 """
 
 import re
+import signal
 from collections.abc import Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from lbwatch.errors import SourceError
-from lbwatch.model import Backend, Endpoint, Event, Health, Status
+from lbwatch.model import TERM, Backend, Endpoint, Event, Health, Status
 
 MAX_LINE_BYTES = 1024 * 1024
 """Labels may be 10 MB and are copied into every event (facts of the stream); a longer line is skipped."""
@@ -33,9 +34,11 @@ _STATUSES = {str(status): status for status in Status} | {
     "stopping": Status.EXITED,
     "stopped": Status.EXITED,
 }
+_SIGNAL_TEXT = re.compile(r"(?P<number>[0-9]{1,2})|(SIG)?(?P<name>[A-Z]+[12]?)(?P<offset>[+-][0-9]{1,2})?")
 _UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CONTAINER = "container"
 _NETWORK = "network"
+_SIGNAL = "signal"  # of a `kill` event's attributes
 
 
 class _Struct(msgspec.Struct, rename="pascal", frozen=True, gc=False):
@@ -51,6 +54,8 @@ class _Event(_Struct, frozen=True):
     type: str = ""
     action: str = ""
     actor: _Actor = _Actor()
+    time_s: int = msgspec.field(default=0, name="time")
+    time_ns: int = msgspec.field(default=0, name="timeNano")
 
 
 class _Endpoint(_Struct, frozen=True):
@@ -98,6 +103,7 @@ class _State(_Struct, frozen=True):
 class _Config(_Struct, frozen=True):
     labels: dict[str, str] | None = None
     exposed_ports: dict[str, Any] | None = None
+    stop_signal: str = ""
 
 
 class _Inspect(_Struct, frozen=True):
@@ -170,12 +176,21 @@ def _events_in(line: bytes) -> list[Event]:
         return [UNREADABLE]
     attributes = event.actor.attributes or {}
     if event.type == _CONTAINER:
-        id = event.actor.id
-        return [Event(action=event.action, backend=id, labels=attributes) if id else UNREADABLE]
+        return [_container_event(event, attributes=attributes) if event.actor.id else UNREADABLE]
     if event.type == _NETWORK:
         backend = _backend_of_network_event(event.actor.id, attributes=attributes)
         return [Event(action=event.action, backend=backend)] if backend else []
     return [] if event.type else [UNREADABLE]
+
+
+def _container_event(event: _Event, *, attributes: dict[str, str]) -> Event:
+    return Event(
+        action=event.action,
+        backend=event.actor.id,
+        labels=attributes,
+        at_ns=event.time_ns or event.time_s * 10**9,
+        signal=signal_number(attributes.get(_SIGNAL, "")) if event.action == "kill" else None,
+    )
 
 
 def _backend_of_network_event(actor: str, *, attributes: dict[str, str]) -> str:
@@ -227,7 +242,23 @@ def backend_of_inspect(body: bytes) -> Backend:
         network_of=_network_of(answer.host_config.network_mode),
         host_network=answer.host_config.network_mode == "host",
         restarts=max(0, answer.restart_count),
+        stop_signal=_stop_signal(answer.config),
     )
+
+
+def _stop_signal(config: _Config) -> int | None:
+    """An event's attributes are overwritten by labels (facts, stream 10), so that one by this name hides the signal."""
+    return None if _SIGNAL in (config.labels or {}) else signal_number(config.stop_signal) or TERM
+
+
+def signal_number(text: str) -> int | None:
+    """Turn `SIGHUP`, `HUP`, `hup` or `1`, and `RTMIN+3` likewise, into a number; `None`: there is no such signal."""
+    match = _SIGNAL_TEXT.fullmatch(text.strip().upper())
+    if match is None:
+        return None
+    named = signal.Signals.__members__.get(f"SIG{match['name']}")
+    number = int(match["number"] or 0) if named is None else named + int(match["offset"] or 0)
+    return number if 1 <= number <= signal.SIGRTMAX else None
 
 
 def nanoseconds(timestamp: str) -> int:

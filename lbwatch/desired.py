@@ -8,6 +8,7 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from enum import IntEnum, auto
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
@@ -41,6 +42,7 @@ Of the servers of one upstream, and of all upstreams, where the hash is consiste
 _MAX_KEEPALIVE_OF_ALL = 50_000
 """Of all upstreams: nginx sets memory aside for each such connection, 1.4 KB, in every worker that is to be."""
 
+_SICK = "its health check fails"
 _NO_BACKUP_METHODS = ("hash ", "ip_hash", "random")  # nginx refuses the whole file (facts, nginx 9)
 
 
@@ -56,6 +58,7 @@ def desired_state(
     *,
     rules: Rules,
     damped: Mapping[str, float] = MappingProxyType({}),
+    draining: Mapping[str, str] = MappingProxyType({}),
     memory: Memory | None = None,
 ) -> Desired:
     """
@@ -68,6 +71,7 @@ def desired_state(
         snapshots: Of every engine.
         rules: What holds for all.
         damped: Ids of those that are left out since they restart in a loop, with the seconds they must stay up.
+        draining: Ids of those that serve only where nobody is ready, with the reason in words.
         memory: Of the pass before.
     """
     backends: dict[str, Backend] = {}
@@ -84,7 +88,7 @@ def desired_state(
     members = _without_conflicts(members)
     upstreams = []
     for name, group in _grouped(members, declared=rules.declare):
-        upstream, said, left_out = _upstream(name, group)
+        upstream, said, left_out = _upstream(name, group, draining=draining)
         upstreams.append(upstream)
         notices += said
         skipped += left_out
@@ -154,9 +158,11 @@ def _grouped(members: list[Member], *, declared: tuple[str, ...]) -> list[tuple[
     return sorted(groups.items())
 
 
-def _upstream(name: str, group: list[Member]) -> tuple[Upstream, list[Notice], list[Skipped]]:
+def _upstream(
+    name: str, group: list[Member], *, draining: Mapping[str, str]
+) -> tuple[Upstream, list[Notice], list[Skipped]]:
     routable = [member for member in group if member.server is not None]
-    serving = _serving(routable)
+    serving = _serving(routable, draining=draining)
     lines = _lines(serving)
     method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
     keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
@@ -169,17 +175,44 @@ def _upstream(name: str, group: list[Member]) -> tuple[Upstream, list[Notice], l
         keepalive=keepalive,
         zone_kib=_zone_kib(servers),
     )
-    said = method_notices + keepalive_notices + dropped
-    return upstream, said, _left_out(group, serving=serving, lines=lines)
+    said = method_notices + keepalive_notices + dropped + _makeshifts(name, serving, draining=draining)
+    return upstream, said, _left_out(group, serving=serving, lines=lines, draining=draining)
 
 
-def _serving(routable: list[Member]) -> list[Member]:
-    """Take the first class of members that is not empty: the ready ones, else the unhealthy ones."""
-    return [member for member in routable if _is_ready(member)] or routable
+class _Class(IntEnum):
+    """What a member that could serve is good for; the first class that anyone is in serves."""
+
+    READY = auto()
+    DRAINING = auto()
+    UNHEALTHY = auto()
 
 
-def _is_ready(member: Member) -> bool:
-    return member.membership.health_ignored or member.backend.health is not Health.UNHEALTHY
+def _class_of(member: Member, *, draining: Mapping[str, str]) -> _Class:
+    if member.backend.id in draining:
+        return _Class.DRAINING
+    unhealthy = member.backend.health is Health.UNHEALTHY and not member.membership.health_ignored
+    return _Class.UNHEALTHY if unhealthy else _Class.READY
+
+
+def _serving(routable: list[Member], *, draining: Mapping[str, str]) -> list[Member]:
+    """Take the first class of members that is not empty: sending to a sick one beats sending to none."""
+    classes: dict[_Class, list[Member]] = defaultdict(list)
+    for member in routable:
+        classes[_class_of(member, draining=draining)].append(member)
+    return classes[min(classes)] if classes else []
+
+
+def _makeshifts(name: str, serving: list[Member], *, draining: Mapping[str, str]) -> list[Notice]:
+    """Say who serves although they should not: nobody is ready."""
+    notices = []
+    for member in serving:
+        if (rank := _class_of(member, draining=draining)) is _Class.READY:
+            continue
+        kind = NoticeKind.SERVES_DRAINING if rank is _Class.DRAINING else NoticeKind.SERVES_UNHEALTHY
+        why = draining.get(member.backend.id, _SICK)
+        detail = f"{why}, and it serves upstream {name} all the same: nobody is ready"
+        notices.append(Notice(backend=member.backend.name, kind=kind, detail=detail))
+    return notices
 
 
 def _lines(serving: list[Member]) -> dict[tuple[str, int], Server]:
@@ -191,14 +224,21 @@ def _lines(serving: list[Member]) -> dict[tuple[str, int], Server]:
     return lines
 
 
-def _left_out(group: list[Member], *, serving: list[Member], lines: Mapping[tuple[str, int], Server]) -> list[Skipped]:
-    """Say why members have no line: not routable, unhealthy beside ready ones, or written already."""
+def _left_out(
+    group: list[Member],
+    *,
+    serving: list[Member],
+    lines: Mapping[tuple[str, int], Server],
+    draining: Mapping[str, str],
+) -> list[Skipped]:
+    """Say why members have no line: not routable, of a lesser class than others, or written already."""
     serves = {id(member) for member in serving}
     skipped: list[Skipped] = []
     for member in group:
         why = member.skipped
         if member.server is not None and id(member) not in serves:
-            why = Reason.UNHEALTHY, "its health check fails, and others are ready"
+            drained = draining.get(member.backend.id)
+            why = (Reason.UNHEALTHY, f"{_SICK}, and others serve") if drained is None else (Reason.DRAINING, drained)
         elif member.server is not None:
             line = lines[(member.server.address, member.server.port)]
             if line is not member.server:

@@ -11,6 +11,8 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     │   └── NotTestedError        nginx's test could not be run: nothing is known of the candidate
     ├── OutputError           mend the folder of the output: the old file is untouched
     │   └── OutputHeldError       another lbwatch writes there: end one of the two
+    ├── StateError            mend the folder of the state: what was changed by hand does not survive a restart
+    ├── OrderError            mend the order: the running daemon refuses it, or there is none
     ├── DemoError             the demo did not come to its end; its words say what it lacked
     └── ReloadError           look at nginx: the new config is owed to it and tried again
         └── ReloadRefusedError    it was told to reload, and its workers are the old ones
@@ -151,6 +153,20 @@ class OutputHeldError(OutputError):
     def __init__(self, path: Path, *, holder: str) -> None:
         self.holder = excerpt(holder) or "another lbwatch"
         super().__init__(path, error=OSError(f"it is written by {self.holder} already: end one of the two"))
+
+
+class StateError(LbwatchError):
+    """What must survive a restart cannot be read or written."""
+
+    event = "state.failed"
+
+    def __init__(self, path: Path, *, reason: str) -> None:
+        super().__init__(f"state_dir: {path}: {excerpt(reason)}")
+        self.path = path
+
+
+class OrderError(LbwatchError):
+    """An order of an operator cannot be carried out; its text says why and what to do."""
 
 
 class DemoError(LbwatchError):

@@ -14,6 +14,9 @@ from enum import StrEnum
 UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 """What an upstream may be named; compared in lower case, since nginx does not tell `Web` from `web`."""
 
+TERM, KILL = 15, 9
+"""The signals that end a container whatever its own stop signal is."""
+
 UPSTREAM_NAME_TAKES = "it takes letters, digits and _ . -, at most 255"
 
 
@@ -49,6 +52,7 @@ class Reason(StrEnum):
     NOT_RUNNING = "not-running"
     PAUSED = "paused"
     STARTING = "starting"
+    DRAINING = "draining"
     UNHEALTHY = "unhealthy"
     NO_PORT = "no-port"
     SEVERAL_PORTS = "several-ports"
@@ -72,12 +76,15 @@ class NoticeKind(StrEnum):
     KEEPALIVE_DIFFERS = "keepalive-differs"
     SCALED_DOWN = "scaled-down"
     RESTARTED = "restarted"
+    SERVES_DRAINING = "serves-draining"
+    SERVES_UNHEALTHY = "serves-unhealthy"
+    SIGNAL_HIDDEN = "signal-hidden"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """
-    One line of the engine's stream: a reason to look, never what to believe.
+    One line of the engine's stream: a reason to look, and no more than that; but for the signal, which is in no state.
 
     Attributes:
         action: The engine's word for it, such as `start` or `health_status: healthy`; `unreadable` for a line that
@@ -85,11 +92,15 @@ class Event:
         backend: Id of the touched container; `None` means that any may have changed.
         labels: Every label of that container (the engine merges them into the event's attributes, beside a few of
             its own); `None` on network events, which do not carry them.
+        at_ns: When it happened, nanoseconds since the epoch by the engine's clock; 0 if it does not say.
+        signal: Of a `kill`, the number of the signal; `None` where that cannot be read.
     """
 
     action: str
     backend: str | None
     labels: Mapping[str, str] | None = None
+    at_ns: int = 0
+    signal: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +129,8 @@ class Backend:
             there was no such container yet when this one was created (facts, stream 20).
         host_network: Whether it uses the engine host's own network.
         restarts: How often its restart policy brought it back since it was last started by hand.
+        stop_signal: Number of the signal that `docker stop` sends it first; `None` where a label of its own by the
+            name of `signal` hides in events which one it got.
     """
 
     id: str
@@ -132,6 +145,7 @@ class Backend:
     network_of: str | None = None
     host_network: bool = False
     restarts: int = 0
+    stop_signal: int | None = TERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +156,12 @@ class Snapshot:
     Attributes:
         source: The engine's name in logs and status.
         backends: By id; those that ask for nothing may be as old as the last resync.
+        stopping: Those that were told to stop since their latest start: by id, the loop time of that in seconds.
     """
 
     source: str
     backends: Mapping[str, Backend]
+    stopping: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

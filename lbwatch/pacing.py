@@ -8,25 +8,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 REMOVAL_INTERVAL_S = 0.1
-"""Least time between two reloads where the later one takes servers away: a dead server costs requests."""
+"""Least time between any two reloads, and all there is where the later one takes a server away."""
 
 
-def reload_at(now: float, *, last: float | None, removes: bool, interval: float) -> float:
+def reload_at(now: float, *, last: float | None, last_added: float | None, removes: bool, interval: float) -> float:
     """
     Tell when the next reload may go out.
 
     Args:
         now: Loop time, in seconds.
         last: Loop time at which the latest reload went out; `None` if there was none.
-        removes: Whether a server goes away with it.
-        interval: Least time between reloads that only add or change servers, in seconds.
+        last_added: Likewise, of the latest one that added or changed a server.
+        removes: Whether a server goes away with the next one.
+        interval: Least time between reloads that add or change servers, in seconds.
 
     Returns:
         Loop time in seconds, never before *now*: at once after a quiet time.
     """
-    if last is None:
-        return now
-    return max(now, last + (min(REMOVAL_INTERVAL_S, interval) if removes else interval))
+    times = [now]
+    if last is not None:
+        times.append(last + min(REMOVAL_INTERVAL_S, interval))
+    if last_added is not None and not removes:
+        times.append(last_added + interval)
+    return max(times)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,16 +5,16 @@ It knows two ports and nothing behind them: a `Source` tells what is, a `LoadBal
 """
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import structlog
 
 from lbwatch.damping import Damper
 from lbwatch.desired import Memory, Rules, desired_state
+from lbwatch.draining import Drains
 from lbwatch.errors import LbwatchError, ReloadError, TakenBackError
-from lbwatch.model import Applied, Desired, Fallback, Notice, Reason, Skipped, Snapshot, Upstream
+from lbwatch.model import Applied, Backend, Desired, Fallback, Notice, Reason, Skipped, Snapshot, Upstream
 from lbwatch.pacing import Backoff, reload_at
 
 CONFIRM_INTERVAL_S = 1.0
@@ -60,7 +60,10 @@ class Reconciler:
         sources: Nothing is applied before each has a snapshot.
         balancer: What is kept in step.
         rules: Tells what holds about routing now.
-        reload_interval_s: Least seconds between two applies that take no server away.
+        drains: Tells who drains.
+        drained_by_hand: Tells the ids of those that an operator drains now.
+        reload_interval_s: Least seconds between two applies that add or change servers; what takes one away with it
+            does not wait for that.
         retry_limit_s: Longest wait before what failed is tried again, in seconds.
         random: Gives a number in [0, 1), for jitter.
     """
@@ -71,6 +74,8 @@ class Reconciler:
         *,
         balancer: LoadBalancer,
         rules: Callable[[], Rules],
+        drains: Drains,
+        drained_by_hand: Callable[[], Collection[str]],
         reload_interval_s: float,
         random: Callable[[], float],
         retry_limit_s: float = RETRY_LIMIT_S,
@@ -78,6 +83,8 @@ class Reconciler:
         self._sources = tuple(sources)
         self._balancer = balancer
         self._rules = rules
+        self._drains = drains
+        self._drained_by_hand = drained_by_hand
         self._reload_interval_s = reload_interval_s
         self._retry_limit_s = min(RETRY_LIMIT_S, retry_limit_s)
         self._backoff = Backoff(first=RETRY_FIRST_S, limit=self._retry_limit_s, random=random)
@@ -89,8 +96,10 @@ class Reconciler:
         self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
         self._applied_at: float | None = None  # loop time of the latest apply
+        self._added_at: float | None = None  # of the latest one that added or changed a server
         self._retry_at = 0.0  # loop time before which what failed, or fell back, is not tried again
         self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
+        self._waiting: list[asyncio.Future[Desired]] = []  # for a pass after which all is in force
 
     def wake(self) -> None:
         """Have the next pass begin now."""
@@ -101,6 +110,18 @@ class Reconciler:
         self._renewed = True
         self._retry_at = 0.0
         self.wake()
+
+    def backends(self) -> tuple[Backend, ...] | None:
+        """Give all containers, as they were last seen; `None` before each engine was read."""
+        snapshots = self._snapshots()
+        return None if snapshots is None else tuple(each for one in snapshots for each in one.backends.values())
+
+    async def settled(self) -> Desired:
+        """Decide anew, and give what was decided once it is in force; for as long as it takes."""
+        waiter: asyncio.Future[Desired] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self.wake()
+        return await waiter
 
     async def run(self) -> None:
         """Make passes for good."""
@@ -117,19 +138,40 @@ class Reconciler:
 
     async def _pass(self, *, now: float) -> float:
         """Bring nginx in step if it is time, and tell when to look again, in loop time."""
-        snapshots = [snapshot for source in self._sources if (snapshot := source.snapshot()) is not None]
-        if len(snapshots) < len(self._sources):
+        if (snapshots := self._snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
-        damped = self._damper.damped(
-            (backend for snapshot in snapshots for backend in snapshot.backends.values()), now=now
-        )
-        desired = desired_state(snapshots, rules=self._rules(), damped=damped, memory=self._memory)
+        desired = self._decide(snapshots, now=now)
         self._tell(desired)
         if self._holds(desired.upstreams, now=now):
-            return min(now + CONFIRM_INTERVAL_S, self._damper.changes_at() or math.inf)
+            self._settle(desired)
+            return min(at for at in (now + CONFIRM_INTERVAL_S, *self._changes_at()) if at is not None)
         if now < (due := self._due(desired.upstreams, now=now)):
             return due
         return await self._apply(desired.upstreams, now=now)
+
+    def _snapshots(self) -> tuple[Snapshot, ...] | None:
+        snapshots = tuple(snapshot for source in self._sources if (snapshot := source.snapshot()) is not None)
+        return snapshots if len(snapshots) == len(self._sources) else None
+
+    def _decide(self, snapshots: tuple[Snapshot, ...], *, now: float) -> Desired:
+        everyone = (backend for snapshot in snapshots for backend in snapshot.backends.values())
+        return desired_state(
+            snapshots,
+            rules=self._rules(),
+            damped=self._damper.damped(everyone, now=now),
+            draining=self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now),
+            memory=self._memory,
+        )
+
+    def _changes_at(self) -> tuple[float | None, float | None]:
+        """Tell when what is left out for a while is due to be back, in loop time."""
+        return self._damper.changes_at(), self._drains.changes_at()
+
+    def _settle(self, desired: Desired) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(desired)
 
     def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
         """Tell whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
@@ -140,10 +182,14 @@ class Reconciler:
         if upstreams == self._failed:
             return max(now, self._retry_at)
         removes = self._in_force is None or self._renewed or removes_servers(self._in_force, upstreams)
-        return reload_at(now, last=self._applied_at, removes=removes, interval=self._reload_interval_s)
+        return reload_at(
+            now, last=self._applied_at, last_added=self._added_at, removes=removes, interval=self._reload_interval_s
+        )
 
     async def _apply(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
         self._applied_at = now
+        if self._in_force is None or adds_servers(self._in_force, upstreams):
+            self._added_at = now
         renewed, self._renewed = self._renewed, False
         try:
             applied = await self._balancer.apply(upstreams)
@@ -188,13 +234,27 @@ _MISTAKES = frozenset(Reason) - {
     Reason.NOT_RUNNING,
     Reason.PAUSED,
     Reason.STARTING,
+    Reason.DRAINING,
 }
 
 
 def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
     """Tell whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
+    return not _places(before) <= _places(after)
 
-    def places(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
-        return {(upstream.name, server.address, server.port) for upstream in upstreams for server in upstream.servers}
 
-    return not places(before) <= places(after)
+def adds_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
+    """Tell whether anything in *after* is new or another than in *before*: more than that servers went."""
+    known = {upstream.name: upstream for upstream in before}
+    return any(_adds(known.get(upstream.name), upstream) for upstream in after)
+
+
+def _adds(before: Upstream | None, after: Upstream) -> bool:
+    if before is None or (before.method, before.keepalive) != (after.method, after.keepalive):
+        return True
+    servers = {(server.address, server.port): server for server in before.servers}
+    return any(servers.get((server.address, server.port)) != server for server in after.servers)
+
+
+def _places(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
+    return {(upstream.name, server.address, server.port) for upstream in upstreams for server in upstream.servers}

@@ -131,7 +131,25 @@ class Settings:
             "127.0.0.1 to it. `auto` compares the two where /proc shows them, which takes root."
         ),
     ] = "auto"
+    drain_timeout: Annotated[
+        Duration,
+        Parameter(
+            help="A container that still lives so long after its stop signal takes traffic again. `0s`: stop signals "
+            "change nothing, and containers leave when they die."
+        ),
+    ] = 60.0
     declare: Annotated[Names, Parameter(help="Upstreams that exist even with no container.")] = ()
+    state_dir: Annotated[
+        Path,
+        Parameter(
+            help="What must survive a restart: drains by hand. Where it cannot be written they do not survive, which "
+            "is said once."
+        ),
+    ] = Path("/var/lib/lbwatch")
+    control_socket: Annotated[
+        Path,
+        Parameter(help="Where the running daemon takes `drain` and `undrain` from the command line; mode 0600."),
+    ] = Path("/run/lbwatch/lbwatch.sock")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="The least that is logged.")] = (
         "info"
     )
@@ -141,10 +159,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check what no converter can; nginx and we may be in different folders, so that paths are made absolute."""
-        for name in ("template", "output", "nginx_pidfile", "nginx_conf", "test_command", "reload_command"):
+        for name in (*_PATHS, "template", "test_command", "reload_command"):
             if "\0" in str(getattr(self, name)):
                 raise SettingsError(name, value=getattr(self, name), takes="it takes no NUL character")
-        for name in ("output", "nginx_pidfile", "nginx_conf"):
+        for name in _PATHS:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, path.absolute())
         _require_prefix(self.label_prefix)
@@ -154,6 +172,8 @@ class Settings:
             if UPSTREAM_NAME.fullmatch(name) is None:
                 raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
 
+
+_PATHS = ("output", "nginx_pidfile", "nginx_conf", "state_dir", "control_socket")
 
 REMOVAL_MINIMUM_S = 0.1
 """Below this nginx, which waits 100 ms before it retires old workers, would be reloaded faster than it can follow."""

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,7 +83,13 @@ class Lbwatch:
         self.program = program
         self.namespace = namespace
         self.log = folder / "lbwatch.log"
-        self.environment: dict[str, str] = {}  # more of it
+        self._scratch = tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")  # short: a socket's path is
+        self.control_socket = Path(self._scratch.name) / "s"
+        self.state_dir = Path(self._scratch.name) / "state"
+        self.environment: dict[str, str] = {  # more of it
+            "LBWATCH_CONTROL_SOCKET": str(self.control_socket),
+            "LBWATCH_STATE_DIR": str(self.state_dir),
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._meant_to_run = False
 
@@ -110,9 +117,6 @@ class Lbwatch:
     def start(self) -> Self:
         """Start it and do not wait for anything."""
         assert not self.runs, "lbwatch runs already"
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LBWATCH_", "DOCKER_"))}
-        inherited["TMPDIR"] = str(self.log.parent)  # what a killed one leaves goes with the test's folder
-        inherited |= self.environment
         argv = [sys.executable, *self.program, "run", *self.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -121,7 +125,7 @@ class Lbwatch:
                 stdout=log,
                 stderr=log,
                 cwd=_REPOSITORY,
-                env=inherited,
+                env=self._environment(),
                 start_new_session=True,
             )
         self._meant_to_run = True
@@ -191,6 +195,26 @@ class Lbwatch:
         """End it, however it is."""
         if self.runs:
             self.kill9()
+        self._scratch.cleanup()
+
+    def command(self, *words: str, within: float = 30) -> tuple[int, str, str]:
+        """Run another command of its own beside it, with its flags: exit code, standard output, standard error."""
+        argv = [sys.executable, "-m", "lbwatch", *words, *self.flags]
+        done = subprocess.run(
+            in_namespace(self.namespace, argv),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            cwd=_REPOSITORY,
+            env=self._environment(),
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LBWATCH_", "DOCKER_"))}
+        inherited["TMPDIR"] = str(self.log.parent)  # what a killed one leaves goes with the test's folder
+        return inherited | self.environment
 
 
 class Stage:

@@ -36,7 +36,7 @@ from lbwatch import app, files
 from lbwatch.embedded import EmbeddedEngine, views
 from lbwatch.embedded.faults import Cut, Fault, Said, Silent
 from lbwatch.embedded.model import Container, RefusedError
-from lbwatch.errors import OutputError
+from lbwatch.errors import OutputError, StateError
 from lbwatch.render import shipped_templates
 from lbwatch.settings import Settings
 
@@ -46,6 +46,7 @@ STEPS_EACH = 50
 
 RESYNC_S = 30.0
 SOON_S = 3.0
+DRAIN_S = 20.0  # less than a resync: a drain that was never heard of is over by then
 DAMPED_S = 61.0  # longer than any container that stays up is left out
 
 NETWORKS = ("front", "back")
@@ -97,6 +98,9 @@ class Anything(RuleBasedStateMachine):
         self.clean = True  # nothing went wrong since all was in step
         self.drift = 0  # as it was then
         self.crashed: dict[str, list[float]] = {}  # when the engine restarted whom
+        self.told: dict[str, tuple[int, float]] = {}  # to stop: by the engine's clock, and the loop's
+        self.by_hand: set[str] = set()  # who is drained so
+        self.kept = True  # whether the disk could take that
         self.steady: dict[str, tuple[str, str]] = {}  # whose server line must stay, whatever fails
         self.engine = EmbeddedEngine(
             socket=self.folder / "s", clock_ns=self._clock_ns, monotonic=self.loop.time, lag_s=0.06
@@ -144,6 +148,8 @@ class Anything(RuleBasedStateMachine):
             output=self.output,
             host_network="false",
             resync_interval=RESYNC_S,
+            drain_timeout=DRAIN_S,
+            state_dir=self.folder / "state",
         )
         began: asyncio.Future[app.Daemon] = self.loop.create_future()
 
@@ -208,7 +214,28 @@ class Anything(RuleBasedStateMachine):
         if (chosen := self.some(number)) is not None:
             if name in ("start", "restart"):
                 self.crashed.pop(chosen.id, None)
+            if name == "tell_to_stop" and chosen.running and self.told.get(chosen.id, (0, 0))[0] < self._clock_ns():
+                self.told[chosen.id] = self._clock_ns(), self.loop.time()
             self.deed(name, chosen.id)
+            self._forget_former_lives()
+
+    def _forget_former_lives(self) -> None:
+        """A signal older than the start says nothing."""
+        alive = {each.id: each for each in self.engine.world.containers}
+        self.told = {id: at for id, at in self.told.items() if id in alive and at[0] >= alive[id].started_ns}
+
+    @rule(number=st.integers(0, 50), undo=st.booleans())
+    def drain_by_hand(self, number: int, undo: bool) -> None:
+        if (chosen := self.some(number)) is None:
+            return
+        state = self.built.state
+        (self.by_hand.discard if undo else self.by_hand.add)(chosen.id)
+        try:
+            state.undrain(chosen.id) if undo else state.drain(chosen.id, chosen.name)
+            self.kept = True
+        except StateError:
+            self.kept = False
+        self.built.reconciler.wake()
 
     @rule(number=st.integers(0, 50), code=st.sampled_from([0, 1, 137]), times=st.sampled_from([1, 1, 1, 3]))
     def crash(self, number: int, code: int, times: int) -> None:
@@ -225,6 +252,8 @@ class Anything(RuleBasedStateMachine):
     @rule(labels=st.sampled_from([{"lbwatch.upstream": "web"}, {"lbwatch.upstream": "api", "lbwatch.port": "8080"}]))
     def crash_in_a_loop(self, labels: dict[str, str]) -> None:
         """Three restarts within a minute take it out for 5 s, and for no longer."""
+        if self._drains_end_within(15.0):
+            return
         id = self.deed("run", labels=labels, restart="always")
         self.wait(SOON_S)
         began = self.loop.time()
@@ -266,6 +295,7 @@ class Anything(RuleBasedStateMachine):
         running = [each for each in self.engine.world.containers if each.running]
         if any(each.mode.startswith("container:") for each in running):
             return  # who started first is told by the engine's clock alone: see docs/facts.md, stream 16
+        self.wait(0.1)
         self.clock_skew_s += seconds
 
     # -- what goes wrong with the engine
@@ -395,6 +425,9 @@ class Anything(RuleBasedStateMachine):
         self.template.write_text(self.good_template)
         self.do(self._stop_daemon())
         self.do(self._start_daemon())
+        if self.kept:
+            assert self.built.state.drained.keys() == self.by_hand
+        self.by_hand = set(self.built.state.drained)
 
     async def _hang_up(self) -> None:
         app._reload(self.built)
@@ -467,14 +500,27 @@ class Anything(RuleBasedStateMachine):
     def _compare(self, *, damped: Collection[str] = ()) -> None:
         assert self.daemon is not None
         assert not self.daemon.done(), self.daemon.exception()
+        while self._drains_end_within(0.0):
+            self.wait(SOON_S)
         everyone = [views.inspect_answer(each) for each in self.engine.world.containers]
-        found, wanted = self._file(), expected_blocks(everyone, reach=HOST_ELSEWHERE, damped=damped)
+        found = self._file()
+        wanted = expected_blocks(everyone, reach=HOST_ELSEWHERE, damped=damped, draining=self._draining())
         if loopers := self._loopers():
             addresses = {self._address(each) for each in self.engine.world.containers if each.id in loopers}
             found, wanted = _without(found, addresses), _without(wanted, addresses)
         assert found == wanted, f"the file has {found}, the engine's containers want {wanted}"
         assert self.nginx.runs is not None
         assert self.nginx.runs == self.output.read_text(), "nginx does not run the file"
+
+    def _draining(self) -> set[str]:
+        now = self.loop.time()
+        told = {id for id, (_, at) in self.told.items() if now - at < DRAIN_S}
+        return {each.name for each in self.engine.world.containers if each.id in told | self.by_hand}
+
+    def _drains_end_within(self, seconds: float) -> bool:
+        """Whether some are back then, or were told so moments ago: nobody can say whether they are in the file."""
+        now = self.loop.time()
+        return any(DRAIN_S - seconds - 0.1 < now - at < DRAIN_S + SOON_S for _, at in self.told.values())
 
     def _file(self) -> Blocks:
         """Fast, and only as right as the simulated nginx: the real one's tests read by crossplane."""
@@ -492,6 +538,7 @@ class Anything(RuleBasedStateMachine):
         }
         for each in self.engine.world.containers:
             ready = each.running and not each.paused and each.health in ("", "healthy") and each.links
+            ready = ready and each.id not in self.by_hand
             if ready and not self._shared(each) and (line := addresses.get(self._address(each))) is not None:
                 self.steady[each.id] = line
 

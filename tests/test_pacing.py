@@ -13,11 +13,16 @@ _seconds = st.integers(0, 800_000).map(lambda eighths: eighths / 8)
 _intervals = st.integers(1, 800).map(lambda eighths: eighths / 8)
 
 
+def planned_at(now: float, *, last: float | None, removes: bool, interval: float, added: float | None = None) -> float:
+    """When it goes out; the latest reload added something unless it is said when that was."""
+    return reload_at(now, last=last, last_added=last if added is None else added, removes=removes, interval=interval)
+
+
 @given(_seconds, _seconds, st.booleans(), _intervals)
 def test_a_reload_is_never_planned_for_the_past(now: float, last: float, removes: bool, interval: float) -> None:
     """A time that has passed would make the loop spin."""
-    assert reload_at(now, last=last, removes=removes, interval=interval) >= now
-    assert reload_at(now, last=None, removes=removes, interval=interval) == now
+    assert planned_at(now, last=last, removes=removes, interval=interval) >= now
+    assert planned_at(now, last=None, removes=removes, interval=interval) == now
 
 
 @given(_seconds, _seconds, st.booleans(), _intervals)
@@ -26,13 +31,13 @@ def test_the_first_change_after_a_quiet_time_goes_out_at_once(
 ) -> None:
     """Most changes are single ones; nobody should wait for a burst that is not there."""
     now = last + interval + more
-    assert reload_at(now, last=last, removes=removes, interval=interval) == now
+    assert planned_at(now, last=last, removes=removes, interval=interval) == now
 
 
 @given(_seconds, _seconds, _intervals)
 def test_additions_keep_the_interval(last: float, since: float, interval: float) -> None:
     """Each reload leaves a set of old workers behind."""
-    at = reload_at(last + since, last=last, removes=False, interval=interval)
+    at = planned_at(last + since, last=last, removes=False, interval=interval)
     assert at == max(last + since, last + interval)
 
 
@@ -40,10 +45,18 @@ def test_additions_keep_the_interval(last: float, since: float, interval: float)
 def test_removals_wait_a_tenth_of_a_second_at_most(last: float, since: float, interval: float) -> None:
     """Each request to a dead server is an error; nginx itself needs 100 ms to retire its old workers."""
     now = last + since
-    at = reload_at(now, last=last, removes=True, interval=interval)
+    at = planned_at(now, last=last, removes=True, interval=interval)
     assert at - now <= 0.1 + 1e-9
     assert at >= last + min(0.1, interval) - 1e-9
-    assert at <= reload_at(now, last=last, removes=False, interval=interval)
+    assert at <= planned_at(now, last=last, removes=False, interval=interval)
+
+
+@given(_seconds, _seconds, _seconds, _intervals)
+def test_an_addition_waits_for_additions_alone(added: float, removed: float, since: float, interval: float) -> None:
+    """What was restarted left at once; it must not be kept out for a second more because of that."""
+    last, now = added + removed, added + removed + since
+    at = planned_at(now, last=last, added=added, removes=False, interval=interval)
+    assert at == max(now, added + interval, last + min(0.1, interval))
 
 
 def test_the_interval_of_removals_is_the_contracts() -> None:
@@ -63,7 +76,7 @@ def test_reloads_of_a_burst_keep_their_distance_and_none_is_late(
         if planned is not None and planned <= now:
             went_out.append(planned)
             last, planned = planned, None
-        at = reload_at(now, last=last, removes=removes, interval=interval)
+        at = planned_at(now, last=last, removes=removes, interval=interval)
         planned = at if planned is None else min(planned, at)
         assert planned - now <= (0.1 + 1e-9 if removes else interval)
     assert all(later - earlier >= min(0.1, interval) - 1e-9 for earlier, later in pairwise(went_out))

@@ -1,7 +1,7 @@
 """The loop between its two ports: what is applied, when, and what happens after a failure."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -11,11 +11,13 @@ from simulation import in_simulated_time
 from waiting import eventually, never
 
 from lbwatch.desired import Rules
+from lbwatch.draining import Drains
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError
-from lbwatch.model import Applied, Backend, Endpoint, Fallback, Form, Snapshot, Status, Upstream
-from lbwatch.reconcile import RETRY_LIMIT_S, Reconciler, removes_servers
+from lbwatch.model import Applied, Backend, Endpoint, Fallback, Form, Server, Snapshot, Status, Upstream
+from lbwatch.reconcile import RETRY_LIMIT_S, Reconciler, adds_servers, removes_servers
 
 LONG_S = 600.0  # an interval that no test waits for
+DRAIN_S = 60.0
 
 
 class World:
@@ -26,7 +28,13 @@ class World:
     def __init__(self, *names: str) -> None:
         self.backends: dict[str, Backend] | None = {}
         self.changed: Callable[[], None] = lambda: None
+        self.stopping: dict[str, float] = {}
         self.have(*names)
+
+    def tell_to_stop(self, name: str) -> None:
+        """Let one have got its stop signal now."""
+        self.stopping[name] = asyncio.get_running_loop().time()
+        self.changed()
 
     def have(self, *names: str, labels: tuple[tuple[str, str], ...] = (("lbwatch.port", "80"),)) -> None:
         """Let exactly these containers run, each an upstream of its own."""
@@ -50,7 +58,9 @@ class World:
         self.changed()
 
     def snapshot(self) -> Snapshot | None:
-        return None if self.backends is None else Snapshot(source=self.name, backends=dict(self.backends))
+        if self.backends is None:
+            return None
+        return Snapshot(source=self.name, backends=dict(self.backends), stopping=dict(self.stopping))
 
     async def run(self, changed: Callable[[], None]) -> None:
         self.changed = changed
@@ -62,12 +72,14 @@ class Balancer:
 
     def __init__(self) -> None:
         self.given: list[list[str]] = []
+        self.servers: list[list[str]] = []
         self.errors: list[LbwatchError] = []
         self.stands = True
         self.fallbacks: list[tuple[Fallback, ...]] = []
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         self.given.append([upstream.name for upstream in upstreams if upstream.servers])
+        self.servers.append([server.backend for upstream in upstreams for server in upstream.servers])
         if self.errors:
             raise self.errors.pop(0)
         self.stands = True
@@ -80,12 +92,18 @@ class Balancer:
 
 @asynccontextmanager
 async def looping(
-    *worlds: World, balancer: Balancer, interval_s: float = LONG_S, retry_limit_s: float = RETRY_LIMIT_S
+    *worlds: World,
+    balancer: Balancer,
+    interval_s: float = LONG_S,
+    retry_limit_s: float = RETRY_LIMIT_S,
+    by_hand: Collection[str] = (),
 ) -> AsyncIterator[Reconciler]:
     loop = Reconciler(
         worlds,
         balancer=balancer,
         rules=Rules,
+        drains=Drains(timeout_s=DRAIN_S),
+        drained_by_hand=lambda: by_hand,
         reload_interval_s=interval_s,
         retry_limit_s=retry_limit_s,
         random=lambda: 0.0,
@@ -255,6 +273,98 @@ def test_a_loop_of_restarts_costs_one_reload_and_comes_back_by_itself() -> None:
     assert [each.split(" s,")[0].split()[-1] for each in details] == ["5", "10", "20"]
 
 
+ONE_UPSTREAM = (("lbwatch.port", "80"), ("lbwatch.upstream", "web"))
+
+
+def test_a_container_that_survives_its_stop_signal_is_back_after_the_drain_timeout() -> None:
+    """Nothing happens then that could wake anyone, and a server that stays out for ever is lost capacity."""
+
+    async def survive() -> None:
+        balancer, world = Balancer(), World()
+        world.have("a", "b", labels=ONE_UPSTREAM)
+        async with looping(world, balancer=balancer, interval_s=0.1):
+            await asyncio.sleep(1.0)
+            assert balancer.servers == [["a", "b"]]
+            world.tell_to_stop("b")
+            await asyncio.sleep(0.2)
+            assert balancer.servers[1:] == [["a"]], "at once"
+            await asyncio.sleep(DRAIN_S - 0.5)
+            assert len(balancer.servers) == 2
+            await asyncio.sleep(0.5)
+            assert balancer.servers[2:] == [["a", "b"]]
+
+    in_simulated_time(survive())
+
+
+def test_a_drain_leaves_at_once_although_something_was_just_added() -> None:
+    """The container ends within a second or so; a reload that waits for the interval would come too late."""
+
+    async def drain() -> None:
+        balancer, world = Balancer(), World()
+        world.have("a", "b", labels=ONE_UPSTREAM)
+        async with looping(world, balancer=balancer, interval_s=30.0):
+            await asyncio.sleep(0.2)
+            world.tell_to_stop("b")
+            await asyncio.sleep(0.01)
+            assert balancer.servers == [["a", "b"], ["a"]]
+
+    in_simulated_time(drain())
+
+
+def test_what_replaces_a_container_is_in_before_that_one_is_out_in_one_reload() -> None:
+    """The new one had to wait for the interval; the removal that does not takes it along."""
+
+    async def replace_one() -> None:
+        balancer, world = Balancer(), World()
+        world.have("a", labels=ONE_UPSTREAM)
+        async with looping(world, balancer=balancer, interval_s=30.0):
+            await asyncio.sleep(1.0)
+            world.have("a", "b", labels=ONE_UPSTREAM)
+            await asyncio.sleep(1.0)
+            assert balancer.servers == [["a"]], "it waits"
+            world.tell_to_stop("a")
+            await asyncio.sleep(0.01)
+            assert balancer.servers == [["a"], ["b"]]
+
+    in_simulated_time(replace_one())
+
+
+def test_what_comes_back_after_a_removal_does_not_wait_for_the_interval() -> None:
+    """A container that is restarted is out for as long as it is down, and not for a second more."""
+
+    async def restart() -> None:
+        balancer, world = Balancer(), World()
+        world.have("a", "b", labels=ONE_UPSTREAM)
+        async with looping(world, balancer=balancer, interval_s=30.0):
+            await asyncio.sleep(40.0)
+            world.have("a", labels=ONE_UPSTREAM)
+            await asyncio.sleep(0.05)
+            world.have("a", "b", labels=ONE_UPSTREAM)
+            await asyncio.sleep(0.06)
+            assert balancer.servers == [["a", "b"], ["a"], ["a", "b"]]
+            world.have("a", labels=ONE_UPSTREAM)
+            await asyncio.sleep(1.0)
+            world.have("a", "b", labels=ONE_UPSTREAM)
+            await asyncio.sleep(20.0)
+            assert balancer.servers[3:] == [["a"]], "that was an addition: the next one keeps the distance"
+
+    in_simulated_time(restart())
+
+
+async def test_whoever_waits_is_told_once_it_is_in_force_and_not_before() -> None:
+    """`lbwatch drain web && docker stop web` is only safe then."""
+    balancer, world, by_hand = Balancer(), World(), set[str]()
+    world.have("a", "b", labels=ONE_UPSTREAM)
+    async with looping(world, balancer=balancer, by_hand=by_hand) as loop:
+        await eventually(lambda: balancer.servers == [["a", "b"]])
+        by_hand.add("b")
+        balancer.errors = [ReloadError("not yet")] * 3
+        desired = await asyncio.wait_for(loop.settled(), 5)
+        assert balancer.servers[-1] == ["a"]
+        assert not balancer.errors
+        assert [skip.backend for skip in desired.skipped] == ["b"]
+
+
 def test_what_fell_back_is_tried_again_and_what_stands_is_left_alone() -> None:
     """Its cause may be gone, such as the user's own upstream of that name, and nothing tells us."""
 
@@ -284,11 +394,30 @@ def test_what_fell_back_is_tried_again_and_what_stands_is_left_alone() -> None:
 )
 def test_a_removal_is_a_server_that_is_missing_afterwards(before: list[str], after: list[str], removes: bool) -> None:
     """The pace depends on it."""
-    from lbwatch.model import Server
+    assert removes_servers((web(*before),), (web(*after),)) is removes
 
-    def upstreams(names: list[str]) -> tuple[Upstream, ...]:
-        return (
-            Upstream(name="web", servers=tuple(Server(address=f"192.0.2.{ord(n)}", port=80, backend=n) for n in names)),
-        )
 
-    assert removes_servers(upstreams(before), upstreams(after)) is removes
+def web(*names: str, weight: int = 1, method: str | None = None, name: str = "web") -> Upstream:
+    servers = tuple(Server(address=f"192.0.2.{ord(each)}", port=80, backend=each, weight=weight) for each in names)
+    return Upstream(name=name, servers=servers, method=method)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "adds"),
+    [
+        ([web("a")], [web("a", "b")], True),
+        ([web("a", "b")], [web("a")], False),
+        ([web("a")], [web("b")], True),
+        ([web("a")], [web()], False),
+        ([web("a"), web(name="api")], [web("a")], False),
+        ([web("a")], [web("a"), web(name="api")], True),
+        ([web("a")], [web("a", weight=2)], True),
+        ([web("a")], [web("a", method="least_conn")], True),
+        ([web("a")], [web("a")], False),
+    ],
+)
+def test_an_addition_is_anything_but_that_servers_went(
+    before: list[Upstream], after: list[Upstream], adds: bool
+) -> None:
+    """It has to keep its distance from the one before, and nothing else has."""
+    assert adds_servers(tuple(before), tuple(after)) is adds

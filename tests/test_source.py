@@ -23,6 +23,7 @@ from lbwatch.settings import engine_address
 INSPECT = "GET /containers/ID/json"
 LIST = "GET /containers/json"
 WEB = {"lbwatch.port": "80"}
+DRAIN_S = 60.0
 
 Follow = Callable[..., AbstractAsyncContextManager[DockerSource]]
 
@@ -46,6 +47,7 @@ def follow(engine: EmbeddedEngine) -> Follow:
             prefix="lbwatch",
             expose_all=expose_all,
             resync_interval_s=resync_interval_s,
+            drain_timeout_s=DRAIN_S,
             random=lambda: 0.5,
         )
         task = asyncio.create_task(source.run(lambda: None))

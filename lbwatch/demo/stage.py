@@ -160,6 +160,7 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
         expose="labelled",
         networks=(),
         declare=(),
+        state_dir=folder / "state",
     )
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(_private_nginx(program, folder, screen)) if program else None

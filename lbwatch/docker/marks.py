@@ -22,7 +22,7 @@ class Marks:
 
     def __init__(self) -> None:
         self._marked: dict[Mark, dict[str, None]] = {mark: {} for mark in Mark}  # ids in order of arrival
-        self._taken: set[str] = set()
+        self._taken: dict[str, Mark] = {}
         self._arrived = asyncio.Event()
 
     def add(self, backend: str, mark: Mark) -> None:
@@ -39,6 +39,11 @@ class Marks:
         """Tell whether an event of this id waits for its look."""
         return backend in self._marked[Mark.TOUCHED]
 
+    @property
+    def touched(self) -> bool:
+        """Whether any look that an event asked for has not ended yet."""
+        return bool(self._marked[Mark.TOUCHED]) or Mark.TOUCHED in self._taken.values()
+
     async def take(self) -> tuple[str, Mark]:
         """Wait for a marked id that nobody looks at now; events come first."""
         while (taken := self._next()) is None:
@@ -46,12 +51,12 @@ class Marks:
             await self._arrived.wait()
         backend, mark = taken
         del self._marked[mark][backend]
-        self._taken.add(backend)
+        self._taken[backend] = mark
         return backend, mark
 
     def done(self, backend: str) -> None:
         """Give an id back after its look."""
-        self._taken.discard(backend)
+        self._taken.pop(backend, None)
         self._arrived.set()
 
     def _mark_of(self, backend: str) -> Mark | None:

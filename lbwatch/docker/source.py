@@ -5,6 +5,7 @@ Events only mark containers to look at; inspect tells what they are. A failed re
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ import structlog
 from lbwatch.decode import EventDecoder
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.marks import Mark, Marks
+from lbwatch.draining import StopSignals
 from lbwatch.errors import SourceError
 from lbwatch.labels import asks, relevant
 from lbwatch.model import Backend, Event, Health, Snapshot, Status
@@ -24,7 +26,7 @@ MAX_STREAM_AGE_S = 300.0
 """A flow through NAT dies silently after 5 minutes or more (facts, stream 8); by our own clock."""
 
 OVERLAP_S = 5.0
-"""How far a new subscription reaches back; `Date` headers are whole seconds."""
+"""How far a new subscription reaches back beyond the gap since the one before; `Date` headers are whole seconds."""
 
 SHORT_LIFE_S = 1.0
 BACKOFF_FIRST_S = 0.1
@@ -33,6 +35,12 @@ INSPECTORS = 8
 
 LIST_PATIENCE_S = 3.0
 """How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
+
+REPLAY_S = 2.0
+"""How long after its beginning a stream may tell what is old; later, an event that looks old shows a clock set back."""
+
+GATHER_S = 0.05
+"""How long looks that have ended wait for those that events asked for meanwhile: one change for all, not one each."""
 
 DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
@@ -58,6 +66,7 @@ class DockerSource:
         prefix: Label prefix, without the dot.
         expose_all: Whether containers without such a label matter too.
         resync_interval_s: Seconds between two full looks.
+        drain_timeout_s: How many seconds a stop signal matters: so far back is asked for events that were missed.
         random: Gives a number in [0, 1), for jitter.
     """
 
@@ -69,6 +78,7 @@ class DockerSource:
         prefix: str,
         expose_all: bool,
         resync_interval_s: float,
+        drain_timeout_s: float,
         random: Callable[[], float],
     ) -> None:
         self.name = name
@@ -78,12 +88,14 @@ class DockerSource:
         self._prefix = prefix
         self._expose_all = expose_all
         self._resync_interval_s = resync_interval_s
+        self._drain_timeout_s = drain_timeout_s
         self._random = random
         self._changed: Callable[[], None] = lambda: None
         self._backends: dict[str, Backend] = {}  # the last truth, by id
         self._bystanders: set[str] = set()  # ids that events showed to ask for nothing, until the next list
         self._owners: set[str] = set()  # ids whose network a backend that asks uses
         self._owner_names: set[str] = set()  # what they are called by those: by id, or by name where that is all
+        self._signals = StopSignals()
         self._marks = Marks()
         self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
         self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
@@ -92,6 +104,10 @@ class DockerSource:
         self._listed = False  # whether there ever was a list
         self._synced = False  # whether all that the first list held was looked at
         self._connected = False  # whether the stream holds
+        self._followed_until = -math.inf  # loop time at which the latest stream ended
+        self._engine_clock_s = 0.0  # what the engine's clock showed when the stream began, less the loop's
+        self._replayed_until = 0.0  # loop time until which events may be old ones, told again
+        self._gathering: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
         self._patience: asyncio.Timeout | None = None  # of the list that is being asked for
         self._listing_since = 0.0  # loop time at which it was
         self._answers_looks = False  # whether any look succeeded since the latest list
@@ -99,7 +115,10 @@ class DockerSource:
 
     def snapshot(self) -> Snapshot | None:
         """Give all backends as they were last seen; `None` until the first full look has ended."""
-        return Snapshot(source=self.name, backends=dict(self._backends)) if self._synced else None
+        if not self._synced:
+            return None
+        backends = dict(self._backends)
+        return Snapshot(source=self.name, backends=backends, stopping=self._signals.stopping(backends))
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Follow the engine for good, calling *changed* whenever `snapshot` may tell something new."""
@@ -126,7 +145,9 @@ class DockerSource:
             except SourceError as failure:
                 error = failure
             was_connected, self._connected = self._connected, False
-            lived_s = loop.time() - began if was_connected else 0.0
+            if was_connected:
+                self._followed_until = loop.time()
+            lived_s = self._followed_until - began if was_connected else 0.0
             if lived_s >= SHORT_LIFE_S:
                 backoff.reset()
                 if error is None:  # a proxy's or our own limit of age: normal
@@ -147,7 +168,10 @@ class DockerSource:
         ping = await self._client.ping()
         self.engine_pid = ping.pid
         await self._client.warm(INSPECTORS + 1)  # and one for lists
-        since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S
+        now = asyncio.get_running_loop().time()
+        reach_s = OVERLAP_S + min(now - self._followed_until, self._drain_timeout_s)
+        self._engine_clock_s, self._replayed_until = (ping.clock_s or 0.0) - now, now + REPLAY_S
+        since_s = None if ping.clock_s is None else ping.clock_s - reach_s
         decoder = EventDecoder()
         async with self._client.events(since_s=since_s) as chunks:
             self._connected = True
@@ -167,8 +191,17 @@ class DockerSource:
             _log.debug("event.heeded", source=self.name, action=event.action, backend=event.backend[:12])
             self._suspects.discard(event.backend)
             self._marks.add(event.backend, Mark.TOUCHED)
+            if event.action == "kill":
+                self._hear(event)
         else:
             self._bystanders.add(event.backend)
+
+    def _hear(self, event: Event) -> None:
+        """Take the one thing that an event alone tells; of a replay, when that was."""
+        now = asyncio.get_running_loop().time()
+        age_s = now + self._engine_clock_s - event.at_ns / 1e9 if now < self._replayed_until else 0.0
+        self._signals.hear(event, now=now, age_s=max(0.0, age_s))
+        self._gather()
 
     def _matters(self, event: Event) -> bool:
         assert event.backend is not None
@@ -252,6 +285,8 @@ class DockerSource:
                 self._owe(id, error=error)
             finally:
                 self._marks.done(id)
+            if mark is Mark.TOUCHED or not self._unseen:
+                self._gather()
 
     def _settle(self, id: str, found: Backend | None, *, mark: Mark) -> None:
         """Take what inspect told about a container; *found* is `None` if there is none any more."""
@@ -259,6 +294,7 @@ class DockerSource:
         before = self._backends.pop(id, None)
         if found is not None:
             self._backends[id] = before if found == before and before is not None else found
+        self._signals.settle(id, found)
         self._failures.pop(id, None)
         if (owed := self._retries.pop(id, None)) is not None:
             owed.cancel()
@@ -268,11 +304,23 @@ class DockerSource:
         if mark is Mark.RESYNCED and _told(before) != _told(found) and not told:
             self._suspects.add(id)
             asyncio.get_running_loop().call_later(DRIFT_GRACE_S, self._judge, id, (found or before))
-        if mark is Mark.TOUCHED or not self._unseen:
+
+    def _gather(self) -> None:
+        """
+        Publish what was found, together with what is being looked at, for as long as that takes no time to speak of.
+
+        What comes together goes out together: a new container is in before the old one's death takes that one out.
+        """
+        if not self._marks.touched:
             self._publish()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._publish)
 
     def _publish(self) -> None:
         """Let the snapshot be used, once it is whole."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         if self._listed and not self._unseen and not self._synced:
             self._synced = True
             _log.info("source.synced", source=self.name, backends=len(self._backends))

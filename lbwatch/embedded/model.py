@@ -5,9 +5,10 @@ Everything here is plain state; what changes it and what is said about it lives 
 """
 
 import heapq
-import signal
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
+
+from lbwatch.decode import signal_number as known_signal
 
 
 class RefusedError(Exception):
@@ -188,14 +189,10 @@ def signal_number(text: str) -> int:
     Raises:
         InvalidError: There is no such signal.
     """
-    try:
-        return int(signal.Signals(int(text)))
-    except ValueError:
-        pass
-    try:
-        return int(signal.Signals[f"SIG{text.upper().removeprefix('SIG')}"])
-    except KeyError:
-        raise InvalidError(f"Invalid signal: {text}") from None
+    number = known_signal(text)
+    if number is None:
+        raise InvalidError(f"Invalid signal: {text}")
+    return number
 
 
 def restart_policy(text: str | None) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """Brings upstreams into force: render, test, replace, reload, verify; and knows whether what it did still holds."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 
 import structlog
@@ -10,7 +10,7 @@ from lbwatch import files
 from lbwatch.errors import ReloadError, ReloadRefusedError, TakenBackError
 from lbwatch.model import Applied, Fallback, Upstream
 from lbwatch.nginx.control import Control, Tester
-from lbwatch.nginx.fallback import Candidate, accepted
+from lbwatch.nginx.fallback import Candidate, accepted, names_in
 from lbwatch.render import Renderer, digest
 
 STOP_TIMEOUT_S = 1.5
@@ -57,8 +57,8 @@ class Nginx:
             ReloadError: The file is the new one, which passed the test; nginx does not run it yet.
         """
         began = asyncio.get_running_loop().time()
-        candidate = await self._candidate(upstreams)
         before = await asyncio.to_thread(files.read, self._output)
+        candidate = await self._candidate(upstreams, before=names_in(before or ""))
         name, changed = digest(candidate.text), candidate.text != before
         if not changed and self.confirmed():
             return Applied(digest=name, changed=False, reloaded=False, fallbacks=candidate.fallbacks)
@@ -76,8 +76,10 @@ class Nginx:
             fallbacks=candidate.fallbacks,
         )
 
-    async def _candidate(self, upstreams: tuple[Upstream, ...]) -> Candidate:
-        candidate = await accepted(upstreams, render=self._renderer.text, test=self._tester.test, known=self._fallbacks)
+    async def _candidate(self, upstreams: tuple[Upstream, ...], *, before: Collection[str]) -> Candidate:
+        candidate = await accepted(
+            upstreams, render=self._renderer.text, test=self._tester.test, known=self._fallbacks, before=before
+        )
         told = {(item.upstream, item.form) for item in self._fallbacks}
         for item in candidate.fallbacks:
             if (item.upstream, item.form) not in told:

@@ -8,7 +8,7 @@ passed the test is ever given back.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ TIME_LIMIT_S = 10.0
 _LESSER = {Form.FULL: Form.PLAIN, Form.PLAIN: Form.EMPTY, Form.EMPTY: Form.OUT}
 _DUPLICATE = "duplicate upstream"  # no form of it will do: the name itself is taken
 _QUOTED = re.compile(r'"([^"]{1,255})"')
+_MISSING = re.compile(r'host not found in upstream "([A-Za-z0-9_.-]{1,255})"')
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
 
 Refusal = RenderError | ConfigRejectedError
@@ -51,6 +52,7 @@ async def accepted(
     render: Callable[[tuple[Upstream, ...]], str],
     test: Callable[[str], Awaitable[bool]],
     known: Sequence[Fallback] = (),
+    before: Collection[str] = (),
 ) -> Candidate:
     """
     Give the text of *upstreams* that passes, with as few of them reduced as can be, and those as little.
@@ -60,13 +62,15 @@ async def accepted(
         render: Makes a text, or raises `RenderError`; called in a thread.
         test: Tells whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
         known: What the search before this one came to: tried first.
+        before: Names of the upstreams that are in force. One of them that nginx's own files still use is kept, without
+            a server: with it gone, nginx would refuse all others' changes, and not start any more.
 
     Raises:
         NotTestedError: No candidate can be tested now.
         RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at single upstreams: most
             would have to go, and then the old file serves better.
     """
-    search = _Search(upstreams, render=render, test=test)
+    search = _Search(upstreams, render=render, test=test, before=before)
     refusal = await search.tried({})
     if refusal is None:
         return search.candidate
@@ -94,16 +98,19 @@ class _Search:
         *,
         render: Callable[[tuple[Upstream, ...]], str],
         test: Callable[[str], Awaitable[bool]],
+        before: Collection[str],
     ) -> None:
         self.candidate = Candidate(text="", tested=False)
         self._upstreams = {upstream.name: upstream for upstream in upstreams}
         self._names = list(self._upstreams)
+        self._before = before
         self._render = render
         self._test = test
         self._tries_left = MAX_TRIES
         self._ends_at = asyncio.get_running_loop().time() + TIME_LIMIT_S
         self._text = ""  # the latest that was rendered
         self._errors: dict[str, str] = {}  # by upstream: the refusal that it was reduced for
+        self._kept: dict[str, Fallback] = {}  # upstreams that are there for nginx's own files alone
 
     async def tried(self, forms: Forms) -> Refusal | None:
         """Render and test the upstreams in these forms (`FULL` where none is named), and give the refusal if any."""
@@ -117,11 +124,24 @@ class _Search:
         except NotTestedError:
             raise
         except (RenderError, ConfigRejectedError) as refusal:
-            return refusal
+            return await self.tried(forms) if self._keeps(refusal) else refusal
         reduced = ((name, form) for name, form in sorted(forms.items()) if form is not Form.FULL)
-        fallbacks = (Fallback(upstream=name, form=form, error=self._errors.get(name, "")) for name, form in reduced)
-        self.candidate = Candidate(text=self._text, tested=tested, fallbacks=tuple(fallbacks))
+        fallbacks = {
+            name: Fallback(upstream=name, form=form, error=self._errors.get(name, "")) for name, form in reduced
+        }
+        everything = tuple(each for _, each in sorted((self._kept | fallbacks).items()))
+        self.candidate = Candidate(text=self._text, tested=tested, fallbacks=everything)
         return None
+
+    def _keeps(self, refusal: Refusal) -> bool:
+        """Keep the name that nginx misses, if it had it; `False`: it misses none that it had."""
+        missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
+        name = missing[1].lower() if missing else ""
+        if name in self._upstreams or name not in self._before:
+            return False
+        self._kept[name] = Fallback(upstream=name, form=Form.EMPTY, error=str(refusal))
+        self._upstreams = dict(sorted({**self._upstreams, name: Upstream(name=name)}.items()))
+        return True
 
     async def succeeds(self, refusal: Refusal, *, known: Sequence[Fallback]) -> bool:
         """Tell whether there are forms that pass, after all in full were refused; `candidate` is theirs then."""
@@ -242,6 +262,11 @@ def _in_form(upstream: Upstream, form: Form) -> Upstream | None:
 
 def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
     return tuple(Server(address=server.address, port=server.port, backend=server.backend) for server in servers)
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Name the upstreams of a rendered text, as far as its template opens their blocks on lines of their own."""
+    return frozenset(opened[1].lower() for line in text.split("\n") if (opened := _OPENS.match(line)))
 
 
 def _upstream_at(text: str, line: int) -> tuple[str, ...]:

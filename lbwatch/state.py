@@ -1,0 +1,98 @@
+"""
+What must survive a restart of the daemon: the drains by hand, in a small JSON file below `state_dir`.
+
+It touches the disk and decides nothing. A state that cannot be kept is told once; routing goes on.
+"""
+
+import json
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from lbwatch import files
+from lbwatch.errors import OutputError, StateError
+
+FILE = "drains.json"
+
+
+class State:
+    """
+    The drains by hand.
+
+    Args:
+        folder: Where the file is; it is made when there is something to keep.
+
+    Attributes:
+        drained: Names of the drained containers, by id.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.drained: dict[str, str] = {}
+        self._path = folder / FILE
+
+    def load(self) -> None:
+        """
+        Read what was kept; there may be nothing.
+
+        Raises:
+            StateError: There is something, and it cannot be used; nothing is drained then.
+        """
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(self._path, reason=str(error)) from error
+        self.drained = _drains_in(text, path=self._path)
+
+    def check(self) -> None:
+        """
+        Make sure, before it matters, that something can be kept.
+
+        Raises:
+            StateError: It cannot, for this reason.
+        """
+        folder = self._path.parent
+        with suppress(OSError):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if (reason := files.unusable_reason(self._path)) is not None:
+            raise StateError(self._path, reason=reason)
+
+    def drain(self, id: str, name: str) -> None:
+        """
+        Keep that a container is drained.
+
+        Raises:
+            StateError: It is drained, but that does not survive.
+        """
+        self.drained[id] = name
+        self._save()
+
+    def undrain(self, id: str) -> None:
+        """
+        Forget that a container is drained.
+
+        Raises:
+            StateError: It is not drained any more, but that does not survive.
+        """
+        if self.drained.pop(id, None) is not None:
+            self._save()
+
+    def retain(self, ids: Collection[str]) -> None:
+        """Forget the containers that are not among *ids*; on the disk with the next change."""
+        self.drained = {id: name for id, name in self.drained.items() if id in ids}
+
+    def _save(self) -> None:
+        self.check()
+        kept = [{"id": id, "name": name} for id, name in sorted(self.drained.items())]
+        try:
+            files.replace(self._path, text=json.dumps({"drained": kept}, indent=2) + "\n")
+        except OutputError as error:
+            raise StateError(self._path, reason=str(error).removeprefix(f"{self._path}: ")) from error
+
+
+def _drains_in(text: str, *, path: Path) -> dict[str, str]:
+    try:
+        return {str(each["id"]): str(each["name"]) for each in json.loads(text)["drained"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateError(path, reason=f"it is not what lbwatch keeps there ({error!r}): remove it") from error
