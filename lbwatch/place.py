@@ -85,7 +85,7 @@ def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
         rules: What holds for all.
     """
     wish = wishes(backend.labels, prefix=rules.prefix)
-    notices = tuple(_unknown_labels(backend, wish))
+    notices = (*_unknown_labels(backend, wish), *_hidden_signal(backend))
     try:
         members = tuple(_members(backend, wish, owner=owner, rules=rules))
         return Place(backend=backend, owner=owner, rules=rules, members=members, notices=notices)
@@ -99,6 +99,12 @@ def _unknown_labels(backend: Backend, wish: Wishes) -> Iterator[Notice]:
     if wish.more_unknown:
         details.append(f"{wish.more_unknown} more labels mean nothing to lbwatch")
     return (Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
+
+
+def _hidden_signal(backend: Backend) -> Iterator[Notice]:
+    if backend.stop_signal is None:
+        detail = "its label signal hides which signal it gets, so that any one, such as HUP, drains it for a while"
+        yield Notice(backend=backend.name, kind=NoticeKind.SIGNAL_HIDDEN, detail=detail)
 
 
 def _members(backend: Backend, wish: Wishes, *, owner: Backend | None, rules: Rules) -> Iterator[Member]:

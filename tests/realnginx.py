@@ -27,11 +27,7 @@ error_log {folder}/error.log info;
 events {{ worker_connections 256; }}
 http {{
     access_log off;
-    client_body_temp_path {folder}/temp/body;
-    proxy_temp_path {folder}/temp/proxy;
-    fastcgi_temp_path {folder}/temp/fastcgi;
-    uwsgi_temp_path {folder}/temp/uwsgi;
-    scgi_temp_path {folder}/temp/scgi;
+    {temp_paths}
     include {folder}/conf.d/*.conf;
     server {{
         listen unix:{folder}/http.sock;
@@ -80,7 +76,15 @@ class RealNginx:
 
     def rewrite(self, *, main: str = "", http: str = "") -> None:
         """Write the main file anew, with more at its top level or in its http block; nothing is reloaded."""
-        self.conf.write_text(_CONF.format(folder=self.folder, workers=self.workers, main=main, http=http))
+        text = _CONF.format(
+            folder=self.folder, workers=self.workers, temp_paths=self.temp_paths(), main=main, http=http
+        )
+        self.conf.write_text(text)
+
+    def temp_paths(self) -> str:
+        """Directives that keep its temporary files in its folder."""
+        paths = (f"{kind}_temp_path {self.folder}/temp/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+        return " ".join((f"client_body_temp_path {self.folder}/temp/body;", *paths))
 
     # -- its life
 
@@ -93,7 +97,7 @@ class RealNginx:
         argv = in_namespace(self.namespace, argv)
         self._process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
         deadline = time.monotonic() + within
-        while self.ask("/") != "nginx":
+        while not self.is_up():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise TimeoutError(f"nginx did not answer in {within} s:\n{self.errors()}")
             time.sleep(0.01)
@@ -167,6 +171,10 @@ class RealNginx:
         if status is None:
             return "no answer"
         return body.strip() if status[1] == "200" else f"status {status[1]}"
+
+    def is_up(self) -> bool:
+        """Whether it answers by itself."""
+        return self.ask("/") == "nginx"
 
     def answers(self, upstream: str, n: int = 12) -> set[str]:
         """

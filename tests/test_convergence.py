@@ -224,6 +224,22 @@ class Anything(RuleBasedStateMachine):
         alive = {each.id: each for each in self.engine.world.containers}
         self.told = {id: at for id, at in self.told.items() if id in alive and at[0] >= alive[id].started_ns}
 
+    @precondition(lambda self: self.clean)
+    @rule(signal=st.sampled_from(["own", "own", "SIGHUP", "SIGUSR1"]), stop_signal=st.sampled_from([None, "SIGQUIT"]))
+    def signal_one_that_lives_on(self, signal: str, stop_signal: str | None) -> None:
+        """Beside another one it leaves for as long as a drain lasts, if it was told to stop, and not for longer."""
+        ids = [self.deed("run", labels={"lbwatch.upstream": "api"}, stop_signal=stop_signal) for _ in range(2)]
+        self.wait(SOON_S)
+        if signal == "own":
+            self.deed("tell_to_stop", ids[0])
+            self.told[ids[0]] = self._clock_ns(), self.loop.time()
+        else:
+            self.deed("kill", ids[0], signal)
+        self.wait(SOON_S)
+        self._compare()
+        self.wait(DRAIN_S)
+        self._compare()
+
     @rule(number=st.integers(0, 50), undo=st.booleans())
     def drain_by_hand(self, number: int, undo: bool) -> None:
         if (chosen := self.some(number)) is None:

@@ -37,6 +37,7 @@ _ACTIONS = [
     "start",
     "restart",
     "die",
+    "kill",
     "stop",
     "destroy",
     "remove",
