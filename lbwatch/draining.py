@@ -47,7 +47,7 @@ class StopSignals:
     def settle(self, id: str, backend: Backend | None) -> None:
         """Forget what no longer matters of a container, now that it was looked at; `None`: there is none any more."""
         heard = self._heard.pop(id, {})
-        since = {number: each for number, each in heard.items() if backend and each.at_ns >= backend.started_ns}
+        since = {number: each for number, each in heard.items() if backend and each.at_ns > backend.started_ns}
         if since:
             self._heard[id] = since
 
@@ -61,7 +61,7 @@ def _told_at(heard: Mapping[int | None, _Heard], backend: Backend | None) -> flo
     if backend is None:
         return None
     ending = (each for number, each in heard.items() if _ends(backend, number))
-    return max((each.at for each in ending if each.at_ns >= backend.started_ns), default=None)
+    return max((each.at for each in ending if each.at_ns > backend.started_ns), default=None)
 
 
 def _ends(backend: Backend, number: int | None) -> bool:

@@ -222,7 +222,7 @@ class Anything(RuleBasedStateMachine):
     def _forget_former_lives(self) -> None:
         """A signal older than the start says nothing."""
         alive = {each.id: each for each in self.engine.world.containers}
-        self.told = {id: at for id, at in self.told.items() if id in alive and at[0] >= alive[id].started_ns}
+        self.told = {id: at for id, at in self.told.items() if id in alive and at[0] > alive[id].started_ns}
 
     @precondition(lambda self: self.clean)
     @rule(signal=st.sampled_from(["own", "own", "SIGHUP", "SIGUSR1"]), stop_signal=st.sampled_from([None, "SIGQUIT"]))
@@ -246,9 +246,10 @@ class Anything(RuleBasedStateMachine):
             return
         state = self.built.state
         (self.by_hand.discard if undo else self.by_hand.add)(chosen.id)
+        changed = not undo or chosen.id in state.drained
         try:
             state.undrain(chosen.id) if undo else state.drain(chosen.id, chosen.name)
-            self.kept = True
+            self.kept |= changed
         except StateError:
             self.kept = False
         self.built.reconciler.wake()
