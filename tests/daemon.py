@@ -281,13 +281,13 @@ class Stage:
             notes=self.notes,
         )
 
-    def wait_heard(self) -> None:
+    def wait_heard(self, *, draining: Collection[str] = ()) -> None:
         """Wait until whatever happened so far must have been seen: a container that starts after it serves."""
         name = f"marker{next(_MARKERS)}"
         self.engine.run(name, labels={"lbwatch.upstream": name})
-        self.wait_in_step({name: {name}})
+        self.wait_in_step({name: {name}}, draining=draining)
         self.engine.remove(name)
-        self.wait_in_step({name: ()})
+        self.wait_in_step({name: ()}, draining=draining)
 
     def notes(self) -> str:
         """What helps to understand a failure."""

@@ -73,14 +73,16 @@ class Server:
                 writer.write(line)
             return
         await reader.readexactly(int(headers.get("content-length", "0")))
-        status = "200 OK" if self.ready and not self.broken else "503 Service Unavailable"
+        status = "200 OK"
         if (method, path) == ("POST", "/sicken"):
             HEALTHY.unlink(missing_ok=True)
             asyncio.get_running_loop().call_later(SICK_S, self.break_down)
         elif (method, path) == ("POST", "/cure"):
             self.broken = False
             HEALTHY.touch()
-        elif self.ready:
+        elif not self.ready or self.broken:
+            status = "503 Service Unavailable"
+        else:
             await asyncio.sleep(SLOW_S if path == "/slow" else WORK_S)
         body = f"{WHO}\n"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())

@@ -24,6 +24,8 @@ UPSTREAM = "web"
 
 _BODY = b"x" * 1000
 _GIVE_UP_S = 30.0
+_BUSY_S = 0.25  # how much longer than by itself a request may take on a busy machine
+_DYING_S = 0.02  # how long a process may take to die: its sockets take connections until then
 _PYTHON = os.path.realpath(sys.executable)
 
 
@@ -195,12 +197,16 @@ def outcome_of(done: list[Request], *, killed_at: Mapping[str, float], work_s: f
 
     Args:
         done: All requests.
-        killed_at: When containers died at once, by the wall clock. A POST that was sent before and failed may have been
-            inside one; whatever began later cannot.
+        killed_at: When containers died at once, by the wall clock. A request that was sent before and failed may have
+            been inside one; whatever began later cannot.
         work_s: How long a request takes by itself: none is inside that began earlier.
     """
     failed = [request for request in done if request.failed]
-    inside = [each for each in failed if any(at - work_s - 0.25 <= each.began <= at for at in killed_at.values())]
+    inside = [
+        each
+        for each in failed
+        if any(at - work_s - _BUSY_S <= each.began <= at + _DYING_S for at in killed_at.values())
+    ]
     kinds = Counter(f"{each.method} {each.outcome}" for each in failed if each not in inside)
     quick = [request.took_s for request in done if request.path == "/"]
     return Outcome(requests=len(done), inside=len(inside), kinds=kinds, slowest_s=max(quick, default=0.0))

@@ -10,12 +10,17 @@ import asyncio
 import contextlib
 import re
 import selectors
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from waiting import eventually
+
+from lbwatch import app
+from lbwatch.embedded import EmbeddedEngine
 from lbwatch.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
+from lbwatch.settings import Settings
 
 T = TypeVar("T")
 
@@ -164,3 +169,29 @@ class SimulatedNginx:
             if name in self.refused or (name in self.refused_weights and "weight=" in body):
                 return name
         return None
+
+
+@contextlib.asynccontextmanager
+async def following(folder: Path, **options: Any) -> AsyncIterator[tuple[EmbeddedEngine, SimulatedNginx]]:
+    """The whole daemon but for its nginx, on an embedded engine, in whatever time the loop has."""
+    loop = asyncio.get_running_loop()
+    (folder / "conf.d").mkdir()
+    nginx = SimulatedNginx(folder / "conf.d" / "lbwatch.conf")
+    nginx.start()
+    async with EmbeddedEngine(socket=folder / "s", monotonic=loop.time) as engine:
+        settings = Settings(
+            docker_host=engine.url,
+            output=nginx.output,
+            host_network="false",
+            state_dir=folder / "state",
+            **options,
+        )
+        async with app.build(settings, tester=nginx, control=nginx) as daemon:
+            stopped = asyncio.Event()
+            running = asyncio.create_task(app.keep_going(daemon, until=stopped))
+            try:
+                await eventually(lambda: nginx.reloads, what="the first apply")
+                yield engine, nginx
+            finally:
+                stopped.set()
+                await running

@@ -5,17 +5,12 @@ import gc
 import logging
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import structlog
-from simulation import SimulatedNginx, in_simulated_time
+from simulation import SimulatedNginx, following, in_simulated_time
 from waiting import eventually
-
-from lbwatch import app
-from lbwatch.embedded import EmbeddedEngine
-from lbwatch.settings import Settings
 
 CHANNEL = 1024  # events that the engine keeps for a slow reader before it loses some, silently
 WEB = {"lbwatch.upstream": "web"}
@@ -28,26 +23,6 @@ def _quiet() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.configure(**before)
-
-
-@asynccontextmanager
-async def following(folder: Path, **options: object):
-    """The whole daemon but for its nginx, on an embedded engine."""
-    loop = asyncio.get_running_loop()
-    (folder / "conf.d").mkdir()
-    nginx = SimulatedNginx(folder / "conf.d" / "lbwatch.conf")
-    nginx.start()
-    async with EmbeddedEngine(socket=folder / "s", monotonic=loop.time) as engine:
-        settings = Settings(docker_host=engine.url, output=nginx.output, host_network="false", **options)  # type: ignore[arg-type]
-        async with app.build(settings, tester=nginx, control=nginx) as daemon:
-            stopped = asyncio.Event()
-            running = asyncio.create_task(app.keep_going(daemon, until=stopped))
-            try:
-                await eventually(lambda: nginx.reloads, what="the first apply")
-                yield engine, nginx
-            finally:
-                stopped.set()
-                await running
 
 
 def servers(nginx: SimulatedNginx) -> int:

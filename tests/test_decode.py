@@ -1,6 +1,7 @@
 """Bytes and JSON of the Engine API: any cut, any garbage, any engine."""
 
 import json
+import signal
 import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -19,6 +20,7 @@ from lbwatch.decode import (
     backends_of_list,
     http_date_s,
     nanoseconds,
+    signal_number,
 )
 from lbwatch.errors import SourceError
 from lbwatch.model import Backend, Endpoint, Event, Health, Status
@@ -227,6 +229,146 @@ def test_podmans_network_event_is_about_its_actor() -> None:
 def test_an_event_that_touches_no_container_is_left_out(kind: str, attributes: dict[str, str]) -> None:
     """A busy engine builds images all day: none of that may cost a request."""
     assert decoded(event_line(kind=kind, actor="other", **attributes) + b"\n") == []
+
+
+def kill_event(**facts: Any) -> Event:
+    """Decode a kill of container c1; *facts* are the event's own, beside its attributes."""
+    event = {"Type": "container", "Action": "kill", "Actor": {"ID": "c1", "Attributes": {"signal": "15"}}} | facts
+    (found,) = decoded(json.dumps(event).encode() + b"\n", limit=100_000)
+    return found
+
+
+def attributes(**given: str) -> dict[str, Any]:
+    return {"Actor": {"ID": "c1", "Attributes": given}}
+
+
+def test_a_kill_tells_its_signal_and_its_time() -> None:
+    """It is in no state: what the event does not say here nobody will ever know."""
+    event = kill_event(time=1772600767, timeNano=1772600767123456789)
+    assert (event.action, event.backend, event.signal) == ("kill", "c1", 15)
+    assert event.at_ns == 1772600767123456789
+    assert kill_event(**attributes(signal="SIGHUP")).signal == 1  # Podman writes names
+    assert kill_event(**attributes(signal="28")).signal == 28
+
+
+@pytest.mark.parametrize(
+    ("times", "at_ns"),
+    [
+        ({"time": 1772600767}, 1772600767 * 10**9),
+        ({"time": 1772600767, "timeNano": 0}, 1772600767 * 10**9),
+        ({"time": 7, "timeNano": 8}, 8),
+        ({"timeNano": 8}, 8),
+        ({}, 0),
+    ],
+)
+def test_where_nanoseconds_are_missing_the_seconds_are_the_time(times: dict[str, int], at_ns: int) -> None:
+    """Without any time a signal would look older than each start, and never count."""
+    assert kill_event(**times).at_ns == at_ns
+
+
+@given(st.one_of(hostile_text, st.integers(-(10**30), 10**30).map(str)))
+def test_a_kill_with_any_signal_at_all_is_a_kill(text: str) -> None:
+    """A label by that name overwrites the attribute, so that anything may stand there."""
+    event = kill_event(**attributes(signal=text))
+    assert (event.action, event.backend) == ("kill", "c1")
+    assert event.signal is None or 1 <= event.signal <= 64
+
+
+def test_a_kill_without_a_signal_has_none() -> None:
+    """Then it counts as the stop signal: rather one drain too many than requests to a container that dies."""
+    assert kill_event(Actor={"ID": "c1", "Attributes": None}).signal is None
+    assert kill_event(**attributes()).signal is None
+
+
+@pytest.mark.parametrize("action", ["start", "die", "stop", "create", "health_status: healthy", "exec_start: kill"])
+def test_no_other_action_has_a_signal(action: str) -> None:
+    """There a label is all that could stand under this name."""
+    assert kill_event(Action=action, **attributes(signal="15")).signal is None
+
+
+# -- signals
+
+
+@pytest.mark.parametrize("member", list(signal.Signals), ids=lambda member: member.name)
+def test_a_signal_is_known_by_its_number_and_by_its_name_in_any_spelling(member: signal.Signals) -> None:
+    """Docker's events say 15, its images say SIGTERM, TERM or sigterm, and Podman says what it likes."""
+    short = member.name.removeprefix("SIG")
+    for text in (
+        str(member.value),
+        f"{member.value:02}",
+        member.name,
+        short,
+        short.lower(),
+        f" {member.name.lower()}\n",
+    ):
+        assert signal_number(text) == member.value
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("RTMIN", 34),
+        ("RTMIN+3", 37),
+        ("SIGRTMIN+3", 37),
+        ("sigrtmin+15", 49),
+        ("RTMAX-1", 63),
+        ("SIGRTMAX", 64),
+        ("37", 37),
+        ("64", 64),
+    ],
+)
+def test_real_time_signals_are_counted_from_either_end(text: str, number: int) -> None:
+    """systemd in a container stops by RTMIN+3."""
+    assert signal_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "0",
+        "00",
+        "-1",
+        "+1",
+        "65",
+        "99",
+        "150",
+        "1.0",
+        "0x0f",
+        "1 5",
+        "SIG",
+        "SIG15",
+        "SIGSIGTERM",
+        "NOPE",
+        "TERM;",
+        "TERM KILL",
+        "KILL\nTERM",
+        "RTMIN+",
+        "RTMIN+31",
+        "RTMIN+99",
+        "RTMIN+100",
+        "RTMAX+1",
+        "RTMIN+3+4",
+        "NOPE+1",
+        "\u0661\u0665",
+        "\uff11",
+        "\u00b2",
+        "9" * 5000,
+        "A" * 5000,
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_what_is_no_signal_has_no_number(text: str) -> None:
+    """A number that no process can get would be no container's stop signal, and hide that it is not known."""
+    assert signal_number(text) is None
+
+
+@given(st.one_of(hostile_text, st.text(alphabet="SIGTERMKHUP+-0123456789 \n", max_size=12)))
+def test_any_text_is_a_possible_signal_or_none(text: str) -> None:
+    """It comes from images and labels."""
+    number = signal_number(text)
+    assert number is None or 1 <= number <= signal.SIGRTMAX
 
 
 # -- inspect and list
@@ -532,3 +674,27 @@ def test_the_engines_count_of_restarts_is_read() -> None:
     """It is what tells a loop of restarts."""
     assert backend_of_inspect(changed(INSPECT, "RestartCount", 7)).restarts == 7
     assert backend_of_inspect(json.dumps(INSPECT).encode()).restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("SIGQUIT", 3), ("WINCH", 28), ("15", 15), ("SIGRTMIN+3", 37), ("9", 9), ("", 15), ("nonsense", 15), ("0", 15)],
+)
+def test_the_stop_signal_is_the_configured_one_and_term_where_that_is_none(written: str, number: int) -> None:
+    """nginx's image stops by QUIT, httpd's by WINCH: whoever waits for TERM drains neither."""
+    assert backend_of_inspect(changed(INSPECT, "Config > StopSignal", written)).stop_signal == number
+
+
+def test_a_container_without_a_stop_signal_stops_by_term() -> None:
+    """Most images name none, and older engines leave the field out."""
+    assert backend_of_inspect(json.dumps(INSPECT).encode()).stop_signal == 15
+
+
+@pytest.mark.parametrize("value", ["", "1", "SIGTERM", "green"])
+def test_a_label_by_the_name_of_signal_hides_which_one_comes(value: str) -> None:
+    """It overwrites the attribute in each event: a HUP and a TERM look the same then."""
+    answer = json.loads(changed(INSPECT, "Config > StopSignal", "SIGQUIT"))
+    labels = answer["Config"]["Labels"]
+    assert backend_of_inspect(changed(answer, "Config > Labels", labels | {"signal": value})).stop_signal is None
+    assert backend_of_inspect(changed(answer, "Config > Labels", labels | {"Signal": value})).stop_signal == 3
+    assert backend_of_inspect(changed(answer, "Config > Labels", labels | {"lbwatch.signal": value})).stop_signal == 3

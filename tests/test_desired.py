@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -405,6 +405,180 @@ def test_classes_are_chosen_for_each_upstream_alone() -> None:
     sick = container("sick", labels={"lbwatch.upstream": "web"}, health=Health.UNHEALTHY)
     well = container("well", labels={"lbwatch.upstream": "api"}, health=Health.HEALTHY)
     assert serving(sick, well) == ["sick", "well"]
+
+
+# -- draining
+
+BY_HAND = "it is drained by hand"
+
+
+def drained(*backends: Backend, who: Collection[str]) -> Desired:
+    """Decide with these, by name, told to stop or drained by hand."""
+    draining = {backend.id: BY_HAND for backend in backends if backend.name in who}
+    return desired_state([snapshot(backends)], rules=Rules(), draining=draining)
+
+
+def names_in(desired: Desired) -> list[str]:
+    return sorted(server.backend for server in upstream_of(desired, "web").servers)
+
+
+def kinds_of(desired: Desired) -> list[tuple[str, str]]:
+    return [(notice.backend, str(notice.kind)) for notice in desired.notices]
+
+
+_members = st.lists(
+    st.tuples(
+        st.sampled_from([Status.RUNNING] * 6 + [Status.PAUSED, Status.EXITED]),
+        st.sampled_from(list(Health)),
+        st.booleans(),  # whether it is draining
+        st.sampled_from([None, "auto", "ignore", "ignore"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(_members)
+@example([(Status.RUNNING, Health.UNHEALTHY, False, "ignore"), (Status.RUNNING, Health.HEALTHY, True, None)])
+@example([(Status.RUNNING, Health.STARTING, True, None), (Status.RUNNING, Health.UNHEALTHY, False, None)])
+@example([(Status.RUNNING, Health.UNHEALTHY, True, None), (Status.RUNNING, Health.UNHEALTHY, False, None)])
+def test_the_first_class_that_is_not_empty_serves(facts: list[tuple[Status, Health, bool, str | None]]) -> None:
+    """Who serves is the heart of the contract, said a second time: ready, else draining, else unhealthy."""
+    classes: dict[str, list[str]] = {"ready": [], "serves-draining": [], "serves-unhealthy": []}
+    backends, who = [], []
+    for number, (status, health, drains, label) in enumerate(facts):
+        backend = web(f"c{number}", health, **({} if label is None else {"health": label}))
+        backends.append(replace(backend, status=status))
+        if drains:
+            who.append(backend.name)
+        if status is not Status.RUNNING or (health is Health.STARTING and label != "ignore"):
+            continue
+        if drains:
+            classes["serves-draining"].append(backend.name)
+        elif health is Health.UNHEALTHY and label != "ignore":
+            classes["serves-unhealthy"].append(backend.name)
+        else:
+            classes["ready"].append(backend.name)
+    desired = drained(*backends, who=who)
+    kind, wanted = next(((kind, names) for kind, names in classes.items() if names), ("ready", []))
+    assert names_in(desired) == wanted
+    assert kinds_of(desired) == ([] if kind == "ready" else [(name, kind) for name in wanted])
+    passed_over = {"serves-draining": "draining", "serves-unhealthy": "unhealthy"}
+    for other, names in classes.items():
+        for name in names:
+            assert reasons_of(desired, name) == ([] if other == kind else [passed_over[other]])
+
+
+@given(any_world, rules, st.data())
+def test_a_drain_never_empties_an_upstream(world: Any, rules_: Rules, data: st.DataObject) -> None:
+    """The last servers stay until they die, whoever is drained, and no other upstream is touched."""
+    ids = data.draw(st.sets(st.sampled_from([backend.id for backend in world]))) if world else set()
+    before = decide_with(world, rules_)
+    after = desired_state([snapshot(world)], rules=rules_, draining=dict.fromkeys(ids, BY_HAND))
+    names = {backend.name for backend in world if backend.id in ids}
+    assert [(upstream.name, bool(upstream.servers)) for upstream in after.upstreams] == [
+        (upstream.name, bool(upstream.servers)) for upstream in before.upstreams
+    ]
+    served_by_drained = {name for name, server in servers_of(before) if server.backend in names}
+    for old, new in zip(before.upstreams, after.upstreams, strict=True):
+        asked_by_drained = {skip.upstream for skip in before.skipped if skip.backend in names}
+        if old.name not in served_by_drained | asked_by_drained:
+            assert (old.method, old.keepalive) == (new.method, new.keepalive)
+            assert [(each.address, each.port) for each in old.servers] == [
+                (each.address, each.port) for each in new.servers
+            ]
+
+
+def test_a_draining_container_is_out_as_long_as_another_is_ready_and_its_reason_is_told() -> None:
+    """`explain` must say in words who took it out, and how it comes back."""
+    desired = drained(web("old", Health.NONE), web("new", Health.NONE), who=["old"])
+    assert names_in(desired) == ["new"]
+    (skip,) = desired.skipped
+    assert (skip.backend, str(skip.reason), skip.detail, skip.upstream) == ("old", "draining", BY_HAND, "web")
+    assert desired.notices == ()
+
+
+def test_the_last_draining_servers_stay_with_a_notice() -> None:
+    """A draining container still answers, which beats a 502; that nobody else is there must be seen."""
+    desired = drained(web("one", Health.NONE), web("two", Health.HEALTHY), who=["one", "two"])
+    assert names_in(desired) == ["one", "two"]
+    assert kinds_of(desired) == [("one", "serves-draining"), ("two", "serves-draining")]
+    assert desired.notices[0].detail == f"{BY_HAND}, and it serves upstream web all the same: nobody is ready"
+    assert desired.skipped == ()
+
+
+def test_unhealthy_servers_that_serve_have_a_notice() -> None:
+    """A site that runs on sick servers alone looks well from outside, until it does not."""
+    desired = drained(web("sick", Health.UNHEALTHY), who=[])
+    assert names_in(desired) == ["sick"]
+    assert kinds_of(desired) == [("sick", "serves-unhealthy")]
+    assert "health check fails" in desired.notices[0].detail
+
+
+def test_draining_servers_come_before_unhealthy_ones() -> None:
+    """The one was well a moment ago and answers what it took; the other may answer nothing."""
+    desired = drained(web("sick", Health.UNHEALTHY), web("old", Health.HEALTHY), who=["old"])
+    assert names_in(desired) == ["old"]
+    assert reasons_of(desired, "sick") == ["unhealthy"]
+    assert kinds_of(desired) == [("old", "serves-draining")]
+
+
+def test_a_starting_container_lets_the_draining_one_go_on() -> None:
+    """A deployment that stops the old one before the new one is up must not make a gap."""
+    desired = drained(web("old", Health.HEALTHY), web("new", Health.STARTING), who=["old", "new"])
+    assert names_in(desired) == ["old"]
+    assert reasons_of(desired, "new") == ["starting"]
+
+
+def test_a_drained_container_is_out_of_each_of_its_upstreams_where_another_is_ready() -> None:
+    """Classes are each upstream's own, the drain is the container's."""
+    labels = {"lbwatch.upstreams.web.port": "80", "lbwatch.upstreams.admin.port": "81"}
+    desired = drained(container("both", labels=labels), web("other", Health.NONE), who=["both"])
+    assert names_in(desired) == ["other"]
+    assert len(lines_of(desired, "admin")) == 1
+    assert [(skip.backend, skip.upstream) for skip in desired.skipped] == [("both", "web")]
+    assert kinds_of(desired) == [("both", "serves-draining")]
+
+
+@pytest.mark.parametrize(("key", "value", "meaning"), [("method", "least_conn", "least_conn"), ("keepalive", "16", 16)])
+def test_the_oldest_has_its_word_also_while_it_drains(key: str, value: str, meaning: object) -> None:
+    """A deployment that drains one after the other must not flip the method with each of them."""
+    old = replace(web("old", Health.NONE, **{key: value}), created_ns=1)
+    desired = drained(old, web("new", Health.NONE), who=["old"])
+    assert names_in(desired) == ["new"]
+    assert getattr(upstream_of(desired, "web"), key) == meaning
+
+
+def test_a_backup_serves_alone_while_the_main_server_drains() -> None:
+    """That is what it is for, and nginx refuses an upstream of backups only."""
+    desired = drained(web("main", Health.NONE), web("spare", Health.NONE, backup="true"), who=["main"])
+    (server,) = upstream_of(desired, "web").servers
+    assert (server.backend, server.backup) == ("spare", False)
+
+
+def test_an_address_that_two_share_is_written_once_for_the_one_that_is_ready() -> None:
+    """With the owner of the network drained, who shares it must not be taken for a second line of it."""
+    owner = container(labels={"lbwatch.upstream": "web"}, endpoints=(Endpoint(network="front", ipv4="172.18.0.2"),))
+    side = joined(owner, labels={"lbwatch.upstream": "web"}, exposed=(80,))
+    desired = drained(owner, side, who=["web"])
+    assert names_in(desired) == ["side"]
+    assert reasons_of(desired, "web") == ["draining"]
+    assert reasons_of(desired, "side") == []
+
+
+def test_a_drain_of_who_does_not_serve_changes_nothing() -> None:
+    """A stopped container that is drained by hand is stopped first of all."""
+    stopped = replace(web("stopped", Health.NONE), status=Status.EXITED)
+    desired = drained(stopped, web("one", Health.NONE), who=["stopped", "nobody"])
+    assert desired == decide(stopped, web("one", Health.NONE))
+
+
+def test_a_label_that_hides_the_signals_is_noticed() -> None:
+    """Any HUP then drains it for a minute, and nothing else would say why."""
+    hidden = replace(web("odd", Health.NONE), stop_signal=None)
+    desired = drained(hidden, web("plain", Health.NONE), who=[])
+    assert kinds_of(desired) == [("odd", "signal-hidden")]
+    assert names_in(desired) == ["odd", "plain"]
 
 
 # -- port

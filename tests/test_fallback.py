@@ -1,7 +1,7 @@
 """What is written when nginx or the template refuses the whole: who falls back, how far, and that all others stay."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -225,6 +225,106 @@ async def test_a_stop_in_the_middle_of_a_search_is_obeyed_at_once() -> None:
             await search
 
 
+# -- names that nginx's own files use
+
+
+class Site(Judge):
+    """
+    An nginx whose own files pass requests to names: one at a time, it misses those that are not written.
+
+    It looks for them last, as nginx does: after it has read, and may have refused, everything else.
+    """
+
+    def __init__(self, whole: tuple[Upstream, ...], *, uses: Sequence[str], bears: Mapping[str, Form], **how: bool):
+        super().__init__(whole, bears=bears, **how)
+        self.uses = uses
+
+    def render(self, upstreams: tuple[Upstream, ...]) -> str:
+        known = "".join(f"extra {each.name} {len(each.servers)}\n" for each in upstreams if each.name not in self.whole)
+        return super().render(tuple(each for each in upstreams if each.name in self.whole)) + known
+
+    async def test(self, text: str) -> bool:
+        lines = text.splitlines()
+        await super().test("\n".join(line for line in lines if not line.startswith("extra ")))
+        written = {line.split()[1] for line in lines if line.startswith("extra ")}
+        written |= {line.split()[0] for line in lines if not line.endswith(f" {Form.OUT}")}
+        if missing := next((name for name in self.uses if name.lower() not in written), None):
+            raise ConfigRejectedError(
+                f'nginx: [emerg] host not found in upstream "{missing}" in /etc/nginx/conf.d/site.conf:4\n'
+                "nginx: configuration file /etc/nginx/nginx.conf test failed\n"
+            )
+        return True
+
+    async def found(self, *, before: Collection[str]) -> Candidate:
+        return await accepted(tuple(self.whole.values()), render=self.render, test=self.test, before=before)
+
+
+def extras(candidate: Candidate) -> dict[str, int]:
+    """The upstreams that nobody asks for any more, with their numbers of servers."""
+    lines = (line.split() for line in candidate.text.splitlines() if line.startswith("extra "))
+    return {name: int(servers) for _, name, servers in lines}
+
+
+async def test_an_upstream_that_is_gone_but_still_used_is_kept_as_a_placeholder() -> None:
+    """Its last container was removed; nginx would refuse everybody's changes and, worse, not start any more."""
+    found = await Site(WHOLE, uses=["web"], bears={}).found(before=["web", "old", *NAMES])
+    assert extras(found) == {"web": 0}
+    (fallback,) = found.fallbacks
+    assert (fallback.upstream, fallback.form) == ("web", Form.EMPTY)
+    assert 'host not found in upstream "web"' in fallback.error
+    assert found.tested
+
+
+async def test_several_that_are_gone_are_each_kept_and_those_not_used_are_not() -> None:
+    """`docker compose down` removes a whole stack, and nginx names one at a time."""
+    found = await Site(WHOLE, uses=["web", "api", "Db"], bears={}).found(before=["db", "web", "old", "api"])
+    assert extras(found) == {"api": 0, "db": 0, "web": 0}
+    assert list(extras(found)) == ["api", "db", "web"], "in order: the same world gives the same file"
+    assert [item.upstream for item in found.fallbacks] == ["api", "db", "web"]
+
+
+@pytest.mark.parametrize("before", [(), ("old",), NAMES])
+async def test_a_name_that_was_never_an_upstream_of_ours_is_the_user_s_own_mistake(before: Sequence[str]) -> None:
+    """Such as a DNS name that does not resolve just now: a placeholder in its place would send it nowhere for good."""
+    site = Site(WHOLE, uses=["db.example.com"], bears={})
+    with pytest.raises(ConfigRejectedError, match=r"host not found in upstream \"db\.example\.com\""):
+        await site.found(before=before)
+
+
+async def test_one_that_is_kept_and_one_that_was_never_ours_are_refused_as_a_whole() -> None:
+    """What remains wrong after the name was kept is still the user's."""
+    site = Site(WHOLE, uses=["web", "db.example.com"], bears={})
+    with pytest.raises(ConfigRejectedError, match="host not found"):
+        await site.found(before=["web"])
+
+
+@given(bears=bears, used=st.sets(st.sampled_from(["web", "api", "a"])), talks=st.booleans(), renders=st.booleans())
+async def test_what_is_kept_and_what_is_refused_are_found_together(
+    bears: dict[str, Form], used: set[str], talks: bool, renders: bool
+) -> None:
+    """A bad weight and a stack that goes down on the same day."""
+    site = Site(WHOLE, uses=sorted(used), bears=bears, talks=talks, renders=renders)
+    found = await site.found(before=["web", "api", "a", "old"])
+    forms = {name: form for name, form in (line.split()[:2] for line in found.text.splitlines()) if name != "extra"}
+    assert forms == dict.fromkeys(NAMES, Form.FULL) | bears
+    assert extras(found) == dict.fromkeys(sorted(used), 0)
+    reduced = {name: form for name, form in bears.items() if form is not Form.FULL}
+    assert {item.upstream: item.form for item in found.fallbacks} == reduced | dict.fromkeys(used, Form.EMPTY)
+    assert [item.upstream for item in found.fallbacks] == sorted(item.upstream for item in found.fallbacks)
+
+
+async def test_a_large_stack_that_is_gone_at_once_is_kept_or_refused_and_never_ends_the_daemon() -> None:
+    """Each name costs a test; what is too much for one search must be told in the words of the refusal."""
+    gone = [f"gone{number:03}" for number in range(2 * MAX_TRIES)]
+    site = Site(WHOLE, uses=gone, bears={})
+    try:
+        found = await site.found(before=gone)
+    except ConfigRejectedError as error:
+        assert "host not found" in str(error)
+    else:
+        assert extras(found) == dict.fromkeys(gone, 0)
+
+
 # -- with a real nginx
 
 FREE = """\
@@ -330,6 +430,24 @@ async def test_a_mistake_of_the_user_s_own_leaves_the_file_as_it_is(
     with pytest.raises(ConfigRejectedError, match=r"no_such_directive|may not have port"):
         await one.apply((upstream("web"), upstream("web2", number=2)))
     assert written(real_nginx) == before
+
+
+async def test_an_upstream_that_the_user_s_files_use_outlives_its_last_container(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """`docker rm` must not keep nginx from its next start; it goes once the user's files use it no more."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply((upstream("api"), upstream("web", number=2)))
+    real_nginx.rewrite(http="server { listen 127.0.0.1:1; location / { proxy_pass http://web; } }")
+    kept = await one.apply((upstream("api"),))
+    assert "upstream web { server 127.0.0.1:1 down; }" in written(real_nginx)
+    assert [(item.upstream, item.form) for item in kept.fallbacks] == [("web", Form.EMPTY)]
+    assert not (await one.apply((upstream("api"), upstream("web", number=2)))).fallbacks
+    assert "server 192.0.2.2:80" in written(real_nginx)
+    await one.apply((upstream("api"),))
+    real_nginx.rewrite(http="")
+    assert not (await one.apply((upstream("api"),))).fallbacks
+    assert "upstream web" not in written(real_nginx)
 
 
 async def test_a_template_that_nginx_refuses_for_every_upstream_leaves_the_file_as_it_is(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from simulation import in_simulated_time
 from waiting import eventually, never
 
 from lbwatch.docker import source as source_room
@@ -40,27 +41,40 @@ def follow(engine: EmbeddedEngine) -> Follow:
     async def following(
         *, expose_all: bool = False, resync_interval_s: float = 300.0, synced: bool = True
     ) -> AsyncIterator[DockerSource]:
-        client = EngineClient(engine_address(engine.url, environ={}))
-        source = DockerSource(
-            client,
-            name="engine",
-            prefix="lbwatch",
-            expose_all=expose_all,
-            resync_interval_s=resync_interval_s,
-            drain_timeout_s=DRAIN_S,
-            random=lambda: 0.5,
-        )
-        task = asyncio.create_task(source.run(lambda: None))
-        try:
+        async with followed(engine, expose_all=expose_all, resync_interval_s=resync_interval_s) as source:
             if synced:
                 await eventually(source.snapshot, what="the first full look")
             yield source
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            await client.close()
 
     return following
+
+
+@asynccontextmanager
+async def followed(
+    engine: EmbeddedEngine,
+    *,
+    expose_all: bool = False,
+    resync_interval_s: float = 300.0,
+    changed: Callable[[DockerSource], None] = lambda source: None,
+) -> AsyncIterator[DockerSource]:
+    """A source that runs until the end of the context; *changed* is given it whenever it tells something new."""
+    client = EngineClient(engine_address(engine.url, environ={}))
+    source = DockerSource(
+        client,
+        name="engine",
+        prefix="lbwatch",
+        expose_all=expose_all,
+        resync_interval_s=resync_interval_s,
+        drain_timeout_s=DRAIN_S,
+        random=lambda: 0.5,
+    )
+    task = asyncio.create_task(source.run(lambda: changed(source)))
+    try:
+        yield source
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await client.close()
 
 
 def backend(source: DockerSource, name: str) -> Backend | None:
@@ -517,3 +531,268 @@ async def test_what_a_failed_look_owed_is_no_drift(engine: EmbeddedEngine, follo
         await eventually(lambda: is_in(source, "web-1", Status.EXITED))
         await asyncio.sleep(source_room.DRIFT_GRACE_S + 0.1)
         assert source.drift == 0
+
+
+# -- signals: the one thing that is believed of an event
+
+
+def stopping(source: DockerSource) -> dict[str, float]:
+    """Loop times at which containers were told to stop, by name."""
+    snapshot = source.snapshot()
+    assert snapshot is not None
+    return {snapshot.backends[id].name: at for id, at in snapshot.stopping.items()}
+
+
+@pytest.mark.parametrize("stop_signal", [None, "SIGQUIT", "SIGRTMIN+3"])
+async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs(
+    engine: EmbeddedEngine, follow: Follow, stop_signal: str | None
+) -> None:
+    """It takes no more requests, or none for long: no state of the engine's tells that, whatever its stop signal."""
+    engine.world.run(name="web-1", labels=WEB, stop_signal=stop_signal)
+    async with follow() as source:
+        await eventually(lambda: is_running(source, "web-1"))
+        assert stopping(source) == {}
+        now = asyncio.get_running_loop().time()
+        engine.world.tell_to_stop("web-1")
+        await eventually(lambda: stopping(source))
+        assert now <= stopping(source)["web-1"] <= asyncio.get_running_loop().time()
+        await quiet(engine)
+        assert list(stopping(source)) == ["web-1"], "the look that the event asked for does not forget it"
+        assert is_running(source, "web-1")
+
+
+@pytest.mark.parametrize("signal", ["SIGHUP", "SIGUSR1", "SIGWINCH"])
+async def test_a_signal_that_ends_nothing_changes_nothing(engine: EmbeddedEngine, follow: Follow, signal: str) -> None:
+    """`docker kill -s HUP` has a service read its files again; it must not lose its traffic for a minute."""
+    engine.world.run(name="web-1", labels=WEB)
+    engine.world.run(name="httpd", labels=WEB, stop_signal="SIGWINCH")
+    async with follow() as source:
+        await eventually(lambda: is_running(source, "httpd"))
+        engine.world.kill("web-1", signal)
+        engine.world.tell_to_stop("httpd")  # its event comes later
+        await eventually(lambda: "httpd" in stopping(source))
+        assert list(stopping(source)) == ["httpd"]
+
+
+async def test_a_label_named_signal_makes_any_signal_count(engine: EmbeddedEngine, follow: Follow) -> None:
+    """It overwrites the attribute: rather a drain for nothing than requests to a container that ends."""
+    engine.world.run(name="odd", labels=WEB | {"signal": "SIGHUP"})
+    async with follow() as source:
+        await eventually(lambda: is_running(source, "odd"))
+        found = backend(source, "odd")
+        assert found is not None
+        assert found.stop_signal is None
+        engine.world.tell_to_stop("odd")
+        await eventually(lambda: "odd" in stopping(source))
+
+
+async def test_a_restart_clears_it(engine: EmbeddedEngine, follow: Follow) -> None:
+    """The signal was for the process of before."""
+    engine.world.run(name="web-1", labels=WEB)
+    async with follow() as source:
+        await eventually(lambda: is_running(source, "web-1"))
+        before = backend(source, "web-1")
+        assert before is not None
+        engine.world.tell_to_stop("web-1")
+        await eventually(lambda: stopping(source))
+        engine.world.restart("web-1")
+
+        def restarted() -> bool:
+            found = backend(source, "web-1")
+            return found is not None and found.started_ns > before.started_ns
+
+        await eventually(lambda: restarted() and is_running(source, "web-1"))
+        assert stopping(source) == {}
+        engine.cut_streams()  # and again by the replay
+        streams = engine.requests["GET /events"]
+        await eventually(lambda: engine.requests["GET /events"] > streams)
+        await quiet(engine)
+        assert stopping(source) == {}
+
+
+async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Each deploy kills some, for months."""
+    async with follow() as source:
+        for number in range(20):
+            engine.world.run(name=f"web-{number}", labels=WEB)
+        await eventually(lambda: is_running(source, "web-19"))
+        for number in range(20):
+            engine.world.tell_to_stop(f"web-{number}")
+            engine.world.remove(f"web-{number}", force=True)
+        await eventually(lambda: backend(source, "web-19") is None)
+        await quiet(engine)
+        assert stopping(source) == {}
+        assert not source._signals._heard
+
+
+BOOT_NS = 1_772_600_767_300_000_000  # the engine's clock when simulated time began, not at a whole second
+
+
+def with_simulated_engine(folder: Path, body: Callable[[EmbeddedEngine], Any]) -> None:
+    """Run a test's body in simulated time, the engine's clock included."""
+
+    async def run() -> None:
+        clock = asyncio.get_running_loop().time
+        async with EmbeddedEngine(
+            socket=folder / "s", monotonic=clock, clock_ns=lambda: BOOT_NS + int(clock() * 1e9)
+        ) as engine:
+            await body(engine)
+
+    in_simulated_time(run())
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_a_signal_that_is_told_again_keeps_its_time(tmp_path: Path) -> None:
+    """Streams overlap: were each a new beginning, a container that survived would never have traffic again."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        engine.world.run(name="web-1", labels=WEB)
+        async with followed(engine) as source:
+            await asyncio.sleep(10.0)
+            engine.world.tell_to_stop("web-1")
+            told_at = now()
+            await asyncio.sleep(3.5)
+            before = stopping(source)
+            assert before["web-1"] == pytest.approx(told_at, abs=0.1)
+            for wait_s in (1.4, 3.2):  # within the overlap, and beyond it
+                streams, looks = engine.requests["GET /events"], engine.requests[INSPECT]
+                engine.cut_streams()
+                await asyncio.sleep(wait_s)
+                assert engine.requests["GET /events"] == streams + 1
+                assert engine.requests[INSPECT] > looks
+                assert stopping(source) == before
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_a_signal_that_was_missed_is_heard_after_the_next_connection_with_its_age(tmp_path: Path) -> None:
+    """For as long as a drain lasts a stream that was down asks back; the minute counts from the signal."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        for name in ("web-1", "web-2"):
+            engine.world.run(name=name, labels=WEB)
+        async with followed(engine) as source:
+            await asyncio.sleep(10.0)
+            engine.fault = lambda request: Said(status=500, body="{}") if request == "GET /events" else None
+            engine.cut_streams()
+            await asyncio.sleep(1.0)
+            engine.world.tell_to_stop("web-1")
+            engine.world.kill("web-2", "SIGHUP")
+            told_at = now()
+            await asyncio.sleep(DRAIN_S / 2)
+            assert stopping(source) == {}
+            engine.fault = None
+            await asyncio.sleep(5.0)
+            assert list(stopping(source)) == ["web-1"], "and not the one that got a HUP"
+            assert stopping(source)["web-1"] == pytest.approx(told_at, abs=1.5)  # the Date header's whole seconds
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_a_signal_from_before_the_start_of_lbwatch_is_heard_with_its_age(tmp_path: Path) -> None:
+    """An update of lbwatch in the middle of a deployment must not bring dying containers back."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        for name in ("old", "restarted", "web-1"):
+            engine.world.run(name=name, labels=WEB)
+        await asyncio.sleep(100.0)
+        engine.world.tell_to_stop("old")
+        await asyncio.sleep(DRAIN_S + 20.0)  # longer ago than any drain lasts
+        engine.world.restart("restarted")
+        engine.world.tell_to_stop("web-1")
+        told_at = now()
+        await asyncio.sleep(DRAIN_S / 2)
+        async with followed(engine) as source:
+            await asyncio.sleep(5.0)
+            assert list(stopping(source)) == ["web-1"]
+            assert stopping(source)["web-1"] == pytest.approx(told_at, abs=1.5)
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_a_signal_counts_from_now_where_the_engine_s_clock_was_set_back(tmp_path: Path) -> None:
+    """Long after its beginning a stream tells nothing old: what looks so is new by another clock."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        engine.world.run(name="web-1", labels=WEB)
+        true_ns = engine.world.clock_ns
+        async with followed(engine) as source:
+            await asyncio.sleep(100.0)
+            engine.world.clock_ns = lambda: true_ns() - 50 * 10**9
+            engine.world.tell_to_stop("web-1")
+            await asyncio.sleep(0.5)
+            assert stopping(source)["web-1"] == pytest.approx(now() - 0.5, abs=0.1)
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_what_comes_together_is_told_together(tmp_path: Path) -> None:
+    """A new container is in before the old one is out: told one by one the last would leave for an empty upstream."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        told: list[tuple[float, bool, bool]] = []  # when, whether the new one is there, whether the old one is stopping
+
+        def changed(source: DockerSource) -> None:
+            if source.snapshot() is not None:
+                told.append((now(), is_running(source, "new"), "old" in stopping(source)))
+
+        engine.world.run(name="old", labels=WEB)
+        async with followed(engine, changed=changed):
+            await asyncio.sleep(10.0)
+            told.clear()
+            engine.inspect_delay_s[engine.world.run(name="new", labels=WEB)] = 0.6 * source_room.GATHER_S
+            engine.world.tell_to_stop("old")
+            began = now()
+            await asyncio.sleep(1.0)
+            assert told, "both were told"
+            at, *both = told[0]
+            assert both == [True, True]
+            assert at - began <= source_room.GATHER_S + 0.01
+            assert {tuple(rest) for _, *rest in told} == {(True, True)}
+
+    with_simulated_engine(tmp_path, body)
+
+
+@pytest.mark.parametrize("new_first", [True, False])
+def test_a_look_that_hangs_holds_a_stop_back_for_a_moment_only(tmp_path: Path, new_first: bool) -> None:
+    """Inspect may hang for seconds (moby#46782), and each is one of requests to a dying server."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        told: list[float] = []
+
+        def changed(source: DockerSource) -> None:
+            if source.snapshot() is not None and "old" in stopping(source):
+                told.append(now())
+
+        engine.world.run(name="old", labels=WEB)
+        async with followed(engine, changed=changed):
+            await asyncio.sleep(10.0)
+            new = engine.world.create(name="new", labels=WEB)
+            await asyncio.sleep(1.0)
+            engine.inspect_delay_s[new] = 2.5
+            began = now()
+            for deed, name in sorted([("start", "new"), ("tell_to_stop", "old")], reverse=not new_first):
+                getattr(engine.world, deed)(name)
+            await asyncio.sleep(1.0)
+            assert told
+            assert told[0] - began <= source_room.GATHER_S + 0.01
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp_path: Path) -> None:
+    """The event says all that there is to know; the look would hang with the lock that the stop holds."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        old = engine.world.run(name="old", labels=WEB)
+        async with followed(engine) as source:
+            await asyncio.sleep(10.0)
+            engine.inspect_delay_s[old] = 60.0
+            engine.world.tell_to_stop("old")
+            await asyncio.sleep(0.1)
+            assert "old" in stopping(source)
+
+    with_simulated_engine(tmp_path, body)

@@ -1,0 +1,230 @@
+"""
+`make bench-deploy`: what deploys cost the clients, on a real engine and a real nginx with the shipped configuration.
+
+Each scenario runs under a steady load of GET and POST for SECONDS, once with lbwatch as it is and once with draining and
+health switched off (`--drain-timeout 0s`, `lbwatch.health=ignore`): containers then come when they start and go when they
+die, as with other tools. Nothing is sent twice by the client; what nginx sends twice is the configuration's business.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daemon import Stage, wait_until
+from deployload import Load, Outcome, Request, ShippedNginx, outcome_of, run_app, wait_healthy, wait_serving
+from realengine import RealEngine
+from rich.console import Console
+from rich.table import Table
+
+RATE = 240.0
+SLOW_RATE = 2.0
+WORK_S = 0.02
+GRACE_S = 10
+
+
+@dataclass(kw_only=True)
+class Deploy:
+    """
+    One scenario's engine, nginx and lbwatch, and what a deploy script does to containers.
+
+    Attributes:
+        other_way: Whether draining and health are switched off.
+        killed_at: When containers died at once, by the wall clock.
+    """
+
+    engine: RealEngine
+    nginx: ShippedNginx
+    stage: Stage
+    out: Path
+    other_way: bool
+    killed_at: dict[str, float] = field(default_factory=dict)
+
+    def run(self, *names: str, **environment: object) -> None:
+        """Start containers and wait until the engine calls them healthy."""
+        labels = {"lbwatch.health": "ignore"} if self.other_way else {}
+        for name in names:
+            run_app(self.engine, name, out=self.out, labels=labels, WORK_S=WORK_S, **environment)
+        wait_healthy(self.engine, *names)
+
+    def stop(self, *names: str) -> None:
+        """Stop containers, all at once, and remove them."""
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(lambda name: self.engine.docker("stop", "--time", str(GRACE_S), name), names))
+        for name in names:
+            note = self.out / f"{name}.died"
+            if note.exists():
+                self.killed_at[name] = float(note.read_text())
+        self.engine.remove(*names)
+
+    def crash(self, name: str) -> None:
+        """Kill its first process from the host, behind the engine's back."""
+        self.engine.kill_from_outside(name)
+        self.killed_at[name] = time.time()
+
+    def tell(self, name: str, path: str) -> None:
+        """Ask a container itself, not through nginx."""
+        address = self.engine.inspect(name)["NetworkSettings"]["IPAddress"]
+        request = f"import urllib.request as u; u.urlopen(u.Request('http://{address}{path}', method='POST')).read()"
+        assert self.engine.popen(["python3", "-c", request]).wait(10) == 0
+
+
+def rolling(deploy: Deploy) -> None:
+    for number in range(1, 5):
+        deploy.run(f"new{number}", READY_S=3)
+        deploy.stop(f"app{number}")
+
+
+def rolling_abrupt(deploy: Deploy) -> None:
+    for number in range(1, 5):
+        deploy.run(f"new{number}", ON_TERM="die")
+        deploy.stop(f"app{number}")
+
+
+def scale(deploy: Deploy) -> None:
+    more = [f"more{number}" for number in range(1, 7)]
+    deploy.run(*more)
+    time.sleep(2)  # as it is used for a while
+    deploy.stop(*more)
+
+
+def restart_each(deploy: Deploy) -> None:
+    for number in range(1, 5):
+        deploy.engine.docker("restart", "--time", str(GRACE_S), f"app{number}")
+        wait_healthy(deploy.engine, f"app{number}")
+
+
+def stop_with_grace(deploy: Deploy) -> None:
+    deploy.stop("app1")
+    deploy.run("new1")
+    deploy.stop("app2")
+
+
+def crash(deploy: Deploy) -> None:
+    deploy.crash("app1")
+
+
+def sicken(deploy: Deploy) -> None:
+    deploy.tell("app1", "/sicken")
+    time.sleep(8)  # as long as it takes someone to mend it
+    deploy.tell("app1", "/cure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    title: str
+    act: Callable[[Deploy], None]
+    apps: int = 4
+    environment: tuple[tuple[str, object], ...] = ()
+    slow: bool = False  # whether requests of 5 s run beside the others
+
+
+SCENARIOS = (
+    Scenario(title="rolling replacement of 4, one by one; each needs 3 s to become healthy", act=rolling),
+    Scenario(
+        title="the same, but the program dies at once on TERM", act=rolling_abrupt, environment=(("ON_TERM", "die"),)
+    ),
+    Scenario(title="scale 2 to 8 to 2", act=scale, apps=2),
+    Scenario(title="restart each of 4", act=restart_each),
+    Scenario(title="stop with 10 s of grace, requests of 5 s inside", act=stop_with_grace, slow=True),
+    Scenario(title="crash of 1 in 4 (kill -9 from the host)", act=crash),
+    Scenario(title="1 in 4 turns unhealthy, fails 2 s later, is mended", act=sicken),
+)
+
+
+def measured(scenario: Scenario, engine: RealEngine, *, seconds: float, other_way: bool) -> Outcome:
+    """Run one scenario under load."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
+        stack.callback(engine.clear)
+        nginx = ShippedNginx(folder / "nginx", engine.name)
+        stage = Stage(
+            engine,
+            nginx,
+            folder=folder,
+            settings={
+                "declare": "web",
+                "log-level": "info",
+                "reload-interval": "1s",
+                **({"drain-timeout": "0s"} if other_way else {}),
+            },
+        )
+        stack.callback(stage.close)
+        stage.lbwatch.start()
+        wait_until(nginx.output.exists, within=10, what="the first file")
+        nginx.start()
+        deploy = Deploy(engine=engine, nginx=nginx, stage=stage, out=folder, other_way=other_way)
+        names = [f"app{number}" for number in range(1, scenario.apps + 1)]
+        deploy.run(*names, **dict(scenario.environment))
+        wait_serving(nginx, *names, lbwatch=stage.lbwatch)
+        before = len(stage.lbwatch.logged("nginx.reloaded"))
+        done = under_load(lambda: scenario.act(deploy), nginx=nginx, seconds=seconds, slow=scenario.slow)
+        outcome = outcome_of(done, killed_at=deploy.killed_at, work_s=WORK_S)
+        outcome.reloads = len(stage.lbwatch.logged("nginx.reloaded")) - before
+        assert outcome.requests >= 200 * seconds, f"only {outcome.requests} requests in {seconds} s"
+        return outcome
+
+
+def under_load(act: Callable[[], None], *, nginx: ShippedNginx, seconds: float, slow: bool = False) -> list[Request]:
+    """Do something while the load runs, for so long and until it is done."""
+
+    async def load() -> list[Request]:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + seconds
+        acting: asyncio.Future[None] = loop.create_future()
+        loads = [Load(nginx.socket, RATE), *([Load(nginx.socket, SLOW_RATE, path="/slow")] if slow else [])]
+        running = [each.run(until=lambda: acting.done() and loop.time() > ends_at) for each in loads]
+        gathered = asyncio.gather(*running)
+        await asyncio.sleep(1)  # the load is there when it begins
+        deeds = loop.run_in_executor(None, act)
+        deeds.add_done_callback(lambda _: acting.set_result(None))
+        await gathered
+        await deeds
+        return [request for each in loads for request in each.done]
+
+    return asyncio.run(load())
+
+
+def words(outcome: Outcome) -> str:
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in outcome.kinds.most_common())
+    return kinds or "none"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--only", help="the scenarios whose title has this in it")
+    options = parser.parse_args()
+    console = Console(width=200)
+    table = Table(title=f"{RATE:g} requests/s of GET and POST, {options.seconds:g} s each")
+    for column in ("scenario", "", "requests", "failures", "by kind", "inside the killed", "slowest", "reloads"):
+        table.add_column(column)
+    with RealEngine() as engine:
+        engine.start()
+        for scenario in SCENARIOS:
+            if options.only and options.only not in scenario.title:
+                continue
+            for other_way in (False, True):
+                outcome = measured(scenario, engine, seconds=options.seconds, other_way=other_way)
+                row = (
+                    "" if other_way else scenario.title,
+                    "without drain and health" if other_way else "lbwatch",
+                    str(outcome.requests),
+                    str(outcome.failures),
+                    words(outcome),
+                    str(outcome.inside),
+                    f"{outcome.slowest_s * 1000:.0f} ms",
+                    str(outcome.reloads),
+                )
+                console.print(" | ".join(row), highlight=False)
+                table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
