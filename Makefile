@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DOCKER_SOCKET ?= /var/run/docker.sock
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test check bench mutants soak syscalls lock clean packages
+.PHONY: run test check bench bench-deploy mutants soak syscalls lock clean packages
 
 run: $(VENV)/.run
 	@if [ -n "$$DOCKER_HOST$$LBWATCH_DOCKER_HOST" ]; then why="DOCKER_HOST names an engine"; \
@@ -31,6 +31,11 @@ check: $(VENV)/.dev
 
 bench: packages $(VENV)/.dev
 	$(BIN)/python tests/bench.py
+
+# What deploys cost the clients, under load, beside the way of other tools: SECONDS for each of 7 scenarios, twice.
+SECONDS ?= 60
+bench-deploy: packages $(VENV)/.dev
+	$(BIN)/python tests/bench_deploy.py --seconds $(SECONDS)
 
 # Which test notices when a safety is switched off.
 mutants: packages $(VENV)/.dev

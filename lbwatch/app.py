@@ -62,7 +62,7 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(settings))
         _check_state(daemon.state)
-        desk = Desk(daemon.state, balance=daemon.reconciler)
+        desk = Desk(daemon.state, balance=daemon.reconciler, reload_interval_s=settings.reload_interval)
         await stack.enter_async_context(listening(settings.control_socket, desk=desk))
         _listen(stopped, reload=lambda: _reload(daemon))
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))

@@ -12,10 +12,10 @@ from pathlib import Path
 from lbwatch import app, files
 from lbwatch.damping import LOOP_RESTARTS
 from lbwatch.docker.client import EngineClient
-from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
+from lbwatch.errors import ConfigRejectedError, LbwatchError, OutputError, ReloadError, RenderError, SettingsError
 from lbwatch.model import Desired, Fallback, Form, Notice, NoticeKind, Reason, Server, Snapshot
 from lbwatch.nginx.control import TreeTester
-from lbwatch.nginx.fallback import Candidate, accepted
+from lbwatch.nginx.fallback import Candidate, accepted, names_in
 from lbwatch.nginx.process import find_master, workers_of
 from lbwatch.remote import order
 from lbwatch.settings import Settings
@@ -144,13 +144,25 @@ async def _candidate(settings: Settings, desired: Desired) -> Candidate | None:
     with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
         tester = app.make_tester(settings, folder=Path(folder), quiet=True)
         try:
-            found = await accepted(desired.upstreams, render=app.make_renderer(settings).text, test=tester.test)
+            found = await accepted(
+                desired.upstreams,
+                render=app.make_renderer(settings).text,
+                test=tester.test,
+                before=_names_in_force(settings),
+            )
         except (RenderError, ConfigRejectedError) as error:
             print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
             return None
     for fallback in found.fallbacks:
         print(f"lbwatch: {_fallback_words(fallback)}", file=sys.stderr)
     return found
+
+
+def _names_in_force(settings: Settings) -> frozenset[str]:
+    try:
+        return names_in(files.read(settings.output) or "")
+    except OutputError:
+        return frozenset()
 
 
 def _named(snapshot: Snapshot, text: str) -> set[str]:

@@ -254,7 +254,7 @@ def _stop_signal(config: _Config) -> int | None:
 def signal_number(text: str) -> int | None:
     """Turn `SIGHUP`, `HUP`, `hup` or `1`, and `RTMIN+3` likewise, into a number; `None`: there is no such signal."""
     match = _SIGNAL_TEXT.fullmatch(text.strip().upper())
-    if match is None:
+    if match is None or (match["offset"] and not match["name"].startswith("RT")):
         return None
     named = signal.Signals.__members__.get(f"SIG{match['name']}")
     number = int(match["number"] or 0) if named is None else named + int(match["offset"] or 0)

@@ -5,6 +5,7 @@ Both ends are here: the daemon's, which waits until what was asked for is in for
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -21,9 +22,14 @@ from lbwatch.model import Backend, Desired
 from lbwatch.state import State
 
 IN_FORCE_TIMEOUT_S = 15.0
-"""How long an order waits for nginx; a test, a reload and its verification take 0.1 s, and 4 s where one is refused."""
+"""
+How long an order waits for nginx once it is its turn: a test, a reload and its verification take 0.1 s, and 4 s where
+one is refused.
+"""
 
-ANSWER_TIMEOUT_S = IN_FORCE_TIMEOUT_S + 5.0
+ANSWER_TIMEOUT_S = 600.0
+"""Longer than any daemon that lives takes, with the `reload_interval` that people set."""
+
 SHORTEST_ID = 4
 """Characters of an id that name a container, as long as it is the only one."""
 
@@ -50,10 +56,12 @@ class Desk:
     Args:
         state: Where drains by hand are kept.
         balance: What follows them.
+        reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
     """
 
-    def __init__(self, state: State, *, balance: Balance) -> None:
+    def __init__(self, state: State, *, balance: Balance, reload_interval_s: float = 0.0) -> None:
         self._state = state
+        self._reload_interval_s = reload_interval_s
         self._balance = balance
         self._one_at_a_time = asyncio.Lock()
 
@@ -82,11 +90,12 @@ class Desk:
             except StateError as error:
                 _log.warning(error.event, error=str(error))
                 said = f"{backend.name} is changed, but not beyond a restart of lbwatch: {error}"
+        patience_s = IN_FORCE_TIMEOUT_S + self._reload_interval_s
         try:
-            async with asyncio.timeout(IN_FORCE_TIMEOUT_S):
+            async with asyncio.timeout(patience_s):
                 desired = await self._balance.settled()
         except TimeoutError:
-            late = f"nginx does not run that after {IN_FORCE_TIMEOUT_S:g} s: the daemon's log says why"
+            late = f"nginx does not run that after {patience_s:g} s: the daemon's log says why"
             raise OrderError(f"{said}; {late}") from None
         return f"{said}; {place_in(desired, backend.name)}"
 
@@ -209,7 +218,8 @@ def _bound(path: Path) -> tuple[socket.socket, int]:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
+        probe.setblocking(False)  # noqa: FBT003 - whoever has a full queue and hangs is there all the same
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
 
 
 async def order(path: Path, *, verb: str, container: str) -> str:

@@ -142,8 +142,8 @@ class Settings:
     state_dir: Annotated[
         Path,
         Parameter(
-            help="What must survive a restart: drains by hand. Where it cannot be written they do not survive, which "
-            "is said once."
+            help="What must survive a restart: drains by hand. One for each lbwatch. Where it cannot be written they "
+            "do not survive, which is said once."
         ),
     ] = Path("/var/lib/lbwatch")
     control_socket: Annotated[

@@ -4,15 +4,27 @@ What must survive a restart of the daemon: the drains by hand, in a small JSON f
 It touches the disk and decides nothing. A state that cannot be kept is told once; routing goes on.
 """
 
-import json
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from lbwatch import files
 from lbwatch.errors import OutputError, StateError
 
 FILE = "drains.json"
+
+
+class _Drain(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What the file holds."""
+
+    drained: tuple[_Drain, ...]
 
 
 class State:
@@ -38,12 +50,14 @@ class State:
             StateError: There is something, and it cannot be used; nothing is drained then.
         """
         try:
-            text = self._path.read_text(encoding="utf-8")
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise StateError(self._path, reason=str(error)) from error
-        self.drained = _drains_in(text, path=self._path)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StateError(self._path, reason=f"it is not what lbwatch keeps there ({error}): remove it") from error
+        self.drained = {each.id: each.name for each in kept.drained}
 
     def check(self) -> None:
         """
@@ -84,15 +98,8 @@ class State:
 
     def _save(self) -> None:
         self.check()
-        kept = [{"id": id, "name": name} for id, name in sorted(self.drained.items())]
+        kept = _Kept(drained=tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items())))
         try:
-            files.replace(self._path, text=json.dumps({"drained": kept}, indent=2) + "\n")
+            files.replace(self._path, text=msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
         except OutputError as error:
             raise StateError(self._path, reason=str(error).removeprefix(f"{self._path}: ")) from error
-
-
-def _drains_in(text: str, *, path: Path) -> dict[str, str]:
-    try:
-        return {str(each["id"]): str(each["name"]) for each in json.loads(text)["drained"]}
-    except (ValueError, TypeError, KeyError) as error:
-        raise StateError(path, reason=f"it is not what lbwatch keeps there ({error!r}): remove it") from error

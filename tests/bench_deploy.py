@@ -16,8 +16,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon import Stage, wait_until
-from deployload import Load, Outcome, Request, ShippedNginx, outcome_of, run_app, wait_healthy, wait_serving
+from deployload import (
+    Load,
+    Outcome,
+    Request,
+    Websockets,
+    outcome_of,
+    run_app,
+    shipped_stage,
+    wait_healthy,
+    wait_serving,
+)
 from realengine import RealEngine
 from rich.console import Console
 from rich.table import Table
@@ -31,16 +40,15 @@ GRACE_S = 10
 @dataclass(kw_only=True)
 class Deploy:
     """
-    One scenario's engine, nginx and lbwatch, and what a deploy script does to containers.
+    What a deploy script does to containers.
 
     Attributes:
+        out: Where a container that dies at once leaves when that was.
         other_way: Whether draining and health are switched off.
         killed_at: When containers died at once, by the wall clock.
     """
 
     engine: RealEngine
-    nginx: ShippedNginx
-    stage: Stage
     out: Path
     other_way: bool
     killed_at: dict[str, float] = field(default_factory=dict)
@@ -142,42 +150,28 @@ def measured(scenario: Scenario, engine: RealEngine, *, seconds: float, other_wa
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
         stack.callback(engine.clear)
-        nginx = ShippedNginx(folder / "nginx", engine.name)
-        stage = Stage(
-            engine,
-            nginx,
-            folder=folder,
-            settings={
-                "declare": "web",
-                "log-level": "info",
-                "reload-interval": "1s",
-                **({"drain-timeout": "0s"} if other_way else {}),
-            },
-        )
-        stack.callback(stage.close)
-        stage.lbwatch.start()
-        wait_until(nginx.output.exists, within=10, what="the first file")
-        nginx.start()
-        deploy = Deploy(engine=engine, nginx=nginx, stage=stage, out=folder, other_way=other_way)
+        drain = {"drain_timeout": "0s"} if other_way else {}
+        stage = stack.enter_context(shipped_stage(engine, folder, **drain))
+        deploy = Deploy(engine=engine, out=folder, other_way=other_way)
         names = [f"app{number}" for number in range(1, scenario.apps + 1)]
         deploy.run(*names, **dict(scenario.environment))
-        wait_serving(nginx, *names, lbwatch=stage.lbwatch)
+        wait_serving(stage, *names)
         before = len(stage.lbwatch.logged("nginx.reloaded"))
-        done = under_load(lambda: scenario.act(deploy), nginx=nginx, seconds=seconds, slow=scenario.slow)
+        done = under_load(lambda: scenario.act(deploy), socket=stage.nginx.socket, seconds=seconds, slow=scenario.slow)
         outcome = outcome_of(done, killed_at=deploy.killed_at, work_s=WORK_S)
         outcome.reloads = len(stage.lbwatch.logged("nginx.reloaded")) - before
         assert outcome.requests >= 200 * seconds, f"only {outcome.requests} requests in {seconds} s"
         return outcome
 
 
-def under_load(act: Callable[[], None], *, nginx: ShippedNginx, seconds: float, slow: bool = False) -> list[Request]:
+def under_load(act: Callable[[], None], *, socket: Path, seconds: float, slow: bool = False) -> list[Request]:
     """Do something while the load runs, for so long and until it is done."""
 
     async def load() -> list[Request]:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + seconds
         acting: asyncio.Future[None] = loop.create_future()
-        loads = [Load(nginx.socket, RATE), *([Load(nginx.socket, SLOW_RATE, path="/slow")] if slow else [])]
+        loads = [Load(socket, RATE), *([Load(socket, SLOW_RATE, path="/slow")] if slow else [])]
         running = [each.run(until=lambda: acting.done() and loop.time() > ends_at) for each in loads]
         gathered = asyncio.gather(*running)
         await asyncio.sleep(1)  # the load is there when it begins
@@ -188,6 +182,33 @@ def under_load(act: Callable[[], None], *, nginx: ShippedNginx, seconds: float, 
         return [request for each in loads for request in each.done]
 
     return asyncio.run(load())
+
+
+SHUTDOWN_S = 10
+
+
+def websockets_through_a_reload(engine: RealEngine) -> str:
+    """Say how long websockets live on when their workers are retired."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
+        stack.callback(engine.clear)
+        stage = stack.enter_context(shipped_stage(engine, folder, worker_shutdown_timeout=f"{SHUTDOWN_S}s"))
+        run_app(engine, "app1", out=folder, health=False)
+        wait_serving(stage, "app1")
+
+        async def live() -> str:
+            loop = asyncio.get_running_loop()
+            sockets = Websockets(stage.nginx.socket, number=50)
+            await sockets.open()
+            await loop.run_in_executor(None, lambda: run_app(engine, "app2", out=folder, health=False))
+            await loop.run_in_executor(None, lambda: wait_serving(stage, "app1", "app2"))
+            reloaded_at = loop.time()
+            echoing = await sockets.echoing()
+            await sockets.wait_closed(within=SHUTDOWN_S + 10)
+            first, last = min(sockets.closed_at) - reloaded_at, max(sockets.closed_at) - reloaded_at
+            return f"{echoing} of 50 answer after the reload, closed after {first:.1f} to {last:.1f} s"
+
+        return f"websockets, worker_shutdown_timeout {SHUTDOWN_S} s: {asyncio.run(live())}"
 
 
 def words(outcome: Outcome) -> str:
@@ -223,6 +244,7 @@ def main() -> None:
                 )
                 console.print(" | ".join(row), highlight=False)
                 table.add_row(*row)
+        console.print(websockets_through_a_reload(engine), highlight=False)
     console.print(table)
 
 

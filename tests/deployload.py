@@ -9,12 +9,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon import Lbwatch, wait_until
+from daemon import Stage, wait_until
 from realengine import IMAGE, RealEngine
 from realnginx import RealNginx
 
@@ -32,7 +32,9 @@ _PYTHON = os.path.realpath(sys.executable)
 class ShippedNginx(RealNginx):
     """An nginx with the shipped configuration; only what names a place of the machine is another one."""
 
-    worker_shutdown_timeout = "5m"
+    def __init__(self, folder: Path, namespace: str | None = None, *, worker_shutdown_timeout: str = "5m") -> None:
+        self.worker_shutdown_timeout = worker_shutdown_timeout
+        super().__init__(folder, namespace)
 
     def rewrite(self, *, main: str = "", http: str = "") -> None:
         conf = (SHIPPED / "nginx.conf").read_text()
@@ -54,6 +56,28 @@ class ShippedNginx(RealNginx):
 
     def is_up(self) -> bool:
         return self.ask("/") != "no answer"
+
+
+@contextmanager
+def shipped_stage(
+    engine: RealEngine, folder: Path, *, worker_shutdown_timeout: str = "5m", **settings: str
+) -> Iterator[Stage]:
+    """Run lbwatch and an nginx with the shipped configuration, in the order of a first installation."""
+    nginx = ShippedNginx(folder / "nginx", engine.name, worker_shutdown_timeout=worker_shutdown_timeout)
+    flags = {name.replace("_", "-"): value for name, value in settings.items()}
+    stage = Stage(
+        engine,
+        nginx,
+        folder=folder,
+        settings={"declare": UPSTREAM, "log-level": "info", "reload-interval": "1s", **flags},
+    )
+    try:
+        stage.lbwatch.start()
+        wait_until(nginx.output.exists, within=10, what="the first file")
+        nginx.start()
+        yield stage
+    finally:
+        stage.close()
 
 
 def run_app(
@@ -93,14 +117,14 @@ def wait_healthy(engine: RealEngine, *names: str, within: float = 30) -> None:
         )
 
 
-def wait_serving(nginx: RealNginx, *names: str, lbwatch: Lbwatch, within: float = 15) -> None:
+def wait_serving(stage: Stage, *names: str, within: float = 15) -> None:
     """Wait until exactly these answer."""
     wait_until(
-        lambda: {nginx.ask("/") for _ in range(6 * len(names))},
+        lambda: {stage.nginx.ask("/") for _ in range(6 * len(names))},
         holds=lambda found: found == set(names),
         within=within,
         what=f"{names} serve",
-        notes=lambda: f"{lbwatch.tail()}\n{nginx.errors()}",
+        notes=stage.notes,
     )
 
 
@@ -167,6 +191,50 @@ class Load:
         status = first.decode("latin-1").split(" ")[1] if first else ""
         whole = b"\r\n\r\n" in rest
         return "ok" if status == "200" and whole else f"status {status}" if status else "broken off (empty)"
+
+
+class Websockets:
+    """Websockets through nginx, echoed to by a container; each notes how long it lived."""
+
+    def __init__(self, socket: Path, *, number: int) -> None:
+        self.socket = socket
+        self.number = number
+        self.closed_at: list[float] = []  # loop times
+        self._ends: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def open(self) -> None:
+        for _ in range(self.number):
+            reader, writer = await asyncio.open_unix_connection(str(self.socket))
+            writer.write(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 101 " in head, head
+            self._ends.append((reader, writer))
+
+    async def echoing(self) -> int:
+        """Say something on each, and count those that answer."""
+        return sum(await asyncio.gather(*(self._echoes(*ends) for ends in self._ends)))
+
+    async def wait_closed(self, *, within: float) -> None:
+        """Wait until nginx has closed all, noting when."""
+        async with asyncio.timeout(within):
+            await asyncio.gather(*(self._until_end(reader) for reader, _ in self._ends))
+
+    def close(self) -> None:
+        for _, writer in self._ends:
+            writer.close()
+
+    async def _echoes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            async with asyncio.timeout(5):
+                writer.write(b"hello\n")
+                return await reader.readline() == b"hello\n"
+        except (OSError, TimeoutError):
+            return False
+
+    async def _until_end(self, reader: asyncio.StreamReader) -> None:
+        while await reader.read(1000):
+            pass
+        self.closed_at.append(asyncio.get_running_loop().time())
 
 
 @dataclass(slots=True, kw_only=True)

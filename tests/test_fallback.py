@@ -178,6 +178,16 @@ async def test_a_mistake_that_most_upstreams_would_have_to_go_for_is_refused_as_
     assert len((await half.outcome())[0].fallbacks) == 6
 
 
+@pytest.mark.parametrize("most", [Form.EMPTY, Form.OUT])
+async def test_upstreams_without_a_server_are_no_reason_to_empty_the_others(most: Form) -> None:
+    """Names of stopped containers are many on some hosts; it is the servers that a site lives of."""
+    full, empty = WHOLE[:3], tuple(Upstream(name=f"z{number:02}") for number in range(40))
+    judge = Judge((*full, *empty), bears=dict.fromkeys(NAMES[:2], most))
+    with pytest.raises(ConfigRejectedError):
+        await judge.outcome()
+    assert (await Judge((*full, *empty), bears={NAMES[0]: most}).outcome())[0].fallbacks
+
+
 async def test_a_test_that_cannot_be_run_blames_nobody() -> None:
     """A full /tmp must not take out the upstream whose text is the longest."""
     tries = 0

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import structlog
 from simulation import SimulatedNginx
 from strategies import container
 from test_commands import command, environment, lbwatch
-from waiting import eventually
+from waiting import eventually, never
 
 from lbwatch import app, remote
 from lbwatch.embedded import EmbeddedEngine
@@ -227,6 +228,29 @@ async def test_orders_at_once_are_all_carried_out(stage: Stage, engine: Embedded
     kept = State(stage.state._path.parent)
     kept.load()
     assert sorted(kept.drained.values()) == [f"web-{number}" for number in range(1, 6)]
+
+
+async def test_the_state_is_written_by_one_order_at_a_time(tmp_path: Path) -> None:
+    """Two would write one scratch file in two threads, and the drains of both would be gone."""
+    inside: list[str] = []
+    gate = threading.Event()
+
+    class Slow(State):
+        def drain(self, id: str, name: str) -> None:
+            inside.append(name)
+            assert gate.wait(10.0)
+            super().drain(id, name)
+
+    desk = Desk(Slow(tmp_path), balance=Balance(container("web-1"), container("web-2")))
+    async with asyncio.TaskGroup() as group:
+        for name in ("web-1", "web-2"):
+            group.create_task(desk.drain(name))
+        await eventually(lambda: inside, what="the first one writes")
+        await never(lambda: len(inside) > 1, during=0.1, what="both write at once")
+        gate.set()
+    kept = State(tmp_path)
+    kept.load()
+    assert sorted(kept.drained.values()) == ["web-1", "web-2"]
 
 
 def test_a_beginning_that_two_ids_share_is_refused_and_a_name_comes_first() -> None:

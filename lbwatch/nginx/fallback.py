@@ -18,6 +18,9 @@ from lbwatch.model import Fallback, Form, Server, Upstream
 MAX_TRIES = 96
 """Renderings and tests of each way of searching; halving finds one among thousands in fewer than 20."""
 
+MAX_KEPT_SINGLY = 16
+"""nginx names one missing upstream at a time: where a large stack went at once, all of it is kept after so many."""
+
 TIME_LIMIT_S = 10.0
 """No new one begins later in a search."""
 
@@ -71,13 +74,12 @@ async def accepted(
             would have to go, and then the old file serves better.
     """
     search = _Search(upstreams, render=render, test=test, before=before)
-    refusal = await search.tried({})
-    if refusal is None:
-        return search.candidate
     with suppress(_ExhaustedError):
-        if await search.succeeds(refusal, known=known):
+        refusal = await search.tried({})
+        if refusal is None or await search.succeeds(refusal, known=known):
             return search.candidate
-    raise refusal
+    assert search.refusal is not None
+    raise search.refusal
 
 
 class _ExhaustedError(Exception):
@@ -90,6 +92,7 @@ class _Search:
 
     Attributes:
         candidate: The latest that passed.
+        refusal: The first one, which is of the whole.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class _Search:
         before: Collection[str],
     ) -> None:
         self.candidate = Candidate(text="", tested=False)
+        self.refusal: Refusal | None = None
         self._upstreams = {upstream.name: upstream for upstream in upstreams}
         self._names = list(self._upstreams)
         self._before = before
@@ -124,6 +128,7 @@ class _Search:
         except NotTestedError:
             raise
         except (RenderError, ConfigRejectedError) as refusal:
+            self.refusal = self.refusal or refusal
             return await self.tried(forms) if self._keeps(refusal) else refusal
         reduced = ((name, form) for name, form in sorted(forms.items()) if form is not Form.FULL)
         fallbacks = {
@@ -139,8 +144,13 @@ class _Search:
         name = missing[1].lower() if missing else ""
         if name in self._upstreams or name not in self._before:
             return False
-        self._kept[name] = Fallback(upstream=name, form=Form.EMPTY, error=str(refusal))
-        self._upstreams = dict(sorted({**self._upstreams, name: Upstream(name=name)}.items()))
+        gone = (
+            [name]
+            if len(self._kept) < MAX_KEPT_SINGLY
+            else [each for each in self._before if each not in self._upstreams]
+        )
+        self._kept |= {each: Fallback(upstream=each, form=Form.EMPTY, error=str(refusal)) for each in gone}
+        self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
         return True
 
     async def succeeds(self, refusal: Refusal, *, known: Sequence[Fallback]) -> bool:
