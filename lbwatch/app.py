@@ -26,7 +26,7 @@ from lbwatch.errors import (
     SourceError,
     StateError,
 )
-from lbwatch.model import Desired, Snapshot
+from lbwatch.model import Desired, Held, Snapshot
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
 from lbwatch.nginx.process import find_master
@@ -61,7 +61,7 @@ async def run(settings: Settings) -> None:
     stopped = asyncio.Event()
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(settings))
-        _check_state(daemon.state)
+        _keep_state(daemon.state, claim=stack.enter_context(files.Claim(daemon.state.path)))
         desk = Desk(daemon.state, balance=daemon.reconciler, reload_interval_s=settings.reload_interval)
         await stack.enter_async_context(listening(settings.control_socket, desk=desk))
         _listen(stopped, reload=lambda: _reload(daemon))
@@ -134,11 +134,18 @@ def _take(claim: files.Claim, *, output: Path) -> None:
         _log.error(error.event, error=str(error))
 
 
-def _check_state(state: State) -> None:
+def _keep_state(state: State, *, claim: files.Claim) -> None:
+    """Say, once and before it matters, if what is changed by hand will not survive."""
     try:
         state.check()
+        claim.take()
     except StateError as error:
         _log.warning("state.not_kept", reason=f"{error}: drains by hand will not survive a restart")
+    except OutputHeldError as error:
+        reason = (
+            f"state_dir: {error.holder} keeps its drains there too, and each undoes the other's: give this one its own"
+        )
+        _log.warning("state.not_kept", reason=reason)
 
 
 async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
@@ -156,11 +163,17 @@ async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
             task.cancel()
 
 
-async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Snapshot, Desired]:
+async def first_look(
+    settings: Settings, *, address: EngineAddress, held: Held | None = None
+) -> tuple[Snapshot, Desired]:
     """
     Read the engine once and decide, for the commands that only look.
 
-    Of a container that was told to stop it knows as far as the engine still tells of that; the daemon knows better.
+    Args:
+        settings: What the user set.
+        address: Of the engine.
+        held: What the running daemon said of who is held back. `None`: nothing is known of loops of restarts then, and
+            of those that were told to stop as much as the engine still tells.
 
     Raises:
         SourceError: It cannot be read.
@@ -176,10 +189,11 @@ async def first_look(settings: Settings, *, address: EngineAddress) -> tuple[Sna
     finally:
         await client.close()
     shared = HostNetwork(settings).shared(engine_pid=source.engine_pid)
-    drains = Drains(timeout_s=settings.drain_timeout)
-    now = asyncio.get_running_loop().time()
-    draining = drains.draining([snapshot], by_hand=make_state(settings).drained, now=now)
-    return snapshot, desired_state([snapshot], rules=make_rules(settings, host_shared=shared), draining=draining)
+    rules = make_rules(settings, host_shared=shared)
+    if held is None:
+        now, drains = asyncio.get_running_loop().time(), Drains(timeout_s=settings.drain_timeout)
+        held = Held(draining=drains.draining([snapshot], by_hand=make_state(settings).drained, now=now))
+    return snapshot, desired_state([snapshot], rules=rules, damped=held.damped, draining=held.draining)
 
 
 async def _first_snapshot(source: DockerSource) -> Snapshot:

@@ -5,19 +5,19 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from lbwatch import app, files
+from lbwatch import app, files, remote
 from lbwatch.damping import LOOP_RESTARTS
 from lbwatch.docker.client import EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, OutputError, ReloadError, RenderError, SettingsError
-from lbwatch.model import Desired, Fallback, Form, Notice, NoticeKind, Reason, Server, Snapshot
+from lbwatch.explain import Row, explained, fallback_words
+from lbwatch.model import Desired, Notice, NoticeKind, Snapshot
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.fallback import Candidate, accepted, names_in
 from lbwatch.nginx.process import find_master, workers_of
-from lbwatch.remote import order
 from lbwatch.settings import Settings
 
 FAILED = 1
@@ -41,31 +41,11 @@ async def render(settings: Settings, *, diff: bool) -> None:
     sys.stdout.writelines(lines)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """
-    One answer of `explain`.
-
-    Attributes:
-        address: `ADDRESS:PORT` of the server line, or `None` where there is none.
-        reason: Why it is not routed, as a code; `None` if it is.
-        detail: The reason in words.
-        notices: Warnings in words.
-    """
-
-    container: str
-    upstream: str | None
-    address: str | None
-    reason: str | None
-    detail: str | None
-    notices: tuple[str, ...]
-
-
 async def explain(settings: Settings, *, container: str | None, as_json: bool) -> int:
     """Say for each container, or the one that is named, why it is or is not routed."""
     snapshot, desired = await _look(settings)
     candidate = await _candidate(settings, desired)
-    rows = explained(_with_loops(desired, snapshot), fallbacks=candidate.fallbacks if candidate else ())
+    rows = explained(desired, fallbacks=candidate.fallbacks if candidate else ())
     if container is not None:
         names = _named(snapshot, container)
         rows = [row for row in rows if row.container in names]
@@ -76,56 +56,8 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool) -
     return 0
 
 
-def explained(desired: Desired, *, fallbacks: Iterable[Fallback] = ()) -> list[Row]:
-    """List every container with each of its server lines and reasons, by name."""
-    notices: dict[str, list[str]] = {}
-    for notice in desired.notices:
-        notices.setdefault(notice.backend, []).append(notice.detail)
-    reduced = {fallback.upstream: fallback for fallback in fallbacks}
-    rows = [
-        _routed(server, upstream.name, notices=notices.get(server.backend, ()), fallback=reduced.get(upstream.name))
-        for upstream in desired.upstreams
-        for server in upstream.servers
-    ]
-    rows += [
-        Row(
-            container=skip.backend,
-            upstream=skip.upstream,
-            address=None,
-            reason=str(skip.reason),
-            detail=skip.detail,
-            notices=tuple(notices.get(skip.backend, ())),
-        )
-        for skip in desired.skipped
-    ]
-    return sorted(rows, key=lambda row: (row.container, row.upstream or "", row.address or ""))
-
-
-def _routed(server: Server, upstream: str, *, notices: Sequence[str], fallback: Fallback | None) -> Row:
-    """Explain a server line, or why an upstream that nginx refuses has none."""
-    address: str | None = f"{server.address}:{server.port}"
-    reason = detail = None
-    if fallback is not None and fallback.form is Form.PLAIN:
-        notices = (*notices, _fallback_words(fallback))
-    elif fallback is not None:
-        address, reason, detail = None, str(Reason.UPSTREAM_REFUSED), _fallback_words(fallback)
-    return Row(
-        container=server.backend,
-        upstream=upstream,
-        address=address,
-        reason=reason,
-        detail=detail,
-        notices=tuple(notices),
-    )
-
-
-def _fallback_words(fallback: Fallback) -> str:
-    how = "is written without its parameters" if fallback.form is Form.PLAIN else "is left out"
-    return f"upstream {fallback.upstream} {how}: {fallback.error}"
-
-
 def _with_loops(desired: Desired, snapshot: Snapshot) -> Desired:
-    """Warn of containers that may be left out by the daemon, which alone knows how often each was restarted lately."""
+    """Warn of those that a daemon may leave out: it alone knows how often each was restarted lately."""
     notices = (
         Notice(
             backend=backend.name,
@@ -154,7 +86,7 @@ async def _candidate(settings: Settings, desired: Desired) -> Candidate | None:
             print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
             return None
     for fallback in found.fallbacks:
-        print(f"lbwatch: {_fallback_words(fallback)}", file=sys.stderr)
+        print(f"lbwatch: {fallback_words(fallback)}", file=sys.stderr)
     return found
 
 
@@ -181,7 +113,7 @@ def _as_table(rows: list[Row]) -> str:
     """Lay rows out for people: container, upstream, then the address or the reason; notices below their row."""
     if not rows:
         return "The engine has no containers.\n"
-    cells = [(row.container, row.upstream or "-", _outcome(row)) for row in rows]
+    cells = [(row.container, row.upstream or "-", row.outcome) for row in rows]
     widths = [max(len(cell[column]) for cell in cells) for column in (0, 1)]
     lines = []
     for row, (container, upstream, outcome) in zip(rows, cells, strict=True):
@@ -190,18 +122,14 @@ def _as_table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _outcome(row: Row) -> str:
-    return row.address if row.address is not None else f"not routed ({row.reason}): {row.detail}"
-
-
 async def drain(settings: Settings, *, container: str) -> None:
     """Have the running daemon take a container out of its upstreams, and print what came of it."""
-    print(await order(settings.control_socket, verb="drain", container=container))
+    print(await remote.order(settings.control_socket, verb="drain", container=container))
 
 
 async def undrain(settings: Settings, *, container: str) -> None:
     """Undo that."""
-    print(await order(settings.control_socket, verb="undrain", container=container))
+    print(await remote.order(settings.control_socket, verb="undrain", container=container))
 
 
 async def check(settings: Settings) -> int:
@@ -281,4 +209,7 @@ async def _check_nginx(settings: Settings) -> str:
 
 
 async def _look(settings: Settings) -> tuple[Snapshot, Desired]:
-    return await app.first_look(settings, address=app.make_address(settings))
+    """Look at the engine, and ask the running daemon, if there is one, for what it alone knows."""
+    held = await remote.held(settings.control_socket)
+    snapshot, desired = await app.first_look(settings, address=app.make_address(settings), held=held)
+    return snapshot, desired if held is not None else _with_loops(desired, snapshot)

@@ -1,14 +1,17 @@
 """
 Who drains: containers that were told to stop, or that an operator drains by hand.
 
-That a container was told to stop is in no state, so that here, and nowhere else, an event is believed. Plain arithmetic
-on the engine's times and on seconds of the loop's clock; no clock is read here.
+That a container was told to stop is in no state, so that here an event is believed. Plain arithmetic on the engine's
+times and on seconds of the loop's clock; no clock is read here.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from lbwatch.model import KILL, TERM, Backend, Event, Snapshot
+from lbwatch.model import KILL, TERM, Backend, Event, Snapshot, Status
+
+CLOCK_SET_BACK_NS = 5 * 10**9
+"""A signal that comes now and is so much older than the start shows that the engine's clock was set back since."""
 
 BY_HAND = "it is drained by hand (lbwatch undrain ends that)"
 TOLD_TO_STOP = "it was told to stop"
@@ -16,8 +19,16 @@ TOLD_TO_STOP = "it was told to stop"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heard:
-    """One signal to a container: when it was sent by the engine's clock, and by the loop's."""
+    """
+    One signal to a container.
 
+    Attributes:
+        sent_ns: When it was sent by the engine's clock, as the event says.
+        at_ns: The same, or just after the start where that clock was set back since.
+        at: When it was sent by the loop's clock.
+    """
+
+    sent_ns: int
     at_ns: int
     at: float
 
@@ -28,26 +39,34 @@ class StopSignals:
     def __init__(self) -> None:
         self._heard: dict[str, dict[int | None, _Heard]] = {}  # by id and number, the latest of each
 
-    def hear(self, event: Event, *, now: float, age_s: float = 0.0) -> None:
+    def hear(self, event: Event, *, backend: Backend | None, now: float, age_s: float | None = None) -> None:
         """
-        Take an event, of any kind and as often as it is told (streams overlap).
+        Take an event, of any kind and as often as it is told.
 
         Args:
             event: As it was decoded.
+            backend: What its container was seen to be last; `None` if it was not seen yet.
             now: Loop time, in seconds.
-            age_s: How long ago it happened, in seconds, as far as that is known.
+            age_s: Of an event that is told after the fact (streams overlap), how many seconds ago it happened, as far
+                as that is known; `None` for one that happens now.
         """
         if event.action != "kill" or event.backend is None:
             return
-        heard = self._heard.setdefault(event.backend, {})
-        known = heard.get(event.signal)
-        if known is None or known.at_ns < event.at_ns:
-            heard[event.signal] = _Heard(at_ns=event.at_ns, at=now - age_s)
+        known = self._heard.get(event.backend, {}).get(event.signal)
+        if known is not None and (event.at_ns == known.sent_ns or (age_s is not None and event.at_ns < known.sent_ns)):
+            return
+        at_ns = event.at_ns
+        if age_s is None and backend is not None and at_ns < backend.started_ns - CLOCK_SET_BACK_NS:
+            at_ns = backend.started_ns + 1
+        heard = _Heard(sent_ns=event.at_ns, at_ns=at_ns, at=now - (age_s or 0.0))
+        self._heard.setdefault(event.backend, {})[event.signal] = heard
 
     def settle(self, id: str, backend: Backend | None) -> None:
-        """Forget what no longer matters of a container, now that it was looked at; `None`: there is none any more."""
+        """Forget what a former life was told, now that a container was looked at; `None`: there is none any more."""
         heard = self._heard.pop(id, {})
-        since = {number: each for number, each in heard.items() if backend and each.at_ns > backend.started_ns}
+        if backend is None or backend.status not in (Status.RUNNING, Status.PAUSED):
+            return
+        since = {number: each for number, each in heard.items() if each.at_ns > backend.started_ns}
         if since:
             self._heard[id] = since
 
@@ -75,9 +94,13 @@ class Drains:
 
     Args:
         timeout_s: Seconds after its stop signal at which a container that still lives takes traffic again.
+
+    Attributes:
+        outlived: Ids of those that did so, as of the latest answer.
     """
 
     def __init__(self, *, timeout_s: float) -> None:
+        self.outlived: frozenset[str] = frozenset()
         self._timeout_s = timeout_s
         self._ends: tuple[float, ...] = ()  # loop times at which those that were told to stop are back
 
@@ -90,13 +113,10 @@ class Drains:
             by_hand: Ids of those that an operator drains.
             now: Loop time, in seconds.
         """
-        told = {
-            id: at + self._timeout_s
-            for snapshot in snapshots
-            for id, at in snapshot.stopping.items()
-            if now < at + self._timeout_s
-        }
+        ends = {id: at + self._timeout_s for snapshot in snapshots for id, at in snapshot.stopping.items()}
+        told = {id: at for id, at in ends.items() if now < at}
         self._ends = tuple(told.values())
+        self.outlived = frozenset(ends.keys() - told.keys() if self._timeout_s else ())
         return dict.fromkeys(told, TOLD_TO_STOP) | dict.fromkeys(by_hand, BY_HAND)
 
     def changes_at(self) -> float | None:

@@ -259,11 +259,18 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:
-    """An upstream that is not written as it should be, since nginx or the template refuses it so."""
+    """
+    An upstream that is not written as it should be, since nginx or the template refuses it so.
+
+    Attributes:
+        error: The refusal.
+        kept: Whether no container asks for it any more, and it is there for nginx's own files alone.
+    """
 
     upstream: str
     form: Form
     error: str
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,3 +293,25 @@ class Applied:
     live_s: float = 0.0
     verified_s: float = 0.0
     fallbacks: tuple[Fallback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What nginx was made to run: what was decided, and what of that could not be written as it should be."""
+
+    desired: Desired
+    fallbacks: tuple[Fallback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """
+    Who is held back for a reason that is in no engine's state, by id.
+
+    Attributes:
+        damped: Those that restart in a loop, with the seconds that they must stay up.
+        draining: Those that drain, with the reason in words.
+    """
+
+    damped: Mapping[str, float] = field(default_factory=dict)
+    draining: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ It knows two ports and nothing behind them: a `Source` tells what is, a `LoadBal
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -14,7 +14,19 @@ from lbwatch.damping import Damper
 from lbwatch.desired import Memory, Rules, desired_state
 from lbwatch.draining import Drains
 from lbwatch.errors import LbwatchError, ReloadError, TakenBackError
-from lbwatch.model import Applied, Backend, Desired, Fallback, Notice, Reason, Skipped, Snapshot, Upstream
+from lbwatch.model import (
+    Applied,
+    Backend,
+    Desired,
+    Fallback,
+    Held,
+    Notice,
+    Reason,
+    Skipped,
+    Snapshot,
+    Standing,
+    Upstream,
+)
 from lbwatch.pacing import Backoff, reload_at
 
 CONFIRM_INTERVAL_S = 1.0
@@ -66,6 +78,9 @@ class Reconciler:
             does not wait for that.
         retry_limit_s: Longest wait before what failed is tried again, in seconds.
         random: Gives a number in [0, 1), for jitter.
+
+    Attributes:
+        held: Who was held back in the latest pass.
     """
 
     def __init__(
@@ -80,6 +95,7 @@ class Reconciler:
         random: Callable[[], float],
         retry_limit_s: float = RETRY_LIMIT_S,
     ) -> None:
+        self.held = Held()
         self._sources = tuple(sources)
         self._balancer = balancer
         self._rules = rules
@@ -99,7 +115,8 @@ class Reconciler:
         self._added_at: float | None = None  # of the latest one that added or changed a server
         self._retry_at = 0.0  # loop time before which what failed, or fell back, is not tried again
         self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
-        self._waiting: list[asyncio.Future[Desired]] = []  # for a pass after which all is in force
+        self._outlived: frozenset[str] = frozenset()  # logged already, by id
+        self._waiting: list[asyncio.Future[Standing]] = []  # for what is decided from now on to be in force
 
     def wake(self) -> None:
         """Have the next pass begin now."""
@@ -116,9 +133,9 @@ class Reconciler:
         snapshots = self._snapshots()
         return None if snapshots is None else tuple(each for one in snapshots for each in one.backends.values())
 
-    async def settled(self) -> Desired:
+    async def settled(self) -> Standing:
         """Decide anew, and give what was decided once it is in force; for as long as it takes."""
-        waiter: asyncio.Future[Desired] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self.wake()
         return await waiter
@@ -140,38 +157,40 @@ class Reconciler:
         """Bring nginx in step if it is time, and tell when to look again, in loop time."""
         if (snapshots := self._snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
-        desired = self._decide(snapshots, now=now)
+        desired, waiting = self._decide(snapshots, now=now), tuple(self._waiting)
         self._tell(desired)
         if self._holds(desired.upstreams, now=now):
-            self._settle(desired)
+            self._answer(waiting, desired)
             return min(at for at in (now + CONFIRM_INTERVAL_S, *self._changes_at()) if at is not None)
         if now < (due := self._due(desired.upstreams, now=now)):
             return due
-        return await self._apply(desired.upstreams, now=now)
+        again_at = await self._apply(desired.upstreams, now=now)
+        if self._in_force is desired.upstreams:
+            self._answer(waiting, desired)
+        return again_at
 
     def _snapshots(self) -> tuple[Snapshot, ...] | None:
         snapshots = tuple(snapshot for source in self._sources if (snapshot := source.snapshot()) is not None)
         return snapshots if len(snapshots) == len(self._sources) else None
 
     def _decide(self, snapshots: tuple[Snapshot, ...], *, now: float) -> Desired:
-        everyone = (backend for snapshot in snapshots for backend in snapshot.backends.values())
-        return desired_state(
-            snapshots,
-            rules=self._rules(),
-            damped=self._damper.damped(everyone, now=now),
-            draining=self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now),
-            memory=self._memory,
-        )
+        everyone = [backend for snapshot in snapshots for backend in snapshot.backends.values()]
+        damped = self._damper.damped(everyone, now=now)
+        draining = self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now)
+        self.held = Held(damped=damped, draining=draining)
+        self._tell_outlived(snapshots)
+        return desired_state(snapshots, rules=self._rules(), damped=damped, draining=draining, memory=self._memory)
 
     def _changes_at(self) -> tuple[float | None, float | None]:
         """Tell when what is left out for a while is due to be back, in loop time."""
         return self._damper.changes_at(), self._drains.changes_at()
 
-    def _settle(self, desired: Desired) -> None:
-        waiting, self._waiting = self._waiting, []
+    def _answer(self, waiting: Iterable[asyncio.Future[Standing]], desired: Desired) -> None:
+        """Tell those who waited when it was decided; whoever came since waits for the next pass."""
         for waiter in waiting:
+            self._waiting.remove(waiter)
             if not waiter.done():
-                waiter.set_result(desired)
+                waiter.set_result(Standing(desired=desired, fallbacks=self._fallbacks))
 
     def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
         """Tell whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
@@ -213,6 +232,15 @@ class Reconciler:
             duration_s=round(asyncio.get_running_loop().time() - now, 4),
         )
         return now
+
+    def _tell_outlived(self, snapshots: tuple[Snapshot, ...]) -> None:
+        """Log who takes traffic again since it did not end, once for each time."""
+        outlived = self._drains.outlived
+        names = {id: each.backends[id].name for each in snapshots for id in outlived & each.backends.keys()}
+        for id in sorted(outlived - self._outlived):
+            detail = "it still runs drain_timeout after its stop signal, and takes traffic again"
+            _log.warning("backend.outlived_drain", backend=names[id], detail=detail)
+        self._outlived = outlived
 
     def _tell(self, desired: Desired) -> None:
         """Log each skipped backend and each notice once, for as long as it lasts."""

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 import aiohttp
+import msgspec
 import structlog
 from aiohttp import web
 
 from lbwatch.errors import OrderError, StateError, excerpt
-from lbwatch.model import Backend, Desired
+from lbwatch.explain import Row, explained
+from lbwatch.model import Backend, Held, Standing
 from lbwatch.state import State
 
 IN_FORCE_TIMEOUT_S = 15.0
@@ -30,11 +32,14 @@ one is refused.
 ANSWER_TIMEOUT_S = 600.0
 """Longer than any daemon that lives takes, with the `reload_interval` that people set."""
 
+HELD_TIMEOUT_S = 2.0
 SHORTEST_ID = 4
 """Characters of an id that name a container, as long as it is the only one."""
 
 _MODE = 0o600
 _TEXT = "text/plain"
+_BROKEN_OFF = (errno.ECONNRESET, errno.EPIPE)
+_URL = "http://lbwatch"  # the host is a mere name
 
 _log = structlog.get_logger()
 
@@ -42,10 +47,12 @@ _log = structlog.get_logger()
 class Balance(Protocol):
     """What is told to follow an order."""
 
+    held: Held
+
     def backends(self) -> Iterable[Backend] | None:
         """Give all containers; `None` if they are not known yet."""
 
-    async def settled(self) -> Desired:
+    async def settled(self) -> Standing:
         """Decide anew, and give what was decided once it is in force."""
 
 
@@ -61,9 +68,14 @@ class Desk:
 
     def __init__(self, state: State, *, balance: Balance, reload_interval_s: float = 0.0) -> None:
         self._state = state
-        self._reload_interval_s = reload_interval_s
         self._balance = balance
+        self._reload_interval_s = reload_interval_s
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def held(self) -> Held:
+        """Who is held back now."""
+        return self._balance.held
 
     async def drain(self, ref: str) -> str:
         """
@@ -72,76 +84,83 @@ class Desk:
         Raises:
             OrderError: There is no such container, or it takes too long.
         """
-        return await self._carry_out(ref, begin=self._drain)
+        backend, known = self._find(ref)
+        again = " already" if backend.id in self._state.drained else ""
+        said = f"{backend.name} is drained{again}"
+        _log.info("backend.drained", backend=backend.name)
+        kept = await self._change(self._state.drain, backend.id, backend.name, known=known)
+        rows = await self._rows(backend, said=said)
+        serves = ", but still gets requests, since nobody else is ready" if any(row.address for row in rows) else ""
+        return "; ".join((f"{said}{serves}{kept}", *map(words, rows)))
 
     async def undrain(self, ref: str) -> str:
         """Undo that; raises as `drain` does."""
-        return await self._carry_out(ref, begin=self._undrain)
+        backend, known = self._find(ref)
+        was = backend.id in self._state.drained
+        said = f"{backend.name} is not drained any more" if was else f"{backend.name} was not drained by hand"
+        if was:
+            _log.info("backend.undrained", backend=backend.name)
+        kept = await self._change(self._state.undrain, backend.id, known=known)
+        return "; ".join((f"{said}{kept}", *map(words, await self._rows(backend, said=said))))
 
-    async def _carry_out(self, ref: str, *, begin: Callable[[Backend], Awaitable[str]]) -> str:
+    def _find(self, ref: str) -> tuple[Backend, set[str]]:
+        """Find a container, and give the ids of all."""
         backends = self._balance.backends()
         if backends is None:
             raise OrderError("lbwatch has not read the engine yet: try again once its log says source.synced")
-        backend = found(ref, backends=backends)
+        everyone = tuple(backends)
+        return found(ref, backends=everyone), {each.id for each in everyone}
+
+    async def _change(self, change: Callable[..., None], *args: str, known: set[str]) -> str:
+        """Change the state, and say if that will not survive."""
         async with self._one_at_a_time:
-            self._state.retain({each.id for each in backends})
+            self._state.retain(known)
             try:
-                said = await begin(backend)
+                await asyncio.to_thread(change, *args)
             except StateError as error:
                 _log.warning(error.event, error=str(error))
-                said = f"{backend.name} is changed, but not beyond a restart of lbwatch: {error}"
+                return f" (but a restart of lbwatch undoes that: {error})"
+        return ""
+
+    async def _rows(self, backend: Backend, *, said: str) -> list[Row]:
+        """Wait until it is in force, and explain where the container is routed, or why not."""
         patience_s = IN_FORCE_TIMEOUT_S + self._reload_interval_s
         try:
             async with asyncio.timeout(patience_s):
-                desired = await self._balance.settled()
+                standing = await self._balance.settled()
         except TimeoutError:
             late = f"nginx does not run that after {patience_s:g} s: the daemon's log says why"
             raise OrderError(f"{said}; {late}") from None
-        return f"{said}; {place_in(desired, backend.name)}"
-
-    async def _drain(self, backend: Backend) -> str:
-        again = backend.id in self._state.drained
-        await asyncio.to_thread(self._state.drain, backend.id, backend.name)
-        _log.info("backend.drained", backend=backend.name)
-        return f"{backend.name} is drained{' already' if again else ''}"
-
-    async def _undrain(self, backend: Backend) -> str:
-        was = backend.id in self._state.drained
-        await asyncio.to_thread(self._state.undrain, backend.id)
-        if not was:
-            return f"{backend.name} was not drained by hand"
-        _log.info("backend.undrained", backend=backend.name)
-        return f"{backend.name} is not drained any more"
+        name = next((each.name for each in self._balance.backends() or () if each.id == backend.id), None)
+        return [row for row in explained(standing.desired, fallbacks=standing.fallbacks) if row.container == name]
 
 
 def found(ref: str, *, backends: Iterable[Backend]) -> Backend:
     """
     Find a container by its name, or by the beginning of its id.
 
+    Of several with one name all but the newest are gone, which is not known yet: of those that ask for nothing a
+    resync tells.
+
     Raises:
-        OrderError: There is none, or more than one.
+        OrderError: There is none, or there are several such ids.
     """
     everyone = tuple(backends)
     named = [each for each in everyone if each.name == ref.removeprefix("/")]
-    named = named or [each for each in everyone if len(ref) >= SHORTEST_ID and each.id.startswith(ref)]
-    if not named:
+    if named:
+        return max(named, key=lambda each: each.created_ns)
+    begun = [each for each in everyone if len(ref) >= SHORTEST_ID and each.id.startswith(ref)]
+    if not begun:
         raise OrderError(f"the engine has no container {excerpt(ref)!r}")
-    if len(named) > 1:
-        raise OrderError(f"{excerpt(ref)!r} is the beginning of {len(named)} ids: give more of it")
-    return named[0]
+    if len(begun) > 1:
+        raise OrderError(f"{excerpt(ref)!r} is the beginning of {len(begun)} ids: give more of it")
+    return begun[0]
 
 
-def place_in(desired: Desired, name: str) -> str:
-    """Say where a container is routed, or why it is not."""
-    lines = (
-        f"it serves upstream {upstream.name} at {server.address}:{server.port}"
-        for upstream in desired.upstreams
-        for server in upstream.servers
-        if server.backend == name
-    )
-    skips = (f"it is not routed ({skip.reason}): {skip.detail}" for skip in desired.skipped if skip.backend == name)
-    notices = (f"note that {notice.detail}" for notice in desired.notices if notice.backend == name)
-    return "; ".join(dict.fromkeys([*lines, *skips, *notices]))
+def words(row: Row) -> str:
+    """Say where a container is routed, or why it is not, and what there is to note."""
+    routed = f"it serves upstream {row.upstream} at {row.address}" if row.address else f"it is {row.outcome}"
+    return "; ".join((routed, *(f"note that {notice}" for notice in row.notices)))
 
 
 @asynccontextmanager
@@ -182,9 +201,13 @@ def _application(desk: Desk) -> web.Application:
 
         return handle
 
+    async def tell_held(_: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(desk.held), content_type="application/json")
+
     application = web.Application()
     application.router.add_post("/drain", taking(desk.drain))
     application.router.add_post("/undrain", taking(desk.undrain))
+    application.router.add_get("/held", tell_held)
     return application
 
 
@@ -231,26 +254,42 @@ async def order(path: Path, *, verb: str, container: str) -> str:
     """
     try:
         async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(path)), timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-            ) as session,
-            session.post(f"http://lbwatch/{verb}", params={"container": container}) as answer,
+            _session(path, timeout_s=ANSWER_TIMEOUT_S) as session,
+            session.post(f"{_URL}/{verb}", params={"container": container}) as answer,
         ):
             said = await answer.text()
     except TimeoutError as error:
         raise OrderError(f"lbwatch at {path} does not answer within {ANSWER_TIMEOUT_S:g} s") from error
-    except PermissionError as error:
-        raise OrderError(f"{path} may not be used by this user: be the one that lbwatch runs as, or root") from error
     except (OSError, aiohttp.ClientError) as error:
-        raise OrderError(
-            f"no lbwatch takes orders at {path} ({excerpt(_cause(error))}): is `lbwatch run` running, and with this "
-            "control_socket?"
-        ) from error
+        if isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _BROKEN_OFF:
+            ended = (
+                f"lbwatch at {path} ended before it answered: `lbwatch explain {excerpt(container)}` tells what holds"
+            )
+            raise OrderError(ended) from error
+        raise OrderError(_not_reached(path, error)) from error
     if answer.status != web.HTTPOk.status_code:
         raise OrderError(said)
     return said
 
 
-def _cause(error: Exception) -> str:
-    cause = getattr(error, "os_error", error)
-    return getattr(cause, "strerror", None) or str(cause)
+async def held(path: Path) -> Held | None:
+    """Ask the daemon at *path* who is held back, for what it alone knows; `None` if there is none to be asked."""
+    try:
+        async with _session(path, timeout_s=HELD_TIMEOUT_S) as session, session.get(f"{_URL}/held") as answer:
+            return msgspec.json.decode(await answer.read(), type=Held)
+    except (TimeoutError, OSError, aiohttp.ClientError, msgspec.DecodeError):
+        return None
+
+
+def _session(path: Path, *, timeout_s: float) -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
+    return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)), timeout=timeout)
+
+
+def _not_reached(path: Path, error: Exception) -> str:
+    if getattr(error, "errno", None) == errno.EACCES:
+        return f"{path} may not be used by this user: be the one that lbwatch runs as, or root"
+    cause = getattr(error, "strerror", None) or str(error)
+    return (
+        f"no lbwatch takes orders at {path} ({excerpt(cause)}): is `lbwatch run` running, and with this control_socket?"
+    )

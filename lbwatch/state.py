@@ -36,11 +36,13 @@ class State:
 
     Attributes:
         drained: Names of the drained containers, by id.
+        path: Of the file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.drained: dict[str, str] = {}
-        self._path = folder / FILE
+        self.path = folder / FILE
+        self._unsaved = False  # whether a change did not reach the disk
 
     def load(self) -> None:
         """
@@ -50,13 +52,13 @@ class State:
             StateError: There is something, and it cannot be used; nothing is drained then.
         """
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            kept = msgspec.json.decode(self.path.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StateError(self._path, reason=str(error)) from error
+            raise StateError(self.path, reason=str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StateError(self._path, reason=f"it is not what lbwatch keeps there ({error}): remove it") from error
+            raise StateError(self.path, reason=f"it is not what lbwatch keeps there ({error}): remove it") from error
         self.drained = {each.id: each.name for each in kept.drained}
 
     def check(self) -> None:
@@ -66,11 +68,11 @@ class State:
         Raises:
             StateError: It cannot, for this reason.
         """
-        folder = self._path.parent
+        folder = self.path.parent
         with suppress(OSError):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if (reason := files.unusable_reason(self._path)) is not None:
-            raise StateError(self._path, reason=reason)
+        if (reason := files.unusable_reason(self.path)) is not None:
+            raise StateError(self.path, reason=reason)
 
     def drain(self, id: str, name: str) -> None:
         """
@@ -89,7 +91,7 @@ class State:
         Raises:
             StateError: It is not drained any more, but that does not survive.
         """
-        if self.drained.pop(id, None) is not None:
+        if self.drained.pop(id, None) is not None or self._unsaved:
             self._save()
 
     def retain(self, ids: Collection[str]) -> None:
@@ -97,9 +99,11 @@ class State:
         self.drained = {id: name for id, name in self.drained.items() if id in ids}
 
     def _save(self) -> None:
+        self._unsaved = True
         self.check()
         kept = _Kept(drained=tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items())))
         try:
-            files.replace(self._path, text=msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
+            files.replace(self.path, text=msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
         except OutputError as error:
-            raise StateError(self._path, reason=str(error).removeprefix(f"{self._path}: ")) from error
+            raise StateError(self.path, reason=str(error).removeprefix(f"{self.path}: ")) from error
+        self._unsaved = False

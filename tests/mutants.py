@@ -46,7 +46,7 @@ MUTANTS = {
     ),
     "overlap: no `since`": mutant(
         "docker/source.py",
-        ("since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S", "since_s = None"),
+        ("since_s = None if ping.clock_s is None else ping.clock_s - reach_s", "since_s = None"),
         tests="test_source.py",
     ),
     "resync: never": mutant(
@@ -149,6 +149,43 @@ MUTANTS = {
     ),
     "injection: any address is an address": mutant(
         "place.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="test_desired.py"
+    ),
+    "drain: kills are not heard of": mutant(
+        "docker/client.py", ('    "kill",\n', ""), tests="test_convergence.py"
+    ),
+    "drain: any signal counts": mutant(
+        "draining.py", ("    return number is None or backend.stop_signal is None or", "    return True or"), tests="test_draining.py"
+    ),
+    "drain: a former life's signal counts": mutant(
+        "draining.py",
+        ("for number, each in heard.items() if each.at_ns > backend.started_ns}", "for number, each in heard.items()}"),
+        ("for each in ending if each.at_ns > backend.started_ns)", "for each in ending)"),
+        tests="test_draining.py",
+    ),
+    "drain: it never ends": mutant(
+        "draining.py", ("for id, at in ends.items() if now < at}", "for id, at in ends.items()}"), tests="test_draining.py"
+    ),
+    "drain: nobody is woken at its end": mutant(
+        "reconcile.py", ("return self._damper.changes_at(), self._drains.changes_at()", "return self._damper.changes_at(), now_or_never"),
+        ("class Source(Protocol):", "now_or_never = None\n\n\nclass Source(Protocol):"), tests="test_reconcile.py"
+    ),
+    "drain: it empties an upstream": mutant(
+        "desired.py", ("    return classes[min(classes)] if classes else []", "    return classes[_Class.READY]"), tests="test_desired.py"
+    ),
+    "drain by hand: not kept": mutant(
+        "state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="test_state.py"
+    ),
+    "health: the unhealthy serve": mutant(
+        "desired.py", ("    return _Class.UNHEALTHY if unhealthy else _Class.READY", "    return _Class.READY"), tests="test_desired.py"
+    ),
+    "order: what comes together goes out one by one": mutant(
+        "docker/source.py", ("        if not self._marks.touched:\n", "        if True:\n"), tests="test_order.py"
+    ),
+    "order: what comes back waits for removals": mutant(
+        "reconcile.py", ("last_added=self._added_at", "last_added=self._applied_at"), tests="test_reconcile.py"
+    ),
+    "names: what nginx's files use vanishes": mutant(
+        "nginx/fallback.py", ("if self._keeps(refusal) else refusal", "if False else refusal"), tests="test_fallback.py"
     ),
 }  # fmt: skip
 

@@ -214,14 +214,21 @@ class Anything(RuleBasedStateMachine):
         if (chosen := self.some(number)) is not None:
             if name in ("start", "restart"):
                 self.crashed.pop(chosen.id, None)
-            if name == "tell_to_stop" and chosen.running and self.told.get(chosen.id, (0, 0))[0] < self._clock_ns():
-                self.told[chosen.id] = self._clock_ns(), self.loop.time()
+            if name == "tell_to_stop" and chosen.running:
+                self._note_told(chosen)
             self.deed(name, chosen.id)
             self._forget_former_lives()
 
+    def _note_told(self, chosen: Container) -> None:
+        """Of a clock that was set back since the start all that counts is the order of what happened."""
+        now_ns = self._clock_ns()
+        if self.told.get(chosen.id, (0, 0.0))[0] != now_ns:
+            set_back = now_ns < chosen.started_ns - 5 * 10**9
+            self.told[chosen.id] = chosen.started_ns + 1 if set_back else now_ns, self.loop.time()
+
     def _forget_former_lives(self) -> None:
-        """A signal older than the start says nothing."""
-        alive = {each.id: each for each in self.engine.world.containers}
+        """A signal older than the start says nothing, and whoever is down will begin anew."""
+        alive = {each.id: each for each in self.engine.world.containers if each.running}
         self.told = {id: at for id, at in self.told.items() if id in alive and at[0] > alive[id].started_ns}
 
     @precondition(lambda self: self.clean)
@@ -232,7 +239,7 @@ class Anything(RuleBasedStateMachine):
         self.wait(SOON_S)
         if signal == "own":
             self.deed("tell_to_stop", ids[0])
-            self.told[ids[0]] = self._clock_ns(), self.loop.time()
+            self._note_told(self.engine.world.containers.find(ids[0]))
         else:
             self.deed("kill", ids[0], signal)
         self.wait(SOON_S)

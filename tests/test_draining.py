@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import container, snapshot
 
 from lbwatch.draining import BY_HAND, TOLD_TO_STOP, Drains, StopSignals
-from lbwatch.model import Backend, Event, Snapshot
+from lbwatch.model import Backend, Event, Snapshot, Status
 
 HUP, INT, QUIT, KILL, USR1, TERM, WINCH = 1, 2, 3, 9, 10, 15, 28
 WEB = container("web")
@@ -41,9 +41,13 @@ _kills = st.lists(
 )
 
 
+def _same(one: Event, other: Event) -> bool:
+    return (one.backend, one.signal) == (other.backend, other.signal)
+
+
 def hear(signals: StopSignals, event: Event, *, late_s: float = 0.0) -> None:
     """Tell of an event as a stream does, so much later than it happened: one second of the loop's is one nanosecond."""
-    signals.hear(event, now=event.at_ns + late_s, age_s=late_s)
+    signals.hear(event, backend=None, now=event.at_ns + late_s, age_s=late_s)
 
 
 def stopping(events: Sequence[Event], *backends: Backend) -> dict[str, float]:
@@ -97,7 +101,9 @@ def test_what_is_told_again_later_refreshes_nothing(events: list[Event], backend
     before = signals.stopping({backend.id: backend})
     random.shuffle(events)
     for event in events:
-        signals.hear(event, now=10_000.0)  # as if it had happened just now
+        signals.hear(event, backend=backend, now=10_000.0, age_s=0.0)  # as if it had happened just now
+        if event.at_ns == max(each.at_ns for each in events if _same(each, event)):
+            signals.hear(event, backend=backend, now=10_000.0)  # a live stream's own double
     assert signals.stopping({backend.id: backend}) == before
 
 
@@ -213,15 +219,57 @@ def test_what_is_not_there_is_not_told() -> None:
 def test_the_age_of_what_is_replayed_counts() -> None:
     """After a start of lbwatch the minute of a container that got its signal 50 s ago is nearly over."""
     signals = StopSignals()
-    signals.hear(kill(), now=100.0, age_s=50.0)
+    signals.hear(kill(), backend=WEB, now=100.0, age_s=50.0)
     assert signals.stopping({WEB.id: WEB}) == {WEB.id: 50.0}
 
 
 def test_an_event_without_a_container_is_nobody_s() -> None:
     """A line that could not be read has none."""
     signals = StopSignals()
-    signals.hear(Event(action="kill", backend=None, at_ns=10**12, signal=TERM), now=1.0)
+    signals.hear(Event(action="kill", backend=None, at_ns=10**12, signal=TERM), backend=None, now=1.0)
     assert not signals._heard
+
+
+HOUR_NS = 3600 * 10**9
+
+
+def test_a_stop_counts_although_the_engine_s_clock_was_set_back_since_the_start() -> None:
+    """Else no container that runs would drain for as long as the clock was set back: an hour of failed requests."""
+    started = container("web", started_ns=10 * HOUR_NS)
+    signals = StopSignals()
+    signals.hear(kill(at_ns=9 * HOUR_NS), backend=started, now=100.0)
+    signals.settle(started.id, started)
+    assert signals.stopping({started.id: started}) == {started.id: 100.0}
+    signals.hear(kill(at_ns=9 * HOUR_NS + 1), backend=started, now=200.0)
+    assert signals.stopping({started.id: started}) == {started.id: 200.0}, "told once more"
+
+
+def test_a_stop_that_is_told_after_the_fact_is_no_reason_to_think_so() -> None:
+    """A replay is full of what former lives were told."""
+    started = container("web", started_ns=10 * HOUR_NS)
+    signals = StopSignals()
+    signals.hear(kill(at_ns=9 * HOUR_NS), backend=started, now=100.0, age_s=HOUR_NS / 1e9)
+    signals.hear(kill(at_ns=10 * HOUR_NS - 10**9), backend=started, now=100.0)  # a second late, and live
+    assert signals.stopping({started.id: started}) == {}
+
+
+@pytest.mark.parametrize("status", [Status.EXITED, Status.RESTARTING, Status.CREATED, Status.DEAD])
+def test_who_was_seen_down_begins_anew_whatever_the_clock_says(status: Status) -> None:
+    """It is told to stop, the clock is set back, it is started: by the clock the signal came after the start."""
+    signals = StopSignals()
+    signals.hear(kill(at_ns=10 * HOUR_NS), backend=WEB, now=100.0)
+    signals.settle(WEB.id, replace(WEB, status=status))
+    later = replace(WEB, started_ns=9 * HOUR_NS)
+    signals.settle(WEB.id, later)
+    assert signals.stopping({WEB.id: later}) == {}
+
+
+def test_a_pause_ends_no_drain() -> None:
+    """`docker pause` and `unpause` in between are no new life."""
+    signals = StopSignals()
+    signals.hear(kill(), backend=WEB, now=100.0)
+    signals.settle(WEB.id, replace(WEB, status=Status.PAUSED))
+    assert signals.stopping({WEB.id: WEB}) == {WEB.id: 100.0}
 
 
 # -- drains

@@ -13,7 +13,9 @@ from test_nginx import balancer
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError, RenderError
 from lbwatch.model import Fallback, Form, Server, Upstream
+from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.fallback import MAX_TRIES, Candidate, accepted
+from lbwatch.render import Renderer, shipped_templates
 
 FORMS = tuple(Form)
 
@@ -273,6 +275,27 @@ def extras(candidate: Candidate) -> dict[str, int]:
     """The upstreams that nobody asks for any more, with their numbers of servers."""
     lines = (line.split() for line in candidate.text.splitlines() if line.startswith("extra "))
     return {name: int(servers) for _, name, servers in lines}
+
+
+@pytest.mark.parametrize(
+    "directive",
+    ["proxy_pass http://", "fastcgi_pass ", "grpc_pass grpc://", "uwsgi_pass ", "scgi_pass ", "memcached_pass "],
+)
+async def test_whatever_way_nginx_s_files_use_it_it_is_kept(
+    real_nginx: RealNginx, tmp_path: Path, directive: str
+) -> None:
+    """nginx has other words for what it misses where no port can be guessed."""
+    real_nginx.rewrite(
+        http=f"server {{ listen unix:{tmp_path}/s; location / {{ set $memcached_key x; {directive}gone; }} }}"
+    )
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    tester = TreeTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
+    renderer = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()])
+    found = await accepted((), render=renderer.text, test=tester.test, before=["gone", "other"])
+    assert [(each.upstream, each.form, each.kept) for each in found.fallbacks] == [("gone", Form.EMPTY, True)]
+    with pytest.raises(ConfigRejectedError):
+        await accepted((), render=renderer.text, test=tester.test, before=["other"])
 
 
 async def test_an_upstream_that_is_gone_but_still_used_is_kept_as_a_placeholder() -> None:

@@ -277,7 +277,7 @@ def test_an_upstream_that_nginxs_own_files_use_outlives_its_last_container(
     stage.nginx.start()
     stage.wait_in_step({"shop": {"shop1"}})
     engine.remove("shop1")
-    stage.lbwatch.wait_for_log("upstream.fell_back", upstream="shop", form="empty")
+    stage.lbwatch.wait_for_log("upstream.kept", upstream="shop")
     engine.run("web1", labels=WEB)
     wait_until(lambda: stage.nginx.answers("web"), holds=lambda found: found == {"web1"}, within=5, what="web1 serves")
     assert servers(stage, "shop") == PLACEHOLDER

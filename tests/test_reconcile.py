@@ -359,10 +359,54 @@ async def test_whoever_waits_is_told_once_it_is_in_force_and_not_before() -> Non
         await eventually(lambda: balancer.servers == [["a", "b"]])
         by_hand.add("b")
         balancer.errors = [ReloadError("not yet")] * 3
-        desired = await asyncio.wait_for(loop.settled(), 5)
+        standing = await asyncio.wait_for(loop.settled(), 5)
         assert balancer.servers[-1] == ["a"]
         assert not balancer.errors
-        assert [skip.backend for skip in desired.skipped] == ["b"]
+        assert [skip.backend for skip in standing.desired.skipped] == ["b"]
+
+
+def test_whoever_waits_does_not_wait_for_what_others_do_meanwhile() -> None:
+    """On a busy engine there is always something that waits for its turn."""
+
+    async def drain_amid_starts() -> None:
+        balancer, world, by_hand = Balancer(), World(), set[str]()
+        names = ["a", "b"]
+        world.have(*names, labels=ONE_UPSTREAM)
+        async with looping(world, balancer=balancer, by_hand=by_hand, interval_s=10.0) as loop:
+
+            async def start_ever_more() -> None:
+                while True:
+                    names.append(f"c{len(names)}")
+                    world.have(*names, labels=ONE_UPSTREAM)
+                    await asyncio.sleep(0.09)
+
+            await asyncio.sleep(1.0)
+            busy = asyncio.create_task(start_ever_more())
+            await asyncio.sleep(1.0)
+            by_hand.add("b")
+            await asyncio.wait_for(loop.settled(), 0.5)
+            assert "b" not in balancer.servers[-1]
+            busy.cancel()
+
+    in_simulated_time(drain_amid_starts())
+
+
+def test_a_container_that_outlives_its_drain_is_logged_once() -> None:
+    """Under `docker stop --time 120` it gets requests again: whoever wonders why finds one line."""
+
+    async def outlive() -> None:
+        balancer, world = Balancer(), World()
+        world.have("a", "b", labels=ONE_UPSTREAM)
+        async with looping(world, balancer=balancer, interval_s=0.1):
+            await asyncio.sleep(1.0)
+            world.tell_to_stop("b")
+            await asyncio.sleep(DRAIN_S - 1.0)
+            assert not [log for log in logs if log["event"] == "backend.outlived_drain"]
+            await asyncio.sleep(100.0)
+
+    with structlog.testing.capture_logs() as logs:
+        in_simulated_time(outlive())
+    assert [log["backend"] for log in logs if log["event"] == "backend.outlived_drain"] == ["b"]
 
 
 def test_what_fell_back_is_tried_again_and_what_stands_is_left_alone() -> None:

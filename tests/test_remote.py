@@ -20,10 +20,11 @@ from test_commands import command, environment, lbwatch
 from waiting import eventually, never
 
 from lbwatch import app, remote
+from lbwatch.draining import BY_HAND, TOLD_TO_STOP
 from lbwatch.embedded import EmbeddedEngine
 from lbwatch.errors import OrderError
-from lbwatch.model import Backend, Desired
-from lbwatch.remote import Desk, found, listening, order
+from lbwatch.model import Backend, Desired, Held, Standing
+from lbwatch.remote import Desk, found, held, listening, order
 from lbwatch.settings import Settings
 from lbwatch.state import State
 
@@ -103,14 +104,15 @@ class Balance:
     def __init__(self, *backends: Backend, settles: bool = True) -> None:
         self.known: tuple[Backend, ...] | None = backends
         self.settles = settles
+        self.held = Held()
 
     def backends(self) -> tuple[Backend, ...] | None:
         return self.known
 
-    async def settled(self) -> Desired:
+    async def settled(self) -> Standing:
         if not self.settles:
             await asyncio.Event().wait()
-        return Desired()
+        return Standing(desired=Desired())
 
 
 @contextmanager
@@ -213,7 +215,7 @@ async def test_drains_of_containers_that_are_gone_are_forgotten_with_the_next_or
     engine.world.run(name="web-3", labels=WEB)
     await eventually(lambda: len(stage.servers()) == 2)
     await stage.drain("web-3")
-    kept = State(stage.state._path.parent)
+    kept = State(stage.state.path.parent)
     kept.load()
     assert list(kept.drained.values()) == ["web-3"]
 
@@ -225,7 +227,7 @@ async def test_orders_at_once_are_all_carried_out(stage: Stage, engine: Embedded
     await eventually(lambda: len(stage.servers()) == 7)
     await asyncio.gather(*(stage.drain(f"web-{number}") for number in range(1, 6)))
     assert stage.servers() == ["172.17.0.7", "172.17.0.8"]
-    kept = State(stage.state._path.parent)
+    kept = State(stage.state.path.parent)
     kept.load()
     assert sorted(kept.drained.values()) == [f"web-{number}" for number in range(1, 6)]
 
@@ -308,9 +310,9 @@ async def test_a_drain_that_cannot_be_kept_is_carried_out_and_says_so(tmp_path: 
             assert list(state.drained.values()) == ["web-1"]
             undone = await order(tmp_path / "s", verb="undrain", container="web-1")
             assert state.drained == {}
-    assert "not beyond a restart of lbwatch" in said
+    assert said.startswith("web-1 is drained (but a restart of lbwatch undoes that: state_dir: ")
     assert str(tmp_path / "state") in said
-    assert "not beyond a restart of lbwatch" in undone
+    assert "but a restart of lbwatch undoes that" in undone
     assert warnings == ["state.failed"] * 2
 
 
@@ -455,6 +457,50 @@ async def test_without_a_daemon_it_is_said_what_to_look_at(tmp_path: Path) -> No
         assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+async def test_another_user_is_told_that_it_is_not_theirs(tmp_path: Path) -> None:
+    """And not asked whether lbwatch is running."""
+    folder = Path("/tmp") / f"lbw-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    try:
+        async with listening(folder / "s", desk=idle_desk(tmp_path)):
+            os.seteuid(65534)
+            try:
+                with pytest.raises(
+                    OrderError, match="may not be used by this user: be the one that lbwatch runs as, or root"
+                ):
+                    await order(folder / "s", verb="drain", container="web-1")
+            finally:
+                os.seteuid(0)
+    finally:
+        folder.rmdir()
+
+
+async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: Stage, engine: EmbeddedEngine) -> None:
+    """It must not say that a container serves which is in nobody's file."""
+    engine.world.run(labels={"lbwatch.upstream": "api"})
+    await stage.drain("web-1")
+    stage.nginx.refused.add("web")
+    said = await stage.undrain("web-1")
+    assert "it is not routed (upstream-refused)" in said
+    assert "serves" not in said
+
+
+async def test_who_is_held_back_can_be_asked_for(stage: Stage, engine: EmbeddedEngine) -> None:
+    """`explain` asks: the engine does not remember for long who was told to stop."""
+    await stage.drain("web-1")
+    engine.world.tell_to_stop("web-2")
+    ids = [engine.world.containers.find(name).id for name in ("web-1", "web-2")]
+
+    async def told() -> bool:
+        known = await held(stage.socket)
+        return known is not None and known.draining == dict(zip(ids, (BY_HAND, TOLD_TO_STOP), strict=True))
+
+    await eventually(lambda: stage.servers() == ["172.17.0.2", "172.17.0.3"], what="nobody is left but those two")
+    assert await told()
+    assert await held(stage.socket.with_name("none")) is None
+
+
 async def test_a_path_too_long_for_a_socket_is_an_error_of_the_order(tmp_path: Path) -> None:
     """And no traceback: the kernel takes 107 bytes."""
     with pytest.raises(OrderError):
@@ -474,7 +520,7 @@ async def test_a_daemon_that_hangs_up_or_says_nothing_is_told(tmp_path: Path, mo
         writer.close()
 
     async with await asyncio.start_unix_server(hang_up, tmp_path / "rude"):
-        with pytest.raises(OrderError, match="no lbwatch takes orders at"):
+        with pytest.raises(OrderError, match="ended before it answered: `lbwatch explain web-1` tells what holds"):
             await order(tmp_path / "rude", verb="drain", container="web-1")
 
 

@@ -692,6 +692,26 @@ def test_a_signal_that_was_missed_is_heard_after_the_next_connection_with_its_ag
     with_simulated_engine(tmp_path, body)
 
 
+def test_a_signal_that_a_deaf_stream_missed_is_heard_from_the_next_one(tmp_path: Path) -> None:
+    """A flow that died half-open looks well for minutes: when it ended says nothing of since when it was deaf."""
+
+    async def body(engine: EmbeddedEngine) -> None:
+        engine.world.run(name="web-1", labels=WEB)
+        async with followed(engine) as source:
+            await asyncio.sleep(10.0)
+            subscriptions, engine.events._subscriptions = engine.events._subscriptions, []
+            engine.world.tell_to_stop("web-1")
+            told_at = now()
+            await asyncio.sleep(DRAIN_S / 2)
+            assert stopping(source) == {}
+            engine.events._subscriptions = subscriptions
+            engine.cut_streams()
+            await asyncio.sleep(5.0)
+            assert stopping(source)["web-1"] == pytest.approx(told_at, abs=1.5)
+
+    with_simulated_engine(tmp_path, body)
+
+
 def test_a_signal_from_before_the_start_of_lbwatch_is_heard_with_its_age(tmp_path: Path) -> None:
     """An update of lbwatch in the middle of a deployment must not bring dying containers back."""
 

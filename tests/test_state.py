@@ -155,6 +155,22 @@ def test_to_undrain_who_is_not_drained_touches_no_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_what_did_not_reach_the_disk_does_with_the_next_order(tmp_path: Path) -> None:
+    """The operator makes room and says it once more: that must not be taken for nothing to do."""
+    state = State(tmp_path)
+    state.drain(ONE, "web-1")
+    state.path.rename(tmp_path / "aside")
+    state.path.mkdir()  # in its place
+    with pytest.raises(StateError):
+        state.undrain(ONE)
+    state.path.rmdir()
+    (tmp_path / "aside").rename(state.path)
+    state.undrain(ONE)
+    again = State(tmp_path)
+    again.load()
+    assert again.drained == {}
+
+
 def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full when everything goes wrong."""
     state = State(tmp_path)

@@ -5,7 +5,6 @@ Events only mark containers to look at; inspect tells what they are. A failed re
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +25,10 @@ MAX_STREAM_AGE_S = 300.0
 """A flow through NAT dies silently after 5 minutes or more (facts, stream 8); by our own clock."""
 
 OVERLAP_S = 5.0
-"""How far a new subscription reaches back beyond the gap since the one before; `Date` headers are whole seconds."""
+"""
+How far a new subscription reaches back beyond the time for which a stop signal matters; `Date` headers are whole
+seconds. The stream before it may have been deaf for a while, so that its end says nothing (facts, stream 8).
+"""
 
 SHORT_LIFE_S = 1.0
 BACKOFF_FIRST_S = 0.1
@@ -104,7 +106,6 @@ class DockerSource:
         self._listed = False  # whether there ever was a list
         self._synced = False  # whether all that the first list held was looked at
         self._connected = False  # whether the stream holds
-        self._followed_until = -math.inf  # loop time at which the latest stream ended
         self._engine_clock_s = 0.0  # what the engine's clock showed when the stream began, less the loop's
         self._replayed_until = 0.0  # loop time until which events may be old ones, told again
         self._gathering: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
@@ -145,9 +146,7 @@ class DockerSource:
             except SourceError as failure:
                 error = failure
             was_connected, self._connected = self._connected, False
-            if was_connected:
-                self._followed_until = loop.time()
-            lived_s = self._followed_until - began if was_connected else 0.0
+            lived_s = loop.time() - began if was_connected else 0.0
             if lived_s >= SHORT_LIFE_S:
                 backoff.reset()
                 if error is None:  # a proxy's or our own limit of age: normal
@@ -168,13 +167,13 @@ class DockerSource:
         ping = await self._client.ping()
         self.engine_pid = ping.pid
         await self._client.warm(INSPECTORS + 1)  # and one for lists
-        now = asyncio.get_running_loop().time()
-        reach_s = OVERLAP_S + min(now - self._followed_until, self._drain_timeout_s)
-        self._engine_clock_s, self._replayed_until = (ping.clock_s or 0.0) - now, now + REPLAY_S
-        since_s = None if ping.clock_s is None else ping.clock_s - reach_s
+        clock = asyncio.get_running_loop().time
+        self._engine_clock_s = (ping.clock_s or 0.0) - clock()
+        since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S - self._drain_timeout_s
         decoder = EventDecoder()
         async with self._client.events(since_s=since_s) as chunks:
             self._connected = True
+            self._replayed_until = clock() + REPLAY_S
             _log.info("source.connected", source=self.name, api=".".join(map(str, ping.api)))
             self._list_anew()
             with suppress(TimeoutError):
@@ -198,9 +197,10 @@ class DockerSource:
 
     def _hear(self, event: Event) -> None:
         """Take the one thing that an event alone tells; of a replay, when that was."""
+        assert event.backend is not None
         now = asyncio.get_running_loop().time()
-        age_s = now + self._engine_clock_s - event.at_ns / 1e9 if now < self._replayed_until else 0.0
-        self._signals.hear(event, now=now, age_s=max(0.0, age_s))
+        age_s = max(0.0, now + self._engine_clock_s - event.at_ns / 1e9) if now < self._replayed_until else None
+        self._signals.hear(event, backend=self._backends.get(event.backend), now=now, age_s=age_s)
         self._gather()
 
     def _matters(self, event: Event) -> bool:
@@ -294,7 +294,8 @@ class DockerSource:
         before = self._backends.pop(id, None)
         if found is not None:
             self._backends[id] = before if found == before and before is not None else found
-        self._signals.settle(id, found)
+        if not self._marks.is_touched(id):  # else it may have begun another life while it was looked at
+            self._signals.settle(id, found)
         self._failures.pop(id, None)
         if (owed := self._retries.pop(id, None)) is not None:
             owed.cancel()

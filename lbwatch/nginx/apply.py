@@ -82,7 +82,11 @@ class Nginx:
         )
         told = {(item.upstream, item.form) for item in self._fallbacks}
         for item in candidate.fallbacks:
-            if (item.upstream, item.form) not in told:
+            if (item.upstream, item.form) in told:
+                continue
+            if item.kept:
+                _log.warning("upstream.kept", upstream=item.upstream, error=item.error)
+            else:
                 _log.error("upstream.fell_back", upstream=item.upstream, form=str(item.form), error=item.error)
         whole = {upstream.name for upstream in upstreams} - {item.upstream for item in candidate.fallbacks}
         for name in sorted({name for name, _ in told} & whole):

@@ -27,7 +27,9 @@ TIME_LIMIT_S = 10.0
 _LESSER = {Form.FULL: Form.PLAIN, Form.PLAIN: Form.EMPTY, Form.EMPTY: Form.OUT}
 _DUPLICATE = "duplicate upstream"  # no form of it will do: the name itself is taken
 _QUOTED = re.compile(r'"([^"]{1,255})"')
-_MISSING = re.compile(r'host not found in upstream "([A-Za-z0-9_.-]{1,255})"')
+_MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{1,255})"')
+"""The former for `proxy_pass`, the latter for all others, such as `fastcgi_pass` and `grpc_pass`."""
+
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
 
 Refusal = RenderError | ConfigRejectedError
@@ -149,7 +151,7 @@ class _Search:
             if len(self._kept) < MAX_KEPT_SINGLY
             else [each for each in self._before if each not in self._upstreams]
         )
-        self._kept |= {each: Fallback(upstream=each, form=Form.EMPTY, error=str(refusal)) for each in gone}
+        self._kept |= {each: Fallback(upstream=each, form=Form.EMPTY, error=str(refusal), kept=True) for each in gone}
         self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
         return True
 
