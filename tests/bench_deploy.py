@@ -45,12 +45,14 @@ class Deploy:
     Attributes:
         out: Where a container that dies at once leaves when that was.
         other_way: Whether draining and health are switched off.
+        replaced: How many of 4 are replaced.
         killed_at: When containers died at once, by the wall clock.
     """
 
     engine: RealEngine
     out: Path
     other_way: bool
+    replaced: int = 4
     killed_at: dict[str, float] = field(default_factory=dict)
 
     def run(self, *names: str, **environment: object) -> None:
@@ -83,13 +85,13 @@ class Deploy:
 
 
 def rolling(deploy: Deploy) -> None:
-    for number in range(1, 5):
+    for number in range(1, deploy.replaced + 1):
         deploy.run(f"new{number}", READY_S=3)
         deploy.stop(f"app{number}")
 
 
 def rolling_abrupt(deploy: Deploy) -> None:
-    for number in range(1, 5):
+    for number in range(1, deploy.replaced + 1):
         deploy.run(f"new{number}", ON_TERM="die")
         deploy.stop(f"app{number}")
 
@@ -145,14 +147,14 @@ SCENARIOS = (
 )
 
 
-def measured(scenario: Scenario, engine: RealEngine, *, seconds: float, other_way: bool) -> Outcome:
+def measured(scenario: Scenario, engine: RealEngine, *, seconds: float, other_way: bool, replaced: int = 4) -> Outcome:
     """Run one scenario under load."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
         stack.callback(engine.clear)
         drain = {"drain_timeout": "0s"} if other_way else {}
         stage = stack.enter_context(shipped_stage(engine, folder, **drain))
-        deploy = Deploy(engine=engine, out=folder, other_way=other_way)
+        deploy = Deploy(engine=engine, out=folder, other_way=other_way, replaced=replaced)
         names = [f"app{number}" for number in range(1, scenario.apps + 1)]
         deploy.run(*names, **dict(scenario.environment))
         wait_serving(stage, *names)

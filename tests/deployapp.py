@@ -4,7 +4,7 @@ The program of the deploy tests' containers: a small HTTP server. It runs inside
     GET, POST /         answers WHO after WORK_S
     GET /slow           the same, after SLOW_S
     POST /sicken        from now on its health check fails, and 2 s later its requests do, until POST /cure
-    Upgrade: websocket  echoes lines until the client leaves
+    Upgrade: websocket  echoes lines until the client leaves; any other one is answered with 426
 
 READY_S after its start it is ready: until then it answers 503 and its health check (`test -e /tmp/healthy`) fails. On
 TERM it either dies at once (ON_TERM=die), or takes connections for LINGER_S more, ends what is open, and exits.
@@ -80,6 +80,8 @@ class Server:
         elif (method, path) == ("POST", "/cure"):
             self.broken = False
             HEALTHY.touch()
+        elif "upgrade" in headers:
+            status = "426 Upgrade Required"
         elif not self.ready or self.broken:
             status = "503 Service Unavailable"
         else:

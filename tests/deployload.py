@@ -24,7 +24,7 @@ UPSTREAM = "web"
 
 _BODY = b"x" * 1000
 _GIVE_UP_S = 30.0
-_BUSY_S = 0.25  # how much longer than by itself a request may take on a busy machine
+_BUSY_S = 0.1  # how much longer than by itself a request may take on a busy machine
 _DYING_S = 0.02  # how long a process may take to die: its sockets take connections until then
 _PYTHON = os.path.realpath(sys.executable)
 
@@ -39,7 +39,7 @@ class ShippedNginx(RealNginx):
     def rewrite(self, *, main: str = "", http: str = "") -> None:
         conf = (SHIPPED / "nginx.conf").read_text()
         for shipped, own in {
-            "user www-data;": f"user root;\n{main}",
+            "user www-data;  # Debian's; elsewhere it is nginx, or http": f"user root;\n{main}",
             "worker_processes auto;": f"worker_processes {self.workers};",
             "pid /run/nginx.pid;": f"pid {self.pidfile};",
             "error_log /var/log/nginx/error.log warn;": f"error_log {self.error_log} info;",
@@ -265,15 +265,16 @@ def outcome_of(done: list[Request], *, killed_at: Mapping[str, float], work_s: f
 
     Args:
         done: All requests.
-        killed_at: When containers died at once, by the wall clock. A request that was sent before and failed may have
-            been inside one; whatever began later cannot.
+        killed_at: When containers died at once, by the wall clock. A POST that was sent before and failed may have been
+            inside one; whatever began later cannot, and a GET that was inside is sent once more.
         work_s: How long a request takes by itself: none is inside that began earlier.
     """
     failed = [request for request in done if request.failed]
     inside = [
         each
         for each in failed
-        if any(at - work_s - _BUSY_S <= each.began <= at + _DYING_S for at in killed_at.values())
+        if each.method == "POST"
+        and any(at - work_s - _BUSY_S <= each.began <= at + _DYING_S for at in killed_at.values())
     ]
     kinds = Counter(f"{each.method} {each.outcome}" for each in failed if each not in inside)
     quick = [request.took_s for request in done if request.path == "/"]
