@@ -21,6 +21,7 @@ from lbwatch.model import (
     Fallback,
     Held,
     Notice,
+    NoticeKind,
     Reason,
     Skipped,
     Snapshot,
@@ -248,7 +249,8 @@ class Reconciler:
         current: frozenset[Skipped | Notice] = frozenset(skipped) | frozenset(desired.notices)
         for item in sorted(current - self._told, key=str):
             if isinstance(item, Notice):
-                _log.warning("backend.noticed", backend=item.backend, notice=str(item.kind), detail=item.detail)
+                say = _log.info if item.kind is NoticeKind.SERVES_DRAINING else _log.warning  # it is what a stop does
+                say("backend.noticed", backend=item.backend, notice=str(item.kind), detail=item.detail)
             else:
                 say = _log.warning if item.reason in _MISTAKES else _log.info
                 say("backend.skipped", backend=item.backend, reason=str(item.reason), detail=item.detail)

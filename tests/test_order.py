@@ -9,6 +9,7 @@ import pytest
 from simulation import blocks_of, following, in_simulated_time
 
 from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded.events import container_event
 
 WEB = {"lbwatch.upstream": "web"}
 UPSTREAMS = ("web", "api", "shop")
@@ -114,6 +115,26 @@ def test_a_replacement_that_becomes_healthy_takes_over_in_one_reload(tmp_path: P
             assert len(nginx.reloads) == before + 1, "its death is no news"
 
     in_simulated_time(replace())
+
+
+def test_a_health_that_is_told_again_and_again_costs_no_reload(tmp_path: Path) -> None:
+    """Podman tells it at every probe."""
+
+    async def tell() -> None:
+        async with following(tmp_path, reload_interval=0.1) as (engine, nginx):
+            id = engine.world.run(labels=WEB, health="healthy")
+            await asyncio.sleep(5.0)
+            reloads, looks = len(nginx.reloads), engine.requests["GET /containers/ID/json"]
+            for _ in range(100):
+                container = engine.world.containers.find(id)
+                now_ns = engine.world.clock_ns()
+                engine.events.publish(container_event(container, "health_status: healthy", now_ns=now_ns, said={}))
+                await asyncio.sleep(0.5)
+            assert len(nginx.reloads) == reloads
+            assert engine.requests["GET /containers/ID/json"] <= looks + 101
+            assert len(addresses(nginx.runs or "")["web"]) == 1
+
+    in_simulated_time(tell())
 
 
 def test_addresses_are_read_out_of_every_upstream() -> None:

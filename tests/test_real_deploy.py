@@ -27,7 +27,7 @@ def _needed() -> None:
     need(*ENGINE_NEEDS, *NGINX_NEEDS)
 
 
-@pytest.mark.parametrize("title", ["rolling replacement", "scale 2 to 8", "turns unhealthy"])
+@pytest.mark.parametrize("title", ["rolling replacement", "scale 2 to 8"])
 def test_a_deploy_fails_no_request(real_engine: RealEngine, title: str) -> None:
     """What this project is for."""
     outcome = measured(scenario(title), real_engine, seconds=SECONDS, replaced=REPLACED, other_way=False)

@@ -54,16 +54,15 @@ def test_a_container_told_to_stop_gets_no_new_request_while_it_lives(
     assert "not routed (draining): it was told to stop" in said
 
 
-@pytest.mark.parametrize("signal", ["HUP", "USR1", "QUIT", "WINCH"])
-def test_a_signal_that_ends_nothing_changes_nothing(stage: Stage, engine: RealEngine, signal: str) -> None:
+def test_a_signal_that_ends_nothing_changes_nothing(stage: Stage, engine: RealEngine) -> None:
     """Programs rotate logs and reload by such signals all day."""
     engine.run("web1", labels=WEB, deaf=True)
     engine.run("web2", labels=WEB)
     stage.wait_in_step({"web": {"web1", "web2"}})
-    stage.wait_heard()
     mark = stage.lbwatch.mark()
-    engine.docker("kill", "--signal", signal, "web1")
-    stage.lbwatch.wait_for_log("event.heeded", since=mark, action="kill")
+    for signal in ("HUP", "USR1", "QUIT", "WINCH"):
+        engine.docker("kill", "--signal", signal, "web1")
+    stage.lbwatch.wait_for_log("event.heeded", since=mark, count=4, action="kill")
     stage.wait_heard()
     assert not stage.differences({"web": {"web1", "web2"}})
     assert len(stage.lbwatch.logged("nginx.reloaded", since=mark)) <= 3, "the marker's own"
@@ -260,6 +259,30 @@ def test_a_paused_container_with_a_health_check_is_back_once_it_is_healthy(stage
     engine.docker("unpause", "web1")
     wait_health(engine, "web1", "healthy")
     stage.wait_in_step({"web": {"web1", "web2"}})
+
+
+# -- differing words
+
+
+def test_where_methods_differ_the_oldest_wins_also_while_it_drains_and_explain_warns(
+    stage: Stage, engine: RealEngine
+) -> None:
+    """A deploy that changes the method must not flap, and whoever wonders why theirs is not used is told."""
+    engine.run("old", labels={**WEB, "lbwatch.method": "least_conn"}, deaf=True)
+    engine.run("new", labels={**WEB, "lbwatch.method": "ip_hash"})
+
+    def written() -> str:
+        first, *others = servers(stage, "web") or [""]
+        return f"{first}, {len(others)}"
+
+    wait_until(written, holds=lambda found: found == "least_conn, 2", within=5, what="the older one's method")
+    said = stage.lbwatch.command("explain")[1].splitlines()
+    warned = next(line for line in said if line.strip().startswith("warning: upstream web has method least_conn"))
+    assert said.index(warned) == 1, "below the new one's row, which comes first"
+    engine.docker("kill", "--signal", "TERM", "old")
+    wait_until(written, holds=lambda found: found == "least_conn, 1", within=5, what="it drains")
+    engine.docker("kill", "old")
+    wait_until(written, holds=lambda found: found == "ip_hash, 1", within=5, what="it is gone")
 
 
 # -- nothing vanishes
