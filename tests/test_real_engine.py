@@ -5,7 +5,6 @@ After each thing that can happen to a container, nginx answers from exactly the 
 file equals what the oracle works out from `docker inspect`. The resync is set so far apart that events alone must do.
 """
 
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -80,20 +79,6 @@ def test_a_container_that_asks_for_nothing_is_left_alone(stage: Stage, engine: R
     assert file_blocks(stage.output) == before
     reloads = stage.lbwatch.logged("nginx.reloaded", since=mark)
     assert len(reloads) <= 3, "the marker came, died and was removed; nothing else was worth a reload"
-
-
-def test_the_last_container_told_to_stop_serves_until_it_dies(stage: Stage, engine: RealEngine) -> None:
-    """A draining container still answers, which is better than a 502 as long as there is no other."""
-    engine.run("deaf", labels=WEB, deaf=True)
-    stage.wait_in_step({"web": {"deaf"}})
-    stop = subprocess.Popen(["docker", "--host", engine.url, "stop", "--time", "3", "deaf"], stdout=subprocess.DEVNULL)
-    try:
-        stage.wait_heard()
-        assert pid_of(engine, "deaf"), "it was meant to live on"
-        assert not stage.differences({"web": {"deaf"}}, draining={"deaf"})
-    finally:
-        assert stop.wait(15) == 0
-    stage.wait_in_step({"web": ()})
 
 
 def test_a_container_killed_from_outside_leaves(stage: Stage, engine: RealEngine) -> None:

@@ -69,13 +69,9 @@ def test_a_loop_of_restarts_ends_by_itself_and_reloads_nothing_meanwhile(stage: 
     )
     stage.lbwatch.wait_for_log("backend.skipped", backend="shaky", reason="restart-loop", within=20)
     stage.wait_in_step({"web": {"steady"}}, damped={"shaky"})
-    before, count = 0, engine.inspect("shaky")["RestartCount"]
-    for more in (1, 2):  # after the first one the log tells of all that was before it
-        wait_until(
-            lambda more=more: engine.inspect("shaky")["RestartCount"] >= count + more, within=20, what="a restart"
-        )
-        before = before or reloads(stage)
-    assert reloads(stage) == before
+    count = engine.inspect("shaky")["RestartCount"]
+    wait_until(lambda: engine.inspect("shaky")["RestartCount"] > count, within=20, what="a restart")
+    before = reloads(stage)  # the log tells of all that was before that
     ready = Path(engine.folder) / "ready"
     ready.touch()
     engine.docker("cp", str(ready), "shaky:/tmp/ready")
