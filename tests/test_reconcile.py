@@ -17,7 +17,7 @@ from lbwatch.model import Applied, Backend, Endpoint, Fallback, Form, Server, Sn
 from lbwatch.reconcile import RETRY_LIMIT_S, Reconciler, adds_servers, removes_servers
 
 LONG_S = 600.0  # an interval that no test waits for
-DRAIN_S = 60.0
+DRAIN_S = 60.5  # between two of the confirmations that come each second anyway
 
 
 class World:
