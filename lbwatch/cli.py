@@ -40,6 +40,8 @@ class _Toml(Toml):
         super().__call__(app, commands, arguments.filter_by(group=SETTINGS))
 
 
+_Container = Annotated[str, Parameter(help="Its name, or the beginning of its id.")]
+
 _ENV = _Env("LBWATCH_", command=False, show=False)
 
 _cli = App(
@@ -113,23 +115,13 @@ def _explain(
 
 
 @_cli.command(name="drain")
-def _drain(
-    container: Annotated[str, Parameter(help="Its name, or the beginning of its id.")],
-    /,
-    *,
-    settings: Settings = _DEFAULT,
-) -> int:
+def _drain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
     """Have the running daemon send a container no new requests, also after a restart of either, until `undrain`."""
     return _served(settings, lambda: commands.drain(settings, container=container))
 
 
 @_cli.command(name="undrain")
-def _undrain(
-    container: Annotated[str, Parameter(help="Its name, or the beginning of its id.")],
-    /,
-    *,
-    settings: Settings = _DEFAULT,
-) -> int:
+def _undrain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
     """Undo `drain`."""
     return _served(settings, lambda: commands.undrain(settings, container=container))
 
