@@ -139,13 +139,13 @@ def _keep_state(state: State, *, claim: files.Claim) -> None:
     try:
         state.check()
         claim.take()
-    except StateError as error:
-        _log.warning("state.not_kept", reason=f"{error}: drains by hand will not survive a restart")
     except OutputHeldError as error:
         reason = (
             f"state_dir: {error.holder} keeps its drains there too, and each undoes the other's: give this one its own"
         )
         _log.warning("state.not_kept", reason=reason)
+    except (StateError, OutputError) as error:  # a full disk, say: routing does not need it
+        _log.warning("state.not_kept", reason=f"{error}: drains by hand will not survive a restart")
 
 
 async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:

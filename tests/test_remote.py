@@ -1,6 +1,7 @@
 """`drain` and `undrain`: the daemon and its command line over a real socket, on the embedded engine."""
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -19,10 +20,10 @@ from strategies import container
 from test_commands import command, environment, lbwatch
 from waiting import eventually, never
 
-from lbwatch import app, remote
+from lbwatch import app, files, remote
 from lbwatch.draining import BY_HAND, TOLD_TO_STOP
 from lbwatch.embedded import EmbeddedEngine
-from lbwatch.errors import OrderError
+from lbwatch.errors import OrderError, OutputError
 from lbwatch.model import Backend, Desired, Held, Standing
 from lbwatch.remote import Desk, found, held, listening, order
 from lbwatch.settings import Settings
@@ -608,3 +609,21 @@ async def test_the_whole_daemon_takes_orders_keeps_them_and_removes_its_socket(
     await while_it_runs(drain_one)
     assert servers() == ["172.17.0.3"]
     await while_it_runs(undrain_it)
+
+
+def test_a_state_that_cannot_be_kept_or_is_another_s_is_told_and_hinders_nothing(tmp_path: Path) -> None:
+    """Routing needs no state: neither a full disk nor a second lbwatch may keep the daemon from its start."""
+
+    class Full(files.Claim):
+        def take(self) -> bool:
+            raise OutputError(tmp_path, error=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    state = State(tmp_path / "state")
+    with structlog.testing.capture_logs() as logs, files.Claim(state.path) as first, files.Claim(state.path) as second:
+        app._keep_state(state, claim=first)
+        assert logs == []
+        app._keep_state(state, claim=second)
+        app._keep_state(state, claim=Full(state.path))
+    assert [log["event"] for log in logs] == ["state.not_kept"] * 2
+    assert "give this one its own" in logs[0]["reason"]
+    assert "No space left on device: drains by hand will not survive a restart" in logs[1]["reason"]
