@@ -63,8 +63,9 @@ class Watcher:
 
     def _look(self) -> tuple[bytes, int, int] | None:
         try:
-            status = self.path.stat()
-            return self.path.read_bytes(), status.st_ino, status.st_mtime_ns
+            with self.path.open("rb") as file:  # of one file, also when it is replaced meanwhile
+                status = os.fstat(file.fileno())
+                return file.read(), status.st_ino, status.st_mtime_ns
         except FileNotFoundError:
             return None
 
