@@ -20,8 +20,9 @@ run: $(VENV)/.run
 	echo "make run: $$why, so this follows it; Ctrl-C ends it"; \
 	exec $(BIN)/lbwatch run
 
+# Most tests wait for an engine or an nginx, each file for its own: more of them at once than there are cores.
 test: packages check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -62,7 +63,7 @@ clean:
 
 # What the tests need beside Python: a real engine and a real nginx. Only root can install, and start an engine.
 packages:
-	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime; do \
+	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime chromium:chromium promtool:prometheus; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && \

@@ -5,15 +5,16 @@ import os
 import random
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from lbwatch import __version__, files
-from lbwatch.desired import Rules, desired_state
+from lbwatch.desired import Rules
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.draining import Drains
@@ -23,20 +24,20 @@ from lbwatch.errors import (
     ReloadError,
     RenderError,
     SettingsError,
-    SourceError,
     StateError,
 )
-from lbwatch.model import Desired, Held, Snapshot
+from lbwatch.model import Backend, Seen
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
 from lbwatch.nginx.process import find_master
 from lbwatch.reconcile import LoadBalancer, Reconciler
 from lbwatch.remote import Desk, listening
 from lbwatch.render import Renderer, shipped_templates
+from lbwatch.report import Picture, rows_of, unready
 from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
 from lbwatch.state import State
-
-FIRST_LOOK_TIMEOUT_S = 20.0
+from lbwatch.status.server import serving
+from lbwatch.story import Explanation, story_of
 
 _log = structlog.get_logger()
 
@@ -49,6 +50,48 @@ class Daemon:
     reconciler: Reconciler
     renderer: Renderer
     state: State
+    nginx: Nginx
+    rules: Callable[[], Rules]
+    settings: Settings
+
+    def glance(self) -> Picture:
+        """Give the picture of this instant, without what must be read from disk for it."""
+        return Picture(
+            version=__version__,
+            now=asyncio.get_running_loop().time(),
+            at=time.time(),
+            contacts=(self.source.contact(),),
+            progress=self.reconciler.progress(),
+            work=self.reconciler.journal.copy(),
+            seen=Seen(),
+            resync_interval_s=self.settings.resync_interval,
+            reload_interval_s=self.settings.reload_interval,
+        )
+
+    async def look(self) -> Picture:
+        """Give all of it."""
+        seen = await asyncio.to_thread(self.nginx.seen)
+        return replace(self.glance(), seen=seen)
+
+    async def explain(self, backend: Backend | None) -> Explanation:
+        """Tell why each container, or one of them, is or is not routed."""
+        picture = await self.look()
+        rows = [row for row in rows_of(picture) if backend is None or row.container == backend.name]
+        told = Explanation(
+            source=self.source.name, rows=tuple(rows), reasons=tuple(unready(picture)), remarks=picture.seen.remarks
+        )
+        if backend is None:
+            return told
+        story = story_of(
+            backend,
+            rules=self.rules(),
+            backends={each.id: each for each in self.reconciler.backends() or ()},
+            held=self.reconciler.held,
+            events=self.source.recent(),
+            places=[row.address for row in rows if row.address is not None],
+            text=await asyncio.to_thread(self.nginx.text),
+        )
+        return replace(told, story=story)
 
 
 async def run(settings: Settings) -> None:
@@ -62,8 +105,14 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(settings))
         _keep_state(daemon.state, claim=stack.enter_context(files.Claim(daemon.state.path)))
-        desk = Desk(daemon.state, balance=daemon.reconciler, reload_interval_s=settings.reload_interval)
+        desk = Desk(
+            daemon.state,
+            balance=daemon.reconciler,
+            explain=daemon.explain,
+            reload_interval_s=settings.reload_interval,
+        )
         await stack.enter_async_context(listening(settings.control_socket, desk=desk))
+        await stack.enter_async_context(serving(settings.status_listen, hosts=settings.status_hosts, view=daemon))
         _listen(stopped, reload=lambda: _reload(daemon))
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
         await keep_going(daemon, until=stopped)
@@ -110,17 +159,30 @@ async def build(
         )
         host = HostNetwork(settings)
         state = make_state(settings)
+
+        def rules() -> Rules:
+            return make_rules(settings, host_shared=host.shared(engine_pid=source.engine_pid))
+
         reconciler = Reconciler(
             [source],
             balancer=watch(balancer),
-            rules=lambda: make_rules(settings, host_shared=host.shared(engine_pid=source.engine_pid)),
+            rules=rules,
             drains=Drains(timeout_s=settings.drain_timeout),
             drained_by_hand=lambda: state.drained,
             reload_interval_s=settings.reload_interval,
             retry_limit_s=settings.resync_interval,
             random=random.random,
+            wall=time.time,
         )
-        yield Daemon(source=source, reconciler=reconciler, renderer=renderer, state=state)
+        yield Daemon(
+            source=source,
+            reconciler=reconciler,
+            renderer=renderer,
+            state=state,
+            nginx=balancer,
+            rules=rules,
+            settings=settings,
+        )
 
 
 def _take(claim: files.Claim, *, output: Path) -> None:
@@ -161,58 +223,6 @@ async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
             raise RuntimeError(f"task {done.pop().get_name()} ended, which it never should")
         for task in tasks:
             task.cancel()
-
-
-async def first_look(
-    settings: Settings, *, address: EngineAddress, held: Held | None = None
-) -> tuple[Snapshot, Desired]:
-    """
-    Read the engine once and decide, for the commands that only look.
-
-    Args:
-        settings: What the user set.
-        address: Of the engine.
-        held: What the running daemon said of who is held back. `None`: nothing is known of loops of restarts then, and
-            of those that were told to stop as much as the engine still tells.
-
-    Raises:
-        SourceError: It cannot be read.
-    """
-    client = EngineClient(address)
-    source = make_source(client, settings=settings, address=address)
-    try:
-        await client.ping()
-        async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
-            snapshot = await _first_snapshot(source)
-    except TimeoutError as error:
-        raise SourceError(f"{address.name}: no whole answer within {FIRST_LOOK_TIMEOUT_S:g} s") from error
-    finally:
-        await client.close()
-    shared = HostNetwork(settings).shared(engine_pid=source.engine_pid)
-    rules = make_rules(settings, host_shared=shared)
-    if held is None:
-        now, drains = asyncio.get_running_loop().time(), Drains(timeout_s=settings.drain_timeout)
-        held = Held(draining=drains.draining([snapshot], by_hand=make_state(settings).drained, now=now))
-    return snapshot, desired_state([snapshot], rules=rules, damped=held.damped, draining=held.draining)
-
-
-async def _first_snapshot(source: DockerSource) -> Snapshot:
-    whole = asyncio.Event()
-    following = asyncio.create_task(
-        source.run(lambda: whole.set() if source.snapshot() is not None else None), name="first look"
-    )
-    waiting = asyncio.create_task(whole.wait(), name="first snapshot")
-    try:
-        await asyncio.wait([following, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if following.done():
-            following.result()
-        snapshot = source.snapshot()
-        assert snapshot is not None
-        return snapshot
-    finally:
-        following.cancel()
-        waiting.cancel()
-        await asyncio.gather(following, waiting, return_exceptions=True)
 
 
 def make_address(settings: Settings) -> EngineAddress:

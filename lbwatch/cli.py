@@ -10,14 +10,15 @@ import sys
 import tomllib
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
-from lbwatch import __version__, app, commands, demo, logs
+from lbwatch import __version__, app, demo, logs, terminal
+from lbwatch.commands import check, drain, events, explain, health, render
 from lbwatch.errors import LbwatchError, RenderError, SettingsError
 from lbwatch.settings import DEFAULT_CONFIG, SETTINGS, Settings, check_toml, unknown_variables
 
@@ -41,6 +42,11 @@ class _Toml(Toml):
 
 
 _Container = Annotated[str, Parameter(help="Its name, or the beginning of its id.")]
+
+_EngineFrom = Annotated[
+    Path | None,
+    Parameter(help="Read a recorded engine instead: a file with the output of `docker inspect` for its containers."),
+]
 
 _ENV = _Env("LBWATCH_", command=False, show=False)
 
@@ -90,16 +96,20 @@ def _run(*, settings: Settings = _DEFAULT) -> int:
 def _render(
     *,
     diff: Annotated[bool, Parameter(negative=(), help="Show the difference to the output file instead.")] = False,
+    exit_code: Annotated[
+        bool, Parameter(negative=(), help="End with 1 if there is a difference, as diff does.")
+    ] = False,
+    engine_from: _EngineFrom = None,
     settings: Settings = _DEFAULT,
 ) -> int:
     """Print what would be written now; nothing is written or reloaded."""
-    return _served(settings, lambda: commands.render(settings, diff=diff))
+    return _served(settings, lambda: render.render(settings, differ=diff, exit_code=exit_code, recorded=engine_from))
 
 
 @_cli.command(name="check")
 def _check(*, settings: Settings = _DEFAULT) -> int:
     """Test settings, template, engine, output folder and nginx, a line each; exit code 1 if one fails."""
-    return _served(settings, lambda: commands.check(settings))
+    return _served(settings, lambda: check.check(settings))
 
 
 @_cli.command(name="explain")
@@ -108,22 +118,42 @@ def _explain(
     /,
     *,
     json: Annotated[bool, Parameter(negative=(), help="Answer as JSON.")] = False,
+    engine_from: _EngineFrom = None,
     settings: Settings = _DEFAULT,
 ) -> int:
-    """Say for each container why it is or is not routed."""
-    return _served(settings, lambda: commands.explain(settings, container=container, as_json=json))
+    """Say for each container why it is or is not routed, or tell the whole story of one."""
+    return _served(settings, lambda: explain.explain(settings, container=container, as_json=json, recorded=engine_from))
+
+
+@_cli.command(name="events")
+def _events(*, settings: Settings = _DEFAULT) -> int:
+    """Print the engine's events as they come, and what lbwatch makes of each."""
+    return _served(settings, lambda: events.events(settings))
+
+
+@_cli.command(name="health")
+def _health(*, settings: Settings = _DEFAULT) -> int:
+    """Ask the running daemon whether all is in step; exit code 1 if not, or if there is none."""
+    return _served(settings, lambda: health.health(settings))
 
 
 @_cli.command(name="drain")
 def _drain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
     """Have the running daemon send a container no new requests, also after a restart of either, until `undrain`."""
-    return _served(settings, lambda: commands.drain(settings, container=container))
+    return _served(settings, lambda: drain.drain(settings, container=container))
 
 
 @_cli.command(name="undrain")
 def _undrain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
     """Undo `drain`."""
-    return _served(settings, lambda: commands.undrain(settings, container=container))
+    return _served(settings, lambda: drain.undrain(settings, container=container))
+
+
+@_cli.command(name="completion")
+def _completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print a completion script for a shell: `source <(lbwatch completion bash)`."""
+    terminal.show(_cli.meta.generate_completion(prog_name="lbwatch", shell=shell))
+    return DONE
 
 
 @_cli.command(name="demo")
@@ -158,7 +188,9 @@ def _served(
         _log.warning("settings.unknown_variable", variable=name)
     try:
         return asyncio.run(command()) or DONE
-    except (SettingsError, RenderError) as error:
+    except RenderError as error:
+        return _wrong("\n".join((str(error), *error.around)))
+    except SettingsError as error:
         return _wrong(str(error))
     except LbwatchError as error:
         print(f"lbwatch: {error}", file=sys.stderr)

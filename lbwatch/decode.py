@@ -122,6 +122,7 @@ class _Inspect(_Struct, frozen=True):
 _EVENT = msgspec.json.Decoder(_Event)
 _LIST = msgspec.json.Decoder(tuple[_Entry, ...])
 _INSPECT = msgspec.json.Decoder(_Inspect)
+_RECORDING = msgspec.json.Decoder(tuple[_Inspect, ...])
 
 
 class EventDecoder:
@@ -179,7 +180,7 @@ def _events_in(line: bytes) -> list[Event]:
         return [_container_event(event, attributes=attributes) if event.actor.id else UNREADABLE]
     if event.type == _NETWORK:
         backend = _backend_of_network_event(event.actor.id, attributes=attributes)
-        return [Event(action=event.action, backend=backend)] if backend else []
+        return [Event(action=event.action, backend=backend, at_ns=_time_ns(event))] if backend else []
     return [] if event.type else [UNREADABLE]
 
 
@@ -188,9 +189,13 @@ def _container_event(event: _Event, *, attributes: dict[str, str]) -> Event:
         action=event.action,
         backend=event.actor.id,
         labels=attributes,
-        at_ns=event.time_ns or event.time_s * 10**9,
+        at_ns=_time_ns(event),
         signal=signal_number(attributes.get(_SIGNAL, "")) if event.action == "kill" else None,
     )
+
+
+def _time_ns(event: _Event) -> int:
+    return event.time_ns or event.time_s * 10**9
 
 
 def _backend_of_network_event(actor: str, *, attributes: dict[str, str]) -> str:
@@ -225,15 +230,30 @@ def backend_of_inspect(body: bytes) -> Backend:
         SourceError: It is no such answer.
     """
     try:
-        answer = _INSPECT.decode(body)
-        status = _STATUSES[answer.state.status]
+        return _backend(_INSPECT.decode(body))
     except (*_UNREADABLE_ERRORS, ValueError, KeyError) as error:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
+
+
+def backends_of_recording(body: bytes) -> tuple[Backend, ...]:
+    """
+    Decode the output of `docker inspect` for any number of containers: a list of inspect answers.
+
+    Raises:
+        SourceError: It is no such list.
+    """
+    try:
+        return tuple(_backend(answer) for answer in _RECORDING.decode(body))
+    except (*_UNREADABLE_ERRORS, ValueError, KeyError) as error:
+        raise SourceError(f"it is no output of docker inspect: {error}") from error
+
+
+def _backend(answer: _Inspect) -> Backend:
     return Backend(
         id=answer.id,
         name=answer.name.removeprefix("/"),
         labels=_sorted_labels(answer.config.labels),
-        status=status,
+        status=_STATUSES[answer.state.status],
         health=_health(answer.state.health.status if answer.state.health else ""),
         created_ns=nanoseconds(answer.created),
         started_ns=nanoseconds(answer.state.started_at),

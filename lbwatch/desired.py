@@ -22,6 +22,7 @@ from lbwatch.model import (
     NoticeKind,
     Reason,
     Server,
+    ServerState,
     Skipped,
     Snapshot,
     Upstream,
@@ -43,6 +44,10 @@ _MAX_KEEPALIVE_OF_ALL = 50_000
 """Of all upstreams: nginx sets memory aside for each such connection, 1.4 KB, in every worker that is to be."""
 
 _SICK = "its health check fails"
+_MAKESHIFTS = {
+    NoticeKind.SERVES_DRAINING: ServerState.DRAINING,
+    NoticeKind.SERVES_UNHEALTHY: ServerState.UNHEALTHY,
+}
 _NO_BACKUP_METHODS = ("hash ", "ip_hash", "random")  # nginx refuses the whole file (facts, nginx 9)
 
 
@@ -87,9 +92,11 @@ def desired_state(
         members = [_held_back(member, stay_up_s=damped.get(member.backend.id)) for member in members]
     members = _without_conflicts(members)
     upstreams = []
+    makeshifts: dict[str, ServerState] = {}
     for name, group in _grouped(members, declared=rules.declare):
         upstream, said, left_out = _upstream(name, group, draining=draining)
         upstreams.append(upstream)
+        makeshifts.update((name, _MAKESHIFTS[each.kind]) for each in said if each.kind in _MAKESHIFTS)
         notices += said
         skipped += left_out
     upstreams, said = _bounded(upstreams)
@@ -98,6 +105,7 @@ def desired_state(
         upstreams=tuple(upstreams),
         skipped=tuple(sorted(skipped, key=lambda skip: (skip.backend, skip.upstream or "", skip.reason))),
         notices=tuple(sorted(notices, key=lambda notice: (notice.backend, notice.kind, notice.detail))),
+        makeshifts=makeshifts,
     )
 
 
@@ -117,7 +125,8 @@ def _held_back(member: Member, *, stay_up_s: float | None) -> Member:
     """Leave a member out whose container restarts in a loop, up or down just now."""
     if stay_up_s is None:
         return member
-    detail = f"it restarts in a loop: it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
+    until = f"it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
+    detail = f"it restarts in a loop: {until}; docker logs {member.backend.name} may tell why"
     return replace(member, server=None, skipped=(Reason.RESTART_LOOP, detail))
 
 
@@ -238,7 +247,7 @@ def _left_out(
         why = member.skipped
         if member.server is not None and id(member) not in serves:
             drained = draining.get(member.backend.id)
-            why = (Reason.UNHEALTHY, f"{_SICK}, and others serve") if drained is None else (Reason.DRAINING, drained)
+            why = (Reason.UNHEALTHY, _sick_words(member)) if drained is None else (Reason.DRAINING, drained)
         elif member.server is not None:
             line = lines[(member.server.address, member.server.port)]
             if line is not member.server:
@@ -246,6 +255,10 @@ def _left_out(
         if why is not None:
             skipped.append(Skipped(backend=member.backend.name, reason=why[0], detail=why[1], upstream=member.upstream))
     return skipped
+
+
+def _sick_words(member: Member) -> str:
+    return f"{_SICK}, and others serve: docker inspect {member.backend.name} shows what it said"
 
 
 def _oldest_word(

@@ -12,7 +12,8 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     ├── OutputError           mend the folder of the output: the old file is untouched
     │   └── OutputHeldError       another lbwatch writes there: end one of the two
     ├── StateError            mend the folder of the state: what was changed by hand does not survive a restart
-    ├── OrderError            mend the order: the running daemon refuses it, or there is none
+    ├── OrderError            mend the order: the running daemon refuses it
+    │   └── NoDaemonError         there is none that can be asked
     ├── DemoError             the demo did not come to its end; its words say what it lacked
     └── ReloadError           look at nginx: the new config is owed to it and tried again
         └── ReloadRefusedError    it was told to reload, and its workers are the old ones
@@ -31,14 +32,19 @@ _NGINX_NOISE = re.compile(
 )
 
 
-def excerpt(text: str) -> str:
+def excerpt(text: str, *, keep_indent: bool = False) -> str:
     """
     Cut text that others wrote (an engine, nginx, a label) to what a log line or a terminal can bear.
+
+    Args:
+        text: Anything.
+        keep_indent: Whether the spaces that it begins with are kept.
 
     Returns:
         One line of at most 256 characters; what cannot be printed, such as an escape sequence, is replaced.
     """
-    line = " ".join(text.split())
+    indent = len(text) - len(text.lstrip(" ")) if keep_indent else 0
+    line = " " * indent + " ".join(text.split())
     if len(line) > _FOREIGN_CHARS:
         line = line[: _FOREIGN_CHARS - 1] + "…"
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
@@ -88,15 +94,17 @@ class RenderError(LbwatchError):
     Attributes:
         path: The template's file, as far as it is known.
         line: Line in it, from 1; `None` if it is not known.
+        around: The lines around that one, with their numbers and a mark, for people; empty if it is not known.
     """
 
     event = "template.failed"
 
-    def __init__(self, message: str, *, path: str, line: int | None) -> None:
+    def __init__(self, message: str, *, path: str, line: int | None, around: tuple[str, ...] = ()) -> None:
         where = path if line is None else f"{path}:{line}"
         super().__init__(f"{where}: {excerpt(message)}")
         self.path = path
         self.line = line
+        self.around = around
 
 
 class ConfigRejectedError(LbwatchError):
@@ -167,6 +175,10 @@ class StateError(LbwatchError):
 
 class OrderError(LbwatchError):
     """An order of an operator cannot be carried out; its text says why and what to do."""
+
+
+class NoDaemonError(OrderError):
+    """No running daemon can be asked."""
 
 
 class DemoError(LbwatchError):

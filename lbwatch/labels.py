@@ -8,6 +8,7 @@ No label's text reaches nginx but through the checks below.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from lbwatch.errors import excerpt
@@ -21,6 +22,7 @@ _KEY_PART = re.compile(r"[A-Za-z0-9_.:/-]+|\$(?P<plain>[A-Za-z0-9_]+)|\$\{(?P<br
 _MAX_CHARS = 255
 _MAX_UPSTREAMS = 64  # of one container: each may cost nginx megabytes, and 10,000 labels are soon written
 _MAX_UNKNOWN = 8  # that are told one by one
+_LIKENESS = 0.6  # of two words, from which on one is taken for a slip of the other
 _DAY_S = 86_400
 
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
@@ -154,6 +156,39 @@ def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
         return Wishes(asks=True, refusal=detail)
     unknown = tuple(excerpt(below + key) for key in read.unknown[:_MAX_UNKNOWN])
     return replace(read, asks=bool(own), enable=enable, unknown=unknown, more_unknown=len(read.unknown[_MAX_UNKNOWN:]))
+
+
+def nearest(key: str, *, prefix: str) -> str | None:
+    """Tell which key was probably meant by one that means nothing; `None`: there is none like it."""
+    below = f"{prefix}."
+    family, _, rest = key.lower().removeprefix(below).partition(".")
+    name, _, last = rest.rpartition(".")
+    if name and _likest(family, ["upstreams"]):
+        found = _likest(last, _MEMBER_FIELDS)
+        return f"{below}upstreams.{name}.{found}" if found else None
+    if rest:
+        found = _likest(family, ["vars"])
+        return f"{below}{found}.{rest}" if found else None
+    found = _likest(family, [*_PARSERS, "vars"])
+    return f"{below}{found}" + (".KEY" if found == "vars" else "") if found else None
+
+
+def _likest(word: str, known: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=_LIKENESS)), None)
+
+
+def meaning(key: str, value: str, *, prefix: str) -> str:
+    """Tell what one label by itself means, in words for its owner."""
+    below = f"{prefix}."
+    if not key.lower().startswith(below):
+        return _OTHERS.get(key, "not read")
+    read = wishes(((key, value),), prefix=prefix)
+    if read.refusal is not None:
+        return f"cannot be used: {read.refusal.rpartition(': ')[2]}"
+    if not read.unknown:
+        return "read"
+    found = nearest(key, prefix=prefix)
+    return "means nothing" + (f": did you mean {found}?" if found else "")
 
 
 def _read(own: Mapping[str, str]) -> Wishes:
@@ -296,3 +331,9 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 }
 _MEMBER_FIELDS = frozenset(_PARSERS) - {"enable", "upstream"}
 _ATTRIBUTES = {"health": "health_ignored"}
+_OTHERS = {
+    "com.docker.compose.project": "read: names the default upstream, with the service",
+    "com.docker.compose.service": "read: names the default upstream, with the project",
+    "com.docker.compose.oneoff": "read: a one-off is not routed",
+    "com.docker.swarm.service.name": "read: names the default upstream",
+}

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     SAME_ADDRESS = "same-address"
     RESTART_LOOP = "restart-loop"
     UPSTREAM_REFUSED = "upstream-refused"
+    NOT_IN_FORCE = "not-in-force"
 
 
 class NoticeKind(StrEnum):
@@ -79,6 +80,15 @@ class NoticeKind(StrEnum):
     SERVES_DRAINING = "serves-draining"
     SERVES_UNHEALTHY = "serves-unhealthy"
     SIGNAL_HIDDEN = "signal-hidden"
+
+
+class ServerState(StrEnum):
+    """What a server of nginx's is, for the status; `DOWN` is the placeholder of an upstream without a server."""
+
+    UP = "up"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
+    DOWN = "down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +175,45 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """
+    How well one engine is known.
+
+    Attributes:
+        source: The engine's name in logs and status.
+        connected: Whether its stream of events holds.
+        since: Loop time since which it does, or does not.
+        synced_at: Loop time at which the latest full look ended; `None` before the first.
+        drift: How many changes a full look found that no event told.
+        backends: How many containers there are; `None` before the first full look.
+        events: How many events came, by action.
+        error: Why the stream does not hold, in words; `None` while it does or is just being renewed.
+    """
+
+    source: str
+    connected: bool
+    since: float
+    synced_at: float | None = None
+    drift: int = 0
+    backends: int | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """
     One `server` line of nginx.
 
     Attributes:
         address: An IP address; IPv6 stands in brackets, as nginx wants it.
-        weight: 1 is nginx's default and need not be written.
-        fail_timeout_s: Seconds; `None`, as for the others, leaves nginx's default.
+        port: 1-65535.
         backend: Name of the container behind it.
+        weight: 1 is nginx's default and need not be written.
+        max_fails: `None`, as for the next two, leaves nginx's default.
+        fail_timeout_s: Seconds.
+        max_conns: At most so many connections, of all workers together.
+        backup: Whether it serves only where the others cannot.
         vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked for nginx.
     """
 
@@ -194,6 +234,7 @@ class Upstream:
     One `upstream` block of nginx, every value checked.
 
     Attributes:
+        name: Letters, digits and `_ . -`, in lower case.
         servers: Sorted by address and port; empty means that the block has only its placeholder.
         method: What nginx takes as the balancing directive, such as `least_conn` or `hash $remote_addr`; `None` is
             round robin, which has none.
@@ -236,11 +277,13 @@ class Desired:
         upstreams: Sorted by name.
         skipped: Every backend that has no server line, sorted by name.
         notices: Sorted by backend.
+        makeshifts: What all servers of an upstream are, by its name, where they serve since nobody is ready.
     """
 
     upstreams: tuple[Upstream, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notices: tuple[Notice, ...] = ()
+    makeshifts: Mapping[str, ServerState] = field(default_factory=dict)
 
 
 class Form(StrEnum):
@@ -281,6 +324,7 @@ class Applied:
     Attributes:
         digest: SHA-256 of the rendered text, its first 12 hex digits.
         changed: Whether the file was replaced.
+        difference: What the file has now and had before, as a unified diff; empty if it was not replaced.
         reloaded: Whether nginx was reloaded; not where the same text was in force already.
         live_s: Seconds from the call until the new workers were there, if reloaded.
         verified_s: Seconds from the call until the old workers were retired too, if reloaded.
@@ -290,9 +334,26 @@ class Applied:
     digest: str
     changed: bool
     reloaded: bool
+    difference: str = ""
     live_s: float = 0.0
     verified_s: float = 0.0
     fallbacks: tuple[Fallback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """
+    What can be seen of a load balancer now, for the status.
+
+    Attributes:
+        digest: Of its file as it is on disk; `None` if there is none.
+        workers: How many of its processes serve, and how many only end what they have; `None` if none can be seen.
+        remarks: What its operator should know, in words.
+    """
+
+    digest: str | None = None
+    workers: tuple[int, int] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lbwatch.errors import excerpt
-from lbwatch.labels import Membership, Wishes, wishes
+from lbwatch.labels import Membership, Wishes, nearest, wishes
 from lbwatch.model import UPSTREAM_NAME, Backend, Endpoint, Health, Notice, NoticeKind, Reason, Server, Skipped, Status
 
 HOST_ADDRESS = "127.0.0.1"
@@ -85,7 +85,7 @@ def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
         rules: What holds for all.
     """
     wish = wishes(backend.labels, prefix=rules.prefix)
-    notices = (*_unknown_labels(backend, wish), *_hidden_signal(backend))
+    notices = (*_unknown_labels(backend, wish, prefix=rules.prefix), *_hidden_signal(backend))
     try:
         members = tuple(_members(backend, wish, owner=owner, rules=rules))
         return Place(backend=backend, owner=owner, rules=rules, members=members, notices=notices)
@@ -94,8 +94,11 @@ def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
         return Place(backend=backend, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
 
 
-def _unknown_labels(backend: Backend, wish: Wishes) -> Iterator[Notice]:
-    details = [f"label {key} means nothing to lbwatch" for key in wish.unknown]
+def _unknown_labels(backend: Backend, wish: Wishes, *, prefix: str) -> Iterator[Notice]:
+    details = []
+    for key in wish.unknown:
+        meant = nearest(key, prefix=prefix)
+        details.append(f"label {key} means nothing to lbwatch" + (f": did you mean {meant}?" if meant else ""))
     if wish.more_unknown:
         details.append(f"{wish.more_unknown} more labels mean nothing to lbwatch")
     return (Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
@@ -111,7 +114,7 @@ def _members(backend: Backend, wish: Wishes, *, owner: Backend | None, rules: Ru
     """Give a backend's place in each upstream that it asks for; a reason that holds for all of it is raised."""
     _check_wanted(backend, wish, rules=rules)
     for membership in wish.memberships:
-        name = membership.upstream or _default_upstream(backend)
+        name = membership.upstream or _default_upstream(backend, prefix=rules.prefix)
         try:
             _check_state(backend, ignore_health=membership.health_ignored)
             server = _server(backend, membership, owner=owner, variables=wish.vars, rules=rules)
@@ -137,18 +140,18 @@ def _check_wanted(backend: Backend, wish: Wishes, *, rules: Rules) -> None:
 
 def _check_state(backend: Backend, *, ignore_health: bool) -> None:
     if backend.status is Status.PAUSED:
-        raise _SkipError(Reason.PAUSED, "it is paused")
+        raise _SkipError(Reason.PAUSED, f"it is paused: docker unpause {backend.name} lets it serve")
     if backend.status is not Status.RUNNING:
         raise _SkipError(Reason.NOT_RUNNING, f"it is {backend.status}")
     if backend.health is Health.STARTING and not ignore_health:
         raise _SkipError(Reason.STARTING, "its health check has not passed yet")
 
 
-def _default_upstream(backend: Backend) -> str:
+def _default_upstream(backend: Backend, *, prefix: str) -> str:
     project, service = _label(backend, _COMPOSE_PROJECT), _label(backend, _COMPOSE_SERVICE)
     name = _label(backend, _SWARM_SERVICE) or (f"{project}-{service}" if project and service else backend.name)
     if UPSTREAM_NAME.fullmatch(name) is None:
-        raise _SkipError(Reason.BAD_NAME, f"{name[:64]!r} cannot name an upstream: add the label upstream")
+        raise _SkipError(Reason.BAD_NAME, f"{excerpt(name)!r} cannot name an upstream: add the label {prefix}.upstream")
     return name.lower()
 
 
@@ -219,7 +222,8 @@ def _check_owner(backend: Backend, owner: Backend | None) -> Backend:
 
 def _host_address(*, rules: Rules) -> str:
     if not rules.host_shared:
-        raise _SkipError(Reason.HOST_NETWORK, "it is on the host's network, which nginx does not share")
+        detail = "it is on the host's network, which nginx does not share (if it does, set host_network to true)"
+        raise _SkipError(Reason.HOST_NETWORK, detail)
     return HOST_ADDRESS
 
 
@@ -242,6 +246,32 @@ def _network_hint(joined: Iterable[str], wanted: str | None, *, networks: tuple[
     if networks:
         return f"it is on {where}; nginx is on {', '.join(networks)}: connect one to the other"
     return "it is on no network"
+
+
+def weighed(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) -> list[tuple[Endpoint, str]]:
+    """
+    Say of each network that a container is on why it is, or is not, the one that its server is reached by.
+
+    Args:
+        owner: Whose networks they are.
+        wanted: What the label says.
+        networks: Those that nginx reaches; empty: all.
+    """
+    try:
+        chosen = _endpoint(owner, wanted, networks=networks)
+    except _SkipError:
+        chosen = None
+    return [(each, _verdict(each, chosen=chosen, wanted=wanted, networks=networks)) for each in owner.endpoints]
+
+
+def _verdict(endpoint: Endpoint, *, chosen: Endpoint | None, wanted: str | None, networks: tuple[str, ...]) -> str:
+    if endpoint is chosen:
+        return "taken" if endpoint.ipv4 or endpoint.ipv6 else "taken, but it has no address there"
+    if wanted is not None:
+        return f"the label asks for {excerpt(wanted)}"
+    if networks and endpoint.network not in networks:
+        return f"nginx reaches {', '.join(networks)} only"
+    return f"{chosen.network} comes first" if chosen is not None else "not taken"
 
 
 def _address(endpoint: Endpoint) -> str:

@@ -13,7 +13,8 @@ import structlog
 from lbwatch.damping import Damper
 from lbwatch.desired import Memory, Rules, desired_state
 from lbwatch.draining import Drains
-from lbwatch.errors import LbwatchError, ReloadError, TakenBackError
+from lbwatch.errors import LbwatchError, ReloadError, ReloadRefusedError, TakenBackError
+from lbwatch.journal import Journal, Progress
 from lbwatch.model import (
     Applied,
     Backend,
@@ -51,9 +52,6 @@ class Source(Protocol):
     def snapshot(self) -> Snapshot | None:
         """Give the last whole truth, or `None` before there is one."""
 
-    async def run(self, changed: Callable[[], None]) -> None:
-        """Keep the snapshot true for good, calling *changed* when it may tell something new."""
-
 
 class LoadBalancer(Protocol):
     """Takes what should be."""
@@ -79,9 +77,11 @@ class Reconciler:
             does not wait for that.
         retry_limit_s: Longest wait before what failed is tried again, in seconds.
         random: Gives a number in [0, 1), for jitter.
+        wall: Gives the time, in seconds since the epoch, for the journal.
 
     Attributes:
         held: Who was held back in the latest pass.
+        journal: What was done, for the status.
     """
 
     def __init__(
@@ -94,9 +94,11 @@ class Reconciler:
         drained_by_hand: Callable[[], Collection[str]],
         reload_interval_s: float,
         random: Callable[[], float],
+        wall: Callable[[], float],
         retry_limit_s: float = RETRY_LIMIT_S,
     ) -> None:
         self.held = Held()
+        self.journal = Journal()
         self._sources = tuple(sources)
         self._balancer = balancer
         self._rules = rules
@@ -104,11 +106,21 @@ class Reconciler:
         self._drained_by_hand = drained_by_hand
         self._reload_interval_s = reload_interval_s
         self._retry_limit_s = min(RETRY_LIMIT_S, retry_limit_s)
+        self._wall = wall
         self._backoff = Backoff(first=RETRY_FIRST_S, limit=self._retry_limit_s, random=random)
         self._woken = asyncio.Event()
         self._memory = Memory()
         self._damper = Damper()
+        self._desired: Desired | None = None  # by the latest pass
         self._in_force: tuple[Upstream, ...] | None = None  # verified
+        self._applied: Applied | None = None  # what came of the latest apply that did not fail
+        self._verified_at: float | None = None  # when something was verified last, by the wall clock
+        self._error: LbwatchError | None = None  # of the latest apply
+        self._applying = False
+        self._behind_since: float | None = None  # loop time since which what was decided is not in force
+        self._heard_at: float | None = None  # loop time of the first event since the latest pass began
+        self._due_since: float | None = None  # likewise, of those that what is not in force yet is about
+        self._turned_at = 0.0  # loop time at which the latest pass began
         self._fallbacks: tuple[Fallback, ...] = ()  # what of it could not be written as it should be
         self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
@@ -119,8 +131,10 @@ class Reconciler:
         self._outlived: frozenset[str] = frozenset()  # logged already, by id
         self._waiting: list[asyncio.Future[Standing]] = []  # for what is decided from now on to be in force
 
-    def wake(self) -> None:
-        """Have the next pass begin now."""
+    def wake(self, *, heard_at: float | None = None) -> None:
+        """Have the next pass begin now; *heard_at*: loop time of the first event that it is about, if any told."""
+        if heard_at is not None and self._heard_at is None:
+            self._heard_at = heard_at
         self._woken.set()
 
     def renew(self) -> None:
@@ -133,6 +147,22 @@ class Reconciler:
         """Give all containers, as they were last seen; `None` before each engine was read."""
         snapshots = self._snapshots()
         return None if snapshots is None else tuple(each for one in snapshots for each in one.backends.values())
+
+    def progress(self) -> Progress:
+        """Tell how far it has come."""
+        return Progress(
+            desired=self._desired,
+            in_force=self._in_force,
+            fallbacks=self._fallbacks,
+            confirmed=self._in_force is not None and self._balancer.confirmed(),
+            applying=self._applying,
+            error=None if self._error is None else str(self._error),
+            serves_old=not isinstance(self._error, ReloadError) or isinstance(self._error, ReloadRefusedError),
+            behind_since=self._behind_since,
+            turned_at=self._turned_at,
+            digest=self._applied.digest if self._applied else "",
+            applied_at=self._verified_at,
+        )
 
     async def settled(self) -> Standing:
         """Decide anew, and give what was decided once it is in force; for as long as it takes."""
@@ -156,13 +186,18 @@ class Reconciler:
 
     async def _pass(self, *, now: float) -> float:
         """Bring nginx in step if it is time, and tell when to look again, in loop time."""
+        self._turned_at = now
         if (snapshots := self._snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
         desired, waiting = self._decide(snapshots, now=now), tuple(self._waiting)
+        self._desired = desired
+        self._due_since, self._heard_at = self._due_since or self._heard_at, None
         self._tell(desired)
         if self._holds(desired.upstreams, now=now):
+            self._settle()
             self._answer(waiting, desired)
             return min(at for at in (now + CONFIRM_INTERVAL_S, *self._changes_at()) if at is not None)
+        self._behind_since = now if self._behind_since is None else self._behind_since
         if now < (due := self._due(desired.upstreams, now=now)):
             return due
         again_at = await self._apply(desired.upstreams, now=now)
@@ -185,6 +220,12 @@ class Reconciler:
     def _changes_at(self) -> tuple[float | None, float | None]:
         """Tell when what is left out for a while is due to be back, in loop time."""
         return self._damper.changes_at(), self._drains.changes_at()
+
+    def _settle(self) -> None:
+        """Note that what was decided is in force, whatever failed in between."""
+        self._behind_since = self._due_since = self._error = None
+        if self._desired is not None:
+            self.journal.decided(self._desired, at=self._wall())
 
     def _answer(self, waiting: Iterable[asyncio.Future[Standing]], desired: Desired) -> None:
         """Tell those who waited when it was decided; whoever came since waits for the next pass."""
@@ -211,28 +252,50 @@ class Reconciler:
         if self._in_force is None or adds_servers(self._in_force, upstreams):
             self._added_at = now
         renewed, self._renewed = self._renewed, False
+        self._applying = True
         try:
             applied = await self._balancer.apply(upstreams)
         except LbwatchError as error:
-            limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._retry_limit_s
-            wait_s = limit_s if isinstance(error, TakenBackError) else min(limit_s, self._backoff.next_wait())
-            _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
-            self._failed = upstreams
             self._renewed |= renewed
-            self._retry_at = asyncio.get_running_loop().time() + wait_s
-            return self._retry_at
+            return self._fail(error, upstreams=upstreams, took_s=self._clock() - now)
+        finally:
+            self._applying = False
+        self._succeed(applied, upstreams=upstreams, took_s=self._clock() - now)
+        return now
+
+    def _fail(self, error: LbwatchError, *, upstreams: tuple[Upstream, ...], took_s: float) -> float:
+        """Plan the next try of what failed, and tell when it is, in loop time."""
+        limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._retry_limit_s
+        wait_s = limit_s if isinstance(error, TakenBackError) else min(limit_s, self._backoff.next_wait())
+        _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
+        self._failed, self._error = upstreams, error
+        self._retry_at = self._clock() + wait_s
+        self.journal.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
+        if self._desired is not None:
+            self.journal.decided(self._desired, at=self._wall())
+        return self._retry_at
+
+    def _succeed(self, applied: Applied, *, upstreams: tuple[Upstream, ...], took_s: float) -> None:
         self._backoff.reset()
         self._in_force, self._failed, self._fallbacks = upstreams, None, applied.fallbacks
-        self._retry_at = asyncio.get_running_loop().time() + self._retry_limit_s  # of what fell back
+        self._applied = applied
+        self._retry_at = self._clock() + self._retry_limit_s  # of what fell back
+        if applied.reloaded or self._verified_at is None:
+            self._verified_at = self._wall()
+        heard_s = None if self._due_since is None else self._clock() - self._due_since
+        self.journal.applied(applied, at=self._wall(), took_s=took_s, heard_s=heard_s)
+        self._settle()
         say = _log.info if applied.reloaded else _log.debug
         say(
             "reconcile.finished",
             digest=applied.digest,
             upstreams=len(upstreams),
             servers=sum(len(upstream.servers) for upstream in upstreams),
-            duration_s=round(asyncio.get_running_loop().time() - now, 4),
+            duration_s=round(took_s, 4),
         )
-        return now
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _tell_outlived(self, snapshots: tuple[Snapshot, ...]) -> None:
         """Log who takes traffic again since it did not end, once for each time."""

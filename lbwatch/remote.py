@@ -1,5 +1,5 @@
 """
-What an operator tells the running daemon: `drain` and `undrain`, by HTTP over a unix socket that only its user may use.
+What an operator tells and asks the running daemon, by HTTP over a unix socket that only its user may use.
 
 Both ends are here: the daemon's, which waits until what was asked for is in force, and the command line's.
 """
@@ -18,10 +18,11 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from lbwatch.errors import OrderError, StateError, excerpt
+from lbwatch.errors import NoDaemonError, OrderError, StateError, excerpt
 from lbwatch.explain import Row, explained
 from lbwatch.model import Backend, Held, Standing
 from lbwatch.state import State
+from lbwatch.story import Explanation
 
 IN_FORCE_TIMEOUT_S = 15.0
 """
@@ -63,12 +64,21 @@ class Desk:
     Args:
         state: Where drains by hand are kept.
         balance: What follows them.
+        explain: Tells why all containers, or one, are or are not routed.
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
     """
 
-    def __init__(self, state: State, *, balance: Balance, reload_interval_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        balance: Balance,
+        explain: Callable[[Backend | None], Awaitable[Explanation]],
+        reload_interval_s: float = 0.0,
+    ) -> None:
         self._state = state
         self._balance = balance
+        self._explain = explain
         self._reload_interval_s = reload_interval_s
         self._one_at_a_time = asyncio.Lock()
 
@@ -76,6 +86,18 @@ class Desk:
     def held(self) -> Held:
         """Who is held back now."""
         return self._balance.held
+
+    async def explain(self, ref: str) -> Explanation:
+        """
+        Tell why a container, or every one if *ref* is empty, is or is not routed.
+
+        Raises:
+            OrderError: There is no such container.
+        """
+        backends = self._balance.backends()
+        if not ref or backends is None:  # none is known yet: the answer says why
+            return await self._explain(None)
+        return await self._explain(found(ref, backends=backends))
 
     async def drain(self, ref: str) -> str:
         """
@@ -204,7 +226,15 @@ def _application(desk: Desk) -> web.Application:
     async def tell_held(_: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(desk.held), content_type="application/json")
 
+    async def explain(request: web.Request) -> web.Response:
+        try:
+            told = await desk.explain(request.query.get("container", ""))
+        except OrderError as error:
+            return web.Response(status=409, text=str(error), content_type=_TEXT)
+        return web.Response(body=await asyncio.to_thread(msgspec.json.encode, told), content_type="application/json")
+
     application = web.Application()
+    application.router.add_get("/explain", explain)
     application.router.add_post("/drain", taking(desk.drain))
     application.router.add_post("/undrain", taking(desk.undrain))
     application.router.add_get("/held", tell_held)
@@ -266,7 +296,7 @@ async def order(path: Path, *, verb: str, container: str) -> str:
                 f"lbwatch at {path} ended before it answered: `lbwatch explain {excerpt(container)}` tells what holds"
             )
             raise OrderError(ended) from error
-        raise OrderError(_not_reached(path, error)) from error
+        raise NoDaemonError(_not_reached(path, error)) from error
     if answer.status != web.HTTPOk.status_code:
         raise OrderError(said)
     return said
@@ -281,6 +311,32 @@ async def held(path: Path) -> Held | None:
         return None
 
 
+async def explanation(path: Path, *, container: str | None) -> Explanation:
+    """
+    Ask the daemon at *path* why a container, or each of them, is or is not routed.
+
+    Raises:
+        NoDaemonError: There is none to be asked, in words that say what to do.
+        OrderError: It knows no such container.
+    """
+    query = {} if container is None else {"container": container}
+    try:
+        async with (
+            _session(path, timeout_s=HELD_TIMEOUT_S) as session,
+            session.get(f"{_URL}/explain", params=query) as answer,
+        ):
+            body = await answer.read()
+            if answer.status == web.HTTPConflict.status_code:
+                raise OrderError(body.decode(errors="replace"))
+            return msgspec.json.decode(body, type=Explanation)
+    except TimeoutError as error:
+        raise NoDaemonError(f"lbwatch at {path} does not answer within {HELD_TIMEOUT_S:g} s") from error
+    except (OSError, aiohttp.ClientError) as error:
+        raise NoDaemonError(_not_reached(path, error)) from error
+    except msgspec.DecodeError as error:
+        raise NoDaemonError(f"the lbwatch at {path} is of another version") from error
+
+
 def _session(path: Path, *, timeout_s: float) -> aiohttp.ClientSession:
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)), timeout=timeout)
@@ -290,6 +346,5 @@ def _not_reached(path: Path, error: Exception) -> str:
     if getattr(error, "errno", None) == errno.EACCES:
         return f"{path} may not be used by this user: be the one that lbwatch runs as, or root"
     cause = getattr(error, "strerror", None) or str(error)
-    return (
-        f"no lbwatch takes orders at {path} ({excerpt(cause)}): is `lbwatch run` running, and with this control_socket?"
-    )
+    hint = "is `lbwatch run` running, and with this control_socket?"
+    return f"no lbwatch takes orders at {path} ({excerpt(cause)}): {hint}"

@@ -22,7 +22,7 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from lbwatch.errors import RenderError
+from lbwatch.errors import RenderError, excerpt
 from lbwatch.model import Server, Upstream
 
 # What a template may raise when it is read, compiled or rendered: Python's own limits on nesting, memory and the
@@ -41,6 +41,8 @@ _TEMPLATE_ERRORS = (
 )
 
 _FIELDS = {word: frozenset(field.name for field in dataclasses.fields(word)) for word in (Upstream, Server)}
+
+_QUOTED_AROUND = 2  # lines before and after one that is wrong
 
 _SAMPLE = (
     Upstream(name="empty"),
@@ -132,12 +134,16 @@ class Renderer:
 
     def _error(self, error: Exception, *, folders: Sequence[Path]) -> RenderError:
         if isinstance(error, TemplateSyntaxError):
-            return RenderError(error.message or "", path=error.filename or self.name, line=error.lineno)
+            path, line = error.filename or self.name, error.lineno
+            return RenderError(error.message or "", path=path, line=line, around=_around(path, line))
         if isinstance(error, TemplateNotFound):
             looked = ", ".join(map(str, folders))
             return RenderError(f"no such template; looked in {looked}", path=str(error.name or self.name), line=None)
-        path, line = _template_frame(error.__traceback__) or (self.name, None)
-        return RenderError(f"{type(error).__name__}: {error}", path=path, line=line)
+        where = _template_frame(error.__traceback__)
+        message = f"{type(error).__name__}: {error}"
+        if where is None:
+            return RenderError(message, path=self.name, line=None)
+        return RenderError(message, path=where[0], line=where[1], around=_around(*where))
 
 
 def parameters(server: Server) -> str:
@@ -155,6 +161,20 @@ def parameters(server: Server) -> str:
 def digest(text: str) -> str:
     """Name a rendered text in logs and status: the first 12 hex digits of its SHA-256."""
     return sha256(text.encode()).hexdigest()[:12]
+
+
+def _around(path: str, line: int) -> tuple[str, ...]:
+    """Quote a template around a line, counted from 1."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    first, last = max(1, line - _QUOTED_AROUND), min(len(lines), line + _QUOTED_AROUND)
+    width = len(str(last))
+    return tuple(
+        f"{'>' if number == line else ' '} {number:>{width}} | {excerpt(lines[number - 1], keep_indent=True)}"
+        for number in range(first, last + 1)
+    )
 
 
 def _template_frame(traceback: TracebackType | None) -> tuple[str, int] | None:

@@ -1,5 +1,5 @@
 """
-What a user may set: one frozen dataclass that feeds flags, environment, TOML, `--help` and the README's table.
+What a user may set: one frozen dataclass that feeds flags, environment, TOML, `--help` and the docs/settings.md.
 
 The sources and their order (flag, `LBWATCH_*`, TOML, default) are cyclopts' business; what a value must look like is
 said here. Nothing here reads the environment or the disk.
@@ -150,6 +150,17 @@ class Settings:
         Path,
         Parameter(help="Where the running daemon takes `drain` and `undrain` from the command line; mode 0600."),
     ] = Path("/run/lbwatch/lbwatch.sock")
+    status_listen: Annotated[
+        str,
+        Parameter(
+            help="Where health, metrics and the page are served, `HOST:PORT`; empty: nowhere. They are read-only, and "
+            "show the names of containers."
+        ),
+    ] = "127.0.0.1:9180"
+    status_hosts: Annotated[
+        Names,
+        Parameter(help="Further names accepted in the Host header; addresses and localhost always are."),
+    ] = ()
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="The least that is logged.")] = (
         "info"
     )
@@ -168,6 +179,8 @@ class Settings:
         _require_prefix(self.label_prefix)
         _require_minimum("reload_interval", self.reload_interval, minimum=REMOVAL_MINIMUM_S)
         _require_minimum("resync_interval", self.resync_interval, minimum=1.0)
+        if self.status_listen:
+            listen_address(self.status_listen)
         for name in self.declare:
             if UPSTREAM_NAME.fullmatch(name) is None:
                 raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
@@ -243,8 +256,26 @@ def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def described_settings() -> tuple[tuple[str, str, str], ...]:
-    """List each setting as (name, default as a user would write it, meaning), for the README's table."""
+    """List each setting as (name, default as a user would write it, meaning), for the docs/settings.md."""
     return tuple((field.name, _written(field.default), _help(field.type)) for field in dataclasses.fields(Settings))
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """
+    Read `HOST:PORT`, with an IPv6 address in brackets.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    takes = "it takes HOST:PORT, such as 127.0.0.1:9180 or [::1]:9180, or nothing for no status server"
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise SettingsError("status_listen", value=text, takes=takes) from None
+    if not host or port is None or parts.netloc != text or "@" in text:
+        raise SettingsError("status_listen", value=text, takes=takes)
+    return host, port
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:

@@ -165,7 +165,7 @@ def measure(
         "--nginx-conf",
         str(conf),
     ]
-    command += ["--reload-interval", "100ms", "--resync-interval", "10m"]
+    command += ["--reload-interval", "100ms", "--resync-interval", "10m", "--status-listen", ""]
     daemon = stack.enter_context(ended(popen(command, stderr=log)))
     wait_for(lambda: b"nginx.reloaded" in (folder / "lbwatch.log").read_bytes(), "the first reload")
     started()

@@ -34,7 +34,8 @@ def need(*programs: str, root: bool = True) -> None:
     if not missing:
         return
     reason = (
-        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime)"
+        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime"
+        " chromium prometheus)"
     )
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)

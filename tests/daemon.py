@@ -319,6 +319,7 @@ class Stage:
             "log-format": "json",
             "log-level": "debug",
             "reload-interval": "200ms",
+            "status-listen": "",  # many run at once; a test that is about it says otherwise
             "resync-interval": "10m",  # events alone must do; a test that is about the resync says otherwise
             **({"networks": ",".join(self.reach.networks)} if self.reach.networks else {}),
             **({"expose": "all"} if self.reach.expose_all else {}),

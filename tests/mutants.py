@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
-COPIED = ("lbwatch", "templates", "tests", "docs", "deploy", "requirements", "pyproject.toml", "README.md", "LICENSE")
+COPIED = (
+    "lbwatch",
+    "templates",
+    "tests",
+    "docs",
+    "deploy",
+    "requirements",
+    "pyproject.toml",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LICENSE",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +57,8 @@ MUTANTS = {
         tests="test_source.py test_convergence.py",
     ),
     "overlap: no `since`": mutant(
-        "docker/source.py",
-        ("since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S - self._drain_timeout_s", "since_s = None"),
+        "docker/stream.py",
+        ("since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s", "since_s = None"),
         tests="test_source.py",
     ),
     "resync: never": mutant(
@@ -130,7 +142,7 @@ MUTANTS = {
         "decode.py", ("        return [UNREADABLE] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="test_decode.py"
     ),
     "stream: it may be of any age": mutant(
-        "docker/source.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="test_source.py"
+        "docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="test_source.py"
     ),
     "bounded: a loop of restarts is followed": mutant(
         "reconcile.py", ("rules=self._rules(), damped=damped, draining", "rules=self._rules(), draining"), tests="test_reconcile.py"
@@ -186,6 +198,30 @@ MUTANTS = {
     ),
     "names: what nginx's files use vanishes": mutant(
         "nginx/fallback.py", ("if self._keeps(refusal) else refusal", "if False else refusal"), tests="test_fallback.py"
+    ),
+    "status: any host is taken for ours": mutant(
+        "status/server.py", ("if asked is not None and not _is_ours(asked, names=names):", "if False:"), tests="test_status.py"
+    ),
+    "status: slow clients are never cut off": mutant(
+        "status/server.py", ("        _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)\n", ""), tests="test_status.py"
+    ),
+    "status: a lost engine is no reason not to be ready": mutant(
+        "report.py", ("    elif contact.error is not None:", "    elif False:"), tests="test_status.py"
+    ),
+    "status: what failed once is told for ever": mutant(
+        "reconcile.py", ("self._behind_since = self._due_since = self._error = None", "self._behind_since = self._due_since = None"), tests="test_reconcile.py"
+    ),
+    "page: what containers say is markup": mutant(
+        "status/page.py", ("autoescape=True", "autoescape=False"), tests="test_page.py"
+    ),
+    "explain: a container without labels waits for the next full look": mutant(
+        "docker/source.py", ("            self._name(event, id=event.backend)\n", ""), tests="test_answers.py"
+    ),
+    "explain: what nginx does not run counts as routed": mutant(
+        "explain.py", ("                missing = force.missing\n", "                pass\n"), tests="test_real_reasons.py"
+    ),
+    "terminal: what containers say is markup": mutant(
+        "terminal.py", ('Text(row.address or row.detail or "")', 'Text.from_markup(row.address or row.detail or "")'), tests="test_answers.py"
     ),
 }  # fmt: skip
 

@@ -93,6 +93,8 @@ class SimulatedNginx:
         accepted: Every text that passed its test.
     """
 
+    remark = None
+
     def __init__(self, output: Path) -> None:
         self.output = output
         self.runs: str | None = None
@@ -126,6 +128,9 @@ class SimulatedNginx:
             raise ConfigRejectedError("[emerg] no" if self.silent else f'[emerg] something is wrong with "{name}"')
         self.accepted.add(text)
         return True
+
+    def workers(self) -> tuple[int, int] | None:
+        return None if self.runs is None else (2, 1)
 
     async def reload(self) -> None:
         self._before = self._generation

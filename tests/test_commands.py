@@ -35,7 +35,7 @@ def command(*words: object, **settings: object) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("LBWATCH_", "DOCKER_"))}
-    return plain | more
+    return plain | {"LBWATCH_STATUS_LISTEN": ""} | more  # many run at once
 
 
 async def lbwatch(*words: object, environ: dict[str, str] | None = None, **settings: object) -> tuple[int, str, str]:
@@ -206,8 +206,33 @@ async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
     defaults = {"docker_host": engine.url, "output": str(tmp_path / "out.conf")}
     code, out, err = await lbwatch("run", **(defaults | given))
     assert (code, out) == (2, "")
-    assert len(err.splitlines()) == 1, err
-    assert [word for word in words if word.format(here=Path.cwd()) not in err] == []
+    line, *quoted = err.splitlines()
+    assert [word for word in words if word.format(here=Path.cwd()) not in line] == []
+    assert not quoted or settings.get("template", "").endswith(("wrong.j2", "undefined.j2")), err
+
+
+@pytest.mark.parametrize("command", [("run",), ("render",), ("check",), ("explain",)])
+async def test_a_template_error_quotes_the_lines_around_it(
+    engine: EmbeddedEngine, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Nobody should have to open the file to see what is meant."""
+    engine.world.run(name="web-1", labels=WEB)
+    template = tmp_path / "mine.j2"
+    template.write_text(
+        "# 1\n# 2\n{% for upstream in upstreams %}\n    {{ upstream.colour }}\n{% endfor %}\n# 6\n# 7\n"
+    )
+    settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "template": template}
+    code, out, err = await lbwatch(*command, **settings)
+    assert code == (1 if command == ("check",) else 2), out + err
+    assert f"{template}:4: UndefinedError" in out + err
+    quoted = [line for line in (out + err).splitlines() if " | " in line]
+    assert quoted == [
+        "  2 | # 2",
+        "  3 | {% for upstream in upstreams %}",
+        "> 4 |     {{ upstream.colour }}",
+        "  5 | {% endfor %}",
+        "  6 | # 6",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -213,13 +213,13 @@ def test_a_container_event_without_attributes_has_no_labels() -> None:
 def test_a_network_event_is_about_the_container_in_its_attributes(action: str) -> None:
     """Docker's actor is the network there; the container's labels are not in it and must not be taken as none."""
     line = event_line(kind="network", action=action, actor="net1", container="c1", name="front", type="bridge")
-    assert decoded(line + b"\n") == [Event(action=action, backend="c1", labels=None)]
+    assert decoded(line + b"\n") == [Event(action=action, backend="c1", labels=None, at_ns=1)]
 
 
 def test_podmans_network_event_is_about_its_actor() -> None:
     """Podman turns it around: the actor is the container, the network stands in the attributes."""
     line = event_line(kind="network", action="connect", actor="c1", network="front")
-    assert decoded(line + b"\n") == [Event(action="connect", backend="c1", labels=None)]
+    assert decoded(line + b"\n") == [Event(action="connect", backend="c1", labels=None, at_ns=1)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from strategies import (
     wild_labels,
 )
 
-from lbwatch.labels import Membership, Wishes, asks, wishes
+from lbwatch.labels import Membership, Wishes, asks, meaning, nearest, wishes
 
 PLAIN_METHODS = ("round_robin", "least_conn", "ip_hash", "random")
 HASH = re.compile(r"hash (?P<key>([A-Za-z0-9_.:/-]|\$\w+|\$\{\w+\})+)( consistent)?", re.ASCII)
@@ -388,3 +388,43 @@ def test_a_refusal_names_the_label_and_its_value(others: dict[str, str], field: 
     assert refusal is not None
     assert f"lbwatch.{field}" in refusal
     assert "not this!" in refusal
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lbwatch.prot", "lbwatch.port"),
+        ("lbwatch.Wieght", "lbwatch.weight"),
+        ("lbwatch.max_fail", "lbwatch.max_fails"),
+        ("lbwatch.enabled", "lbwatch.enable"),
+        ("lbwatch.upstreams", "lbwatch.upstream"),
+        ("lbwatch.upstreams.web.prot", "lbwatch.upstreams.web.port"),
+        ("lbwatch.upstream.web.a.port", "lbwatch.upstreams.web.a.port"),
+        ("lbwatch.var.colour", "lbwatch.vars.colour"),
+        ("lbwatch.vars", "lbwatch.vars.KEY"),
+        ("lbwatch.colour", None),
+        ("lbwatch.", None),
+        ("lbwatch.x.y.z", None),
+    ],
+)
+def test_a_key_that_means_nothing_is_told_with_the_nearest_known_one(key: str, meant: str | None) -> None:
+    """A letter too many is the commonest reason why a container is not routed as its owner wants it."""
+    assert nearest(key, prefix="lbwatch") == meant
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("lbwatch.port", "80", "read"),
+        ("LBWATCH.PORT", "80", "read"),
+        ("lbwatch.vars.any", "text", "read"),
+        ("lbwatch.port", "no", "cannot be used: it takes a whole number from 1 to 65535"),
+        ("lbwatch.wieght", "2", "means nothing: did you mean lbwatch.weight?"),
+        ("lbwatch.zzz", "2", "means nothing"),
+        ("com.docker.compose.service", "web", "read: names the default upstream, with the project"),
+        ("com.docker.compose.image", "sha", "not read"),
+    ],
+)
+def test_each_label_says_what_is_made_of_it(key: str, value: str, words: str) -> None:
+    """The story of a container shows them one by one."""
+    assert meaning(key, value, prefix="lbwatch") == words

@@ -36,6 +36,8 @@ def test_the_wheel_brings_its_templates(tmp_path: Path) -> None:
         check=True,
     )
     assert Path(where.stdout.strip()).is_relative_to(tmp_path)
+    page = tmp_path / "installed/lbwatch/status/page.html.j2"
+    assert page.read_bytes() == (REPOSITORY / "lbwatch/status/page.html.j2").read_bytes()
 
 
 def test_the_lock_files_name_no_index_and_hash_everything() -> None:

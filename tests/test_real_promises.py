@@ -1,5 +1,5 @@
 """
-Promises of the README on a real engine and a real nginx, as far as no other file is about them.
+Promises of docs/how-it-works.md on a real engine and a real nginx, as far as no other file is about them.
 
 Hostile labels, loops of restarts, an upstream that nginx refuses, a second lbwatch, a clock that jumps.
 """

@@ -107,6 +107,7 @@ async def looping(
         reload_interval_s=interval_s,
         retry_limit_s=retry_limit_s,
         random=lambda: 0.0,
+        wall=lambda: 1_700_000_000.0 + asyncio.get_running_loop().time(),
     )
     tasks = [asyncio.create_task(loop.run()), *(asyncio.create_task(world.run(loop.wake)) for world in worlds)]
     try:
@@ -465,3 +466,70 @@ def test_an_addition_is_anything_but_that_servers_went(
 ) -> None:
     """It has to keep its distance from the one before, and nothing else has."""
     assert adds_servers(tuple(before), tuple(after)) is adds
+
+
+# -- what the status is told
+
+
+async def test_an_error_that_is_no_longer_in_the_way_is_not_told_any_more() -> None:
+    """Who is woken by a container that was removed an hour ago switches the alarm off."""
+    balancer, world = Balancer(), World("a")
+    async with looping(world, balancer=balancer, interval_s=0.1) as loop:
+        await eventually(lambda: loop.progress().in_force)
+        balancer.errors = [ConfigRejectedError("no")] * 100
+        world.have("a", "bad")
+        await eventually(lambda: loop.progress().error == "no")
+        assert loop.progress().behind_since is not None
+        assert loop.progress().serves_old
+        world.have("a")
+        await eventually(lambda: loop.progress().error is None)
+        assert loop.progress().behind_since is None
+        assert [change.outcome for change in loop.journal.changes][-1] == "nginx.rejected"
+
+
+async def test_a_reload_that_is_owed_is_told_as_what_nginx_does_not_run() -> None:
+    """The file is right then, and nobody serves by it."""
+    balancer = Balancer()
+    balancer.errors = [ReloadError("nginx is not running here")] * 100
+    async with looping(World("a"), balancer=balancer) as loop:
+        await eventually(lambda: loop.progress().error)
+        seen = loop.progress()
+        assert (seen.in_force, seen.serves_old, seen.confirmed) == (None, False, False)
+
+
+def test_the_time_from_an_event_counts_the_wait_for_its_turn() -> None:
+    """Clients wait from the event on, not from the moment that lbwatch had time for it."""
+
+    async def play() -> None:
+        balancer, world = Balancer(), World("a")
+        loop = asyncio.get_running_loop()
+        async with looping(world, balancer=balancer, interval_s=5.0) as reconciler:
+            await eventually(lambda: reconciler.progress().in_force)
+            assert reconciler.journal.heard.counts == [0] * len(reconciler.journal.heard.counts), "no event told that"
+            began = loop.time()
+            world.have("a", "b")
+            reconciler.wake(heard_at=began)
+            await eventually(lambda: len(balancer.given) == 2, within=60)
+            took_s = loop.time() - began
+            assert took_s > 3
+            assert reconciler.journal.heard.total_s == pytest.approx(took_s, abs=0.1)
+            reconciler.wake(heard_at=loop.time())  # of an event that changes nothing
+            await asyncio.sleep(10)
+            assert sum(reconciler.journal.heard.counts) == 1
+            world.have("a", "b", "c")
+            reconciler.wake(heard_at=loop.time())
+            await eventually(lambda: len(balancer.given) == 3, within=60)
+            assert reconciler.journal.heard.total_s == pytest.approx(took_s, abs=0.2), "the quiet time was counted"
+
+    in_simulated_time(play())
+
+
+async def test_since_when_a_container_is_routed_or_not_is_kept() -> None:
+    """A drain of ten seconds is a deploy, one of an hour is forgotten."""
+    balancer, world = Balancer(), World("a", "b")
+    async with looping(world, balancer=balancer, interval_s=0.1) as loop:
+        await eventually(lambda: ("a", "a") in loop.journal.since)
+        since = loop.journal.since[("a", "a")]
+        world.have("a", "b", labels=(("lbwatch.port", "no"),))
+        await eventually(lambda: loop.journal.since.get(("a", None), 0) > since)
+        assert ("a", "a") not in loop.journal.since

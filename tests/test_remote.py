@@ -28,6 +28,7 @@ from lbwatch.model import Backend, Desired, Held, Standing
 from lbwatch.remote import Desk, found, held, listening, order
 from lbwatch.settings import Settings
 from lbwatch.state import State
+from lbwatch.story import Explanation
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 
@@ -76,7 +77,7 @@ async def running(folder: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -
     )
     async with (
         app.build(settings, tester=nginx, control=nginx) as daemon,
-        listening(settings.control_socket, desk=Desk(daemon.state, balance=daemon.reconciler)),
+        listening(settings.control_socket, desk=Desk(daemon.state, balance=daemon.reconciler, explain=daemon.explain)),
     ):
         stopped = asyncio.Event()
         task = asyncio.create_task(app.keep_going(daemon, until=stopped))
@@ -97,6 +98,10 @@ async def stage(tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -
     async with running(tmp_path, engine, nginx) as stage:
         assert stage.servers() == ["172.17.0.2", "172.17.0.3"]
         yield stage
+
+
+async def unasked(backend: Backend | None) -> Explanation:
+    raise AssertionError(f"nobody asks for {backend}")
 
 
 class Balance:
@@ -244,7 +249,7 @@ async def test_the_state_is_written_by_one_order_at_a_time(tmp_path: Path) -> No
             assert gate.wait(10.0)
             super().drain(id, name)
 
-    desk = Desk(Slow(tmp_path), balance=Balance(container("web-1"), container("web-2")))
+    desk = Desk(Slow(tmp_path), balance=Balance(container("web-1"), container("web-2")), explain=unasked)
     async with asyncio.TaskGroup() as group:
         for name in ("web-1", "web-2"):
             group.create_task(desk.drain(name))
@@ -272,7 +277,7 @@ async def test_an_order_before_the_engine_was_read_says_so(tmp_path: Path) -> No
     """`no such container` would be a lie then."""
     balance = Balance()
     balance.known = None
-    async with listening(tmp_path / "s", desk=Desk(State(tmp_path), balance=balance)):
+    async with listening(tmp_path / "s", desk=Desk(State(tmp_path), balance=balance, explain=unasked)):
         with pytest.raises(OrderError, match="has not read the engine yet"):
             await order(tmp_path / "s", verb="drain", container="web-1")
 
@@ -283,7 +288,9 @@ async def test_an_order_that_is_not_in_force_in_time_fails_and_says_what_holds(
     """`drain && stop` must not stop what nginx still sends to; the drain itself stands, and comes when nginx does."""
     monkeypatch.setattr(remote, "IN_FORCE_TIMEOUT_S", 0.05)
     state = State(tmp_path / "state")
-    async with listening(tmp_path / "s", desk=Desk(state, balance=Balance(container("web-1"), settles=False))):
+    async with listening(
+        tmp_path / "s", desk=Desk(state, balance=Balance(container("web-1"), settles=False), explain=unasked)
+    ):
         with pytest.raises(OrderError, match=r"web-1 is drained; nginx does not run that after 0\.05 s: .* log"):
             await order(tmp_path / "s", verb="drain", container="web-1")
     assert list(state.drained.values()) == ["web-1"]
@@ -306,7 +313,7 @@ async def test_a_drain_that_cannot_be_kept_is_carried_out_and_says_so(tmp_path: 
     (tmp_path / "state").write_text("in the place of the folder")
     state = State(tmp_path / "state")
     with logged() as warnings:
-        async with listening(tmp_path / "s", desk=Desk(state, balance=Balance(container("web-1")))):
+        async with listening(tmp_path / "s", desk=Desk(state, balance=Balance(container("web-1")), explain=unasked)):
             said = await order(tmp_path / "s", verb="drain", container="web-1")
             assert list(state.drained.values()) == ["web-1"]
             undone = await order(tmp_path / "s", verb="undrain", container="web-1")
@@ -346,7 +353,7 @@ async def test_only_the_two_orders_are_taken_and_only_by_post(
 
 
 def idle_desk(folder: Path) -> Desk:
-    return Desk(State(folder / "state"), balance=Balance(container("web-1")))
+    return Desk(State(folder / "state"), balance=Balance(container("web-1")), explain=unasked)
 
 
 async def test_the_socket_is_its_owner_s_alone_and_gone_at_the_end(tmp_path: Path) -> None:
@@ -381,9 +388,9 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
 async def test_a_socket_at_which_another_one_answers_is_left_alone(tmp_path: Path) -> None:
     """Two daemons of one machine need two sockets; the second must not take the first one's orders away."""
     path, first, second = tmp_path / "s", State(tmp_path / "one"), State(tmp_path / "two")
-    async with listening(path, desk=Desk(first, balance=Balance(container("web-1")))):
+    async with listening(path, desk=Desk(first, balance=Balance(container("web-1")), explain=unasked)):
         with logged() as warnings:
-            async with listening(path, desk=Desk(second, balance=Balance(container("web-1")))):
+            async with listening(path, desk=Desk(second, balance=Balance(container("web-1")), explain=unasked)):
                 await order(path, verb="drain", container="web-1")
         assert warnings == ["control.unavailable"]
         assert (first.drained != {}, second.drained != {}) == (True, False)

@@ -314,7 +314,7 @@ def test_every_setting_has_a_variable_that_is_known() -> None:
 
 
 def test_every_setting_is_described_with_default_and_meaning() -> None:
-    """The README's table and --help come from there."""
+    """docs/settings.md and --help come from there."""
     described = {name: (default, meaning) for name, default, meaning in described_settings()}
     assert set(described) == {field.name for field in fields(Settings)}
     assert all(default and meaning for default, meaning in described.values())

@@ -12,6 +12,7 @@ from simulation import in_simulated_time
 from waiting import eventually, never
 
 from lbwatch.docker import source as source_room
+from lbwatch.docker import stream as stream_room
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.marks import Mark
 from lbwatch.docker.source import DockerSource
@@ -68,7 +69,7 @@ async def followed(
         drain_timeout_s=DRAIN_S,
         random=lambda: 0.5,
     )
-    task = asyncio.create_task(source.run(lambda: changed(source)))
+    task = asyncio.create_task(source.run(lambda *, heard_at=None: changed(source)))
     try:
         yield source
     finally:
@@ -240,7 +241,7 @@ async def test_what_is_found_while_the_stream_is_down_is_no_drift(
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
         engine.cut_streams()  # it lived under a second or so: no new stream for a minute
-        await eventually(lambda: not source._connected, what="the stream is down")
+        await eventually(lambda: not source.contact().connected, what="the stream is down")
         engine.world.die("web-1")
         await eventually(lambda: is_in(source, "web-1", Status.EXITED))
         await never(lambda: source.drift, during=0.2, what="a known gap was counted as drift")
@@ -320,8 +321,8 @@ async def test_a_stream_that_grew_old_is_replaced(
     engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-open connection says nothing for ever; nobody would notice."""
-    monkeypatch.setattr(source_room, "MAX_STREAM_AGE_S", 0.1)
-    monkeypatch.setattr(source_room, "SHORT_LIFE_S", 0.05)
+    monkeypatch.setattr(stream_room, "MAX_STREAM_AGE_S", 0.1)
+    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.05)
     async with follow() as source:
         await eventually(lambda: engine.requests["GET /events"] >= 4, what="new streams")
         engine.world.run(name="web-1", labels=WEB)

@@ -123,6 +123,8 @@ class Watched:
 class _NoNginx:
     """Stands for nginx where none is installed: the file is all there is to see."""
 
+    remark: str | None = None
+
     async def test(self, text: str) -> bool:  # noqa: ARG002 - a port is a port
         """Take anything."""
         return True
@@ -139,6 +141,10 @@ class _NoNginx:
     def running(self) -> object:
         """Name the same nothing each time."""
         return "none"
+
+    def workers(self) -> tuple[int, int] | None:
+        """See none."""
+        return None
 
 
 @asynccontextmanager

@@ -6,40 +6,27 @@ Events only mark containers to look at; inspect tells what they are. A failed re
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
-from lbwatch.decode import EventDecoder
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.marks import Mark, Marks
+from lbwatch.docker.stream import Stream
 from lbwatch.draining import StopSignals
 from lbwatch.errors import SourceError
 from lbwatch.labels import asks, relevant
-from lbwatch.model import Backend, Event, Health, Snapshot, Status
+from lbwatch.model import Backend, Contact, Event, Health, Snapshot, Status
 from lbwatch.pacing import Backoff
 from lbwatch.place import network_owner
 
-MAX_STREAM_AGE_S = 300.0
-"""A flow through NAT dies silently after 5 minutes or more (facts, stream 8); by our own clock."""
-
-OVERLAP_S = 5.0
-"""
-How far a new subscription reaches back beyond the time for which a stop signal matters; `Date` headers are whole
-seconds. The stream before it may have been deaf for a while, so that its end says nothing (facts, stream 8).
-"""
-
-SHORT_LIFE_S = 1.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LIMIT_S = 2.0
 INSPECTORS = 8
 
 LIST_PATIENCE_S = 3.0
 """How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
-
-REPLAY_S = 2.0
-"""How long after its beginning a stream may tell what is old; later, an event that looks old shows a clock set back."""
 
 GATHER_S = 0.05
 """How long looks that have ended wait for those that events asked for meanwhile: one change for all, not one each."""
@@ -53,9 +40,26 @@ MAX_BLIND_LOOKS = 2
 MAX_STALE_LOOKS = 5
 """So many looks failed, each after seconds, that a list which says `exited` is newer than the last truth."""
 
+MAX_NAMED = 1000
+"""So many containers that ask for nothing are known by name between two lists."""
+
 _ID_CHARS = 64  # of a container's id; a name may be told from it
 
 _log = structlog.get_logger()
+
+
+class Changed(Protocol):
+    """Is told that the snapshot may be another one."""
+
+    def __call__(self, *, heard_at: float | None = None) -> None:
+        """Take the loop time of the first event that it is about; `None`: no event told."""
+
+
+class Heard(Protocol):
+    """Is told of each event."""
+
+    def __call__(self, event: Event, *, matters: bool) -> None:
+        """Take an event, and whether it is looked at; a stream begins with some of those of the one before."""
 
 
 class DockerSource:
@@ -84,15 +88,14 @@ class DockerSource:
         random: Callable[[], float],
     ) -> None:
         self.name = name
-        self.engine_pid: int | None = None  # of the engine's process, where that can be seen
         self.drift = 0  # changes that a resync found and no event told
+        self.heard: Heard | None = None  # for whoever shows the stream
         self._client = client
         self._prefix = prefix
         self._expose_all = expose_all
         self._resync_interval_s = resync_interval_s
-        self._drain_timeout_s = drain_timeout_s
         self._random = random
-        self._changed: Callable[[], None] = lambda: None
+        self._changed: Changed = _nobody
         self._backends: dict[str, Backend] = {}  # the last truth, by id
         self._bystanders: set[str] = set()  # ids that events showed to ask for nothing, until the next list
         self._owners: set[str] = set()  # ids whose network a backend that asks uses
@@ -103,16 +106,29 @@ class DockerSource:
         self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
         self._suspects: set[str] = set()  # ids that a resync found changed before any event told
         self._unseen: dict[str, Backend | None] = {}  # entries of the latest list that were not looked at since
-        self._listed = False  # whether there ever was a list
+        self._looking_through = False  # whether some of what the latest list held was not looked at yet
         self._synced = False  # whether all that the first list held was looked at
-        self._connected = False  # whether the stream holds
-        self._engine_clock_s = 0.0  # what the engine's clock showed when the stream began, less the loop's
-        self._replayed_until = 0.0  # loop time until which events may be old ones, told again
+        self._synced_at: float | None = None  # loop time at which all was looked at that the latest list held
+        self._heard_at: float | None = None  # loop time of the first event since the snapshot was published
         self._gathering: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
         self._patience: asyncio.Timeout | None = None  # of the list that is being asked for
         self._listing_since = 0.0  # loop time at which it was
         self._answers_looks = False  # whether any look succeeded since the latest list
         self._list_wanted = asyncio.Event()
+        self._stream = Stream(
+            client,
+            name=name,
+            reach_back_s=drain_timeout_s,
+            connections=INSPECTORS + 1,  # and one for lists
+            backoff=self._backoff(),
+            begun=self._list_anew,
+            heed=self._heed,
+        )
+
+    @property
+    def engine_pid(self) -> int | None:
+        """Give the pid of the engine's process, where that can be seen."""
+        return self._stream.engine_pid
 
     def snapshot(self) -> Snapshot | None:
         """Give all backends as they were last seen; `None` until the first full look has ended."""
@@ -121,11 +137,29 @@ class DockerSource:
         backends = dict(self._backends)
         return Snapshot(source=self.name, backends=backends, stopping=self._signals.stopping(backends))
 
-    async def run(self, changed: Callable[[], None]) -> None:
+    def contact(self) -> Contact:
+        """Tell how well the engine is known now."""
+        stream = self._stream
+        return Contact(
+            source=self.name,
+            connected=stream.connected,
+            since=stream.since,
+            synced_at=self._synced_at,
+            drift=self.drift,
+            backends=len(self._backends) if self._synced else None,
+            events=dict(stream.counts),
+            error=stream.error,
+        )
+
+    def recent(self) -> tuple[Event, ...]:
+        """Give the latest events of all containers, oldest first, without their labels."""
+        return tuple(self._stream.recent)
+
+    async def run(self, changed: Changed) -> None:
         """Follow the engine for good, calling *changed* whenever `snapshot` may tell something new."""
         self._changed = changed
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_following(), name=f"{self.name} stream")
+            group.create_task(self._stream.run(), name=f"{self.name} stream")
             group.create_task(self._keep_listing(), name=f"{self.name} lists")
             for number in range(INSPECTORS):
                 group.create_task(self._keep_looking(), name=f"{self.name} inspector {number}")
@@ -134,73 +168,38 @@ class DockerSource:
         """Ask for a full look now."""
         self._list_wanted.set()
 
-    # The stream: it only reads and marks, and awaits nothing but the next bytes (facts, stream 1).
-
-    async def _keep_following(self) -> None:
-        loop = asyncio.get_running_loop()
-        backoff = self._backoff()
-        while True:
-            began, error = loop.time(), None
-            try:
-                await self._follow()
-            except SourceError as failure:
-                error = failure
-            was_connected, self._connected = self._connected, False
-            lived_s = loop.time() - began if was_connected else 0.0
-            if lived_s >= SHORT_LIFE_S:
-                backoff.reset()
-                if error is None:  # a proxy's or our own limit of age: normal
-                    _log.debug("source.reconnecting", source=self.name, lived_s=round(lived_s, 1))
-                    continue
-            wait_s = backoff.next_wait()
-            _log.warning(
-                "source.disconnected",
-                source=self.name,
-                error=str(error or "the engine ended the stream at once"),
-                attempt=backoff.attempt,
-                retry_in_s=round(wait_s, 2),
-            )
-            await asyncio.sleep(wait_s)
-
-    async def _follow(self) -> None:
-        """Read one stream until it ends or is too old."""
-        ping = await self._client.ping()
-        self.engine_pid = ping.pid
-        await self._client.warm(INSPECTORS + 1)  # and one for lists
-        clock = asyncio.get_running_loop().time
-        self._engine_clock_s = (ping.clock_s or 0.0) - clock()
-        since_s = None if ping.clock_s is None else ping.clock_s - OVERLAP_S - self._drain_timeout_s
-        decoder = EventDecoder()
-        async with self._client.events(since_s=since_s) as chunks:
-            self._connected = True
-            self._replayed_until = clock() + REPLAY_S
-            _log.info("source.connected", source=self.name, api=".".join(map(str, ping.api)))
-            self._list_anew()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MAX_STREAM_AGE_S):
-                    async for chunk in chunks:
-                        for event in decoder.feed(chunk):
-                            self._heed(event)
+    # Events: they only mark.
 
     def _heed(self, event: Event) -> None:
         """Mark what an event touched, unless it asks for nothing."""
+        matters = event.backend is None or self._matters(event)
+        if self.heard is not None:
+            self.heard(event, matters=matters)
         if event.backend is None:
             self._list_wanted.set()
-        elif self._matters(event):
+        elif matters:
             _log.debug("event.heeded", source=self.name, action=event.action, backend=event.backend[:12])
             self._suspects.discard(event.backend)
             self._marks.add(event.backend, Mark.TOUCHED)
+            self._heard_at = self._heard_at or asyncio.get_running_loop().time()
             if event.action == "kill":
                 self._hear(event)
         else:
             self._bystanders.add(event.backend)
+            self._name(event, id=event.backend)
+
+    def _name(self, event: Event, *, id: str) -> None:
+        """Know a container that asks for nothing by its name, until the next list, for whoever looks for it."""
+        if event.action == "destroy":
+            self._backends.pop(id, None)
+        elif id not in self._backends and event.labels is not None and len(self._bystanders) <= MAX_NAMED:
+            self._backends[id] = Backend(id=id, name=event.labels.get("name", id[:12]))
 
     def _hear(self, event: Event) -> None:
         """Take the one thing that an event alone tells; of a replay, when that was."""
         assert event.backend is not None
-        now = asyncio.get_running_loop().time()
-        age_s = max(0.0, now + self._engine_clock_s - event.at_ns / 1e9) if now < self._replayed_until else None
-        self._signals.hear(event, backend=self._backends.get(event.backend), now=now, age_s=age_s)
+        now, known = asyncio.get_running_loop().time(), self._backends.get(event.backend)
+        self._signals.hear(event, backend=known, now=now, age_s=self._stream.age_s(event))
         self._gather()
 
     def _matters(self, event: Event) -> bool:
@@ -225,7 +224,7 @@ class DockerSource:
                 continue
             except SourceError as error:
                 wait_s = backoff.next_wait()
-                say = _log.warning if self._connected else _log.debug  # no stream: the reason was logged already
+                say = _log.warning if self._stream.connected else _log.debug  # no stream: the reason was logged already
                 say("source.list_failed", source=self.name, error=str(error), retry_in_s=round(wait_s, 2))
                 await asyncio.sleep(wait_s)
                 self._list_wanted.set()
@@ -247,13 +246,13 @@ class DockerSource:
 
     async def _next_list(self) -> Mark:
         """Wait until a list is wanted or the resync is due, and tell which."""
-        connected = self._connected
+        connected = self._stream.connected
         try:
             async with asyncio.timeout(self._resync_interval_s):
                 await self._list_wanted.wait()
             mark = Mark.PROPOSED
         except TimeoutError:
-            mark = Mark.RESYNCED if connected and self._connected and self._synced else Mark.PROPOSED
+            mark = Mark.RESYNCED if connected and self._stream.connected and self._synced else Mark.PROPOSED
         self._list_wanted.clear()
         return mark
 
@@ -263,10 +262,11 @@ class DockerSource:
         known = entries | self._backends
         owners = self._owners | self._owners_among(entries.values(), known=known)
         tracked = {id for id, backend in known.items() if self._asks(backend) or id in owners}
+        stays = tracked | self._bystanders  # of the latter the list, which lags, may not know yet
         bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
-        self._backends = {id: known for id, known in self._backends.items() if id in tracked} | bystanders
+        self._backends = {id: known for id, known in self._backends.items() if id in stays} | bystanders
         self._bystanders.clear()
-        self._listed, self._answers_looks = True, False
+        self._looking_through, self._answers_looks = True, False
         self._unseen = {id: entries.get(id) for id in tracked}
         for id in tracked:
             self._marks.add(id, mark)
@@ -322,10 +322,13 @@ class DockerSource:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-        if self._listed and not self._unseen and not self._synced:
-            self._synced = True
-            _log.info("source.synced", source=self.name, backends=len(self._backends))
-        self._changed()
+        if self._looking_through and not self._unseen:
+            self._looking_through, self._synced_at = False, asyncio.get_running_loop().time()
+            if not self._synced:
+                self._synced = True
+                _log.info("source.synced", source=self.name, backends=len(self._backends))
+        heard_at, self._heard_at = self._heard_at, None
+        self._changed(heard_at=heard_at)
 
     def _watch_owner(self, before: Backend | None, found: Backend | None, *, touched: bool) -> None:
         """Follow the containers whose network others use, although they ask for nothing themselves."""
@@ -352,7 +355,7 @@ class DockerSource:
 
     def _owe(self, id: str, *, error: SourceError) -> None:
         """Keep the last truth about a container that could not be looked at, and look again later."""
-        if not self._connected or id in self._retries:
+        if not self._stream.connected or id in self._retries:
             return  # the list after the next connection proposes it again, or it is owed already
         backoff = self._failures.setdefault(id, self._backoff())
         wait_s = backoff.next_wait()
@@ -395,6 +398,10 @@ class DockerSource:
 
     def _backoff(self) -> Backoff:
         return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=self._random)
+
+
+def _nobody(*, heard_at: float | None = None) -> None:
+    """Take no notice."""
 
 
 def _is_up(backend: Backend) -> bool:

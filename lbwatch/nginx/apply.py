@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Collection, Coroutine
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from lbwatch import files
-from lbwatch.errors import ReloadError, ReloadRefusedError, TakenBackError
-from lbwatch.model import Applied, Fallback, Upstream
+from lbwatch import diff, files
+from lbwatch.errors import OutputError, ReloadError, ReloadRefusedError, TakenBackError
+from lbwatch.model import Applied, Fallback, Seen, Upstream
 from lbwatch.nginx.control import Control, Tester
 from lbwatch.nginx.fallback import Candidate, accepted, names_in
 from lbwatch.render import Renderer, digest
@@ -46,6 +47,25 @@ class Nginx:
         """Tell whether what was verified last still stands: the same nginx runs, and nobody changed the file."""
         return self._confirmed is not None and self._confirmed == self._evidence()
 
+    def text(self) -> str:
+        """Read the file, for the status; empty where it cannot be read."""
+        with suppress(OutputError):
+            return files.read(self._output) or ""
+        return ""
+
+    def seen(self) -> Seen:
+        """Look at the file and at nginx, for the status; it reads from disk."""
+        try:
+            text = files.read(self._output)
+        except OutputError as error:
+            return Seen(workers=self._control.workers(), remarks=(str(error),))
+        remark = self._tester.remark
+        return Seen(
+            digest=None if text is None else digest(text),
+            workers=self._control.workers(),
+            remarks=() if remark is None else (remark,),
+        )
+
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         """
         Bring *upstreams* into force; where they are already, and that was verified, nothing is done.
@@ -64,6 +84,7 @@ class Nginx:
             return Applied(digest=name, changed=False, reloaded=False, fallbacks=candidate.fallbacks)
         await _to_the_end(self._put_in_force(candidate, before=before))
         live_s, verified_s = await self._verified(began=began)
+        difference = await asyncio.to_thread(_difference, before, candidate.text) if changed else ""
         _log.info(
             "nginx.reloaded", digest=name, changed=changed, live_s=round(live_s, 4), verified_s=round(verified_s, 4)
         )
@@ -71,6 +92,7 @@ class Nginx:
             digest=name,
             changed=changed,
             reloaded=True,
+            difference=difference,
             live_s=live_s,
             verified_s=verified_s,
             fallbacks=candidate.fallbacks,
@@ -151,6 +173,10 @@ class Nginx:
     def _evidence(self) -> object:
         running = self._control.running()
         return None if running is None else (running, files.stamp(self._output))
+
+
+def _difference(before: str | None, after: str) -> str:
+    return "".join(diff.unified(before or "", after))
 
 
 async def _to_the_end(step: Coroutine[None, None, None]) -> None:

@@ -31,7 +31,14 @@ _log = structlog.get_logger()
 
 
 class Tester(Protocol):
-    """Tells whether nginx would take a text as its configuration."""
+    """
+    Tells whether nginx would take a text as its configuration.
+
+    Attributes:
+        remark: What the operator should know of how it is tested, as of the latest test; `None`: nothing.
+    """
+
+    remark: str | None
 
     async def test(self, text: str) -> bool:
         """Raise `ConfigRejectedError` if it would not; `False` if nothing here can tell."""
@@ -52,6 +59,9 @@ class Control(Protocol):
     def running(self) -> object:
         """Name the nginx that runs now, for comparison with a later one; `None` if there is none."""
 
+    def workers(self) -> tuple[int, int] | None:
+        """Count its workers that serve, and those that only end what they have; `None` if none can be seen."""
+
 
 class TreeTester:
     """
@@ -70,6 +80,7 @@ class TreeTester:
     ) -> None:
         self.main = main  # known for sure once there is a tree
         self.tree: TestTree | None = None  # none before the first test that found a program
+        self.remark: str | None = None
         self._command = command
         self._output = output
         self._folder = folder
@@ -78,16 +89,22 @@ class TreeTester:
 
     async def test(self, text: str) -> bool:
         """Run `nginx -t` on the test tree; an nginx that is not installed here cannot test, which is said once."""
+        self.remark = None
         program = find_program(self._command[0])
         if program is None:
-            self._say_once("nginx.untested", reason=f"{self._command[0]} is not installed here")
+            self._say_once(
+                "nginx.untested",
+                reason=f"{self._command[0]} is not installed here: nothing tests a new file before nginx reads it",
+            )
             return False
         try:
             tree = await self._run((program, *self._command[1:]), text=text)
         except OSError as error:
             raise NotTestedError(f"nginx_command: {program}: {error.strerror or error}") from error
         if not tree.includes_output:
-            self._say_once("nginx.not_included", reason=f"{self.main} does not include {self._output}")
+            self._say_once(
+                "nginx.not_included", reason=f"{self.main} does not include {self._output}: nginx never reads it"
+            )
         return True
 
     async def _run(self, command: tuple[str, ...], *, text: str) -> TestTree:
@@ -100,6 +117,7 @@ class TreeTester:
         return tree
 
     def _say_once(self, event: str, *, reason: str) -> None:
+        self.remark = reason
         if event not in self._said and not self._quiet:
             _log.warning(event, reason=reason)
         self._said.add(event)
@@ -115,6 +133,7 @@ class CommandTester:
     """
 
     def __init__(self, command: tuple[str, ...], *, folder: Path) -> None:
+        self.remark: str | None = None
         self._candidate = folder / "candidate.conf"
         self._command = tuple(word.replace("{candidate}", str(self._candidate)) for word in command)
 
@@ -175,6 +194,14 @@ class LocalControl:
             return find_master(self._pidfile)
         except ReloadError:
             return None if self._command is None else self._command
+
+    def workers(self) -> tuple[int, int] | None:
+        """Count those of the master that the pid file names."""
+        try:
+            workers = workers_of(find_master(self._pidfile))
+        except ReloadError:
+            return None
+        return len(workers.serving), len(workers.retiring)
 
     def _find(self) -> Process | None:
         try:

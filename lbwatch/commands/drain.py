@@ -1,0 +1,14 @@
+"""`drain` and `undrain`: by the running daemon."""
+
+from lbwatch import remote, terminal
+from lbwatch.settings import Settings
+
+
+async def drain(settings: Settings, *, container: str) -> None:
+    """Have the running daemon take a container out of its upstreams, and print what came of it."""
+    terminal.show(await remote.order(settings.control_socket, verb="drain", container=container) + "\n")
+
+
+async def undrain(settings: Settings, *, container: str) -> None:
+    """Undo that."""
+    terminal.show(await remote.order(settings.control_socket, verb="undrain", container=container) + "\n")

@@ -1,0 +1,139 @@
+"""`events`: the engine's stream as people read it, with what lbwatch makes of each event, until it is ended."""
+
+import asyncio
+import signal
+import time
+from collections import deque
+from dataclasses import replace
+
+from lbwatch import app, terminal
+from lbwatch.damping import Damper
+from lbwatch.desired import Memory, desired_state
+from lbwatch.docker.client import EngineClient
+from lbwatch.docker.source import DockerSource
+from lbwatch.draining import Drains
+from lbwatch.explain import explained
+from lbwatch.model import Event
+from lbwatch.settings import Settings
+
+LOOK_AGAIN_S = 1.0
+"""What changes by time alone, such as the end of a drain, is seen that late."""
+
+REMEMBERED = 1000
+"""So many events are known again when a new stream repeats them; the engine itself remembers 256."""
+
+
+async def events(settings: Settings) -> None:
+    """
+    Print each event as it comes, and what it changes as soon as that is known; what is there already is not told.
+
+    Raises:
+        SourceError: The engine cannot be reached.
+    """
+    address = app.make_address(settings)
+    client = EngineClient(address)
+    try:
+        await client.ping()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        source = app.make_source(client, settings=settings, address=address)
+        watch = _Watch(settings, source=source, screen=terminal.EventScreen(wall=time.time))
+        following = asyncio.create_task(watch.run(), name="events")
+        stop = asyncio.create_task(ended.wait(), name="stop")
+        await asyncio.wait([following, stop], return_when=asyncio.FIRST_COMPLETED)
+        for task in (following, stop):
+            task.cancel()
+        await asyncio.gather(following, stop, return_exceptions=True)
+        if following.done() and not following.cancelled():
+            following.result()
+    finally:
+        await client.close()
+
+
+class _Watch:
+    """
+    Decides as the daemon does, and shows instead of doing.
+
+    Args:
+        settings: What the user set.
+        source: The engine.
+        screen: Where it is shown.
+    """
+
+    def __init__(self, settings: Settings, *, source: DockerSource, screen: terminal.EventScreen) -> None:
+        self._settings = settings
+        self._source = source
+        self._screen = screen
+        self._host = app.HostNetwork(settings)
+        self._state = app.make_state(settings)
+        self._drains = Drains(timeout_s=settings.drain_timeout)
+        self._damper = Damper()
+        self._memory = Memory()
+        self._said: dict[str, tuple[str, ...]] | None = None  # of each container, as of the latest look
+        self._names: dict[str, str] = {}  # by id: events of networks tell none
+        self._shown: deque[Event] = deque(maxlen=REMEMBERED)  # without labels
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Show for good."""
+        self._source.heard = self._hear
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._source.run(self._wake), name="source")
+            group.create_task(self._keep_deciding(), name="decisions")
+
+    def _wake(self, *, heard_at: float | None = None) -> None:  # noqa: ARG002 - whatever woke it
+        self._woken.set()
+
+    def _hear(self, event: Event, *, matters: bool) -> None:
+        """Show an event, once; what comes before the first full look has ended was there already."""
+        bare = replace(event, labels=None)
+        if self._said is None or bare in self._shown:
+            return
+        self._shown.append(bare)
+        self._screen.event(event, name=self._name(event), matters=matters, prefix=self._settings.label_prefix)
+
+    def _name(self, event: Event) -> str:
+        id, snapshot = event.backend or "", self._source.snapshot()
+        known = snapshot.backends.get(id) if snapshot is not None else None
+        told = (event.labels or {}).get("name") or self._names.get(id)
+        name = told or (known.name if known is not None else id[:12])
+        self._names[id] = name
+        if event.action == "destroy":
+            del self._names[id]
+        return name
+
+    async def _keep_deciding(self) -> None:
+        while True:
+            self._decide()
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+            finally:
+                self._woken.clear()
+
+    def _decide(self) -> None:
+        snapshot = self._source.snapshot()
+        if snapshot is None:
+            return
+        now = asyncio.get_running_loop().time()
+        shared = self._host.shared(engine_pid=self._source.engine_pid)
+        desired = desired_state(
+            [snapshot],
+            rules=app.make_rules(self._settings, host_shared=shared),
+            damped=self._damper.damped(list(snapshot.backends.values()), now=now),
+            draining=self._drains.draining([snapshot], by_hand=self._state.drained, now=now),
+            memory=self._memory,
+        )
+        said: dict[str, tuple[str, ...]] = {}
+        for row in explained(desired):
+            said[row.container] = (*said.get(row.container, ()), *terminal.row_words(row))
+        before, self._said = self._said, said
+        if before is None:
+            self._screen.begun(source=self._source.name, containers=len(said))
+            return
+        for name in sorted(before.keys() | said.keys()):
+            if before.get(name) != said.get(name):
+                self._screen.verdict(name, said.get(name))

@@ -1,0 +1,100 @@
+"""`explain`: why each container, or the one that is named, is or is not routed."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lbwatch import app, remote, terminal
+from lbwatch.commands import DONE, FAILED
+from lbwatch.commands.look import FirstLook, candidate, looked
+from lbwatch.damping import LOOP_RESTARTS
+from lbwatch.errors import NoDaemonError
+from lbwatch.explain import Row, explained
+from lbwatch.model import Backend, Desired, Notice, NoticeKind, Snapshot
+from lbwatch.settings import Settings
+from lbwatch.story import Explanation, Story, story_of
+
+
+async def explain(settings: Settings, *, container: str | None, as_json: bool, recorded: Path | None) -> int:
+    """
+    Print the running daemon's own answer, or where there is none what one would make of the engine now.
+
+    Args:
+        settings: What the user set.
+        container: The name of the one to tell about, or the beginning of its id; `None`: all.
+        as_json: Whether to answer for scripts.
+        recorded: See `looked`.
+    """
+    told = None if recorded else await _told_by_daemon(settings, container=container)
+    if told is None:
+        told = await _found_out(settings, container=container, recorded=recorded)
+    if as_json:
+        terminal.show(_as_json(told))
+    else:
+        terminal.show_explanation(told)
+    return DONE if told.rows or not told.reasons else FAILED
+
+
+async def _told_by_daemon(settings: Settings, *, container: str | None) -> Explanation | None:
+    """Ask the daemon, which knows what nginx runs; `None` if there is none, or it follows another engine."""
+    try:
+        told = await remote.explanation(settings.control_socket, container=container)
+    except NoDaemonError as error:
+        _say(f"{error}; what follows is what one would make of the engine now")
+        return None
+    here = app.make_address(settings).name
+    if told.source != here:
+        _say(f"the lbwatch at {settings.control_socket} follows {told.source}: this is what one would make of {here}")
+        return None
+    return told
+
+
+async def _found_out(settings: Settings, *, container: str | None, recorded: Path | None) -> Explanation:
+    look = await looked(settings, recorded=recorded)
+    desired = look.desired if look.held_by_daemon else _with_loops(look.desired, look.snapshot)
+    found = await candidate(settings, look)
+    rows = tuple(explained(desired, fallbacks=found.fallbacks if found else ()))
+    story = None
+    if container is not None:
+        backend = remote.found(container, backends=look.snapshot.backends.values())
+        rows = tuple(row for row in rows if row.container == backend.name)
+        story = _story(backend, look=look, rows=rows, text=found.text if found else "")
+    return Explanation(source=look.snapshot.source, rows=rows, story=story)
+
+
+def _story(backend: Backend, *, look: FirstLook, rows: tuple[Row, ...], text: str) -> Story:
+    return story_of(
+        backend,
+        rules=look.rules,
+        backends=look.snapshot.backends,
+        held=look.held,
+        events=(),
+        places=[row.address for row in rows if row.address is not None],
+        text=text,
+    )
+
+
+def _with_loops(desired: Desired, snapshot: Snapshot) -> Desired:
+    """Warn of those that a daemon may leave out: it alone knows how often each was restarted lately."""
+    notices = (
+        Notice(
+            backend=backend.name,
+            kind=NoticeKind.RESTARTED,
+            detail=f"the engine restarted it {backend.restarts} times since its last start by hand: the daemon leaves "
+            "it out while that goes on (restart-loop in its log)",
+        )
+        for backend in snapshot.backends.values()
+        if backend.restarts >= LOOP_RESTARTS
+    )
+    return replace(desired, notices=(*desired.notices, *notices))
+
+
+def _as_json(told: Explanation) -> str:
+    """Write a list of rows; where one container was asked for, each with its `story`."""
+    story = {} if told.story is None else {"story": asdict(told.story)}
+    return json.dumps([asdict(row) | story for row in told.rows], indent=2) + "\n"
+
+
+def _say(words: str) -> None:
+    print(f"lbwatch: {words}", file=sys.stderr)

@@ -1,0 +1,154 @@
+"""What the commands that only look have in common: read an engine, or a recorded one, and work out what would be."""
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lbwatch import app, files, remote
+from lbwatch.decode import backends_of_recording
+from lbwatch.desired import Rules, desired_state
+from lbwatch.docker.client import EngineClient
+from lbwatch.docker.source import DockerSource
+from lbwatch.draining import Drains
+from lbwatch.errors import ConfigRejectedError, OutputError, RenderError, SettingsError, SourceError
+from lbwatch.explain import fallback_words
+from lbwatch.labels import relevant
+from lbwatch.model import Desired, Held, Snapshot
+from lbwatch.nginx.fallback import Candidate, accepted, names_in
+from lbwatch.settings import Settings
+
+FIRST_LOOK_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstLook:
+    """
+    What a command that only looks found.
+
+    Attributes:
+        held: Who is held back, as far as that is known.
+        held_by_daemon: Whether a running daemon said so.
+    """
+
+    snapshot: Snapshot
+    rules: Rules
+    held: Held
+    held_by_daemon: bool
+    desired: Desired
+
+
+async def looked(settings: Settings, *, recorded: Path | None) -> FirstLook:
+    """
+    Look at the engine once and decide, and ask the running daemon, if there is one, for what it alone knows.
+
+    Without one nothing is known of loops of restarts, and of those that were told to stop as much as the engine still
+    tells.
+
+    Args:
+        settings: What the user set.
+        recorded: A file with the answer of `docker inspect`, to be read in the engine's place.
+
+    Raises:
+        SourceError: The engine, or the recorded one, cannot be read.
+    """
+    if recorded is not None:
+        return _recorded_look(settings, body=_read(recorded), name=str(recorded))
+    held = await remote.held(settings.control_socket)
+    address = app.make_address(settings)
+    client = EngineClient(address)
+    source = app.make_source(client, settings=settings, address=address)
+    try:
+        await client.ping()
+        async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
+            snapshot = await _first_snapshot(source)
+    except TimeoutError as error:
+        raise SourceError(f"{address.name}: no whole answer within {FIRST_LOOK_TIMEOUT_S:g} s") from error
+    finally:
+        await client.close()
+    rules = app.make_rules(settings, host_shared=app.HostNetwork(settings).shared(engine_pid=source.engine_pid))
+    now, drains = asyncio.get_running_loop().time(), Drains(timeout_s=settings.drain_timeout)
+    known = held or Held(draining=drains.draining([snapshot], by_hand=app.make_state(settings).drained, now=now))
+    return _decided(snapshot, rules=rules, held=known, held_by_daemon=held is not None)
+
+
+def _recorded_look(settings: Settings, *, body: bytes, name: str) -> FirstLook:
+    """
+    Decide on a recorded engine: the output of `docker inspect`, in a file of that *name*.
+
+    Raises:
+        SourceError: It is none.
+    """
+    try:
+        found = backends_of_recording(body)
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}") from error
+    prefix = settings.label_prefix
+    backends = {each.id: replace(each, labels=relevant(each.labels, prefix=prefix)) for each in found}
+    rules = app.make_rules(settings, host_shared=settings.host_network == "true")
+    snapshot = Snapshot(source=name, backends=backends)
+    return _decided(snapshot, rules=rules, held=Held(), held_by_daemon=False)
+
+
+def _decided(snapshot: Snapshot, *, rules: Rules, held: Held, held_by_daemon: bool) -> FirstLook:
+    desired = desired_state([snapshot], rules=rules, damped=held.damped, draining=held.draining)
+    return FirstLook(snapshot=snapshot, rules=rules, held=held, held_by_daemon=held_by_daemon, desired=desired)
+
+
+async def _first_snapshot(source: DockerSource) -> Snapshot:
+    whole = asyncio.Event()
+
+    def changed(*, heard_at: float | None = None) -> None:  # noqa: ARG001 - no event is waited for
+        if source.snapshot() is not None:
+            whole.set()
+
+    following = asyncio.create_task(source.run(changed), name="first look")
+    waiting = asyncio.create_task(whole.wait(), name="first snapshot")
+    try:
+        await asyncio.wait([following, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()
+        snapshot = source.snapshot()
+        assert snapshot is not None
+        return snapshot
+    finally:
+        following.cancel()
+        waiting.cancel()
+        await asyncio.gather(following, waiting, return_exceptions=True)
+
+
+def _read(recorded: Path) -> bytes:
+    try:
+        return recorded.read_bytes()
+    except OSError as error:
+        takes = f"it takes a file with the output of docker inspect ({error.strerror})"
+        raise SettingsError("engine_from", value=recorded, takes=takes) from error
+
+
+async def candidate(settings: Settings, look: FirstLook) -> Candidate | None:
+    """Work out what would be written, as the daemon does, and say what is wrong; `None`: nothing would be written."""
+    with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
+        tester = app.make_tester(settings, folder=Path(folder), quiet=True)
+        renderer = app.make_renderer(settings)
+        renderer.load()
+        try:
+            found = await accepted(
+                look.desired.upstreams,
+                render=renderer.text,
+                test=tester.test,
+                before=_names_in_force(settings),
+            )
+        except (RenderError, ConfigRejectedError) as error:
+            print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
+            return None
+    for fallback in found.fallbacks:
+        print(f"lbwatch: {fallback_words(fallback)}", file=sys.stderr)
+    return found
+
+
+def _names_in_force(settings: Settings) -> frozenset[str]:
+    try:
+        return names_in(files.read(settings.output) or "")
+    except OutputError:
+        return frozenset()

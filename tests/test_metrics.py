@@ -1,0 +1,628 @@
+"""The metrics and the journal: what is counted, that it is bounded, and that no container writes into it."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from strategies import NASTY, container, decide
+
+from lbwatch import errors
+from lbwatch.journal import BUCKETS_S, KEPT_CHANGES, KEPT_LINES, Distribution, Journal, Progress
+from lbwatch.model import (
+    UPSTREAM_NAME,
+    Applied,
+    Contact,
+    Desired,
+    Fallback,
+    Form,
+    Health,
+    Notice,
+    NoticeKind,
+    Reason,
+    Seen,
+    Server,
+    ServerState,
+    Skipped,
+    Upstream,
+)
+from lbwatch.report import Picture, report_of
+from lbwatch.status.metrics import ACTIONS, CONTENT_TYPE, OUTCOMES, exposition
+
+NOW = 1_000.0
+AT = 1_700_000_000.0
+DIGEST = "0123456789ab"
+SOURCE = "unix:///var/run/docker.sock"
+
+Labels = Mapping[str, str]
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def server(name: str, number: int = 2) -> Server:
+    return Server(address=f"172.18.0.{number}", port=80, backend=name)
+
+
+def contact(**given: Any) -> Contact:
+    return Contact(**({"source": SOURCE, "connected": True, "since": 900.0, "synced_at": 990.0, "backends": 3} | given))
+
+
+def progress(desired: Desired | None = None, **given: Any) -> Progress:
+    """All that was decided is in force, but for what is given."""
+    desired = Desired() if desired is None else desired
+    facts = {"in_force": desired.upstreams, "confirmed": True, "turned_at": NOW, "digest": DIGEST, "applied_at": AT}
+    return Progress(desired=desired, **(facts | given))
+
+
+def picture(desired: Desired | None = None, *, journal: Journal | None = None, **given: Any) -> Picture:
+    """A daemon in step, but for what is given."""
+    facts: dict[str, Any] = {
+        "version": "1.2.3",
+        "now": NOW,
+        "at": AT,
+        "contacts": (contact(),),
+        "progress": progress(desired),
+        "work": (journal or Journal()).copy(),
+        "seen": Seen(digest=DIGEST, workers=(2, 0)),
+        "resync_interval_s": 30.0,
+        "reload_interval_s": 1.0,
+    }
+    return Picture(**(facts | given))
+
+
+def samples(text: bytes) -> Samples:
+    """All samples by their names and labels; each stands there once."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            assert key not in found, f"{key} stands there twice"
+            found[key] = sample.value
+    return found
+
+
+def values(picture: Picture, name: str, label: str) -> dict[str, float]:
+    """A metric's values by one of its labels."""
+    return {
+        dict(labels)[label]: value for (each, labels), value in samples(exposition(picture)).items() if each == name
+    }
+
+
+def value(picture: Picture, name: str, /, **labels: str) -> float | None:
+    return samples(exposition(picture)).get((name, tuple(sorted(labels.items()))))
+
+
+def full_picture() -> Picture:
+    """A daemon of which every metric has something to tell, by whatever is possible at once."""
+    containers = (
+        container("web-1", labels={"lbwatch.upstream": "web"}),
+        container("web-2", labels={"lbwatch.upstream": "web"}),
+        container("sick", labels={"lbwatch.upstream": "sick"}, health=Health.UNHEALTHY),
+        container("api", labels={"lbwatch.upstream": "api", "lbwatch.weight": "3"}),
+        container("wrong", labels={"lbwatch.port": "many"}),
+        container("other", labels={}),
+    )
+    desired = decide(*containers, declare=("later",))
+    journal = Journal()
+    for heard_s in (0.12, 0.3, 1.2, None):
+        done = applied(live_s=0.02, verified_s=0.1)
+        journal.applied(done, at=AT, took_s=0.11, heard_s=heard_s)
+    for outcome in OUTCOMES[2:]:
+        journal.failed(outcome, error=f"{outcome} it was", at=AT, took_s=2.0)
+    journal.decided(desired, at=AT)
+    fallback = Fallback(upstream="api", form=Form.PLAIN, error="nginx says no")
+    return picture(
+        contacts=(contact(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
+        progress=progress(desired, fallbacks=(fallback,)),
+        work=journal.copy(),
+        seen=Seen(digest=DIGEST, workers=(2, 4)),
+    )
+
+
+def applied(**given: Any) -> Applied:
+    return Applied(**({"digest": DIGEST, "changed": True, "reloaded": True} | given))
+
+
+# -- the text
+
+
+def test_the_text_is_what_prometheus_takes_and_all_names_are_ours() -> None:
+    """The contract's prefix; a name of someone else would mix with theirs."""
+    text = exposition(full_picture())
+    assert text.endswith(b"\n")
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+    for family in text_string_to_metric_families(text.decode()):
+        assert family.name.startswith("lbwatch_")
+        assert family.documentation.endswith(".")
+        assert family.type in ("gauge", "counter", "histogram")
+        assert family.samples, f"{family.name} has nothing"
+
+
+def test_all_that_the_issue_asks_for_is_there() -> None:
+    """Each of them is in somebody's alert or dashboard; a rename breaks those silently."""
+    names = {name for name, _ in samples(exposition(full_picture()))}
+    assert names == {
+        "lbwatch_build_info",
+        "lbwatch_ready",
+        "lbwatch_source_connected",
+        "lbwatch_source_stream_age_seconds",
+        "lbwatch_source_last_sync_age_seconds",
+        "lbwatch_source_containers",
+        "lbwatch_source_drift_total",
+        "lbwatch_source_events_total",
+        "lbwatch_passes_total",
+        "lbwatch_pass_duration_seconds_bucket",
+        "lbwatch_pass_duration_seconds_count",
+        "lbwatch_pass_duration_seconds_sum",
+        "lbwatch_reloads_total",
+        "lbwatch_reload_owed",
+        "lbwatch_render_failures_total",
+        "lbwatch_event_to_verified_seconds_bucket",
+        "lbwatch_event_to_verified_seconds_count",
+        "lbwatch_event_to_verified_seconds_sum",
+        "lbwatch_behind_seconds",
+        "lbwatch_servers",
+        "lbwatch_containers_skipped",
+        "lbwatch_upstreams_reduced",
+        "lbwatch_config_info",
+        "lbwatch_nginx_workers",
+    }
+
+
+def test_the_same_picture_gives_the_same_text() -> None:
+    """It is made in a thread, of copies: nothing of it may depend on when."""
+    assert exposition(full_picture()) == exposition(full_picture())
+
+
+def test_a_daemon_that_knows_nothing_yet_has_metrics_too() -> None:
+    """The first scrape comes at any time, and the alerts are about just such daemons."""
+    nothing = picture(
+        contacts=(Contact(source=SOURCE, connected=False, since=999.0),),
+        progress=Progress(desired=None, in_force=None),
+        seen=Seen(),
+    )
+    found = samples(exposition(nothing))
+    assert found["lbwatch_ready", ()] == 0
+    assert found["lbwatch_reload_owed", ()] == 0, "nothing was decided, so that nothing is owed"
+    assert found["lbwatch_source_connected", (("source", SOURCE),)] == 0
+    absent = ("last_sync_age", "source_containers", "config_info", "nginx_workers", "lbwatch_servers")
+    assert not [name for name, _ in found if any(each in name for each in absent)]
+
+
+def test_what_runs_is_told() -> None:
+    """Half of all questions of support begin with it."""
+    (labels,) = [dict(labels) for name, labels in samples(exposition(picture())) if name == "lbwatch_build_info"]
+    assert labels["version"] == "1.2.3"
+    assert re.fullmatch(r"3\.\d+\.\d+.*", labels["python"])
+
+
+# -- the engine
+
+
+def test_the_stream_and_the_latest_look_are_told_by_their_age() -> None:
+    """An age needs no clock that two machines agree on."""
+    look = picture(contacts=(contact(since=940.0, synced_at=980.0, drift=7, backends=12),))
+    assert value(look, "lbwatch_source_connected", source=SOURCE) == 1
+    assert value(look, "lbwatch_source_stream_age_seconds", source=SOURCE) == 60
+    assert value(look, "lbwatch_source_last_sync_age_seconds", source=SOURCE) == 20
+    assert value(look, "lbwatch_source_drift_total", source=SOURCE) == 7
+    assert value(look, "lbwatch_source_containers", source=SOURCE) == 12
+
+
+def test_each_engine_has_its_own_series() -> None:
+    """One that is lost must not hide behind one that is there."""
+    other = "tcp://10.0.0.2:2376"
+    look = picture(contacts=(contact(), contact(source=other, connected=False, error="refused", backends=0)))
+    assert values(look, "lbwatch_source_connected", "source") == {SOURCE: 1, other: 0}
+    assert values(look, "lbwatch_source_containers", "source") == {SOURCE: 3, other: 0}
+    assert value(look, "lbwatch_ready") == 0
+
+
+def test_an_engine_without_containers_has_none_and_not_no_number() -> None:
+    """0 is a fact; absent means that it was not read."""
+    assert value(picture(contacts=(contact(backends=0),)), "lbwatch_source_containers", source=SOURCE) == 0
+
+
+def test_events_are_counted_by_their_names_and_unknown_ones_together() -> None:
+    """A future engine's events, or a broken proxy's, must not make series without end."""
+    events = {"start": 3, "health_status": 2, "exec_create": 5, "exec_start": 5, "exec_start: sh -c 'x'": 1, "\n": 1}
+    look = picture(contacts=(contact(events=events),))
+    assert values(look, "lbwatch_source_events_total", "action") == {"start": 3, "health_status": 2, "other": 12}
+
+
+@settings(max_examples=40)  # each is a whole exposition
+@given(st.dictionaries(st.sampled_from(sorted(ACTIONS)) | st.text() | st.sampled_from(NASTY), st.integers(0, 10**6)))
+def test_no_event_is_lost_or_names_a_series(events: dict[str, int]) -> None:
+    """The sum is what came, whatever the engine calls it."""
+    look = picture(contacts=(contact(events=events),))
+    found = values(look, "lbwatch_source_events_total", "action")
+    assert sum(found.values()) == sum(events.values())
+    assert found.keys() <= ACTIONS | {"other"}
+
+
+# -- passes and reloads
+
+
+def test_passes_are_counted_by_outcome_and_those_that_never_came_are_zero() -> None:
+    """A counter that appears with its first failure has no increase, and its alert never fires."""
+    assert values(picture(), "lbwatch_passes_total", "outcome") == dict.fromkeys(OUTCOMES, 0)
+    journal = Journal()
+    journal.applied(applied(), at=AT, took_s=0.1, heard_s=None)
+    journal.applied(applied(reloaded=False), at=AT, took_s=0.1, heard_s=None)
+    for number, outcome in enumerate(OUTCOMES[2:], start=2):
+        for _ in range(number):
+            journal.failed(outcome, error="no", at=AT, took_s=0.1)
+    look = picture(journal=journal)
+    wanted = {"verified": 1, "unchanged": 1} | {outcome: n for n, outcome in enumerate(OUTCOMES[2:], start=2)}
+    assert values(look, "lbwatch_passes_total", "outcome") == wanted
+    assert value(look, "lbwatch_pass_duration_seconds_count") == sum(wanted.values())
+    assert values(look, "lbwatch_reloads_total", "outcome") == {"ok": 1, "failed": wanted["nginx.reload_failed"]}
+    assert value(look, "lbwatch_render_failures_total") == wanted["template.failed"]
+
+
+def test_whatever_can_end_a_pass_has_its_counter() -> None:
+    """A failure that is in no metric is in no alert."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.LbwatchError)]
+    assert len(kinds) > 10
+    ends_no_pass = errors.StateError.event
+    assert {kind.event for kind in kinds} - {ends_no_pass} <= set(OUTCOMES)
+
+
+def test_an_apply_that_changed_nothing_is_no_reload_and_has_no_latency() -> None:
+    """The latency is of changes; thousands of passes that do nothing would hide the slow ones."""
+    journal = Journal()
+    journal.applied(applied(reloaded=False, changed=False), at=AT, took_s=0.01, heard_s=5.0)
+    look = picture(journal=journal)
+    assert value(look, "lbwatch_event_to_verified_seconds_count") == 0
+    assert values(look, "lbwatch_reloads_total", "outcome") == {"ok": 0, "failed": 0}
+    assert journal.copy().changes == ()
+
+
+def test_a_change_that_no_event_told_has_no_latency() -> None:
+    """At the start, and after drift, there is nothing to measure from; 0 s would be a lie."""
+    journal = Journal()
+    journal.applied(applied(), at=AT, took_s=0.1, heard_s=None)
+    journal.applied(applied(), at=AT, took_s=0.1, heard_s=0.25)
+    look = picture(journal=journal)
+    assert value(look, "lbwatch_event_to_verified_seconds_count") == 1
+    assert value(look, "lbwatch_event_to_verified_seconds_sum") == 0.25
+
+
+def buckets(look: Picture, name: str) -> list[tuple[float, float]]:
+    found = values(look, f"{name}_bucket", "le")
+    return [(float(bound), count) for bound, count in found.items()]
+
+
+DURATIONS = st.floats(0.0, 100.0) | st.sampled_from(BUCKETS_S)
+
+
+@settings(max_examples=40)  # each is a whole exposition
+@given(st.lists(DURATIONS))
+@example([*BUCKETS_S])
+@example([31.0])
+@example([0.0])
+def test_the_buckets_are_cumulative_and_end_with_all(durations: list[float]) -> None:
+    """Prometheus takes any numbers and computes nonsense from wrong ones; a bound belongs to its own bucket."""
+    journal = Journal()
+    for seconds in durations:
+        journal.applied(applied(), at=AT, took_s=seconds / 2, heard_s=seconds)
+    look = picture(journal=journal)
+    found = buckets(look, "lbwatch_event_to_verified_seconds")
+    assert [bound for bound, _ in found] == [*BUCKETS_S, math.inf]
+    assert found == [(bound, sum(seconds <= bound for seconds in durations)) for bound, _ in found]
+    assert value(look, "lbwatch_event_to_verified_seconds_count") == len(durations)
+    assert value(look, "lbwatch_event_to_verified_seconds_sum") == pytest.approx(sum(durations))
+    took = buckets(look, "lbwatch_pass_duration_seconds")
+    assert took == [(bound, sum(seconds / 2 <= bound for seconds in durations)) for bound, _ in took]
+
+
+def test_what_is_owed_and_for_how_long_is_told() -> None:
+    """The two numbers by which a nginx that does not follow is seen."""
+    look = picture(progress=progress(confirmed=False, behind_since=960.0, error="nginx is not running here"))
+    assert value(look, "lbwatch_reload_owed") == 1
+    assert value(look, "lbwatch_behind_seconds") == 40
+    assert value(look, "lbwatch_ready") == 0
+    assert value(picture(), "lbwatch_reload_owed") == 0
+    assert value(picture(), "lbwatch_behind_seconds") == 0
+
+
+def test_a_candidate_that_nginx_refuses_owes_no_reload() -> None:
+    """What was brought into force last still runs; whoever is told otherwise looks for the fault in the wrong place."""
+    look = picture(progress=progress(behind_since=960.0, error="[emerg] no"))
+    assert value(look, "lbwatch_reload_owed") == 0
+    assert value(look, "lbwatch_ready") == 0
+
+
+# -- what is in force
+
+
+def test_servers_are_counted_by_upstream_and_state_and_those_that_are_none_are_zero() -> None:
+    """A state that goes away must fall to 0, not vanish: an alert on `down > 0` would hang at its last value."""
+    upstreams = (
+        Upstream(name="api", servers=(server("a", 2), server("b", 3))),
+        Upstream(name="empty"),
+        Upstream(name="sick", servers=(server("c", 4),)),
+    )
+    look = picture(Desired(upstreams=upstreams, makeshifts={"sick": ServerState.UNHEALTHY}))
+    found = {dict(labels)["upstream"]: {} for name, labels in samples(exposition(look)) if name == "lbwatch_servers"}
+    for (name, labels), count in samples(exposition(look)).items():
+        if name == "lbwatch_servers":
+            found[dict(labels)["upstream"]][dict(labels)["state"]] = count
+    zero = dict.fromkeys(("up", "draining", "unhealthy", "down"), 0)
+    assert found == {"api": zero | {"up": 2}, "empty": zero | {"down": 1}, "sick": zero | {"unhealthy": 1}}
+
+
+def test_servers_are_those_that_nginx_runs_and_not_those_that_it_should() -> None:
+    """Else everything looks well while nothing gets through."""
+    wanted = Desired(upstreams=(Upstream(name="web", servers=(server("a", 2), server("b", 3))),))
+    runs = (Upstream(name="web", servers=(server("a", 2),)),)
+    look = picture(progress=progress(wanted, in_force=runs, error="[emerg] no", behind_since=990.0))
+    assert value(look, "lbwatch_servers", upstream="web", state="up") == 1
+    assert value(look, "lbwatch_containers_skipped", reason="not-in-force") == 1
+
+
+def test_skipped_containers_are_counted_by_each_reason() -> None:
+    """Every reason is there from the beginning, so that an alert on one can be written before it is met."""
+    skipped = tuple(Skipped(backend=f"c{number}", reason=reason, detail="") for number, reason in enumerate(Reason))
+    twice = (Skipped(backend="twice", reason=Reason.NO_PORT, detail=""),)
+    found = values(picture(Desired(skipped=skipped + twice)), "lbwatch_containers_skipped", "reason")
+    assert found == dict.fromkeys(map(str, Reason), 1) | {"no-port": 2}
+    assert values(picture(), "lbwatch_containers_skipped", "reason") == dict.fromkeys(map(str, Reason), 0)
+
+
+def test_upstreams_that_are_not_written_as_they_should_be_are_counted_by_form() -> None:
+    """The daemon is in step with the rest, so that only this number tells."""
+    fallbacks = tuple(
+        Fallback(upstream=name, form=form, error="no")
+        for name, form in (("a", Form.PLAIN), ("b", Form.EMPTY), ("c", Form.EMPTY))
+    )
+    look = picture(progress=progress(fallbacks=fallbacks))
+    assert values(look, "lbwatch_upstreams_reduced", "form") == {"plain": 1, "empty": 2, "out": 0}
+
+
+def test_the_digests_on_disk_and_running_are_told_as_far_as_they_are_known() -> None:
+    """Where they differ the next start of nginx takes another configuration than the one that was proven."""
+
+    def digests(look: Picture) -> dict[str, str]:
+        found = [dict(labels) for name, labels in samples(exposition(look)) if name == "lbwatch_config_info"]
+        return {labels["where"]: labels["digest"] for labels in found}
+
+    assert digests(picture()) == {"disk": DIGEST, "running": DIGEST}
+    assert digests(picture(seen=Seen(digest="f" * 12))) == {"disk": "f" * 12, "running": DIGEST}
+    assert digests(picture(seen=Seen())) == {"running": DIGEST}
+    assert digests(picture(progress=progress(confirmed=False))) == {"disk": DIGEST}
+
+
+def test_old_workers_are_counted_where_they_can_be_seen() -> None:
+    """Each costs memory; where none can be seen, 0 would be a lie."""
+    assert values(picture(seen=Seen(workers=(4, 9))), "lbwatch_nginx_workers", "state") == {"serving": 4, "retiring": 9}
+    assert values(picture(seen=Seen(workers=None)), "lbwatch_nginx_workers", "state") == {}
+
+
+# -- who may write into it
+
+MARK = "evil"
+EVIL = (*(f"{MARK}{text}" for text in NASTY), f'{MARK}"}} 1\nlbwatch_ready 1', f"{MARK}\\", f"exec_start: {MARK}")
+
+
+def strings(text: bytes) -> Iterable[str]:
+    """All label values of a text, and all comments."""
+    for family in text_string_to_metric_families(text.decode()):
+        yield family.documentation
+        for sample in family.samples:
+            yield from sample.labels.values()
+
+
+@settings(max_examples=40)  # each is a whole exposition
+@given(st.sampled_from(EVIL), st.sampled_from(EVIL), st.sampled_from(sorted(Reason)))
+def test_no_text_of_a_container_gets_into_the_metrics(one: str, other: str, reason: Reason) -> None:
+    """Whoever may start a container must not forge a metric, and none may make series without end."""
+    fallback = Fallback(upstream="web", form=Form.PLAIN, error=one)
+    desired = Desired(
+        upstreams=(Upstream(name="web", servers=(server(one),), method=f"hash {MARK}"),),
+        skipped=(Skipped(backend=other, reason=reason, detail=one, upstream=other),),
+        notices=(Notice(backend=one, kind=NoticeKind.UNKNOWN_LABEL, detail=other),),
+    )
+    journal = Journal()
+    journal.applied(applied(difference=one), at=AT, took_s=0.1, heard_s=0.1)
+    journal.failed("nginx.rejected", error=other, at=AT, took_s=0.1)
+    journal.decided(desired, at=AT)
+    text = exposition(
+        picture(
+            contacts=(contact(events={one: 1, other: 2}, connected=False, error=one),),
+            progress=progress(desired, fallbacks=(fallback,), error=one, behind_since=1.0),
+            work=journal.copy(),
+            seen=Seen(digest=DIGEST, workers=(1, 1), remarks=(one, other)),
+        )
+    )
+    assert not [each for each in strings(text) if MARK in each]
+    assert MARK.encode() not in text
+    assert samples(text)["lbwatch_ready", ()] == 0
+
+
+def test_hostile_labels_and_names_of_real_containers_do_not_get_in_either() -> None:
+    """The same by the whole way that a container's words take, with the names that are accepted as the only exception."""
+    hostile = [
+        container(f"c{number}", name=text, labels={"lbwatch.upstream": text, f"lbwatch.{text}": text, text: text})
+        for number, text in enumerate(EVIL)
+    ]
+    desired = decide(*hostile, container("web", labels={"lbwatch.upstream": "good"}))
+    text = exposition(picture(desired))
+    accepted = {upstream.name for upstream in desired.upstreams}
+    assert "good" in accepted
+    assert all(UPSTREAM_NAME.fullmatch(name) for name in accepted)
+    assert {each for each in strings(text) if MARK in each} <= accepted
+
+
+# -- the journal
+
+
+def test_the_journal_keeps_the_latest_changes_and_no_more() -> None:
+    """A daemon runs for months."""
+    journal = Journal()
+    for number in range(KEPT_CHANGES * 3):
+        journal.applied(applied(digest=f"{number:012}"), at=number, took_s=0.1, heard_s=None)
+    changes = journal.copy().changes
+    assert KEPT_CHANGES == 50
+    assert [change.at for change in changes] == list(range(100, 150)), "oldest first"
+    assert journal.copy().passes == {"verified": 150}
+    told = [each.at for each in report_of(picture(journal=journal)).changes]
+    assert told == sorted(told, reverse=True), "the status has the latest first"
+    assert told[0].startswith("1970-01-01T00:02:29")
+
+
+@given(st.integers(0, 3 * KEPT_LINES))
+@example(KEPT_LINES)
+@example(KEPT_LINES + 1)
+def test_a_difference_is_cut_to_its_first_lines_and_says_how_many_are_missing(lines: int) -> None:
+    """A stack of 1,000 containers at once must not stay in memory 50 times."""
+    text = "".join(f"+line {number}\n" for number in range(lines))
+    journal = Journal()
+    journal.applied(applied(difference=text), at=AT, took_s=0.1, heard_s=None)
+    (change,) = journal.copy().changes
+    kept = change.difference.splitlines()
+    assert KEPT_LINES == 200
+    if lines <= KEPT_LINES:
+        assert change.difference == text
+    else:
+        assert kept[:-1] == text.splitlines()[:KEPT_LINES]
+        assert kept[-1] == f"... {lines - KEPT_LINES} more lines"
+
+
+def test_a_change_tells_all_that_came_of_it() -> None:
+    """It is what people look at after an incident."""
+    journal = Journal()
+    done = applied(difference="+ server 1;\n", live_s=0.02, verified_s=0.13)
+    journal.applied(done, at=AT, took_s=0.14, heard_s=0.5)
+    (change,) = journal.copy().changes
+    assert (change.at, change.outcome, change.digest, change.error) == (AT, "verified", DIGEST, None)
+    assert (change.live_s, change.verified_s, change.heard_s) == (0.02, 0.13, 0.5)
+    assert (change.difference, change.times) == ("+ server 1;\n", 1)
+
+
+def test_the_same_failure_in_a_row_is_one_change_with_a_count_and_the_latest_time() -> None:
+    """An nginx that is down for a night would push everything else out."""
+    journal = Journal()
+    journal.applied(applied(), at=1.0, took_s=0.1, heard_s=None)
+    for number in range(1000):
+        journal.failed("nginx.reload_failed", error="nginx is not running here", at=10.0 + number, took_s=0.1)
+    first, second = journal.copy().changes
+    assert first.outcome == "verified"
+    assert (second.outcome, second.error) == ("nginx.reload_failed", "nginx is not running here")
+    assert (second.times, second.at) == (1000, 1009.0)
+    assert journal.copy().passes["nginx.reload_failed"] == 1000, "each of them counts"
+
+
+OUTCOME = st.sampled_from(OUTCOMES[2:])
+DEEDS = st.lists(st.tuples(OUTCOME, st.sampled_from(["one", "two"])) | st.none(), max_size=40)
+
+
+@given(DEEDS)
+def test_only_what_failed_the_same_way_in_a_row_is_put_together(deeds: list[tuple[str, str] | None]) -> None:
+    """Two reasons that take turns, or a success between, are what somebody looks for; none of them is lost."""
+    journal = Journal()
+    wanted: list[list[Any]] = []
+    for number, deed in enumerate(deeds):
+        if deed is None:
+            journal.applied(applied(), at=number, took_s=0.1, heard_s=None)
+            wanted.append([("verified", None), number, 1])
+            continue
+        journal.failed(deed[0], error=deed[1], at=number, took_s=0.1)
+        if wanted and wanted[-1][0] == deed:
+            wanted[-1][1:] = [number, wanted[-1][2] + 1]
+        else:
+            wanted.append([deed, number, 1])
+    found = journal.copy()
+    assert [[(each.outcome, each.error), each.at, each.times] for each in found.changes] == wanted[-KEPT_CHANGES:]
+    assert found.passes == Counter("verified" if deed is None else deed[0] for deed in deeds)
+    assert sum(found.durations.counts) == len(deeds)
+
+
+def routed(*names: str, upstream: str = "web") -> Desired:
+    return Desired(upstreams=(Upstream(name=upstream, servers=tuple(server(name) for name in names)),))
+
+
+def test_since_keeps_its_time_while_nothing_changes_and_renews_it_when_something_does() -> None:
+    """`for 3 days` must not begin anew because another container came."""
+    journal = Journal()
+    journal.decided(routed("a"), at=1.0)
+    journal.decided(routed("a"), at=2.0)
+    journal.decided(routed("a", "b"), at=3.0)
+    assert journal.copy().since == {("a", "web"): 1.0, ("b", "web"): 3.0}
+    out = Desired(skipped=(Skipped(backend="a", reason=Reason.PAUSED, detail="", upstream="web"),))
+    journal.decided(out, at=4.0)
+    assert journal.copy().since == {("a", "web"): 4.0}, "and who is gone is forgotten"
+    journal.decided(routed("a", "b"), at=5.0)
+    assert journal.copy().since == {("a", "web"): 5.0, ("b", "web"): 5.0}
+
+
+def test_since_renews_with_the_state_and_the_reason_and_not_with_the_words() -> None:
+    """The words may count seconds; each upstream of a container has its own time."""
+    journal = Journal()
+
+    def skip(reason: Reason, detail: str) -> Desired:
+        return Desired(skipped=(Skipped(backend="a", reason=reason, detail=detail),))
+
+    journal.decided(skip(Reason.RESTART_LOOP, "for 5 s"), at=1.0)
+    journal.decided(skip(Reason.RESTART_LOOP, "for 4 s"), at=2.0)
+    assert journal.copy().since == {("a", None): 1.0}
+    journal.decided(skip(Reason.NOT_RUNNING, "for 4 s"), at=3.0)
+    assert journal.copy().since == {("a", None): 3.0}
+    both = Desired(upstreams=(*routed("a").upstreams, *routed("a", upstream="api").upstreams))
+    journal.decided(both, at=4.0)
+    makeshift = Desired(upstreams=both.upstreams, makeshifts={"api": ServerState.DRAINING})
+    journal.decided(makeshift, at=5.0)
+    assert journal.copy().since == {("a", "web"): 4.0, ("a", "api"): 5.0}
+
+
+SEATS = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, Reason.PAUSED, Reason.STARTING]))
+
+
+@given(st.lists(SEATS, max_size=12))
+def test_since_is_the_beginning_of_the_latest_run_of_the_same(history: list[dict[str, Reason | None]]) -> None:
+    """The law behind the examples above: `None` is routed here."""
+    journal = Journal()
+    for at, seats in enumerate(history):
+        names = [name for name, reason in seats.items() if reason is None]
+        skipped = tuple(
+            Skipped(backend=name, reason=reason, detail="", upstream="web")
+            for name, reason in seats.items()
+            if reason is not None
+        )
+        journal.decided(Desired(upstreams=routed(*names).upstreams, skipped=skipped), at=float(at))
+    wanted = {}
+    for name, reason in (history[-1] if history else {}).items():
+        began = len(history) - 1
+        while began and history[began - 1].get(name, "absent") == reason:
+            began -= 1
+        wanted[name, "web"] = float(began)
+    assert journal.copy().since == wanted
+
+
+def test_a_copy_does_not_change_with_the_journal() -> None:
+    """It is read in another thread while the loop goes on."""
+    journal = Journal()
+    journal.applied(applied(), at=AT, took_s=0.1, heard_s=0.1)
+    journal.decided(routed("a"), at=1.0)
+    copy = journal.copy()
+    before = exposition(picture(work=copy)), copy.changes, dict(copy.since)
+    journal.applied(applied(), at=AT, took_s=7.0, heard_s=7.0)
+    journal.failed("nginx.rejected", error="no", at=AT, took_s=7.0)
+    journal.decided(routed("b"), at=2.0)
+    assert (exposition(picture(work=copy)), copy.changes, dict(copy.since)) == before
+
+
+@given(st.lists(DURATIONS))
+def test_a_distribution_counts_each_once(durations: list[float]) -> None:
+    """Its counts are not cumulative, one for each bucket and one for what is longer."""
+    distribution = Distribution()
+    for seconds in durations:
+        distribution.add(seconds)
+    assert len(distribution.counts) == len(BUCKETS_S) + 1
+    assert sum(distribution.counts) == len(durations)
+    assert distribution.counts[-1] == sum(seconds > BUCKETS_S[-1] for seconds in durations)
+    assert list(BUCKETS_S) == sorted(set(BUCKETS_S))
