@@ -4,12 +4,15 @@ Why each container is or is not routed, in rows for people and scripts.
 Nothing is decided here: rows say what `desired` decided, what of it could be written, and what of that nginx runs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from lbwatch.model import Desired, Fallback, Form, Reason, Server, ServerState, Upstream
+from lbwatch.model import Desired, Fallback, Form, Reason, Server, ServerState, Skipped, Upstream
+
+Line = tuple[str, str, int]
+"""A server line by its upstream's name, its address and its port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Row:
     address: str | None
     reason: str | None
     detail: str | None
-    notices: tuple[str, ...]
+    notices: tuple[str, ...] = ()
     state: str | None = None
     since: str | None = None
 
@@ -54,6 +57,10 @@ class Force:
     upstreams: tuple[Upstream, ...]
     missing: str
 
+    def lines(self) -> set[Line]:
+        """Give every server line of it."""
+        return {_line(server, upstream) for upstream in self.upstreams for server in upstream.servers}
+
 
 def explained(
     desired: Desired,
@@ -71,78 +78,52 @@ def explained(
         force: What of it nginx runs; `None`: all of it, as far as this is asked.
         since: Since when it is so, by container and upstream, in seconds since the epoch.
     """
-    notices: dict[str, list[str]] = {}
-    for notice in desired.notices:
-        notices.setdefault(notice.backend, []).append(notice.detail)
     reduced = {fallback.upstream: fallback for fallback in fallbacks}
-    runs = (
-        None
-        if force is None
-        else {(each.name, line.address, line.port) for each in force.upstreams for line in each.servers}
-    )
-    rows = []
+    runs = None if force is None else force.lines()
+    rows = [_skipped(skip) for skip in desired.skipped]
     for upstream in desired.upstreams:
         state = desired.makeshifts.get(upstream.name, ServerState.UP)
         for server in upstream.servers:
-            missing = None
-            if force is not None and runs is not None and (upstream.name, server.address, server.port) not in runs:
-                missing = force.missing
-            rows.append(
-                _routed(
-                    server,
-                    upstream.name,
-                    state=state,
-                    notices=notices.get(server.backend, ()),
-                    fallback=reduced.get(upstream.name),
-                    missing=missing,
-                    since=since.get((server.backend, upstream.name)),
-                )
-            )
-    rows += [
-        Row(
-            container=skip.backend,
-            upstream=skip.upstream,
-            address=None,
-            reason=str(skip.reason),
-            detail=skip.detail,
-            notices=tuple(notices.get(skip.backend, ())),
-            since=stamp(since.get((skip.backend, skip.upstream))),
+            is_missing = runs is not None and _line(server, upstream) not in runs
+            missing = force.missing if force is not None and is_missing else None
+            rows.append(_routed(server, upstream, state=state, fallback=reduced.get(upstream.name), missing=missing))
+    notices: dict[str, list[str]] = {}
+    for notice in desired.notices:
+        notices.setdefault(notice.backend, []).append(notice.detail)
+    dated = (
+        replace(
+            row,
+            notices=(*notices.get(row.container, ()), *row.notices),
+            since=stamp(since.get((row.container, row.upstream))),
         )
-        for skip in desired.skipped
-    ]
-    return sorted(rows, key=lambda row: (row.container, row.upstream or "", row.address or ""))
+        for row in rows
+    )
+    return sorted(dated, key=lambda row: (row.container, row.upstream or "", row.address or ""))
+
+
+def _line(server: Server, upstream: Upstream) -> Line:
+    return upstream.name, server.address, server.port
+
+
+def _skipped(skip: Skipped) -> Row:
+    return Row(
+        container=skip.backend, upstream=skip.upstream, address=None, reason=str(skip.reason), detail=skip.detail
+    )
 
 
 def _routed(
-    server: Server,
-    upstream: str,
-    *,
-    state: ServerState,
-    notices: Sequence[str],
-    fallback: Fallback | None,
-    missing: str | None,
-    since: float | None,
+    server: Server, upstream: Upstream, *, state: ServerState, fallback: Fallback | None, missing: str | None
 ) -> Row:
     """Explain a server line, or why an upstream that nginx refuses, or does not run yet, has none."""
-    address: str | None = f"{server.address}:{server.port}"
-    reason = detail = None
+    address = f"{server.address}:{server.port}"
+    out = Row(container=server.backend, upstream=upstream.name, address=None, reason=None, detail=None)
     if fallback is not None and fallback.form is not Form.PLAIN:
-        address, reason, detail = None, str(Reason.UPSTREAM_REFUSED), fallback_words(fallback)
-    elif missing is not None:
+        return replace(out, reason=str(Reason.UPSTREAM_REFUSED), detail=fallback_words(fallback))
+    if missing is not None:
         detail = f"it would serve at {address}, but nginx does not run that: {missing}"
-        address, reason = None, str(Reason.NOT_IN_FORCE)
-    elif fallback is not None:
-        notices = (*notices, fallback_words(fallback))
-    return Row(
-        container=server.backend,
-        upstream=upstream,
-        address=address,
-        state=None if address is None else str(state),
-        reason=reason,
-        detail=detail,
-        since=stamp(since),
-        notices=tuple(notices),
-    )
+        return replace(out, reason=str(Reason.NOT_IN_FORCE), detail=detail)
+    notices = () if fallback is None else (fallback_words(fallback),)
+    return replace(out, address=address, state=str(state), notices=notices)
 
 
 def fallback_words(fallback: Fallback) -> str:

@@ -218,7 +218,7 @@ MUTANTS = {
         "docker/source.py", ("            self._name(event, id=event.backend)\n", ""), tests="test_answers.py"
     ),
     "explain: what nginx does not run counts as routed": mutant(
-        "explain.py", ("                missing = force.missing\n", "                pass\n"), tests="test_real_reasons.py"
+        "explain.py", ("_line(server, upstream) not in runs", "False"), tests="test_real_reasons.py"
     ),
     "terminal: what containers say is markup": mutant(
         "terminal.py", ('Text(row.address or row.detail or "")', 'Text.from_markup(row.address or row.detail or "")'), tests="test_answers.py"
