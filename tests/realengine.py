@@ -27,6 +27,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 IMAGE = "app"
+TLS_PORT = 2376
 
 _NUMBERS = itertools.count(1)
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
@@ -64,13 +65,15 @@ class RealEngine:
         folder: Holds its data, its socket and its log.
         socket: Its Unix socket's path.
         live_restore: Whether containers outlive the dockerd that ends.
+        tls: Folder of the certificates that it has and demands, on a TCP port of its own too; `None`: no such port.
     """
 
-    def __init__(self, *, live_restore: bool = False) -> None:
+    def __init__(self, *, live_restore: bool = False, tls: Path | None = None) -> None:
         self.name = f"lbw-{os.getpid()}-{next(_NUMBERS)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir="/tmp"))  # short: a socket's path is
         self.socket = self.folder / "docker.sock"
         self.live_restore = live_restore
+        self.tls = tls
         self._holder: subprocess.Popen[str] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
         self._mounts = 0  # inode of the mount namespace; 0 before there is one
@@ -145,6 +148,7 @@ class RealEngine:
             *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
             *("--cgroup-parent", f"/{self.name}", "--userland-proxy=false", "--shutdown-timeout", "5"),
             *(("--live-restore",) if self.live_restore else ()),
+            *(() if self.tls is None else _tls_flags(self.tls)),
         ]
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
@@ -397,6 +401,12 @@ def _options(
     for key, value in (labels or {}).items():
         yield from ("--label", f"{key}={value}")
     yield from options
+
+
+def _tls_flags(folder: Path) -> Iterable[str]:
+    files = {"tlscacert": "ca.pem", "tlscert": "server.pem", "tlskey": "server-key.pem"}
+    yield from ("--host", f"tcp://0.0.0.0:{TLS_PORT}", "--tlsverify")
+    yield from (f"--{flag}={folder / name}" for flag, name in files.items())
 
 
 def _image_tar() -> bytes:

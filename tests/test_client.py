@@ -4,13 +4,13 @@ import asyncio
 import json
 import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from certificates import Certificates
 from conftest import need
 
 from lbwatch.docker import client as client_room
@@ -167,37 +167,6 @@ async def test_a_missing_socket_is_named(tmp_path: Path) -> None:
     async with connected(f"unix://{tmp_path}/nowhere.sock") as client:
         with pytest.raises(SourceError, match=r"nowhere\.sock"):
             await client.ping()
-
-
-class Certificates:
-    """A certificate authority, a server for localhost and a client, made for one test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        self._openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca "
-                      "-keyout ca-key.pem -out ca.pem")  # fmt: skip
-        self._signed("server", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-        self._signed("client", "extendedKeyUsage=clientAuth")
-        (folder / "client.pem").rename(folder / "cert.pem")
-        (folder / "client-key.pem").rename(folder / "key.pem")
-
-    def server(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.folder / "ca.pem"))
-        context.load_cert_chain(self.folder / "server.pem", self.folder / "server-key.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # an engine is written in Go and does without, too
-        return context
-
-    def _signed(self, name: str, extension: str) -> None:
-        (self.folder / "extensions").write_text(extension)
-        self._openssl(f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} "
-                      f"-keyout {name}-key.pem -out {name}.csr")  # fmt: skip
-        self._openssl(f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 "
-                      f"-extfile extensions -out {name}.pem")  # fmt: skip
-
-    def _openssl(self, words: str) -> None:
-        subprocess.run(["openssl", *words.split()], cwd=self.folder, check=True, capture_output=True)
 
 
 async def test_tls_with_the_right_certificates_connects_and_with_wrong_ones_never(tmp_path: Path) -> None:

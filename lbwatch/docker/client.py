@@ -6,6 +6,7 @@ API version. Reference: https://docs.docker.com/reference/api/engine/
 """
 
 import asyncio
+import errno
 import json
 import socket
 import ssl
@@ -50,6 +51,9 @@ _ACTIONS = [
     "disconnect",
 ]
 _MAX_ERROR_BYTES = 64 * 1024
+_MEND_OURS = "cert.pem expired, or is of another authority than the engine's"
+_REFUSED = "_ALERT_"
+"""In OpenSSL's name for what the other end says of us, such as `SSLV3_ALERT_BAD_CERTIFICATE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +214,16 @@ class EngineClient:
 
     def _words(self, error: Exception) -> str:
         """Say what failed; aiohttp's own words for a refused connection name options that nobody set."""
+        name, tls = self._address.name, _tls_error(error)
+        if isinstance(tls, ssl.SSLCertVerificationError):
+            return f"{name}: the engine's certificate is not to be trusted: {tls.verify_message}"
+        if tls is not None and _REFUSED in (tls.reason or ""):
+            refusal = (tls.reason or "").rpartition(_REFUSED)[2].replace("_", " ").lower()
+            return f"{name}: the engine refuses our certificate ({refusal}): {_MEND_OURS}"
+        if self._tls is not None and getattr(error, "errno", None) in (errno.ECONNRESET, errno.EPIPE):
+            return f"{name}: the engine ended the connection: if it refuses our certificate, {_MEND_OURS}"
         if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-            return f"cannot connect to {self._address.name}: {error.os_error.strerror or error}"
+            return f"cannot connect to {name}: {error.os_error.strerror or error}"
         return str(error) or type(error).__name__
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -226,6 +238,15 @@ class EngineClient:
         return aiohttp.TCPConnector(
             ssl=self._tls or True, limit=0, keepalive_timeout=KEEP_ALIVE_S, socket_factory=_probing_socket
         )
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Find what TLS says in an error of aiohttp's, which hides it in several ways."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):  # some are both
+            return error
+        error = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error.__cause__
+    return None
 
 
 def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
