@@ -1,8 +1,11 @@
 """The client against the embedded engine, and against servers that answer what no engine should."""
 
 import asyncio
+import grp
 import json
+import os
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -204,3 +207,49 @@ def test_missing_certificates_are_named(tmp_path: Path) -> None:
     """TLS that was asked for and cannot be had must not be left out in silence."""
     with pytest.raises(SettingsError, match=r"ca\.pem"):
         EngineClient(engine_address("tcp://127.0.0.1:1", environ={"DOCKER_CERT_PATH": str(tmp_path)}))
+
+
+async def test_a_proxy_that_refuses_is_told_from_the_engine_and_what_it_must_allow(tmp_path: Path) -> None:
+    """Socket proxies answer with a page, and nobody knows by heart what a tool asks for."""
+    page = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>"
+
+    async def refuse(request: web.Request) -> web.Response:
+        if request.path == "/_ping":
+            return web.Response(text="OK", headers={"Api-Version": "1.41"})
+        return web.Response(status=403, text=page, content_type="text/html")
+
+    async with serving(refuse) as url, connected(url) as client:
+        await client.ping()
+        for asking, path in ((client.list_backends(), "/containers/json"), (client.inspect("a" * 64), "/containers/")):
+            with pytest.raises(SourceError) as caught:
+                await asking
+            assert str(caught.value).startswith(path)
+            assert "refused by what stands before the engine (403): it must allow GET /_ping, GET /events, " in str(
+                caught.value
+            )
+            assert "GET /containers/ID/json" in str(caught.value)
+            assert "html" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+async def test_a_socket_that_may_not_be_used_names_the_group_that_may() -> None:
+    """The commonest mistake of whoever does not run as root."""
+    folder = Path("/tmp") / f"lbw-{os.getpid()}-c"
+    folder.mkdir(mode=0o755)
+    path, group = folder / "docker.sock", grp.getgrnam("adm")
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            os.chown(path, 0, group.gr_gid)
+            path.chmod(0o660)
+            async with connected(f"unix://{path}") as client:
+                os.seteuid(65534)
+                try:
+                    with pytest.raises(SourceError) as caught:
+                        await client.ping()
+                finally:
+                    os.seteuid(0)
+    finally:
+        shutil.rmtree(folder)
+    assert f"{path}: Permission denied: be root, or in group adm (gid {group.gr_gid})" in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lbwatch import app, files, terminal
 from lbwatch.commands import DONE, FAILED
-from lbwatch.docker.client import EngineClient
+from lbwatch.docker.client import ASKED, EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.process import find_master, workers_of
@@ -55,7 +55,8 @@ async def _check_engine(settings: Settings) -> str:
         containers = await client.list_backends()
     finally:
         await client.close()
-    return f"{address.name}: API {'.'.join(map(str, ping.api))}, {len(containers)} containers"
+    api = ".".join(map(str, ping.api))
+    return f"{address.name}: API {api}, {len(containers)} containers; asked for {', '.join(ASKED)}"
 
 
 async def _check_output(settings: Settings) -> str:

@@ -7,7 +7,9 @@ API version. Reference: https://docs.docker.com/reference/api/engine/
 
 import asyncio
 import errno
+import grp
 import json
+import os
 import socket
 import ssl
 import struct
@@ -32,6 +34,9 @@ KEEP_ALIVE_S = 3600.0
 
 NEWEST_API = (1, 53)
 OLDEST_API = (1, 24)
+
+ASKED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/ID/json")
+"""All that a daemon asks of its engine, below `/vX.Y` but for the first; a socket proxy needs to allow no more."""
 
 _ACTIONS = [
     "create",
@@ -165,7 +170,7 @@ class EngineClient:
             method, self._prefix + path, timeout_s=LIST_TIMEOUT_S, query=query, body=body
         ) as response:
             answer = await response.read()
-        _require_ok(response.status, answer, path=path)
+        _require_ok(response.status, answer, path=path, needs=(f"{method} {path}",))
         return json.loads(answer) if answer.strip() else None
 
     async def _listener_pid(self) -> int | None:
@@ -223,7 +228,8 @@ class EngineClient:
         if self._tls is not None and getattr(error, "errno", None) in (errno.ECONNRESET, errno.EPIPE):
             return f"{name}: the engine ended the connection: if it refuses our certificate, {_MEND_OURS}"
         if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-            return f"cannot connect to {name}: {error.os_error.strerror or error}"
+            hint = _whose(self._address.socket) if error.os_error.errno == errno.EACCES else ""
+            return f"cannot connect to {name}: {error.os_error.strerror or error}{hint}"
         return str(error) or type(error).__name__
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -238,6 +244,16 @@ class EngineClient:
         return aiohttp.TCPConnector(
             ssl=self._tls or True, limit=0, keepalive_timeout=KEEP_ALIVE_S, socket_factory=_probing_socket
         )
+
+
+def _whose(path: str | None) -> str:
+    """Say who may use a unix socket that this user may not."""
+    try:
+        group = os.stat(path or "").st_gid
+        name = grp.getgrgid(group).gr_name
+    except (OSError, KeyError):  # nor may its folder be looked into; or the group has no name here
+        return ""
+    return f": be root, or in group {name} (gid {group})"
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
@@ -274,10 +290,19 @@ def _tls_context(address: EngineAddress) -> ssl.SSLContext | None:
     return context
 
 
-def _require_ok(status: int, body: bytes, *, path: str) -> None:
-    if not 200 <= status < 300:
-        words = _message(body) or body[:256].decode(errors="replace") or "no reason given"
-        raise SourceError(f"{path}: the engine answered {status}: {words}", status=status)
+def _require_ok(status: int, body: bytes, *, path: str, needs: tuple[str, ...] = ASKED) -> None:
+    """Raise what a status that is no success means; *needs*: what must be allowed for it."""
+    if 200 <= status < 300:
+        return
+    words = _message(body) or body[:256].decode(errors="replace") or "no reason given"
+    if status == 403:
+        said = _message(body)  # an authorization plugin's; a proxy says nothing of use
+        raise SourceError(
+            f"{path}: refused by what stands before the engine (403{': ' + said if said else ''}): it must allow "
+            f"{', '.join(needs)}",
+            status=status,
+        )
+    raise SourceError(f"{path}: the engine answered {status}: {words}", status=status)
 
 
 def _message(body: bytes) -> str:
