@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lbwatch.errors import (
     ReloadError,
     RenderError,
     SettingsError,
+    SourceError,
     StateError,
 )
 from lbwatch.model import Backend, Seen
@@ -37,7 +38,7 @@ from lbwatch.report import Picture, rows_of, unready
 from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
 from lbwatch.state import State
 from lbwatch.status.server import serving
-from lbwatch.story import Explanation, story_of
+from lbwatch.story import Explanation, places_of, story_of
 
 _log = structlog.get_logger()
 
@@ -82,13 +83,15 @@ class Daemon:
         )
         if backend is None:
             return told
+        with suppress(SourceError):  # then what is known has to do
+            backend = await self.source.look(backend.id) or backend
         story = story_of(
             backend,
             rules=self.rules(),
             backends={each.id: each for each in self.reconciler.backends() or ()},
             held=self.reconciler.held,
             events=self.source.recent(),
-            places=[row.address for row in rows if row.address is not None],
+            places=places_of(backend.name, picture.progress.desired),
             text=await asyncio.to_thread(self.nginx.text),
         )
         return replace(told, story=story)

@@ -4,12 +4,13 @@ What the daemon remembers of its own work: for the status, the metrics and `expl
 All of it is bounded. No clock is read here: times come in.
 """
 
+import itertools
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lbwatch.model import Applied, Desired, Fallback, ServerState, Upstream
+from lbwatch.model import Applied, Desired, Fallback, Form, Reason, ServerState, Upstream
 
 KEPT_CHANGES = 50
 KEPT_LINES = 200  # of the difference of each change
@@ -39,7 +40,7 @@ class Change:
         live_s: Seconds from the beginning of the apply to the new workers; so is *verified_s*, to the old ones' end.
         heard_s: Seconds from the first event that it is about until it was verified; `None`: no event told.
         difference: Of the file, the first lines of it.
-        times: How often the same was tried in a row and failed the same way.
+        times: How often it failed this way since one succeeded.
     """
 
     at: float
@@ -156,20 +157,39 @@ class Journal:
         )
 
     def failed(self, outcome: str, *, error: str, at: float, took_s: float) -> None:
-        """Note an apply that failed; the same failure again is no further change."""
+        """Note an apply that failed; one that fails as an earlier one did is no further change, until one succeeds."""
         self._count(outcome, took_s=took_s)
-        latest = self.changes[-1] if self.changes else None
-        if latest is not None and (latest.outcome, latest.error) == (outcome, error):
-            self.changes[-1] = replace(latest, at=at, times=latest.times + 1)
-        else:
-            self.changes.append(Change(at=at, outcome=outcome, error=error))
+        for known in itertools.takewhile(lambda change: change.error is not None, reversed(self.changes)):
+            if (known.outcome, known.error) == (outcome, error):
+                self.changes.remove(known)
+                self.changes.append(replace(known, at=at, times=known.times + 1))
+                return
+        self.changes.append(Change(at=at, outcome=outcome, error=error))
 
-    def decided(self, desired: Desired, *, at: float) -> None:
-        """Note what was decided, for `since`."""
+    def decided(
+        self, desired: Desired, *, fallbacks: Iterable[Fallback] = (), runs: Iterable[Upstream] | None = None, at: float
+    ) -> None:
+        """
+        Note how each container stands, in the codes that `explain` has for it, for `since`.
+
+        Args:
+            desired: What was decided.
+            fallbacks: What of it could not be written as it should be.
+            runs: What nginx runs; `None`: all of that.
+            at: Seconds since the epoch.
+        """
+        running = desired.upstreams if runs is None else runs
+        lines = {(each.name, server.address, server.port) for each in running for server in each.servers}
+        refused = {each.upstream for each in fallbacks if each.form is not Form.PLAIN}
         now: dict[Seat, str] = {(skip.backend, skip.upstream): str(skip.reason) for skip in desired.skipped}
         for upstream in desired.upstreams:
-            state = desired.makeshifts.get(upstream.name, ServerState.UP)
-            now |= {(server.backend, upstream.name): str(state) for server in upstream.servers}
+            state = str(desired.makeshifts.get(upstream.name, ServerState.UP))
+            for server in upstream.servers:
+                is_live = (upstream.name, server.address, server.port) in lines
+                code = state if is_live else str(Reason.NOT_IN_FORCE)
+                if upstream.name in refused:
+                    code = str(Reason.UPSTREAM_REFUSED)
+                now[(server.backend, upstream.name)] = code
         if now == self._was:
             return
         was, since = self._was, self.since

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from lbwatch.errors import excerpt
@@ -23,6 +24,8 @@ _MAX_CHARS = 255
 _MAX_UPSTREAMS = 64  # of one container: each may cost nginx megabytes, and 10,000 labels are soon written
 _MAX_UNKNOWN = 8  # that are told one by one
 _LIKENESS = 0.6  # of two words, from which on one is taken for a slip of the other
+_NEARLY = 0.75  # the same, of prefixes: other tools have theirs
+_SLIP_CHARS = 2  # by so many a slip is longer or shorter
 _DAY_S = 86_400
 
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
@@ -113,6 +116,7 @@ class Wishes:
         more_unknown: How many more of them there are.
         refusal: Why the labels cannot be used, in words; `None` if they can. A container with `enable` false is
             never refused.
+        takes: What the refused label takes, which is the end of *refusal*.
     """
 
     asks: bool = False
@@ -122,6 +126,7 @@ class Wishes:
     unknown: tuple[str, ...] = ()
     more_unknown: int = 0
     refusal: str | None = None
+    takes: str = ""
 
 
 class _RefusedError(Exception):
@@ -135,9 +140,33 @@ def asks(keys: Iterable[str], *, prefix: str) -> bool:
 
 
 def relevant(labels: tuple[tuple[str, str], ...], *, prefix: str) -> tuple[tuple[str, str], ...]:
-    """Keep what can matter: labels below the prefix, and those of Compose and Swarm. Others may be megabytes long."""
+    """
+    Keep what can matter: labels below the prefix or one nearly like it, and those of Compose and Swarm.
+
+    Others may be megabytes long.
+    """
     below = f"{prefix}."
-    return tuple(pair for pair in labels if pair[0].lower().startswith(below) or pair[0].startswith("com.docker."))
+    return tuple(
+        pair
+        for pair in labels
+        if pair[0].lower().startswith(below) or pair[0].startswith("com.docker.") or _is_slip(pair[0], prefix)
+    )
+
+
+def slip(labels: Iterable[tuple[str, str]], *, prefix: str) -> str | None:
+    """Find a label whose prefix is nearly the right one, for whoever wonders why nothing happens."""
+    return next((key for key, _ in labels if _is_slip(key, prefix)), None)
+
+
+def _is_slip(key: str, prefix: str) -> bool:
+    family, _, rest = key.lower().partition(".")
+    likely = rest and family != prefix and family[:1] == prefix[:1] and abs(len(family) - len(prefix)) <= _SLIP_CHARS
+    return bool(likely) and _resembles(family, prefix)
+
+
+@lru_cache(maxsize=1024)
+def _resembles(word: str, other: str) -> bool:
+    return bool(get_close_matches(word, [other], n=1, cutoff=_NEARLY))
 
 
 def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
@@ -153,7 +182,7 @@ def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
     except _RefusedError as refusal:
         key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
         detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
-        return Wishes(asks=True, refusal=detail)
+        return Wishes(asks=True, refusal=detail, takes=takes)
     unknown = tuple(excerpt(below + key) for key in read.unknown[:_MAX_UNKNOWN])
     return replace(read, asks=bool(own), enable=enable, unknown=unknown, more_unknown=len(read.unknown[_MAX_UNKNOWN:]))
 
@@ -184,7 +213,7 @@ def meaning(key: str, value: str, *, prefix: str) -> str:
         return _OTHERS.get(key, "not read")
     read = wishes(((key, value),), prefix=prefix)
     if read.refusal is not None:
-        return f"cannot be used: {read.refusal.rpartition(': ')[2]}"
+        return f"cannot be used: {read.takes}"
     if not read.unknown:
         return "read"
     found = nearest(key, prefix=prefix)

@@ -6,7 +6,12 @@ from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import Processor
+
+from lbwatch.errors import excerpt
+
+_log = structlog.get_logger()
 
 
 class _StandardError:
@@ -19,6 +24,19 @@ class _StandardError:
     def flush(self) -> None:
         with suppress(OSError):
             sys.stderr.flush()
+
+
+class _Requests(logging.Handler):
+    """What aiohttp says of a request that failed, in a line of ours: anyone can cause its tracebacks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it; what was no HTTP is nobody's fault here."""
+        error = record.exc_info[1] if record.exc_info else None
+        words = excerpt(f"{type(error).__name__}: {error}" if error is not None else record.getMessage())
+        if isinstance(error, HttpProcessingError):
+            _log.debug("http.request_refused", error=words)
+        else:
+            _log.error("http.request_failed", error=words)
 
 
 def configure(*, level: str, form: str) -> None:
@@ -45,3 +63,5 @@ def configure(*, level: str, form: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )
+    requests = logging.getLogger("aiohttp.server")
+    requests.handlers, requests.propagate = [_Requests()], False

@@ -187,7 +187,8 @@ class Contact:
         drift: How many changes a full look found that no event told.
         backends: How many containers there are; `None` before the first full look.
         events: How many events came, by action.
-        error: Why the stream does not hold, in words; `None` while it does or is just being renewed.
+        error: Why the stream does not hold, or nothing else can be read, in words; `None` where all is well, also while
+            the stream is just being renewed.
     """
 
     source: str
@@ -347,11 +348,13 @@ class Seen:
 
     Attributes:
         digest: Of its file as it is on disk; `None` if there is none.
+        running: Of what was verified last, if it is still the same nginx that runs; `None` if it is not.
         workers: How many of its processes serve, and how many only end what they have; `None` if none can be seen.
         remarks: What its operator should know, in words.
     """
 
     digest: str | None = None
+    running: str | None = None
     workers: tuple[int, int] | None = None
     remarks: tuple[str, ...] = ()
 

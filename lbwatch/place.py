@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lbwatch.errors import excerpt
-from lbwatch.labels import Membership, Wishes, nearest, wishes
+from lbwatch.labels import Membership, Wishes, nearest, slip, wishes
 from lbwatch.model import UPSTREAM_NAME, Backend, Endpoint, Health, Notice, NoticeKind, Reason, Server, Skipped, Status
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
+
+TAKEN = "taken"
+"""How the verdict on a network begins by which a server is reached."""
 
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
@@ -129,13 +132,21 @@ def _check_wanted(backend: Backend, wish: Wishes, *, rules: Rules) -> None:
     if wish.enable is False:
         raise _SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
     if not wish.asks and not rules.expose_all:
-        raise _SkipError(Reason.NOT_LABELLED, f"it has no {rules.prefix}.* label: add {rules.prefix}.enable=true")
+        raise _SkipError(Reason.NOT_LABELLED, _unlabelled_words(backend, prefix=rules.prefix))
     if wish.refusal is not None:
         raise _SkipError(Reason.BAD_LABEL, wish.refusal)
     if _label(backend, _COMPOSE_ONE_OFF).lower() == "true":
         raise _SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
     if backend.status is Status.CREATED:
         raise _SkipError(Reason.NOT_RUNNING, "it was created but never started")
+
+
+def _unlabelled_words(backend: Backend, *, prefix: str) -> str:
+    key = slip(backend.labels, prefix=prefix)
+    if key is None:
+        return f"it has no {prefix}.* label: add {prefix}.enable=true"
+    meant = f"{prefix}.{key.partition('.')[2]}"
+    return f"it has no {prefix}.* label, but {excerpt(key)}: did you mean {excerpt(meant)}?"
 
 
 def _check_state(backend: Backend, *, ignore_health: bool) -> None:
@@ -266,7 +277,7 @@ def weighed(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) ->
 
 def _verdict(endpoint: Endpoint, *, chosen: Endpoint | None, wanted: str | None, networks: tuple[str, ...]) -> str:
     if endpoint is chosen:
-        return "taken" if endpoint.ipv4 or endpoint.ipv6 else "taken, but it has no address there"
+        return TAKEN if endpoint.ipv4 or endpoint.ipv6 else f"{TAKEN}, but it has no address there"
     if wanted is not None:
         return f"the label asks for {excerpt(wanted)}"
     if networks and endpoint.network not in networks:

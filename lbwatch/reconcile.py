@@ -13,7 +13,7 @@ import structlog
 from lbwatch.damping import Damper
 from lbwatch.desired import Memory, Rules, desired_state
 from lbwatch.draining import Drains
-from lbwatch.errors import LbwatchError, ReloadError, ReloadRefusedError, TakenBackError
+from lbwatch.errors import LbwatchError, ReloadError, TakenBackError
 from lbwatch.journal import Journal, Progress
 from lbwatch.model import (
     Applied,
@@ -61,6 +61,9 @@ class LoadBalancer(Protocol):
 
     def confirmed(self) -> bool:
         """Tell whether the latest verified `apply` still stands."""
+
+    def runs(self) -> bool:
+        """Tell whether it runs at all, as far as can be seen."""
 
 
 class Reconciler:
@@ -157,7 +160,7 @@ class Reconciler:
             confirmed=self._in_force is not None and self._balancer.confirmed(),
             applying=self._applying,
             error=None if self._error is None else str(self._error),
-            serves_old=not isinstance(self._error, ReloadError) or isinstance(self._error, ReloadRefusedError),
+            serves_old=self._serves_old(),
             behind_since=self._behind_since,
             turned_at=self._turned_at,
             digest=self._applied.digest if self._applied else "",
@@ -224,8 +227,17 @@ class Reconciler:
     def _settle(self) -> None:
         """Note that what was decided is in force, whatever failed in between."""
         self._behind_since = self._due_since = self._error = None
+        self._note()
+
+    def _note(self) -> None:
+        """Keep since when each container is routed, or not, as it is now."""
         if self._desired is not None:
-            self.journal.decided(self._desired, at=self._wall())
+            runs = self._in_force or () if self._serves_old() else ()
+            self.journal.decided(self._desired, fallbacks=self._fallbacks, runs=runs, at=self._wall())
+
+    def _serves_old(self) -> bool:
+        """Tell whether what is in force serves on in spite of an error."""
+        return not isinstance(self._error, ReloadError) or self._balancer.runs()
 
     def _answer(self, waiting: Iterable[asyncio.Future[Standing]], desired: Desired) -> None:
         """Tell those who waited when it was decided; whoever came since waits for the next pass."""
@@ -271,8 +283,7 @@ class Reconciler:
         self._failed, self._error = upstreams, error
         self._retry_at = self._clock() + wait_s
         self.journal.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
-        if self._desired is not None:
-            self.journal.decided(self._desired, at=self._wall())
+        self._note()
         return self._retry_at
 
     def _succeed(self, applied: Applied, *, upstreams: tuple[Upstream, ...], took_s: float) -> None:

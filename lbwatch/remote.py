@@ -97,7 +97,13 @@ class Desk:
         backends = self._balance.backends()
         if not ref or backends is None:  # none is known yet: the answer says why
             return await self._explain(None)
-        return await self._explain(found(ref, backends=backends))
+        try:
+            return await self._explain(found(ref, backends=backends))
+        except OrderError as error:
+            reasons = (await self._explain(None)).reasons
+            raise OrderError(
+                "; ".join((f"{error}, as far as is known", *reasons)) if reasons else str(error)
+            ) from error
 
     async def drain(self, ref: str) -> str:
         """

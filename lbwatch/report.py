@@ -205,16 +205,10 @@ def rows_of(picture: Picture) -> list[Row]:
     progress = picture.progress
     if progress.desired is None:
         return []
-    runs = progress.in_force if _serves(picture) and progress.in_force is not None else ()
+    runs = progress.in_force if progress.serves_old and progress.in_force is not None else ()
     missing = progress.error or (NOTHING_YET if progress.in_force is None else "its turn comes within reload_interval")
     force = Force(upstreams=runs, missing=missing)
     return explained(progress.desired, fallbacks=progress.fallbacks, force=force, since=picture.work.since)
-
-
-def _serves(picture: Picture) -> bool:
-    """Tell whether nginx serves by what was verified last, as far as anyone knows."""
-    serving = picture.seen.workers is not None and picture.seen.workers[0] > 0
-    return picture.progress.serves_old or serving
 
 
 def unready(picture: Picture) -> Iterable[str]:
@@ -238,7 +232,8 @@ def _engine_unready(contact: Contact, *, picture: Picture) -> Iterable[str]:
     if contact.synced_at is None:
         yield f"engine {contact.source}: it was not read yet" + (f": {contact.error}" if contact.error else "")
     elif contact.error is not None:
-        yield f"engine {contact.source}: not followed for {for_s:.0f} s: {contact.error}"
+        how = "it cannot be read" if contact.connected else f"not followed for {for_s:.0f} s"
+        yield f"engine {contact.source}: {how}: {contact.error}"
     elif picture.now - contact.synced_at > FORGOTTEN_RESYNCS * picture.resync_interval_s:
         yield f"engine {contact.source}: no full look at it ended for {picture.now - contact.synced_at:.0f} s"
 
@@ -259,10 +254,9 @@ def _upstreams(picture: Picture) -> Iterable[UpstreamReport]:
     progress = picture.progress
     makeshifts = progress.desired.makeshifts if progress.desired is not None else {}
     notes = {fallback.upstream: fallback for fallback in progress.fallbacks}
-    serves = _serves(picture)
     for upstream in progress.in_force or ():
         state = makeshifts.get(upstream.name, ServerState.UP)
-        runs = upstream if serves else replace(upstream, servers=())
+        runs = upstream if progress.serves_old else replace(upstream, servers=())
         yield _upstream(runs, state=state, note=notes.pop(upstream.name, None))
     for kept in notes.values():
         yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept)

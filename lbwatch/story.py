@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from lbwatch.errors import excerpt
 from lbwatch.explain import Row, stamp
 from lbwatch.labels import meaning, wishes
-from lbwatch.model import Backend, Event, Health, Held
-from lbwatch.place import Rules, network_owner, weighed
+from lbwatch.model import Backend, Desired, Endpoint, Event, Health, Held
+from lbwatch.place import TAKEN, Rules, network_owner, weighed
 
 MAX_EVENTS = 20
 """Of the latest, which of the container there are."""
@@ -138,6 +138,13 @@ def story_of(
     )
 
 
+def places_of(name: str, desired: Desired | None) -> list[str]:
+    """Give `ADDRESS:PORT` of each server that was decided for a container."""
+    upstreams = desired.upstreams if desired is not None else ()
+    servers = (server for upstream in upstreams for server in upstream.servers)
+    return [f"{server.address}:{server.port}" for server in servers if server.backend == name]
+
+
 def _held(backend: Backend, held: Held) -> str | None:
     if (stay_up_s := held.damped.get(backend.id)) is not None:
         return f"it restarts in a loop: left out until it stayed up for {stay_up_s:g} s"
@@ -148,12 +155,16 @@ def _networks(backend: Backend, *, rules: Rules, backends: Mapping[str, Backend]
     owner = network_owner(backend, backends=backends)
     if owner is None:
         return
+    whose = "" if owner is backend else f" (of {owner.name}, whose network it uses)"
     members = wishes(backend.labels, prefix=rules.prefix).memberships
-    wanted = next((member.network for member in members if member.network is not None), None)
-    for endpoint, verdict in weighed(owner, wanted, networks=rules.networks):
+    verdicts: dict[Endpoint, list[str]] = {}
+    for wanted in dict.fromkeys(member.network for member in members):
+        for endpoint, verdict in weighed(owner, wanted, networks=rules.networks):
+            verdicts.setdefault(endpoint, []).append(verdict)
+    for endpoint, said in verdicts.items():
+        taken = next((verdict for verdict in said if verdict.startswith(TAKEN)), said[0])
         address = endpoint.ipv4 or endpoint.ipv6
-        whose = "" if owner is backend else f" (of {owner.name}, whose network it uses)"
-        yield NetworkWeighed(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=verdict)
+        yield NetworkWeighed(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=taken)
 
 
 def _lines(text: str, places: tuple[str, ...]) -> Iterable[str]:

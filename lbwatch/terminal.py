@@ -24,6 +24,7 @@ _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason
 """What is so because somebody wanted it so."""
 
 _NAME_WIDTH = 20
+_WIDEST = 40  # of a column of names: one that is longer must not push all others away
 _DIFF_STYLES = {"+": GOOD, "-": BAD, "@": "cyan"}
 
 
@@ -61,11 +62,7 @@ def show_health(*, ready: bool, reasons: Iterable[str]) -> None:
 
 
 def show_explanation(told: Explanation) -> None:
-    """Write why each container is or is not routed; what is wrong with the whole goes to standard error."""
-    for reason in told.reasons:
-        print(f"lbwatch: not in step, so that this may be old: {reason}", file=sys.stderr)
-    for remark in told.remarks:
-        print(f"lbwatch: {remark}", file=sys.stderr)
+    """Write why each container is or is not routed."""
     if not told.rows and not told.reasons:
         show("The engine has no containers.\n")
     elif _console().is_terminal and told.rows:
@@ -89,7 +86,7 @@ def _plain(rows: Iterable[Row]) -> str:
     """Lay rows out in columns: container, upstream, then the address or the reason; warnings below their row."""
     everything = tuple(rows)
     cells = [(row.container, row.upstream or "-", _outcome(row)) for row in everything]
-    widths = [max((len(cell[column]) for cell in cells), default=0) for column in (0, 1)]
+    widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
     lines = []
     for row, (container, upstream, outcome) in zip(everything, cells, strict=True):
         lines.append(f"{container:<{widths[0]}}  {upstream:<{widths[1]}}  {outcome}")

@@ -46,10 +46,8 @@ async def running(engine: EmbeddedEngine, folder: Path, **settings: Any) -> Asyn
         "state_dir": str(folder / "state"),
     }
     paths = {"output", "nginx_pidfile", "control_socket", "state_dir"}
-    made = Settings(
-        **{name: Path(value) if name in paths else value for name, value in flags.items()},  # type: ignore[arg-type]
-        **({"status_listen": ""} | settings),
-    )
+    typed: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in flags.items()}
+    made = Settings(**(typed | {"status_listen": ""} | settings))
     task = asyncio.create_task(app.run(made))
     try:
         await eventually(lambda: (folder / "out.conf").exists() or task.done(), what="the first file")
@@ -118,6 +116,88 @@ async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: Em
         for _ in range(3):
             _, out, _ = await lbwatch("explain", **flags)
         assert out == "The engine has no containers.\n"
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+async def test_the_story_of_a_container_without_labels_is_true_too(
+    engine: EmbeddedEngine, tmp_path: Path, *, daemon: bool
+) -> None:
+    """Little is read of those; who asks for one by its name wants to know all."""
+    engine.world.run(name="old", exposed=("81/tcp",))
+    engine.world.create(name="idle")
+    async with running(engine, tmp_path) as flags:
+        engine.world.run(name="late", exposed=("82/tcp",))
+        if not daemon:
+            flags["control_socket"] = str(tmp_path / "none")
+        stories = {}
+        for name in ("old", "idle", "late"):
+            code, out, _ = await lbwatch("explain", name, "--json", **flags)
+            assert code == 0
+            (row,) = json.loads(out)
+            assert row["reason"] == "not-labelled"
+            stories[name] = row["story"]
+    assert {name: story["status"] for name, story in stories.items()} == {
+        "old": "running",
+        "idle": "created",
+        "late": "running",
+    }
+    assert stories["late"]["exposed"] == [82]
+    assert stories["old"]["exposed"] == [81]
+    assert stories["late"]["started"] is not None
+    assert stories["idle"]["started"] is None
+    assert stories["old"]["networks"][0]["address"].startswith("172.17.0.")
+
+
+async def test_a_container_of_several_upstreams_has_each_network_weighed(
+    engine: EmbeddedEngine, tmp_path: Path
+) -> None:
+    """Each upstream may ask for another one."""
+    for name in ("front", "back", "other"):
+        engine.world.create_network(name)
+    labels = {"lbwatch.upstreams.a.network": "front", "lbwatch.upstreams.b.network": "back"}
+    engine.world.run(name="both", labels=labels, networks=("front", "back", "other"))
+    settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
+    _, out, _ = await lbwatch("explain", "both", "--json", **settings)
+    verdicts = {each["network"]: each["verdict"] for each in json.loads(out)[0]["story"]["networks"]}
+    assert verdicts == {"back": "taken", "front": "taken", "other": "the label asks for front"}
+
+
+async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(
+    engine: EmbeddedEngine, tmp_path: Path
+) -> None:
+    """It is one of the first things that one looks for."""
+    engine.world.run(name="web-1", labels=WEB)
+    async with running(engine, tmp_path, reload_command="false") as flags:
+        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        for _ in range(5):
+            _, out, _ = await lbwatch("explain", "web-1", "--json", **flags)
+            if json.loads(out)[0]["reason"] is not None:
+                break
+    (row,) = json.loads(out)
+    assert row["reason"] == "not-in-force"
+    assert row["story"]["lines"] == ["server 172.17.0.2:80;"]
+
+
+async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """nginx serves on with what it has: only what is new is not in force."""
+    script = tmp_path / "reload"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    engine.world.run(name="web-1", labels=WEB)
+    async with running(engine, tmp_path, reload_command=str(script)) as flags:
+        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        script.unlink()
+        engine.world.run(name="web-2", labels=WEB)
+        await eventually(lambda: "172.17.0.3" in (tmp_path / "out.conf").read_text())
+        for _ in range(5):
+            _, out, _ = await lbwatch("explain", "--json", **flags)
+            rows = {row["container"]: row for row in json.loads(out)}
+            if rows["web-2"]["reason"] is not None:
+                break
+    assert (rows["web-1"]["reason"], rows["web-1"]["address"]) == (None, "172.17.0.2:80")
+    assert rows["web-2"]["reason"] == "not-in-force"
+    assert "No such file or directory" in rows["web-2"]["detail"]
+    assert rows["web-2"]["since"] >= rows["web-1"]["since"]
 
 
 async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: EmbeddedEngine, tmp_path: Path) -> None:
@@ -374,6 +454,26 @@ async def _tell(engine: EmbeddedEngine, process: asyncio.subprocess.Process) -> 
     told = [line.split(" ", 1)[1] for line in lines if line.startswith("web-1") and "->" not in line]
     assert told == ["create", "connect", "start", "kill (signal 15)", "die", "disconnect", "stop", "destroy"]
     assert not any(line.startswith("old") for line in lines), "what was there before is no event"
+
+
+async def test_events_that_nobody_reads_any_more_end(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    """`lbwatch events | head` is how people look at a stream."""
+    words = " ".join(map(str, command("events", docker_host=engine.url, control_socket=tmp_path / "none")))
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", f"set -o pipefail; {words} | head -n 1"),
+        env=environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(15):
+        assert b"following" in await process.stdout.readline()
+        ending = asyncio.create_task(process.communicate())
+        while not ending.done():
+            engine.world.run(labels=WEB)
+            await asyncio.sleep(0.05)
+        _, err = await ending
+    assert (process.returncode, err) == (0, b"")
 
 
 async def test_events_of_an_engine_that_is_not_there_say_so(tmp_path: Path) -> None:

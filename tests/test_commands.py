@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -345,6 +346,38 @@ async def test_a_template_that_goes_wrong_later_is_logged_and_its_mending_seen(
     await eventually(lambda: upstreams(real_nginx.output).startswith("# mended"))
     daemon.process.terminate()
     assert await daemon.ends() == 0
+
+
+async def test_what_is_no_http_leaves_no_traceback_in_the_log(
+    engine: EmbeddedEngine, real_nginx: RealNginx, run: Callable[..., Awaitable[Running]]
+) -> None:
+    """Scanners come to every port; a log in JSON must stay one, and must not grow by their words."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    daemon = await run(
+        docker_host=engine.url,
+        output=real_nginx.output,
+        nginx_pidfile=real_nginx.pidfile,
+        nginx_conf=real_nginx.conf,
+        status_listen=f"127.0.0.1:{port}",
+        log_format="json",
+        log_level="debug",
+    )
+    await eventually(lambda: daemon.log.exists() and daemon.logged("reconcile.finished"))
+    for said in (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"\x16\x03\x01\x00\xa5",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    await eventually(lambda: daemon.logged("http.request_refused"))
+    assert not daemon.logged("http.request_failed")
+    assert "Traceback" not in daemon.log.read_text()
 
 
 async def test_an_engine_that_is_not_there_leaves_the_file_alone(

@@ -17,7 +17,7 @@ from strategies import (
     wild_labels,
 )
 
-from lbwatch.labels import Membership, Wishes, asks, meaning, nearest, wishes
+from lbwatch.labels import Membership, Wishes, asks, meaning, nearest, relevant, slip, wishes
 
 PLAIN_METHODS = ("round_robin", "least_conn", "ip_hash", "random")
 HASH = re.compile(r"hash (?P<key>([A-Za-z0-9_.:/-]|\$\w+|\$\{\w+\})+)( consistent)?", re.ASCII)
@@ -428,3 +428,26 @@ def test_a_key_that_means_nothing_is_told_with_the_nearest_known_one(key: str, m
 def test_each_label_says_what_is_made_of_it(key: str, value: str, words: str) -> None:
     """The story of a container shows them one by one."""
     assert meaning(key, value, prefix="lbwatch") == words
+
+
+@pytest.mark.parametrize(
+    ("key", "is_slip"),
+    [
+        ("lbwtach.port", True),
+        ("lb-watch.port", True),
+        ("lbwatchs.port", True),
+        ("Lbwach.upstream", True),
+        ("lbwatch.port", False),
+        ("LBWATCH.port", False),
+        ("lbwtach", False),
+        ("traefik.port", False),
+        ("local.port", False),
+        ("org.opencontainers.image.title", False),
+        ("watch.port", False),
+    ],
+)
+def test_a_prefix_that_is_nearly_right_is_seen(key: str, is_slip: bool) -> None:
+    """Such a container asks for nothing, and its owner is sure that it does."""
+    assert slip(((key, "80"),), prefix="lbwatch") == (key if is_slip else None)
+    assert (relevant(((key, "80"),), prefix="lbwatch") != ()) == (is_slip or key.lower().startswith("lbwatch."))
+    assert not asks([key], prefix="lbwatch") or key.lower().startswith("lbwatch.")

@@ -67,7 +67,7 @@ def picture(desired: Desired | None = None, *, journal: Journal | None = None, *
         "contacts": (contact(),),
         "progress": progress(desired),
         "work": (journal or Journal()).copy(),
-        "seen": Seen(digest=DIGEST, workers=(2, 0)),
+        "seen": Seen(digest=DIGEST, running=DIGEST, workers=(2, 0)),
         "resync_interval_s": 30.0,
         "reload_interval_s": 1.0,
     }
@@ -119,7 +119,7 @@ def full_picture() -> Picture:
         contacts=(contact(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
         progress=progress(desired, fallbacks=(fallback,)),
         work=journal.copy(),
-        seen=Seen(digest=DIGEST, workers=(2, 4)),
+        seen=Seen(digest=DIGEST, running=DIGEST, workers=(2, 4)),
     )
 
 
@@ -392,9 +392,9 @@ def test_the_digests_on_disk_and_running_are_told_as_far_as_they_are_known() -> 
         return {labels["where"]: labels["digest"] for labels in found}
 
     assert digests(picture()) == {"disk": DIGEST, "running": DIGEST}
-    assert digests(picture(seen=Seen(digest="f" * 12))) == {"disk": "f" * 12, "running": DIGEST}
-    assert digests(picture(seen=Seen())) == {"running": DIGEST}
-    assert digests(picture(progress=progress(confirmed=False))) == {"disk": DIGEST}
+    assert digests(picture(seen=Seen(digest="f" * 12, running=DIGEST))) == {"disk": "f" * 12, "running": DIGEST}
+    assert digests(picture(seen=Seen(running=DIGEST))) == {"running": DIGEST}
+    assert digests(picture(seen=Seen(digest=DIGEST))) == {"disk": DIGEST}
 
 
 def test_old_workers_are_counted_where_they_can_be_seen() -> None:
@@ -522,22 +522,26 @@ DEEDS = st.lists(st.tuples(OUTCOME, st.sampled_from(["one", "two"])) | st.none()
 
 
 @given(DEEDS)
-def test_only_what_failed_the_same_way_in_a_row_is_put_together(deeds: list[tuple[str, str] | None]) -> None:
-    """Two reasons that take turns, or a success between, are what somebody looks for; none of them is lost."""
+def test_what_failed_the_same_way_is_put_together_until_something_succeeds(
+    deeds: list[tuple[str, str] | None],
+) -> None:
+    """Two reasons that take turns must not push all others out; a success between them is what somebody looks for."""
     journal = Journal()
-    wanted: list[list[Any]] = []
+    wanted: list[tuple[Any, int, int]] = []
+    failures: dict[tuple[str, str], tuple[int, int]] = {}  # since the latest success, the latest last
     for number, deed in enumerate(deeds):
         if deed is None:
             journal.applied(applied(), at=number, took_s=0.1, heard_s=None)
-            wanted.append([("verified", None), number, 1])
-            continue
-        journal.failed(deed[0], error=deed[1], at=number, took_s=0.1)
-        if wanted and wanted[-1][0] == deed:
-            wanted[-1][1:] = [number, wanted[-1][2] + 1]
+            wanted += [(what, at, times) for what, (at, times) in failures.items()]
+            wanted.append((("verified", None), number, 1))
+            failures.clear()
         else:
-            wanted.append([deed, number, 1])
+            journal.failed(deed[0], error=deed[1], at=number, took_s=0.1)
+            _, times = failures.pop(deed, (0, 0))
+            failures[deed] = (number, times + 1)
+    wanted += [(what, at, times) for what, (at, times) in failures.items()]
     found = journal.copy()
-    assert [[(each.outcome, each.error), each.at, each.times] for each in found.changes] == wanted[-KEPT_CHANGES:]
+    assert [((each.outcome, each.error), each.at, each.times) for each in found.changes] == wanted[-KEPT_CHANGES:]
     assert found.passes == Counter("verified" if deed is None else deed[0] for deed in deeds)
     assert sum(found.durations.counts) == len(deeds)
 

@@ -533,3 +533,32 @@ async def test_workers_are_told_by_generation(real_nginx: RealNginx) -> None:
     assert {worker.pid for worker in workers.serving} == real_nginx.worker_pids()
     assert not workers.retiring
     assert os.getpid() not in {worker.pid for worker in workers.serving}
+
+
+async def test_what_nginx_runs_is_told_beside_what_is_on_disk(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """An alarm goes by their difference: the next start of nginx would take what is on disk."""
+    one = balancer(real_nginx, tmp_path)
+    assert one.seen().running is None
+    applied = await one.apply(WEB)
+    assert (one.seen().digest, one.seen().running) == (applied.digest, applied.digest)
+    assert one.seen().workers is not None
+    real_nginx.output.write_text("# somebody else's\n")
+    assert one.seen().running == applied.digest
+    assert one.seen().digest not in (None, applied.digest)
+    real_nginx.output.unlink()
+    assert (one.seen().digest, one.seen().running) == (None, applied.digest)
+    real_nginx.stop()
+    assert (one.seen().running, one.seen().workers, one.runs()) == (None, None, False)
+
+
+async def test_the_difference_is_to_what_was_verified_before(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """A file that was written while nginx was down is no old story: nobody was served by it."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(NO_WEB)
+    real_nginx.stop()
+    with pytest.raises(ReloadError):
+        await one.apply(WEB)
+    real_nginx.start()
+    applied = await one.apply(WEB)
+    assert "+    server 192.0.2.1:80;\n" in applied.difference
+    assert not (await one.apply(WEB)).reloaded

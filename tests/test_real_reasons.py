@@ -70,6 +70,11 @@ def orphan(engine: RealEngine, name: str) -> None:
 
 WAYS = {
     "plain": Way(reason=Reason.NOT_LABELLED, words=("no lbwatch.* label", "add lbwatch.enable=true")),
+    "slipped": Way(
+        reason=Reason.NOT_LABELLED,
+        words=("lbwtach.upstream", "did you mean lbwatch.upstream?"),
+        labels={"lbwtach.upstream": "web"},
+    ),
     "off": Way(reason=Reason.DISABLED, words=("lbwatch.enable is false",), labels={"lbwatch.enable": "false"}),
     "badport": Way(
         reason=Reason.BAD_LABEL,

@@ -7,6 +7,7 @@ new workers come.
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def test_a_proxy_that_refuses_too_much_is_told_what_to_allow(
     (error, *_) = wait_until(told, within=10, what="it is logged", notes=stage.notes)
     assert "GET /_ping, GET /events, GET /containers/json, GET /containers/ID/json" in error
     assert "403 Forbidden" not in json.dumps(error), "a page was logged"
+    for words in (("explain",), ("explain", "--json")):
+        code, _, err = stage.lbwatch.command(*words)
+        assert code == 1
+        assert f"{asked}: refused by what stands before the engine" in err, err
+    stage.lbwatch.terminate()
+    began = time.monotonic()
+    code, out, err = stage.lbwatch.command("explain", "web1")
+    if asked != "/events":
+        assert (code, out) == (1, "")
+        assert f"{asked}: refused by what stands before the engine" in err, err
+        assert time.monotonic() - began < 10, "it was tried again and again"
 
 
 def test_check_names_what_is_asked_of_the_engine(engine: RealEngine, set_stage: SetStage, tmp_path: Path) -> None:

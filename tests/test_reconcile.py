@@ -75,6 +75,7 @@ class Balancer:
         self.servers: list[list[str]] = []
         self.errors: list[LbwatchError] = []
         self.stands = True
+        self.up = True
         self.fallbacks: list[tuple[Fallback, ...]] = []
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
@@ -88,6 +89,9 @@ class Balancer:
 
     def confirmed(self) -> bool:
         return self.stands
+
+    def runs(self) -> bool:
+        return self.up
 
 
 @asynccontextmanager
@@ -490,6 +494,7 @@ async def test_an_error_that_is_no_longer_in_the_way_is_not_told_any_more() -> N
 async def test_a_reload_that_is_owed_is_told_as_what_nginx_does_not_run() -> None:
     """The file is right then, and nobody serves by it."""
     balancer = Balancer()
+    balancer.up = False
     balancer.errors = [ReloadError("nginx is not running here")] * 100
     async with looping(World("a"), balancer=balancer) as loop:
         await eventually(lambda: loop.progress().error)

@@ -825,3 +825,55 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
             assert told[0] - began <= 0.1, "at once"
 
     with_simulated_engine(tmp_path, body)
+
+
+async def test_what_a_new_stream_tells_again_is_counted_once(engine: EmbeddedEngine, follow: Follow) -> None:
+    """Each stream begins with a minute of the one before: the last events of a container would be copies of one."""
+    async with follow() as source:
+        engine.world.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        await eventually(lambda: source.contact().events.get("start") == 1)
+        told = source.recent()
+        for number in range(2, 4):
+            connections = engine.requests["GET /events"]
+            engine.cut_streams()
+            await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
+            engine.world.run(name=f"web-{number}", labels=WEB)
+            await eventually(lambda name=f"web-{number}": is_running(source, name))
+            assert source.contact().events["start"] == number
+        assert source.recent()[: len(told)] == told
+        assert len(set(source.recent())) == len(source.recent())
+
+
+async def test_a_renewal_is_no_interruption(
+    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads `connected for 5 minutes` each day looks for a fault that is none."""
+    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
+    async with follow() as source:
+        await eventually(lambda: source.contact().connected)
+        since, connections = source.contact().since, engine.requests["GET /events"]
+        engine.cut_streams()
+        await eventually(lambda: engine.requests["GET /events"] > connections and source.contact().connected)
+        assert source.contact().since == since
+        await engine.close()
+        await eventually(lambda: source.contact().error)
+        lost = source.contact()
+        assert (lost.connected, lost.since > since) == (False, True)
+        await engine.start()
+        await eventually(lambda: source.contact().connected)
+        assert source.contact().since > lost.since
+        assert source.contact().error is None
+
+
+async def test_a_list_that_is_refused_is_told_although_events_come(engine: EmbeddedEngine, follow: Follow) -> None:
+    """A socket proxy may allow the one and not the other; `not read yet` alone helps nobody."""
+    engine.fault = lambda request: (
+        Said(body="<h1>403</h1>", status=403, content_type="text/html") if request == LIST else None
+    )
+    async with follow(synced=False) as source:
+        await eventually(lambda: source.contact().error)
+        assert source.contact().connected
+        assert "/containers/json: refused by what stands before the engine" in str(source.contact().error)
+        engine.fault = None
+        await eventually(lambda: source.contact().error is None)

@@ -46,9 +46,20 @@ async def events(settings: Settings) -> None:
             task.cancel()
         await asyncio.gather(following, stop, return_exceptions=True)
         if following.done() and not following.cancelled():
-            following.result()
+            _raised(following)
     finally:
         await client.close()
+
+
+def _raised(following: asyncio.Task[None]) -> None:
+    """Raise what it ended by: a reader that went away, as in `lbwatch events | head`, without the group around it."""
+    left = False
+    try:
+        following.result()
+    except* BrokenPipeError:
+        left = True
+    if left:
+        raise BrokenPipeError
 
 
 class _Watch:
@@ -73,6 +84,7 @@ class _Watch:
         self._said: dict[str, tuple[str, ...]] | None = None  # of each container, as of the latest look
         self._names: dict[str, str] = {}  # by id: events of networks tell none
         self._shown: deque[Event] = deque(maxlen=REMEMBERED)  # without labels
+        self._heard: list[tuple[Event, str, bool]] = []  # not shown yet: the stream must not wait for a terminal
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -86,12 +98,13 @@ class _Watch:
         self._woken.set()
 
     def _hear(self, event: Event, *, matters: bool) -> None:
-        """Show an event, once; what comes before the first full look has ended was there already."""
+        """Have an event shown, once; what comes before the first full look has ended was there already."""
         bare = replace(event, labels=None)
         if self._said is None or bare in self._shown:
             return
         self._shown.append(bare)
-        self._screen.event(event, name=self._name(event), matters=matters, prefix=self._settings.label_prefix)
+        self._heard.append((event, self._name(event), matters))
+        self._woken.set()
 
     def _name(self, event: Event) -> str:
         id, snapshot = event.backend or "", self._source.snapshot()
@@ -105,6 +118,7 @@ class _Watch:
 
     async def _keep_deciding(self) -> None:
         while True:
+            self._show()
             self._decide()
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
@@ -113,6 +127,11 @@ class _Watch:
                 continue
             finally:
                 self._woken.clear()
+
+    def _show(self) -> None:
+        heard, self._heard = self._heard, []
+        for event, name, matters in heard:
+            self._screen.event(event, name=name, matters=matters, prefix=self._settings.label_prefix)
 
     def _decide(self) -> None:
         snapshot = self._source.snapshot()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from lbwatch import app, remote, terminal
 from lbwatch.commands import DONE, FAILED
-from lbwatch.commands.look import FirstLook, candidate, looked
+from lbwatch.commands.look import FirstLook, candidate, closely, looked
 from lbwatch.damping import LOOP_RESTARTS
 from lbwatch.errors import NoDaemonError
-from lbwatch.explain import Row, explained
+from lbwatch.explain import explained
 from lbwatch.model import Backend, Desired, Notice, NoticeKind, Snapshot
 from lbwatch.settings import Settings
-from lbwatch.story import Explanation, Story, story_of
+from lbwatch.story import Explanation, Story, places_of, story_of
 
 
 async def explain(settings: Settings, *, container: str | None, as_json: bool, recorded: Path | None) -> int:
@@ -29,6 +29,10 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool, r
     told = None if recorded else await _told_by_daemon(settings, container=container)
     if told is None:
         told = await _found_out(settings, container=container, recorded=recorded)
+    for reason in told.reasons:
+        _say(f"not in step, so that this may be old: {reason}")
+    for remark in told.remarks:
+        _say(remark)
     if as_json:
         terminal.show(_as_json(told))
     else:
@@ -59,18 +63,20 @@ async def _found_out(settings: Settings, *, container: str | None, recorded: Pat
     if container is not None:
         backend = remote.found(container, backends=look.snapshot.backends.values())
         rows = tuple(row for row in rows if row.container == backend.name)
-        story = _story(backend, look=look, rows=rows, text=found.text if found else "")
+        if recorded is None:
+            backend = await closely(settings, backend)
+        story = _story(backend, look=look, text=found.text if found else "")
     return Explanation(source=look.snapshot.source, rows=rows, story=story)
 
 
-def _story(backend: Backend, *, look: FirstLook, rows: tuple[Row, ...], text: str) -> Story:
+def _story(backend: Backend, *, look: FirstLook, text: str) -> Story:
     return story_of(
         backend,
         rules=look.rules,
         backends=look.snapshot.backends,
         held=look.held,
         events=(),
-        places=[row.address for row in rows if row.address is not None],
+        places=places_of(backend.name, look.desired),
         text=text,
     )
 

@@ -15,7 +15,7 @@ from lbwatch.draining import Drains
 from lbwatch.errors import ConfigRejectedError, OutputError, RenderError, SettingsError, SourceError
 from lbwatch.explain import fallback_words
 from lbwatch.labels import relevant
-from lbwatch.model import Desired, Held, Snapshot
+from lbwatch.model import Backend, Desired, Held, Snapshot
 from lbwatch.nginx.fallback import Candidate, accepted, names_in
 from lbwatch.settings import Settings
 
@@ -61,16 +61,32 @@ async def looked(settings: Settings, *, recorded: Path | None) -> FirstLook:
     source = app.make_source(client, settings=settings, address=address)
     try:
         await client.ping()
+        for backend in (await client.list_backends())[:1]:  # what is refused is said at once, and not tried again
+            await client.inspect(backend.id)
         async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
             snapshot = await _first_snapshot(source)
     except TimeoutError as error:
-        raise SourceError(f"{address.name}: no whole answer within {FIRST_LOOK_TIMEOUT_S:g} s") from error
+        why = source.contact().error or "no whole answer"
+        raise SourceError(f"{address.name}: {why} (for {FIRST_LOOK_TIMEOUT_S:g} s)") from error
     finally:
         await client.close()
     rules = app.make_rules(settings, host_shared=app.HostNetwork(settings).shared(engine_pid=source.engine_pid))
     now, drains = asyncio.get_running_loop().time(), Drains(timeout_s=settings.drain_timeout)
     known = held or Held(draining=drains.draining([snapshot], by_hand=app.make_state(settings).drained, now=now))
     return _decided(snapshot, rules=rules, held=known, held_by_daemon=held is not None)
+
+
+async def closely(settings: Settings, backend: Backend) -> Backend:
+    """Look at one container again: of one that asks for nothing little was read."""
+    address = app.make_address(settings)
+    client = EngineClient(address)
+    try:
+        await client.ping()
+        return await app.make_source(client, settings=settings, address=address).look(backend.id) or backend
+    except SourceError:
+        return backend
+    finally:
+        await client.close()
 
 
 def _recorded_look(settings: Settings, *, body: bytes, name: str) -> FirstLook:

@@ -79,6 +79,10 @@ class Watched:
         """See `LoadBalancer`."""
         return self._inner.confirmed()
 
+    def runs(self) -> bool:
+        """See `LoadBalancer`."""
+        return self._inner.runs()
+
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         """Have it done, then show the difference and how long it took."""
         before = _shown(self._output)

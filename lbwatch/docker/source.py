@@ -114,6 +114,8 @@ class DockerSource:
         self._patience: asyncio.Timeout | None = None  # of the list that is being asked for
         self._listing_since = 0.0  # loop time at which it was
         self._answers_looks = False  # whether any look succeeded since the latest list
+        self._list_error: str | None = None  # of the latest list
+        self._look_error: str | None = None  # of the latest look
         self._list_wanted = asyncio.Event()
         self._stream = Stream(
             client,
@@ -148,12 +150,17 @@ class DockerSource:
             drift=self.drift,
             backends=len(self._backends) if self._synced else None,
             events=dict(stream.counts),
-            error=stream.error,
+            error=stream.error or self._list_error or (None if self._answers_looks else self._look_error),
         )
+
+    async def look(self, id: str) -> Backend | None:
+        """Ask for one container now, for whoever wants to know all of it; raises `SourceError`."""
+        found = await self._client.inspect(id)
+        return found and self._trimmed(found)
 
     def recent(self) -> tuple[Event, ...]:
         """Give the latest events of all containers, oldest first, without their labels."""
-        return tuple(self._stream.recent)
+        return self._stream.recent()
 
     async def run(self, changed: Changed) -> None:
         """Follow the engine for good, calling *changed* whenever `snapshot` may tell something new."""
@@ -193,7 +200,8 @@ class DockerSource:
         if event.action == "destroy":
             self._backends.pop(id, None)
         elif id not in self._backends and event.labels is not None and len(self._bystanders) <= MAX_NAMED:
-            self._backends[id] = Backend(id=id, name=event.labels.get("name", id[:12]))
+            labels = relevant(tuple(sorted(event.labels.items())), prefix=self._prefix)
+            self._backends[id] = Backend(id=id, name=event.labels.get("name", id[:12]), labels=labels)
 
     def _hear(self, event: Event) -> None:
         """Take the one thing that an event alone tells; of a replay, when that was."""
@@ -219,10 +227,12 @@ class DockerSource:
             mark = await self._next_list()
             try:
                 self._propose(await self._list(), mark=mark)
+                self._list_error = None
                 backoff.reset()
             except TimeoutError:  # another one is wanted already
                 continue
             except SourceError as error:
+                self._list_error = str(error)
                 wait_s = backoff.next_wait()
                 say = _log.warning if self._stream.connected else _log.debug  # no stream: the reason was logged already
                 say("source.list_failed", source=self.name, error=str(error), retry_in_s=round(wait_s, 2))
@@ -290,7 +300,7 @@ class DockerSource:
 
     def _settle(self, id: str, found: Backend | None, *, mark: Mark) -> None:
         """Take what inspect told about a container; *found* is `None` if there is none any more."""
-        self._answers_looks = True
+        self._answers_looks, self._look_error = True, None
         before = self._backends.pop(id, None)
         if found is not None:
             self._backends[id] = before if found == before and before is not None else found
@@ -355,6 +365,7 @@ class DockerSource:
 
     def _owe(self, id: str, *, error: SourceError) -> None:
         """Keep the last truth about a container that could not be looked at, and look again later."""
+        self._look_error = str(error)
         if not self._stream.connected or id in self._retries:
             return  # the list after the next connection proposes it again, or it is owed already
         backoff = self._failures.setdefault(id, self._backoff())

@@ -5,7 +5,7 @@ Nobody else talks to the engine here; what an event means is the source's (facts
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -53,11 +53,10 @@ class Stream:
 
     Attributes:
         connected: Whether it holds; for an instant not while one that grew too old is renewed.
-        since: Loop time since which it does, or does not.
+        since: Loop time since which it does, or does not; a renewal changes nothing.
         error: Why it does not hold, in words; `None` while it does, is renewed, or is tried for the first time.
         engine_pid: Of the engine's process, where that can be seen.
-        counts: Events by action, since the beginning; those of a replay count again.
-        recent: The latest events, oldest first, without their labels.
+        counts: Events by action, since the beginning; one that is told again does not count again.
     """
 
     def __init__(
@@ -76,7 +75,8 @@ class Stream:
         self.error: str | None = None
         self.engine_pid: int | None = None
         self.counts: Counter[str] = Counter()
-        self.recent: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._recent: dict[object, Event] = {}  # the latest, oldest first
+        self._was_ever_connected = False
         self._client = client
         self._name = name
         self._reach_back_s = reach_back_s + OVERLAP_S
@@ -99,13 +99,13 @@ class Stream:
                 error = failure
             was_connected, self.connected = self.connected, False
             lived_s = loop.time() - began if was_connected else 0.0
-            if was_connected:
-                self.since = loop.time()
             if lived_s >= SHORT_LIFE_S:
                 self._backoff.reset()
                 if error is None:  # a proxy's or our own limit of age: normal
                     _log.debug("source.reconnecting", source=self._name, lived_s=round(lived_s, 1))
                     continue
+            if self.error is None:
+                self.since = loop.time()
             self.error = str(error or "the engine ended the stream at once")
             wait_s = self._backoff.next_wait()
             _log.warning(
@@ -134,7 +134,9 @@ class Stream:
         since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s
         decoder = EventDecoder()
         async with self._client.events(since_s=since_s) as chunks:
-            self.connected, self.since, self.error = True, clock(), None
+            if self.error is not None or not self._was_ever_connected:
+                self.since = clock()
+            self.connected, self.error, self._was_ever_connected = True, None, True
             self._replayed_until = clock() + REPLAY_S
             _log.info("source.connected", source=self._name, api=".".join(map(str, ping.api)))
             self._begun()
@@ -144,7 +146,15 @@ class Stream:
                         for event in decoder.feed(chunk):
                             self._take(event)
 
+    def recent(self) -> tuple[Event, ...]:
+        """Give the latest events, oldest first and without their labels."""
+        return tuple(self._recent.values())
+
     def _take(self, event: Event) -> None:
-        self.counts[event.action.partition(":")[0]] += 1
-        self.recent.append(replace(event, labels=None))
+        known = (event.at_ns, event.backend, event.action)
+        if known not in self._recent or not event.at_ns:  # else it is told again by a new stream
+            self.counts[event.action.partition(":")[0]] += 1
+            self._recent[known] = replace(event, labels=None)
+            if len(self._recent) > KEPT_EVENTS:
+                del self._recent[next(iter(self._recent))]
         self._heed(event)

@@ -42,6 +42,8 @@ class Nginx:
         self._claim = claim
         self._fallbacks: tuple[Fallback, ...] = ()  # of the latest candidate
         self._confirmed: object = None  # the nginx and the file of the latest verified reload
+        self._verified_by: object = None  # the nginx of it
+        self._verified_text: str | None = None
 
     def confirmed(self) -> bool:
         """Tell whether what was verified last still stands: the same nginx runs, and nobody changed the file."""
@@ -55,16 +57,22 @@ class Nginx:
 
     def seen(self) -> Seen:
         """Look at the file and at nginx, for the status; it reads from disk."""
+        text, remarks = None, [] if self._tester.remark is None else [self._tester.remark]
         try:
             text = files.read(self._output)
         except OutputError as error:
-            return Seen(workers=self._control.workers(), remarks=(str(error),))
-        remark = self._tester.remark
+            remarks.append(str(error))
+        verified, running = self._verified_text, self._control.running()
         return Seen(
             digest=None if text is None else digest(text),
+            running=digest(verified) if verified is not None and running == self._verified_by else None,
             workers=self._control.workers(),
-            remarks=() if remark is None else (remark,),
+            remarks=tuple(remarks),
         )
+
+    def runs(self) -> bool:
+        """Tell whether nginx runs, as far as can be seen."""
+        return self._control.running() is not None
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         """
@@ -84,7 +92,7 @@ class Nginx:
             return Applied(digest=name, changed=False, reloaded=False, fallbacks=candidate.fallbacks)
         await _to_the_end(self._put_in_force(candidate, before=before))
         live_s, verified_s = await self._verified(began=began)
-        difference = await asyncio.to_thread(_difference, before, candidate.text) if changed else ""
+        difference = await self._noted(candidate.text, before=before)
         _log.info(
             "nginx.reloaded", digest=name, changed=changed, live_s=round(live_s, 4), verified_s=round(verified_s, 4)
         )
@@ -170,13 +178,19 @@ class Nginx:
         self._confirmed = evidence
         return live_s, verified_s
 
+    async def _noted(self, text: str, *, before: str | None) -> str:
+        """Note what was verified, and give its difference to what was verified before it, or else to the file."""
+        known = self._verified_text if self._verified_text is not None else before or ""
+        self._verified_text, self._verified_by = text, self._control.running()
+        return await asyncio.to_thread(_difference, known, text)
+
     def _evidence(self) -> object:
         running = self._control.running()
         return None if running is None else (running, files.stamp(self._output))
 
 
-def _difference(before: str | None, after: str) -> str:
-    return "".join(diff.unified(before or "", after))
+def _difference(before: str, after: str) -> str:
+    return "".join(diff.unified(before, after))
 
 
 async def _to_the_end(step: Coroutine[None, None, None]) -> None:

@@ -170,8 +170,8 @@ def _nginx(picture: Picture) -> Iterable[Metric]:
     )
     if seen.digest is not None:
         digests.add_metric(["disk", seen.digest], 1)
-    if progress.confirmed and progress.digest:
-        digests.add_metric(["running", progress.digest], 1)
+    if seen.running is not None:
+        digests.add_metric(["running", seen.running], 1)
     yield digests
     if seen.workers is not None:
         workers = GaugeMetricFamily(

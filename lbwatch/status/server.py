@@ -38,7 +38,7 @@ SHARED_S = 0.5
 """For so long one answer serves all who ask for the same: many open pages cost the daemon no more than one."""
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
-_SWEEP_S = 1.0
+_SWEEP_S = 0.1
 _JSON = "application/json"
 
 _log = structlog.get_logger()
@@ -84,13 +84,12 @@ async def serving(listen: str, *, hosts: Collection[str], view: View) -> AsyncIt
             raise SettingsError("status_listen", value=listen, takes=_refusal(error)) from error
         addresses = [f"http://{_written(*address[:2])}/" for address in runner.addresses]
         _log.info("status.listening", url=addresses[0] if addresses else listen)
-        sweeping = asyncio.create_task(_sweep(runner), name="status connections")
-        try:
-            yield
-        finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+        async with asyncio.TaskGroup() as group:  # a sweep that ends is a bug, and ends everything
+            sweeping = group.create_task(_sweep(runner), name="status connections")
+            try:
+                yield
+            finally:
+                sweeping.cancel()
     finally:
         await runner.cleanup()
         executor.shutdown(wait=False, cancel_futures=True)
@@ -154,12 +153,13 @@ class _Shared:
         self._answer: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
-        """Give it, at most `SHARED_S` old."""
+        """Give it, at most `SHARED_S` old, or as old as its making takes."""
         now = asyncio.get_running_loop().time()
-        if self._answer is None or now - self._asked_at >= SHARED_S or _failed(self._answer):
+        answer = self._answer
+        if answer is None or (answer.done() and (now - self._asked_at >= SHARED_S or _failed(answer))):
             self._asked_at = now
-            self._answer = asyncio.create_task(self._made(), name="status answer")
-        return await asyncio.shield(self._answer)  # one who goes away takes it from nobody
+            answer = self._answer = asyncio.create_task(self._made(), name="status answer")
+        return await asyncio.shield(answer)  # one who goes away takes it from nobody
 
     async def _made(self) -> bytes:
         picture = await self._look()
@@ -167,7 +167,7 @@ class _Shared:
 
 
 def _failed(answer: asyncio.Task[bytes]) -> bool:
-    return answer.done() and (answer.cancelled() or answer.exception() is not None)
+    return answer.cancelled() or answer.exception() is not None
 
 
 def _guard(names: frozenset[str]) -> Middleware:
