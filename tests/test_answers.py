@@ -20,6 +20,7 @@ from waiting import eventually
 
 from lbwatch import app
 from lbwatch.embedded import EmbeddedEngine
+from lbwatch.remote import explanation
 from lbwatch.settings import Settings
 
 WEB = {"lbwatch.upstream": "web"}
@@ -185,7 +186,9 @@ async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: EmbeddedEn
     script.chmod(0o755)
     engine.world.run(name="web-1", labels=WEB)
     async with running(engine, tmp_path, reload_command=str(script)) as flags:
-        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        async with asyncio.timeout(10):  # its first reload must be over
+            while [row.reason for row in (await explanation(tmp_path / "control", container=None)).rows] != [None]:
+                await asyncio.sleep(0.01)
         script.unlink()
         engine.world.run(name="web-2", labels=WEB)
         await eventually(lambda: "172.17.0.3" in (tmp_path / "out.conf").read_text())
