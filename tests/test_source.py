@@ -857,13 +857,13 @@ async def test_a_renewal_is_no_interruption(
         await eventually(lambda: engine.requests["GET /events"] > connections and source.contact().connected)
         assert source.contact().since == since
         await engine.close()
-        await eventually(lambda: source.contact().error)
+        await eventually(lambda: source.contact().error and not source.contact().connected)
         lost = source.contact()
-        assert (lost.connected, lost.since > since) == (False, True)
+        assert lost.since > since
         await engine.start()
         await eventually(lambda: source.contact().connected)
         assert source.contact().since > lost.since
-        assert source.contact().error is None
+        await eventually(lambda: source.contact().error is None)  # a list may have failed meanwhile
 
 
 async def test_a_list_that_is_refused_is_told_although_events_come(engine: EmbeddedEngine, follow: Follow) -> None:
