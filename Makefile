@@ -20,9 +20,10 @@ run: $(VENV)/.run
 	echo "make run: $$why, so this follows it; Ctrl-C ends it"; \
 	exec $(BIN)/lbwatch run
 
-# Most tests wait for an engine or an nginx, each file for its own: more of them at once than there are cores.
+# Most tests wait for an engine or an nginx, each file for its own: JOBS of them at once.
+JOBS ?= 2
 test: packages check
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

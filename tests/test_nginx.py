@@ -528,7 +528,9 @@ async def test_workers_are_told_by_generation(real_nginx: RealNginx) -> None:
     """A worker that only ends its old connections does not serve the new config."""
     master = find_master(real_nginx.pidfile)
     assert master.pid == real_nginx.master_pid
-    await eventually(lambda: len(real_nginx.worker_pids()) == real_nginx.workers, what="all workers")
+    await eventually(
+        lambda: len(workers_of(master).serving) == real_nginx.workers, what="all workers"
+    )  # by their titles
     workers = workers_of(master)
     assert {worker.pid for worker in workers.serving} == real_nginx.worker_pids()
     assert not workers.retiring
