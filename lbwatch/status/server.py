@@ -71,9 +71,8 @@ async def serving(listen: str, *, hosts: Collection[str], view: View) -> AsyncIt
         yield
         return
     host, port = listen_address(listen)
-    executor = ThreadPoolExecutor(
-        max_workers=1, thread_name_prefix="status"
-    )  # the daemon's own threads are for its work
+    # A thread of its own: those of the loop are for the daemon's work.
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="status")
     application = _application(hosts=hosts, view=view, executor=executor)
     runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
