@@ -210,8 +210,14 @@ def crowd(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def explained(stage: Stage, *words: str) -> list[dict[str, Any]]:
-    code, out, err = stage.lbwatch.command("explain", "--json", *words)
-    assert code == 0, err
+    """What `explain` says, once the daemon has seen the engine and nginx for the first time."""
+    _, out, _ = wait_until(
+        lambda: stage.lbwatch.command("explain", "--json", *words),
+        holds=lambda answer: answer[0] == 0,
+        within=10,
+        what="explain answers",
+        notes=stage.lbwatch.tail,
+    )
     rows: list[dict[str, Any]] = json.loads(out)
     return rows
 
