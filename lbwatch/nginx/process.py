@@ -16,6 +16,7 @@ _MASTER_TITLE = b"nginx: master process"
 _WORKER_TITLE = b"nginx: worker process"
 _RETIRING_TITLE = b"is shutting down"
 _PID_DIGITS = 10
+_FIRST = 1
 _PROC = Path("/proc")
 
 
@@ -44,17 +45,21 @@ def find_master(pidfile: Path) -> Process:
     """
     Read the pid file and make sure that it names a living nginx master: it may be stale and its pid reused.
 
+    Without such a file, process 1 is it if it is an nginx master: so it is in the pid namespace of nginx's container
+    (`pid: "service:nginx"`), and nowhere else.
+
     Raises:
         ReloadError: It does not, in words that say which.
     """
     try:
         text = pidfile.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and (first := _master(_FIRST)) is not None:
+            return first
         raise ReloadError(f"nginx is not running here: {pidfile}: {error.strerror}") from error
     if not (text.isascii() and text.isdigit() and len(text) <= _PID_DIGITS):
         raise ReloadError(f"nginx is not running here: {pidfile} holds {text[:32]!r}, which is no pid")
-    master = _process(int(text))
-    if master is None or not _title(master.pid).startswith(_MASTER_TITLE):
+    if (master := _master(int(text))) is None:
         raise ReloadError(f"nginx is not running here: process {text}, named by {pidfile}, is no nginx master")
     return master
 
@@ -96,6 +101,11 @@ def workers_of(master: Process) -> Workers:
         if worker is not None and title.startswith(_WORKER_TITLE):
             (retiring if _RETIRING_TITLE in title else serving).add(worker)
     return Workers(serving=frozenset(serving), retiring=frozenset(retiring))
+
+
+def _master(pid: int) -> Process | None:
+    process = _process(pid)
+    return process if process is not None and _title(pid).startswith(_MASTER_TITLE) else None
 
 
 def _children(master: Process) -> list[int]:

@@ -2,12 +2,16 @@
 Makes a copy of the user's nginx configuration in which the candidate stands where the output would be.
 
 The live file and the pid file are not touched: the main file and the files that lead to the output are parsed and
-written anew, with a pid file and an error log of their own; all others are reached by links (facts, nginx 5). Logs that
-those others name are opened, as by any `nginx -t`.
+written anew, without a pid file and an error log; all others are reached by links (facts, nginx 5). Logs that those
+others name are opened, as by any `nginx -t`.
+
+Paths are as nginx sees them; where it has a file system of its own, the two arguments of `TestTree` that begin with
+`seen` tell how the two views go together.
 """
 
 import glob
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -20,8 +24,10 @@ from lbwatch import files
 from lbwatch.errors import NotTestedError
 
 _OWN = ".lbwatch"
+_NOWHERE = "/dev/null"  # for the pid and the errors, which a test would write: nginx may be another user than we are
 _LOGS = ("error_log", "access_log")  # opened by a test; the test has its own
 _MAX_DEPTH = 16
+_MAGIC = re.compile(r"[*?[]")
 
 _Block = list[dict[str, Any]]
 
@@ -47,17 +53,28 @@ class TestTree:
     The copy, kept between tests and written anew when the user's files change.
 
     Args:
-        folder: An empty folder for it.
+        folder: A folder for it, on this side.
         main: The user's main file, such as /etc/nginx/nginx.conf.
         output: The file that the candidate stands for.
+        seen_at: Where nginx sees *folder*; `None`: where it is.
+        seen_from: The folder on this side that holds what nginx sees as its root; `None`: there is one root for both.
+
+    Attributes:
+        main: What nginx is to be given as its main file.
+        candidate: What stands in the output's place.
+        includes_output: Whether the user's configuration includes the output at all.
     """
 
     __test__ = False  # pytest takes it for a test otherwise
 
-    def __init__(self, folder: Path, *, main: Path, output: Path) -> None:
-        self.candidate = folder / _OWN / "candidate.conf"
-        self.main = folder / main.name
-        self.includes_output = False  # whether the user's configuration includes the output at all
+    def __init__(
+        self, folder: Path, *, main: Path, output: Path, seen_at: Path | None = None, seen_from: Path | None = None
+    ) -> None:
+        self._there = folder if seen_at is None else seen_at
+        self._root = "" if seen_from is None else str(seen_from)
+        self.candidate = self._there / _OWN / "candidate.conf"
+        self.main = self._there / main.name
+        self.includes_output = False
         self._folder = folder
         self._source = main
         self._output = output
@@ -76,16 +93,25 @@ class TestTree:
                 self._survey = self._read()
                 self._seen = self._look(self._survey)
                 self._build(self._survey)
-            self.candidate.write_text(text, encoding="utf-8")
+            (self._folder / _OWN / self.candidate.name).write_text(text, encoding="utf-8")
         except OSError as error:
-            where = error.filename or self.candidate
+            where = str(error.filename or self._folder).removeprefix(self._root)
             raise NotTestedError(f"the test's copy of {self._source}: {where}: {error.strerror}") from error
         except (ValueError, LookupError) as error:  # what neither a parser nor a file system takes, such as a NUL
             raise NotTestedError(f"the test's copy of {self._source} cannot be made: {error}") from error
 
+    def included(self) -> frozenset[str]:
+        """Give the folders that files are included from, whether they are there or not, each as far as it is spelled."""
+        paths = (os.path.join(self._source.parent, pattern) for pattern in self._survey.matches)
+        return frozenset(os.path.dirname(_MAGIC.split(path)[0]) for path in paths)
+
     def _stands(self) -> bool:
         """Tell whether the copy is still there: cleaners of /tmp remove what is old."""
-        return self.main.exists() and self.candidate.parent.is_dir()
+        return (self._folder / self.main.name).exists() and (self._folder / _OWN).is_dir()
+
+    def _here(self, path: str) -> str:
+        """Tell where on this side a file of nginx's is."""
+        return self._root + path
 
     def _read(self) -> _Survey:
         survey = _Survey()
@@ -98,12 +124,12 @@ class TestTree:
             return survey.files[path].leads
         if depth > _MAX_DEPTH:
             raise NotTestedError(f"{path}: includes are nested more than {_MAX_DEPTH} deep")
-        file = survey.files[path] = _File(block=_parsed(path))
+        file = survey.files[path] = _File(block=_parsed(self._here(path), name=path))
         for pattern in _includes(file.block):
             for match in self._matches(pattern, survey=survey):
                 if self._is_output(match):
                     file.leads = True
-                elif os.path.isfile(match):
+                elif os.path.isfile(self._here(match)):
                     file.leads |= self._read_file(match, survey=survey, depth=depth + 1)
         return file.leads
 
@@ -115,44 +141,52 @@ class TestTree:
 
     def _expand(self, pattern: str) -> tuple[str, ...]:
         path = os.path.join(self._source.parent, pattern)
-        found = set(glob.glob(path)) if glob.has_magic(path) else {path}
+        found = set(self._glob(path))
         if self._globs_to_output(path) and not any(map(self._is_output, found)):
             found.add(str(self._output))  # it does not exist yet
         return tuple(sorted(found))
 
+    def _glob(self, pattern: str) -> list[str]:
+        if not glob.has_magic(pattern):
+            return [pattern]
+        return [path.removeprefix(self._root) for path in glob.glob(glob.escape(self._root) + pattern)]
+
     def _globs_to_output(self, pattern: str) -> bool:
         folder, name = os.path.split(pattern)
-        folders = glob.glob(folder) if glob.has_magic(folder) else [folder]
         hidden = self._output.name.startswith(".") and not name.startswith(".")
-        here = os.path.realpath(self._output.parent)
-        return not hidden and fnmatchcase(self._output.name, name) and here in map(os.path.realpath, folders)
+        if hidden or not fnmatchcase(self._output.name, name):
+            return False
+        return self._real(str(self._output.parent)) in map(self._real, self._glob(folder))
 
     def _is_output(self, path: str) -> bool:
-        return path == str(self._output) or os.path.realpath(path) == os.path.realpath(self._output)
+        return path == str(self._output) or self._real(path) == self._real(str(self._output))
+
+    def _real(self, path: str) -> str:
+        return os.path.realpath(self._here(path))
 
     def _look(self, survey: _Survey) -> object:
         """Tell what would be different if the user had changed anything."""
-        stats = [(path, files.stamp(Path(path))) for path in survey.files]
+        stats = [(path, files.stamp(Path(self._here(path)))) for path in survey.files]
         return stats, [(pattern, self._expand(pattern)) for pattern in survey.matches], self._siblings()
 
     def _siblings(self) -> list[str]:
-        return sorted(name for name in os.listdir(self._source.parent) if name != self._source.name)
+        folder = self._here(str(self._source.parent))
+        return sorted(name for name in os.listdir(folder) if name != self._source.name)
 
     def _build(self, survey: _Survey) -> None:
         own = self._folder / _OWN
         own.mkdir(parents=True, exist_ok=True)
-        copies = {path: str(own / f"{number}.conf") for number, path in enumerate(survey.files)}
+        names = {path: f"{number}.conf" for number, path in enumerate(survey.files)}
+        copies = {path: str(self.candidate.with_name(name)) for path, name in names.items()}
         main = str(self._source)
         for path, file in survey.files.items():
             if file.leads and path != main:
                 block = self._rewritten(file.block, survey=survey, copies=copies)
-                Path(copies[path]).write_text(crossplane.build(block), encoding="utf-8")
+                (own / names[path]).write_text(crossplane.build(block), encoding="utf-8")
         block = self._rewritten(survey.files[main].block, survey=survey, copies=copies)
-        block = [{"directive": "pid", "args": [str(own / "pid")]}] + [
-            directive for directive in block if directive["directive"] != "pid"
-        ]
-        block.insert(0, {"directive": "error_log", "args": [str(own / "error.log")]})
-        self.main.write_text(crossplane.build(block) + "\n", encoding="utf-8")
+        block = [directive for directive in block if directive["directive"] != "pid"]
+        block = [{"directive": each, "args": [_NOWHERE]} for each in ("error_log", "pid")] + block
+        (self._folder / self.main.name).write_text(crossplane.build(block) + "\n", encoding="utf-8")
         self.includes_output = survey.files[main].leads
         self._link()
 
@@ -196,11 +230,11 @@ def _leads(survey: _Survey, path: str) -> bool:
     return file is not None and file.leads
 
 
-def _parsed(path: str) -> _Block:
-    """Parse one file; what crossplane does not know of nginx's modules is passed on as it stands."""
+def _parsed(path: str, *, name: str) -> _Block:
+    """Parse one file of that *name*; what crossplane does not know of nginx's modules is passed on as it stands."""
     answer = crossplane.parse(path, single=True, check_ctx=False, check_args=False, strict=False)
     if answer["errors"]:
-        raise NotTestedError(f"{path}: {answer['errors'][0]['error']}")
+        raise NotTestedError(f"{name}: {answer['errors'][0]['error']}")
     block: _Block = answer["config"][0]["parsed"]
     return block
 
