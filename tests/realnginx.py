@@ -146,8 +146,9 @@ class RealNginx:
         return self._process.pid
 
     def worker_pids(self) -> set[int]:
-        """Workers that take connections; those shutting down are not among them."""
-        return {pid for pid in self._children() if "shutting down" not in _title(pid)}
+        """Workers that take connections; those shutting down are not among them, nor one that just ends (no title)."""
+        titles = {pid: _title(pid) for pid in self._children()}
+        return {pid for pid, title in titles.items() if "nginx: worker" in title and "shutting down" not in title}
 
     def errors(self) -> str:
         """The end of its error log."""

@@ -101,7 +101,7 @@ class TestTree:
             raise NotTestedError(f"the test's copy of {self._source} cannot be made: {error}") from error
 
     def included(self) -> frozenset[str]:
-        """Give the folders that files are included from, whether they are there or not, each as far as it is spelled."""
+        """Give the folders that files are included from, there or not, each as far as it is spelled out."""
         paths = (os.path.join(self._source.parent, pattern) for pattern in self._survey.matches)
         return frozenset(os.path.dirname(_MAGIC.split(path)[0]) for path in paths)
 
