@@ -21,7 +21,6 @@ from lbwatch.draining import Drains
 from lbwatch.errors import (
     OutputError,
     OutputHeldError,
-    ReloadError,
     RenderError,
     SettingsError,
     SourceError,
@@ -29,12 +28,13 @@ from lbwatch.errors import (
 )
 from lbwatch.model import Backend, Seen
 from lbwatch.nginx.apply import Nginx
-from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
-from lbwatch.nginx.process import find_master
+from lbwatch.nginx.control import Control, Tester
+from lbwatch.notify import Notifier
+from lbwatch.reach import Reach, selector
 from lbwatch.reconcile import LoadBalancer, Reconciler
 from lbwatch.remote import Desk, listening
 from lbwatch.render import Renderer, shipped_templates
-from lbwatch.report import Picture, rows_of, unready
+from lbwatch.report import Picture, rows_of, standing, unready
 from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
 from lbwatch.state import State
 from lbwatch.status.server import serving
@@ -71,7 +71,7 @@ class Daemon:
 
     async def look(self) -> Picture:
         """Give all of it."""
-        seen = await asyncio.to_thread(self.nginx.seen)
+        seen = await self.nginx.seen()
         return replace(self.glance(), seen=seen)
 
     async def explain(self, backend: Backend | None) -> Explanation:
@@ -104,6 +104,8 @@ async def run(settings: Settings) -> None:
     Raises:
         SettingsError, RenderError: It cannot start like this.
     """
+    notifier = Notifier(os.environ, pid=os.getpid())
+    os.environ.pop("NOTIFY_SOCKET", None)  # nginx and the user's commands, which inherit it, do not speak for us
     stopped = asyncio.Event()
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(settings))
@@ -116,9 +118,10 @@ async def run(settings: Settings) -> None:
         )
         await stack.enter_async_context(listening(settings.control_socket, desk=desk))
         await stack.enter_async_context(serving(settings.status_listen, hosts=settings.status_hosts, view=daemon))
-        _listen(stopped, reload=lambda: _reload(daemon))
+        _listen(stopped, daemon=daemon, notifier=notifier)
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
-        await keep_going(daemon, until=stopped)
+        notifier.ready()  # the engine may be late
+        await keep_going(daemon, until=stopped, passed=lambda: notifier.passed(standing(daemon.glance())))
     _log.info("daemon.stopped")
 
 
@@ -152,19 +155,19 @@ async def build(
         client = EngineClient(address)
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address)
+        reach = Reach(settings, client=client, known=source.backends)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
         balancer = Nginx(
             renderer,
             output=settings.output,
-            tester=tester or make_tester(settings, folder=folder),
-            control=control or make_control(settings),
+            tester=tester or reach.tester(folder=folder),
+            control=control or reach.control(),
             claim=claim,
         )
-        host = HostNetwork(settings)
         state = make_state(settings)
 
         def rules() -> Rules:
-            return make_rules(settings, host_shared=host.shared(engine_pid=source.engine_pid))
+            return reach.rules(engine_pid=source.engine_pid)
 
         reconciler = Reconciler(
             [source],
@@ -213,12 +216,12 @@ def _keep_state(state: State, *, claim: files.Claim) -> None:
         _log.warning("state.not_kept", reason=f"{error}: drains by hand will not survive a restart")
 
 
-async def keep_going(daemon: Daemon, *, until: asyncio.Event) -> None:
+async def keep_going(daemon: Daemon, *, until: asyncio.Event, passed: Callable[[], None] = lambda: None) -> None:
     """Run all tasks of a daemon until the event is set; a task that ends by itself is a bug and ends everything."""
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(daemon.source.run(daemon.reconciler.wake), name="source"),
-            group.create_task(daemon.reconciler.run(), name="reconcile"),
+            group.create_task(daemon.reconciler.run(passed=passed), name="reconcile"),
         ]
         stop = group.create_task(until.wait(), name="stop")
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -258,77 +261,23 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
         resync_interval_s=settings.resync_interval,
         drain_timeout_s=settings.drain_timeout,
         random=random.random,
+        follows=selector(settings),
     )
 
 
-def make_tester(settings: Settings, *, folder: Path, quiet: bool = False) -> Tester:
-    """Choose how a candidate is tested: the user's command comes first. *quiet*: see `TreeTester`."""
-    if settings.test_command is not None:
-        return CommandTester(_words("test_command", settings.test_command), folder=folder)
-    command = _words("nginx_command", settings.nginx_command)
-    return TreeTester(command, main=settings.nginx_conf, output=settings.output, folder=folder, quiet=quiet)
+def _listen(stopped: asyncio.Event, *, daemon: Daemon, notifier: Notifier) -> None:
+    def stop() -> None:
+        notifier.stopping()
+        stopped.set()
 
+    def reload() -> None:
+        notifier.reloading(monotonic_ns=time.monotonic_ns())
+        _reload(daemon)
+        notifier.ready()
 
-def make_control(settings: Settings) -> LocalControl:
-    """Choose how nginx is reloaded: the user's command comes first."""
-    command = settings.reload_command
-    return LocalControl(
-        pidfile=settings.nginx_pidfile, command=None if command is None else _words("reload_command", command)
-    )
-
-
-def make_rules(settings: Settings, *, host_shared: bool) -> Rules:
-    """Gather what holds about routing now."""
-    return Rules(
-        prefix=settings.label_prefix,
-        expose_all=settings.expose == "all",
-        networks=settings.networks,
-        declare=settings.declare,
-        host_shared=host_shared,
-    )
-
-
-class HostNetwork:
-    """
-    Whether nginx shares the network of the engine's host.
-
-    What was seen of a running nginx holds while it is down: its servers must not go when it is restarted.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._setting = settings.host_network
-        self._pidfile = settings.nginx_pidfile
-        self._seen: bool | None = None
-
-    def shared(self, *, engine_pid: int | None) -> bool:
-        """Tell by the setting, else by the network namespaces of the engine's process and of nginx."""
-        if self._setting != "auto":
-            return self._setting == "true"
-        try:
-            self._seen = _same_network(engine_pid, find_master(self._pidfile).pid)
-        except ReloadError:
-            return _same_network(engine_pid, os.getpid()) if self._seen is None else self._seen
-        return self._seen
-
-
-def _same_network(one: int | None, other: int) -> bool:
-    try:
-        return os.readlink(f"/proc/{one}/ns/net") == os.readlink(f"/proc/{other}/ns/net")
-    except OSError:  # not root, or another pid namespace
-        return False
-
-
-def _words(setting: str, text: str) -> tuple[str, ...]:
-    try:
-        return split_command(text)
-    except ValueError as error:
-        raise SettingsError(setting, value=text, takes=f"it takes a command ({error})") from error
-
-
-def _listen(stopped: asyncio.Event, *, reload: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
 
 

@@ -6,7 +6,7 @@ No label's text reaches nginx but through the checks below.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -139,9 +139,11 @@ def asks(keys: Iterable[str], *, prefix: str) -> bool:
     return any(key.lower().startswith(below) for key in keys)
 
 
-def relevant(labels: tuple[tuple[str, str], ...], *, prefix: str) -> tuple[tuple[str, str], ...]:
+def relevant(
+    labels: tuple[tuple[str, str], ...], *, prefix: str, also: Collection[str] = ()
+) -> tuple[tuple[str, str], ...]:
     """
-    Keep what can matter: labels below the prefix or one nearly like it, and those of Compose and Swarm.
+    Keep what can matter: labels below the prefix or one nearly like it, those of Compose and Swarm, and those named.
 
     Others may be megabytes long.
     """
@@ -149,7 +151,10 @@ def relevant(labels: tuple[tuple[str, str], ...], *, prefix: str) -> tuple[tuple
     return tuple(
         pair
         for pair in labels
-        if pair[0].lower().startswith(below) or pair[0].startswith("com.docker.") or _is_slip(pair[0], prefix)
+        if pair[0].lower().startswith(below)
+        or pair[0].startswith("com.docker.")
+        or pair[0] in also
+        or _is_slip(pair[0], prefix)
     )
 
 

@@ -159,6 +159,29 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Housing:
+    """
+    What matters of a container to whoever works inside it.
+
+    Attributes:
+        mounts: Pairs of a path on the engine's host and where that is in the container.
+        restart_policy: The engine's word for it, such as `unless-stopped`; empty where it has none.
+    """
+
+    mounts: tuple[tuple[str, str], ...] = ()
+    restart_policy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A process of a container, as the engine lists it; pids are those of the engine's host."""
+
+    pid: int
+    parent: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """
     All containers of one engine at one time; never a part of them.

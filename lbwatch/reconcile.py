@@ -174,11 +174,12 @@ class Reconciler:
         self.wake()
         return await waiter
 
-    async def run(self) -> None:
-        """Make passes for good."""
+    async def run(self, *, passed: Callable[[], None] = lambda: None) -> None:
+        """Make passes for good, one a second at least, and call *passed* at the end of each, failed ones included."""
         loop = asyncio.get_running_loop()
         while True:
-            again_at = await self._pass(now=loop.time())
+            again_at = min(await self._pass(now=loop.time()), loop.time() + CONFIRM_INTERVAL_S)
+            passed()
             try:
                 async with asyncio.timeout(max(0.0, again_at - loop.time())):
                     await self._woken.wait()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from lbwatch.errors import excerpt
 from lbwatch.explain import Force, Row, explained, fallback_words
 from lbwatch.journal import Change, Progress, Work
 from lbwatch.model import Contact, Fallback, Seen, ServerState, Upstream
@@ -209,6 +210,14 @@ def rows_of(picture: Picture) -> list[Row]:
     missing = progress.error or (NOTHING_YET if progress.in_force is None else "its turn comes within reload_interval")
     force = Force(upstreams=runs, missing=missing)
     return explained(progress.desired, fallbacks=progress.fallbacks, force=force, since=picture.work.since)
+
+
+def standing(picture: Picture) -> str:
+    """Tell in one line how things stand: the first reason why not all is in step, or how much of it there is."""
+    if (reason := next(iter(unready(picture)), None)) is not None:
+        return excerpt(reason)
+    upstreams = picture.progress.in_force or ()
+    return f"in step: {len(upstreams)} upstreams, {sum(len(upstream.servers) for upstream in upstreams)} servers"
 
 
 def unready(picture: Picture) -> Iterable[str]:

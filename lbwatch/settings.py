@@ -18,6 +18,7 @@ from cyclopts import Group, Parameter, Token
 
 from lbwatch.errors import SettingsError
 from lbwatch.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
+from lbwatch.selector import selected
 
 DEFAULT_CONFIG = Path("/etc/lbwatch/lbwatch.toml")
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
@@ -87,14 +88,37 @@ class Settings:
     output: Annotated[Path, Parameter(help="The file that is rendered; its folder must be writable.")] = Path(
         "/etc/nginx/conf.d/lbwatch.conf"
     )
-    nginx_pidfile: Annotated[Path, Parameter(help="Holds the pid of the nginx master to reload.")] = Path(
-        "/run/nginx.pid"
-    )
+    nginx_pidfile: Annotated[
+        Path,
+        Parameter(
+            help="Holds the pid of the nginx master to reload. Where there is no such file, it is process 1 if that is "
+            'one: so it is in the pid namespace of nginx\'s container (`pid: "service:nginx"`).'
+        ),
+    ] = Path("/run/nginx.pid")
     nginx_command: Annotated[str, Parameter(help="The nginx program that tests a candidate.")] = "nginx"
     nginx_conf: Annotated[
         Path | None,
         Parameter(help="nginx's main file (`-c`). Unset: the one that the nginx program was built for."),
     ] = None
+    nginx_container: Annotated[
+        str | None,
+        Parameter(
+            help="An nginx in a container: its name, its id, or `label=key=value`. It is tested and reloaded by exec, "
+            "and what it reaches is what its networks hold. `nginx_command` and `nginx_conf` are then what they are "
+            "in there."
+        ),
+    ] = None
+    nginx_output: Annotated[
+        Path | None,
+        Parameter(help="Where the folder of `output` lies inside that container. Unset: found from its mounts."),
+    ] = None
+    nginx_reload: Annotated[
+        Literal["exec", "signal"],
+        Parameter(
+            help="How that container is reloaded: `exec` (`nginx -s reload`), or `signal` (HUP by the engine, where no "
+            "exec is allowed: nothing can be tested then, and the engine takes the container for stopped by hand)."
+        ),
+    ] = "exec"
     test_command: Annotated[
         str | None,
         Parameter(help="Any other way to test; `{candidate}` is replaced by the candidate's path. Not run by a shell."),
@@ -170,12 +194,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check what no converter can; nginx and we may be in different folders, so that paths are made absolute."""
-        for name in (*_PATHS, "template", "test_command", "reload_command"):
+        for name in (*_PATHS, "template", "test_command", "reload_command", "nginx_container"):
             if "\0" in str(getattr(self, name)):
                 raise SettingsError(name, value=getattr(self, name), takes="it takes no NUL character")
         for name in _PATHS:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, path.absolute())
+        if self.nginx_container is not None:
+            selected(self.nginx_container, setting="nginx_container")
         _require_prefix(self.label_prefix)
         _require_minimum("reload_interval", self.reload_interval, minimum=REMOVAL_MINIMUM_S)
         _require_minimum("resync_interval", self.resync_interval, minimum=1.0)
@@ -186,7 +212,7 @@ class Settings:
                 raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
 
 
-_PATHS = ("output", "nginx_pidfile", "nginx_conf", "state_dir", "control_socket")
+_PATHS = ("output", "nginx_pidfile", "nginx_conf", "nginx_output", "state_dir", "control_socket")
 
 REMOVAL_MINIMUM_S = 0.1
 """Below this nginx, which waits 100 ms before it retires old workers, would be reloaded faster than it can follow."""

@@ -129,7 +129,10 @@ class SimulatedNginx:
         self.accepted.add(text)
         return True
 
-    def workers(self) -> tuple[int, int] | None:
+    def latest_start(self) -> object:
+        return None
+
+    async def workers(self) -> tuple[int, int] | None:
         return None if self.runs is None else (2, 1)
 
     async def reload(self) -> None:

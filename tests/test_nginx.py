@@ -18,7 +18,7 @@ from lbwatch import files
 from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, TakenBackError
 from lbwatch.files import Claim
 from lbwatch.model import Server, Upstream
-from lbwatch.nginx import control as control_room
+from lbwatch.nginx import proof
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import CommandTester, LocalControl, TreeTester, built_in_main
 from lbwatch.nginx.process import Process, find_master, signal_reload, workers_of
@@ -276,7 +276,7 @@ async def test_a_user_s_file_of_any_kind_ends_no_daemon(real_nginx: RealNginx, t
 @pytest.fixture
 def untested(real_nginx: RealNginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Nginx]:
     """Makes load balancers where there is no nginx program to test with; `wrong` ones write what nginx refuses."""
-    monkeypatch.setattr(control_room, "VERIFY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(proof, "VERIFY_TIMEOUT_S", 0.5)
     (tmp_path / "wrong.j2").write_text(WRONG)
 
     def make(*, wrong: bool = False, **commands: str) -> Nginx:
@@ -424,7 +424,7 @@ async def test_a_reload_that_nginx_takes_back_is_seen(
     real_nginx: RealNginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`nginx -t` and `nginx -s reload` say 0 while a port cannot be bound."""
-    monkeypatch.setattr(control_room, "VERIFY_TIMEOUT_S", 3.0)  # above nginx's own 2.5 s
+    monkeypatch.setattr(proof, "VERIFY_TIMEOUT_S", 3.0)  # above nginx's own 2.5 s
     nginx = balancer(real_nginx, tmp_path)
     await nginx.apply(NO_WEB)
     with socket.socket() as taken:
@@ -540,17 +540,17 @@ async def test_workers_are_told_by_generation(real_nginx: RealNginx) -> None:
 async def test_what_nginx_runs_is_told_beside_what_is_on_disk(real_nginx: RealNginx, tmp_path: Path) -> None:
     """An alarm goes by their difference: the next start of nginx would take what is on disk."""
     one = balancer(real_nginx, tmp_path)
-    assert one.seen().running is None
+    assert (await one.seen()).running is None
     applied = await one.apply(WEB)
-    assert (one.seen().digest, one.seen().running) == (applied.digest, applied.digest)
-    assert one.seen().workers is not None
+    assert ((await one.seen()).digest, (await one.seen()).running) == (applied.digest, applied.digest)
+    assert (await one.seen()).workers is not None
     real_nginx.output.write_text("# somebody else's\n")
-    assert one.seen().running == applied.digest
-    assert one.seen().digest not in (None, applied.digest)
+    assert (await one.seen()).running == applied.digest
+    assert (await one.seen()).digest not in (None, applied.digest)
     real_nginx.output.unlink()
-    assert (one.seen().digest, one.seen().running) == (None, applied.digest)
+    assert ((await one.seen()).digest, (await one.seen()).running) == (None, applied.digest)
     real_nginx.stop()
-    assert (one.seen().running, one.seen().workers, one.runs()) == (None, None, False)
+    assert ((await one.seen()).running, (await one.seen()).workers, one.runs()) == (None, None, False)
 
 
 async def test_the_difference_is_to_what_was_verified_before(real_nginx: RealNginx, tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """`check`: tests everything that the daemon needs, a line each."""
 
 import os
-import tempfile
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from lbwatch import app, files, terminal
 from lbwatch.commands import DONE, FAILED
-from lbwatch.docker.client import ASKED, EngineClient
+from lbwatch.commands.look import trial
+from lbwatch.docker.client import EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
+from lbwatch.model import Backend
+from lbwatch.nginx.container import ContainerTester
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.process import find_master, workers_of
+from lbwatch.reach import Reach, selector
+from lbwatch.selector import chosen
 from lbwatch.settings import Settings
 
 
@@ -38,7 +42,8 @@ async def check(settings: Settings) -> int:
 
 async def _check_settings(settings: Settings) -> str:
     address = app.make_address(settings)
-    app.make_control(settings)
+    async with _reached(settings, known={}) as reach:
+        reach.control()
     return address.warning or "all can be used"
 
 
@@ -55,8 +60,10 @@ async def _check_engine(settings: Settings) -> str:
         containers = await client.list_backends()
     finally:
         await client.close()
+    async with _reached(settings, known={}) as reach:
+        asked = ", ".join(reach.asked())
     api = ".".join(map(str, ping.api))
-    return f"{address.name}: API {api}, {len(containers)} containers; asked for {', '.join(ASKED)}"
+    return f"{address.name}: API {api}, {len(containers)} containers; asked for {asked}"
 
 
 async def _check_output(settings: Settings) -> str:
@@ -67,19 +74,20 @@ async def _check_output(settings: Settings) -> str:
 
 async def _check_config(settings: Settings) -> str:
     """Have nginx test its configuration with what is there now, or with nothing, in the output's place."""
-    with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
-        tester = app.make_tester(settings, folder=Path(folder))
-        await tester.test(files.read(settings.output) or "# nothing yet\n")
-        if not isinstance(tester, TreeTester):
-            return "test_command takes the configuration"
-        if tester.tree is None:
-            return f"not tested: {settings.nginx_command} is not installed here"
+    async with trial(settings, known=await _nginx_containers(settings)) as tester:
+        tested = await tester.test(files.read(settings.output) or "# nothing yet\n")
+    if not isinstance(tester, TreeTester | ContainerTester):
+        return "test_command takes the configuration" if tested else f"not tested: {tester.remark}"
+    if not tested or tester.tree is None:
+        return f"not tested: {tester.remark}"
     if not tester.tree.includes_output:
-        raise ConfigRejectedError(f"{tester.main} does not include {settings.output}: nginx would never read it")
+        raise ConfigRejectedError(f"{tester.main} does not include {tester.tree.output}: nginx would never read it")
     return f"{tester.main} includes the output, and nginx takes it"
 
 
 async def _check_nginx(settings: Settings) -> str:
+    if settings.nginx_container is not None and settings.reload_command is None:
+        return await _check_container(settings)
     try:
         master = find_master(settings.nginx_pidfile)
     except ReloadError:
@@ -90,3 +98,42 @@ async def _check_nginx(settings: Settings) -> str:
     if os.geteuid() not in (0, os.stat(f"/proc/{master.pid}").st_uid):
         raise ReloadError(f"master {master.pid} belongs to another user: run lbwatch as that one or with CAP_KILL")
     return f"master {master.pid} with {len(workers.serving)} workers"
+
+
+async def _check_container(settings: Settings) -> str:
+    known = await _nginx_containers(settings)
+    async with _reached(settings, known=known) as reach:
+        assert reach.whereabouts is not None
+        container = reach.whereabouts.running()
+        control = reach.control()
+        workers = await control.workers()
+        if workers is None:
+            raise ReloadError(f"container {container.name} runs no nginx, or its processes cannot be listed")
+        remarks = "".join(f"; {remark}" for remark in (control.remark,) if remark is not None)
+        networks = ", ".join(reach.rules(engine_pid=None).networks) or "all networks"
+    return f"container {container.name} with {workers[0]} workers, which reaches {networks}{remarks}"
+
+
+@asynccontextmanager
+async def _reached(settings: Settings, *, known: Mapping[str, Backend]) -> AsyncIterator[Reach]:
+    client = EngineClient(app.make_address(settings))
+    try:
+        if known:
+            await client.ping()
+        yield Reach(settings, client=client, known=lambda: known)
+    finally:
+        await client.close()
+
+
+async def _nginx_containers(settings: Settings) -> Mapping[str, Backend]:
+    """Look at the containers that nginx may run in, by id."""
+    if (followed := selector(settings)) is None:
+        return {}
+    client = EngineClient(app.make_address(settings))
+    try:
+        await client.ping()
+        listed = chosen(await client.list_backends(), followed)
+        looked = [await client.inspect(each.id) for each in listed]
+        return {each.id: each for each in looked if each is not None}
+    finally:
+        await client.close()

@@ -14,6 +14,7 @@ from lbwatch.docker.source import DockerSource
 from lbwatch.draining import Drains
 from lbwatch.explain import explained
 from lbwatch.model import Event
+from lbwatch.reach import Reach
 from lbwatch.settings import Settings
 
 LOOK_AGAIN_S = 1.0
@@ -38,7 +39,8 @@ async def events(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         source = app.make_source(client, settings=settings, address=address)
-        watch = _Watch(settings, source=source, screen=terminal.EventScreen(wall=time.time))
+        reach = Reach(settings, client=client, known=source.backends)
+        watch = _Watch(settings, source=source, reach=reach, screen=terminal.EventScreen(wall=time.time))
         following = asyncio.create_task(watch.run(), name="events")
         stop = asyncio.create_task(ended.wait(), name="stop")
         await asyncio.wait([following, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -69,14 +71,15 @@ class _Watch:
     Args:
         settings: What the user set.
         source: The engine.
+        reach: Tells what nginx reaches.
         screen: Where it is shown.
     """
 
-    def __init__(self, settings: Settings, *, source: DockerSource, screen: terminal.EventScreen) -> None:
+    def __init__(self, settings: Settings, *, source: DockerSource, reach: Reach, screen: terminal.EventScreen) -> None:
         self._settings = settings
         self._source = source
         self._screen = screen
-        self._host = app.HostNetwork(settings)
+        self._reach = reach
         self._state = app.make_state(settings)
         self._drains = Drains(timeout_s=settings.drain_timeout)
         self._damper = Damper()
@@ -138,10 +141,9 @@ class _Watch:
         if snapshot is None:
             return
         now = asyncio.get_running_loop().time()
-        shared = self._host.shared(engine_pid=self._source.engine_pid)
         desired = desired_state(
             [snapshot],
-            rules=app.make_rules(self._settings, host_shared=shared),
+            rules=self._reach.rules(engine_pid=self._source.engine_pid),
             damped=self._damper.damped(list(snapshot.backends.values()), now=now),
             draining=self._drains.draining([snapshot], by_hand=self._state.drained, now=now),
             memory=self._memory,

@@ -1,22 +1,28 @@
 """What the commands that only look have in common: read an engine, or a recorded one, and work out what would be."""
 
 import asyncio
+import os
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lbwatch import app, files, remote
+from lbwatch import app, files, reach, remote
 from lbwatch.decode import backends_of_recording
 from lbwatch.desired import Rules, desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.draining import Drains
-from lbwatch.errors import ConfigRejectedError, OutputError, RenderError, SettingsError, SourceError
+from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, RenderError, SettingsError, SourceError
 from lbwatch.explain import fallback_words
 from lbwatch.labels import relevant
 from lbwatch.model import Backend, Desired, Held, Snapshot
+from lbwatch.nginx.container import TEST_FOLDER, UntestedContainer
+from lbwatch.nginx.control import Tester
 from lbwatch.nginx.fallback import Candidate, accepted, names_in
+from lbwatch.reach import Reach
 from lbwatch.settings import Settings
 
 FIRST_LOOK_TIMEOUT_S = 20.0
@@ -30,6 +36,7 @@ class FirstLook:
     Attributes:
         held: Who is held back, as far as that is known.
         held_by_daemon: Whether a running daemon said so.
+        recorded: Whether it is of a recorded engine.
     """
 
     snapshot: Snapshot
@@ -37,6 +44,7 @@ class FirstLook:
     held: Held
     held_by_daemon: bool
     desired: Desired
+    recorded: bool = False
 
 
 async def looked(settings: Settings, *, recorded: Path | None) -> FirstLook:
@@ -70,7 +78,7 @@ async def looked(settings: Settings, *, recorded: Path | None) -> FirstLook:
         raise SourceError(f"{address.name}: {why} (for {FIRST_LOOK_TIMEOUT_S:g} s)") from error
     finally:
         await client.close()
-    rules = app.make_rules(settings, host_shared=app.HostNetwork(settings).shared(engine_pid=source.engine_pid))
+    rules = Reach(settings, client=client, known=lambda: snapshot.backends).rules(engine_pid=source.engine_pid)
     now, drains = asyncio.get_running_loop().time(), Drains(timeout_s=settings.drain_timeout)
     known = held or Held(draining=drains.draining([snapshot], by_hand=app.make_state(settings).drained, now=now))
     return _decided(snapshot, rules=rules, held=known, held_by_daemon=held is not None)
@@ -102,9 +110,9 @@ def _recorded_look(settings: Settings, *, body: bytes, name: str) -> FirstLook:
         raise SourceError(f"{name}: {error}") from error
     prefix = settings.label_prefix
     backends = {each.id: replace(each, labels=relevant(each.labels, prefix=prefix)) for each in found}
-    rules = app.make_rules(settings, host_shared=settings.host_network == "true")
     snapshot = Snapshot(source=name, backends=backends)
-    return _decided(snapshot, rules=rules, held=Held(), held_by_daemon=False)
+    rules = reach.rules(settings, reach.whereabouts(settings, known=lambda: backends), host_shared=lambda: False)
+    return replace(_decided(snapshot, rules=rules, held=Held(), held_by_daemon=False), recorded=True)
 
 
 def _decided(snapshot: Snapshot, *, rules: Rules, held: Held, held_by_daemon: bool) -> FirstLook:
@@ -144,23 +152,60 @@ def _read(recorded: Path) -> bytes:
 
 async def candidate(settings: Settings, look: FirstLook) -> Candidate | None:
     """Work out what would be written, as the daemon does, and say what is wrong; `None`: nothing would be written."""
-    with tempfile.TemporaryDirectory(prefix="lbwatch-") as folder:
-        tester = app.make_tester(settings, folder=Path(folder), quiet=True)
-        renderer = app.make_renderer(settings)
-        renderer.load()
-        try:
+    renderer = app.make_renderer(settings)
+    renderer.load()
+    try:
+        async with trial(settings, known=look.snapshot.backends, recorded=look.recorded) as tester:
             found = await accepted(
                 look.desired.upstreams,
                 render=renderer.text,
                 test=tester.test,
                 before=_names_in_force(settings),
             )
-        except (RenderError, ConfigRejectedError) as error:
-            print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
-            return None
+    except (RenderError, ConfigRejectedError, ReloadError) as error:
+        print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
+        return None
     for fallback in found.fallbacks:
         print(f"lbwatch: {fallback_words(fallback)}", file=sys.stderr)
     return found
+
+
+@asynccontextmanager
+async def trial(settings: Settings, *, known: Mapping[str, Backend], recorded: bool = False) -> AsyncIterator[Tester]:
+    """
+    Give what tests a candidate as the daemon does, beside a daemon that may be doing so just now.
+
+    Args:
+        settings: What the user set.
+        known: The engine's containers, by id.
+        recorded: Whether those are not there: then no container can test.
+
+    Raises:
+        OutputError: Nothing can be put where nginx's container would see it.
+    """
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
+        client = EngineClient(app.make_address(settings))
+        stack.push_async_callback(client.close)
+        nginx, tree = Reach(settings, client=client, known=lambda: known), None
+        if nginx.whereabouts is not None and settings.test_command is None and settings.nginx_reload == "exec":
+            if recorded:
+                yield UntestedContainer(nginx.whereabouts)
+                return
+            await client.ping()
+            tree = stack.enter_context(_beside(settings.output))
+        yield nginx.tester(folder=folder, tree=tree, quiet=True)
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """Make a folder that is seen wherever the output is, by anyone."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{TEST_FOLDER}-", dir=output.parent) as tree:
+            os.chmod(tree, 0o755)  # noqa: S103 - nginx may be another user; there is no secret in it
+            yield Path(tree)
+    except OSError as error:
+        raise OutputError(output.parent, error=error) from error
 
 
 def _names_in_force(settings: Settings) -> frozenset[str]:

@@ -146,7 +146,11 @@ class _NoNginx:
         """Name the same nothing each time."""
         return "none"
 
-    def workers(self) -> tuple[int, int] | None:
+    def latest_start(self) -> object:
+        """See none."""
+        return None
+
+    async def workers(self) -> tuple[int, int] | None:
         """See none."""
         return None
 
@@ -164,6 +168,7 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
         nginx_pidfile=folder / "nginx.pid",
         nginx_conf=folder / "nginx.conf",
         nginx_command=program or "nginx",
+        nginx_container=None,
         test_command=None,
         reload_command=None,
         reload_interval=min(settings.reload_interval, 0.5),

@@ -55,6 +55,7 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
+MAX_ANSWER_BYTES = 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _MEND_OURS = "cert.pem expired, or is of another authority than the engine's"
 _REFUSED = "_ALERT_"
@@ -172,6 +173,34 @@ class EngineClient:
             answer = await response.read()
         _require_ok(response.status, answer, path=path, needs=(f"{method} {path}",))
         return json.loads(answer) if answer.strip() else None
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        needs: tuple[str, ...],
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> bytes:
+        """
+        Make any other call and give the answer's bytes, at most *max_bytes* of them.
+
+        *needs* is what whoever stands before the engine must allow for it, should it be refused.
+
+        Raises:
+            SourceError: It failed, with the status that the engine gave.
+        """
+        async with self._request(method, self._prefix + path, timeout_s=timeout_s, query=query, body=body) as response:
+            answer = bytearray()
+            async for chunk in response.content.iter_any():
+                answer += chunk
+                if len(answer) > max_bytes:
+                    raise SourceError(f"{path}: the answer is longer than {max_bytes >> 20} MiB")
+        _require_ok(response.status, bytes(answer), path=path, needs=needs)
+        return bytes(answer)
 
     async def _listener_pid(self) -> int | None:
         """Ask the kernel who listens on the unix socket: unix(7), SO_PEERCRED."""

@@ -7,6 +7,7 @@ Events only mark containers to look at; inspect tells what they are. A failed re
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,7 @@ from lbwatch.labels import asks, relevant
 from lbwatch.model import Backend, Contact, Event, Health, Snapshot, Status
 from lbwatch.pacing import Backoff
 from lbwatch.place import network_owner
+from lbwatch.selector import Selector
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LIMIT_S = 2.0
@@ -73,6 +75,7 @@ class DockerSource:
         expose_all: Whether containers without such a label matter too.
         resync_interval_s: Seconds between two full looks.
         drain_timeout_s: How many seconds a stop signal matters: so far back is asked for events that were missed.
+        follows: A container that is looked at although it may ask for nothing: nginx's own.
         random: Gives a number in [0, 1), for jitter.
     """
 
@@ -86,6 +89,7 @@ class DockerSource:
         resync_interval_s: float,
         drain_timeout_s: float,
         random: Callable[[], float],
+        follows: Selector | None = None,
     ) -> None:
         self.name = name
         self.drift = 0  # changes that a resync found and no event told
@@ -93,6 +97,7 @@ class DockerSource:
         self._client = client
         self._prefix = prefix
         self._expose_all = expose_all
+        self._follows = follows
         self._resync_interval_s = resync_interval_s
         self._random = random
         self._changed: Changed = _nobody
@@ -138,6 +143,10 @@ class DockerSource:
             return None
         backends = dict(self._backends)
         return Snapshot(source=self.name, backends=backends, stopping=self._signals.stopping(backends))
+
+    def backends(self) -> Mapping[str, Backend] | None:
+        """Give the same backends as they are now, to look at and not to keep; `None` likewise."""
+        return MappingProxyType(self._backends) if self._synced else None
 
     def contact(self) -> Contact:
         """Tell how well the engine is known now."""
@@ -200,8 +209,7 @@ class DockerSource:
         if event.action == "destroy":
             self._backends.pop(id, None)
         elif id not in self._backends and event.labels is not None and len(self._bystanders) <= MAX_NAMED:
-            labels = relevant(tuple(sorted(event.labels.items())), prefix=self._prefix)
-            self._backends[id] = Backend(id=id, name=event.labels.get("name", id[:12]), labels=labels)
+            self._backends[id] = self._trimmed(_described(id, event.labels))
 
     def _hear(self, event: Event) -> None:
         """Take the one thing that an event alone tells; of a replay, when that was."""
@@ -214,10 +222,14 @@ class DockerSource:
         assert event.backend is not None
         if self._expose_all or event.backend in self._owners:
             return True
-        if event.labels is not None:
-            return asks(event.labels, prefix=self._prefix)
         known = self._backends.get(event.backend)
-        return self._asks(known) if known else event.backend not in self._bystanders
+        if event.labels is None:
+            return self._asks(known) if known else event.backend not in self._bystanders
+        if asks(event.labels, prefix=self._prefix):
+            return True
+        if self._follows is None:
+            return False
+        return self._is_followed(_described(event.backend, event.labels)) or bool(known and self._is_followed(known))
 
     # Lists: they only propose ids (facts, stream 4).
 
@@ -402,10 +414,15 @@ class DockerSource:
         self._publish()
 
     def _asks(self, backend: Backend) -> bool:
-        return self._expose_all or asks((key for key, _ in backend.labels), prefix=self._prefix)
+        labelled = self._expose_all or asks((key for key, _ in backend.labels), prefix=self._prefix)
+        return labelled or self._is_followed(backend)
+
+    def _is_followed(self, backend: Backend) -> bool:
+        return self._follows is not None and self._follows.matches(backend)
 
     def _trimmed(self, backend: Backend) -> Backend:
-        return replace(backend, labels=relevant(backend.labels, prefix=self._prefix))
+        also = (self._follows.key,) if self._follows is not None else ()
+        return replace(backend, labels=relevant(backend.labels, prefix=self._prefix, also=also))
 
     def _backoff(self) -> Backoff:
         return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=self._random)
@@ -413,6 +430,11 @@ class DockerSource:
 
 def _nobody(*, heard_at: float | None = None) -> None:
     """Take no notice."""
+
+
+def _described(id: str, attributes: Mapping[str, str]) -> Backend:
+    """Make of an event's attributes what they tell of its container."""
+    return Backend(id=id, name=attributes.get("name", id[:12]), labels=tuple(sorted(attributes.items())))
 
 
 def _is_up(backend: Backend) -> bool:

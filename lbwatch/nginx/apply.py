@@ -44,6 +44,7 @@ class Nginx:
         self._confirmed: object = None  # the nginx and the file of the latest verified reload
         self._verified_by: object = None  # the nginx of it
         self._verified_text: str | None = None
+        self._turn: object = None  # for which file, since which start of nginx, one of two is tried
 
     def confirmed(self) -> bool:
         """Tell whether what was verified last still stands: the same nginx runs, and nobody changed the file."""
@@ -55,18 +56,18 @@ class Nginx:
             return files.read(self._output) or ""
         return ""
 
-    def seen(self) -> Seen:
-        """Look at the file and at nginx, for the status; it reads from disk."""
-        text, remarks = None, [] if self._tester.remark is None else [self._tester.remark]
+    async def seen(self) -> Seen:
+        """Look at the file and at nginx, for the status."""
+        text, remarks = None, [each for each in (self._tester.remark, self._control.remark) if each is not None]
         try:
-            text = files.read(self._output)
+            text = await asyncio.to_thread(files.read, self._output)
         except OutputError as error:
             remarks.append(str(error))
         verified, running = self._verified_text, self._control.running()
         return Seen(
             digest=None if text is None else digest(text),
             running=digest(verified) if verified is not None and running == self._verified_by else None,
-            workers=self._control.workers(),
+            workers=await self._control.workers(),
             remarks=tuple(remarks),
         )
 
@@ -143,9 +144,13 @@ class Nginx:
         While nginx is down the two take turns at each try: it may be unable to start from either, from the new one
         for what is wrong with it, from the old one for what the user's own files name and it lacks.
         """
-        if text == before and self._control.running() is None:
+        start, runs = self._control.latest_start(), self._control.running() is not None
+        turn, self._turn = self._turn, None if runs or start is None else (start, text)
+        if turn is not None and turn == self._turn:
+            raise ReloadError("nginx is not running, and was not started since the file was replaced")
+        if text == before and not runs:
             await asyncio.to_thread(files.put_back, self._output)
-            raise ReloadError("nginx is not running here, and nothing can test the new file: the old one's turn")
+            raise ReloadError("nginx is not running, and nothing can test the new file: the old one's turn")
         if not files.is_aside(self._output):
             await asyncio.to_thread(files.set_aside, self._output)
         if text != before:

@@ -7,8 +7,8 @@ import shlex
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,16 +16,13 @@ import structlog
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError, ReloadError, ReloadRefusedError, excerpt
 from lbwatch.nginx.process import Process, Workers, find_master, signal_reload, workers_of
+from lbwatch.nginx.proof import Proof
 from lbwatch.nginx.testtree import TestTree
 
 TEST_TIMEOUT_S = 30.0
 RELOAD_COMMAND_TIMEOUT_S = 30.0
-VERIFY_TIMEOUT_S = 4.0
-"""nginx tries to bind a port 5 times, 0.5 s apart, before it takes a reload back (facts, nginx 1)."""
 
 _POLL_S = 0.002
-_SLOW_POLL_S = 0.01
-_FAST_POLLS = 50
 
 _log = structlog.get_logger()
 
@@ -47,6 +44,10 @@ class Tester(Protocol):
 class Control(Protocol):
     """Reloads one nginx and proves it."""
 
+    @property
+    def remark(self) -> str | None:
+        """Say what the operator should know of it, if there is anything."""
+
     async def reload(self) -> None:
         """Tell nginx to read its configuration again, or raise `ReloadError`."""
 
@@ -59,7 +60,10 @@ class Control(Protocol):
     def running(self) -> object:
         """Name the nginx that runs now, for comparison with a later one; `None` if there is none."""
 
-    def workers(self) -> tuple[int, int] | None:
+    def latest_start(self) -> object:
+        """Name the latest start of nginx, also of one that ended since; `None` where that is not seen."""
+
+    async def workers(self) -> tuple[int, int] | None:
         """Count its workers that serve, and those that only end what they have; `None` if none can be seen."""
 
 
@@ -157,36 +161,30 @@ class LocalControl:
     """
 
     def __init__(self, *, pidfile: Path, command: tuple[str, ...] | None) -> None:
+        self.remark: str | None = None
         self._pidfile = pidfile
         self._command = command
-        self._master: Process | None = None  # that was told to reload last
-        self._before = Workers(serving=frozenset(), retiring=frozenset())  # its workers just before
+        self._proof: Proof | None = None  # of the latest reload; none where no master is known
 
     async def reload(self) -> None:
         """Send HUP, or run the command, and remember which workers are the old ones."""
-        self._master = self._find()
-        if self._master is not None:
-            self._before = workers_of(self._master)
+        master, self._proof = self._find(), None
+        if master is not None:
+            self._proof = Proof(workers_of(master), look=partial(_look, master), poll_s=_POLL_S)
         if self._command is not None:
             await _run_reload(self._command)
-        elif self._master is not None:
-            signal_reload(self._master)
+        elif master is not None:
+            signal_reload(master)
 
     async def wait_live(self) -> None:
-        """
-        Wait for as many new workers as there were before, or for some and the end of the old ones.
-
-        nginx retires old workers only after it started all new ones, so the second proves as much; it is what is
-        seen when the user lowered `worker_processes`.
-        """
-        old = self._before.serving
-        wanted = max(1, len(old))
-        await self._wait(lambda now: len(now - old) >= wanted or (bool(now) and not now & old))
+        """Wait for new workers; without a known master there is nothing to see and the command is believed."""
+        if self._proof is not None:
+            await self._proof.live()
 
     async def wait_retired(self) -> None:
-        """Wait until the old workers are gone or say that they shut down."""
-        old = self._before.serving
-        await self._wait(lambda now: not now & old)
+        """Wait for the end of the old ones, likewise."""
+        if self._proof is not None:
+            await self._proof.retired()
 
     def running(self) -> object:
         """Name the master, or the command's nginx as such."""
@@ -195,7 +193,11 @@ class LocalControl:
         except ReloadError:
             return None if self._command is None else self._command
 
-    def workers(self) -> tuple[int, int] | None:
+    def latest_start(self) -> object:
+        """A process that ended leaves no trace."""
+        return None
+
+    async def workers(self) -> tuple[int, int] | None:
         """Count those of the master that the pid file names."""
         try:
             workers = workers_of(find_master(self._pidfile))
@@ -211,30 +213,23 @@ class LocalControl:
                 raise
             return None
 
-    async def _wait(self, reached: Callable[[frozenset[Process]], bool]) -> None:
-        """Poll the serving workers; without a known master there is nothing to see and the command is believed."""
-        if self._master is None:
-            return
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + VERIFY_TIMEOUT_S
-        polls = 0
-        while not reached(serving := workers_of(self._master).serving):
-            if clock() > deadline:
-                raise ReloadRefusedError(
-                    f"nginx took the reload back: {len(serving - self._before.serving)} new workers after "
-                    f"{VERIFY_TIMEOUT_S:g} s, {max(1, len(self._before.serving))} wanted; its error log says why"
-                )
-            polls += 1
-            await asyncio.sleep(_POLL_S if polls < _FAST_POLLS else _SLOW_POLL_S)
+
+async def _look(master: Process) -> Workers:
+    return workers_of(master)
 
 
 async def built_in_main(command: tuple[str, ...]) -> Path:
+    """Ask the nginx program for its main file."""
+    _, said = await _run((*command, "-V"), timeout_s=TEST_TIMEOUT_S)
+    return main_of(said)
+
+
+def main_of(said: str) -> Path:
     """
-    Ask the nginx program for its main file: `nginx -V` tells what it was built with.
+    Read from what `nginx -V` said which main file the program was built for.
 
     The defaults are those of https://nginx.org/en/docs/configure.html.
     """
-    _, said = await _run((*command, "-V"), timeout_s=TEST_TIMEOUT_S)
     options = dict(word.split("=", 1) for word in said.split() if word.startswith("--") and "=" in word)
     prefix = Path(options.get("--prefix", "/usr/local/nginx"))
     return prefix / options.get("--conf-path", "conf/nginx.conf")
@@ -266,9 +261,14 @@ async def _run_test(command: tuple[str, ...], *, candidate: Path, stands_for: Pa
     except TimeoutError as error:
         raise NotTestedError(f"{command[0]}: the test did not end within {TEST_TIMEOUT_S:g} s") from error
     if code != 0:
-        named = re.search(re.escape(str(candidate)) + r":(\d+)", said)
-        line = int(named[1]) if named else None
-        raise ConfigRejectedError(said.replace(str(candidate), str(stands_for)), line=line)
+        raise refusal(said, candidate=candidate, stands_for=stands_for)
+
+
+def refusal(said: str, *, candidate: Path, stands_for: Path) -> ConfigRejectedError:
+    """Make an error of what a test that failed said, which names the candidate by the path that it stands for."""
+    named = re.search(re.escape(str(candidate)) + r":(\d+)", said)
+    line = int(named[1]) if named else None
+    return ConfigRejectedError(said.replace(str(candidate), str(stands_for)), line=line)
 
 
 async def _run_reload(command: tuple[str, ...]) -> None:

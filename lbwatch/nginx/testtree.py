@@ -61,7 +61,7 @@ class TestTree:
 
     Attributes:
         main: What nginx is to be given as its main file.
-        candidate: What stands in the output's place.
+        candidate: What stands in the place of *output*.
         includes_output: Whether the user's configuration includes the output at all.
     """
 
@@ -77,7 +77,7 @@ class TestTree:
         self.includes_output = False
         self._folder = folder
         self._source = main
-        self._output = output
+        self.output = output
         self._survey = _Survey()
         self._seen: object = None  # what the user's files looked like when the copy was made
 
@@ -101,9 +101,9 @@ class TestTree:
             raise NotTestedError(f"the test's copy of {self._source} cannot be made: {error}") from error
 
     def included(self) -> frozenset[str]:
-        """Give the folders that files are included from, there or not, each as far as it is spelled out."""
+        """Give the files that are included, and the folders in which more are looked for by a pattern, there or not."""
         paths = (os.path.join(self._source.parent, pattern) for pattern in self._survey.matches)
-        return frozenset(os.path.dirname(_MAGIC.split(path)[0]) for path in paths)
+        return frozenset(os.path.dirname(_MAGIC.split(path)[0]) if glob.has_magic(path) else path for path in paths)
 
     def _stands(self) -> bool:
         """Tell whether the copy is still there: cleaners of /tmp remove what is old."""
@@ -143,7 +143,7 @@ class TestTree:
         path = os.path.join(self._source.parent, pattern)
         found = set(self._glob(path))
         if self._globs_to_output(path) and not any(map(self._is_output, found)):
-            found.add(str(self._output))  # it does not exist yet
+            found.add(str(self.output))  # it does not exist yet
         return tuple(sorted(found))
 
     def _glob(self, pattern: str) -> list[str]:
@@ -153,13 +153,13 @@ class TestTree:
 
     def _globs_to_output(self, pattern: str) -> bool:
         folder, name = os.path.split(pattern)
-        hidden = self._output.name.startswith(".") and not name.startswith(".")
-        if hidden or not fnmatchcase(self._output.name, name):
+        hidden = self.output.name.startswith(".") and not name.startswith(".")
+        if hidden or not fnmatchcase(self.output.name, name):
             return False
-        return self._real(str(self._output.parent)) in map(self._real, self._glob(folder))
+        return self._real(str(self.output.parent)) in map(self._real, self._glob(folder))
 
     def _is_output(self, path: str) -> bool:
-        return path == str(self._output) or self._real(path) == self._real(str(self._output))
+        return path == str(self.output) or self._real(path) == self._real(str(self.output))
 
     def _real(self, path: str) -> str:
         return os.path.realpath(self._here(path))

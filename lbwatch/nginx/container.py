@@ -1,0 +1,408 @@
+"""
+An nginx in a container, reached by the engine that runs it: tested and reloaded by exec, proven by its processes.
+
+Which container it is, the engine's events tell: it may be restarted, recreated, renamed and connected to networks at
+any time. What is asked of the engine goes through `Engine`; nothing here knows how.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from lbwatch.errors import NotTestedError, ReloadError, ReloadRefusedError, SourceError, excerpt
+from lbwatch.model import Backend, Housing, Listed, Status
+from lbwatch.nginx.control import RELOAD_COMMAND_TIMEOUT_S, TEST_TIMEOUT_S, main_of, refusal
+from lbwatch.nginx.mirror import Mirror
+from lbwatch.nginx.mounts import seen_at
+from lbwatch.nginx.process import Process, Workers
+from lbwatch.nginx.proof import Proof
+from lbwatch.nginx.testtree import TestTree
+from lbwatch.place import network_owner
+from lbwatch.selector import Selector, chosen
+
+TEST_FOLDER = ".lbwatch-test"
+"""In the folder of the output, which nginx sees too; hidden, so that no `include` takes it."""
+
+_POLL_S = 0.02
+_MAX_INCLUDED = 16  # rounds in which files name further folders
+_NOT_STARTED = (126, 127)  # exit codes of a program that is not there, or cannot be run
+_MASTER_TITLE = "nginx: master process"
+_WORKER_TITLE = "nginx: worker process"
+_RETIRING_TITLE = "is shutting down"
+
+_log = structlog.get_logger()
+
+
+class Engine(Protocol):
+    """What is asked of an engine about one container, by its id; each raises `SourceError`."""
+
+    async def housing(self, container: str) -> Housing:
+        """Ask where it is and how it is kept."""
+
+    async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+        """Run a program in it, and give its exit code and what it said; 127: there is none."""
+
+    async def processes(self, container: str) -> tuple[Listed, ...]:
+        """List what runs in it."""
+
+    async def archive(self, container: str, path: str) -> bytes | None:
+        """Copy a file or a folder out of it, as a tar whose first name is its own; `None`: it has none such."""
+
+    async def hang_up(self, container: str) -> None:
+        """Send HUP to its first process."""
+
+
+class Whereabouts:
+    """
+    Which container nginx runs in now, and what it reaches from there.
+
+    Args:
+        selector: What the user said of it.
+        known: Gives the engine's containers as they were last seen, by id; `None` before that.
+    """
+
+    def __init__(self, selector: Selector, *, known: Callable[[], Mapping[str, Backend] | None]) -> None:
+        self.selector = selector
+        self._known = known
+        self._networks: tuple[str, ...] = ()  # of the latest that ran
+
+    def found(self) -> tuple[Backend, ...]:
+        """List the containers that are meant, best first."""
+        return chosen((self._known() or {}).values(), self.selector)
+
+    def container(self) -> Backend:
+        """Give the one that counts, or raise `ReloadError`."""
+        if (known := self._known()) is None:
+            raise ReloadError("the engine was not read yet, so that nginx's container is not known")
+        found = chosen(known.values(), self.selector)
+        if not found:
+            raise ReloadError(
+                f"nginx_container: the engine has no container {self.selector}: until it is there, the last "
+                "configuration stays"
+            )
+        return found[0]
+
+    def running(self) -> Backend:
+        """Give it if it runs, or raise `ReloadError`."""
+        container = self.container()
+        if container.status is not Status.RUNNING:
+            raise ReloadError(f"nginx's container {container.name} is {container.status}: start it, or see its log")
+        return container
+
+    def networks(self) -> tuple[str, ...]:
+        """
+        Name the networks that it reaches; those of the latest one that ran where none does now.
+
+        Empty if there never was one, or if it is on the host's own network, from which all are reached.
+        """
+        container = next(iter(self.found()), None)
+        if container is not None and (container.status is Status.RUNNING or not self._networks):
+            owner = network_owner(container, backends=self._known() or {}) or container
+            self._networks = () if owner.host_network else tuple(each.network for each in owner.endpoints)
+        return self._networks
+
+    def on_host(self) -> bool:
+        """Tell whether it shares the network of the engine's host."""
+        container = next(iter(self.found()), None)
+        return container is not None and container.host_network
+
+    def remark(self) -> str | None:
+        """Say what is odd about it, if anything is."""
+        running = [each.name for each in self.found() if each.status is Status.RUNNING]
+        if len(running) > 1:
+            return f"{len(running)} containers are meant by nginx_container: only {running[0]}, the newest, is reloaded"
+        return None
+
+
+class ContainerTester:
+    """
+    Tests a candidate together with the user's real configuration, by the nginx in the container.
+
+    The test tree lies in a hidden folder beside the output, which the container sees; the user's files come out of it
+    as the engine packs them.
+
+    Args:
+        engine: Runs it.
+        whereabouts: Tells which it is.
+        command: The nginx program in there, and what it always needs.
+        main: The user's main file in there; `None`: the one that the program was built for.
+        output: The file that the candidate stands for, on this side.
+        output_there: Where the folder of the output lies in there; `None`: found from the mounts.
+        folder: An empty folder for the copy of the user's files.
+        tree: Where the test tree is made; in the folder of the output, or below.
+        mountinfo: Gives our own mounts, as /proc/self/mountinfo has them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        whereabouts: Whereabouts,
+        command: tuple[str, ...],
+        main: Path | None,
+        output: Path,
+        output_there: Path | None,
+        folder: Path,
+        tree: Path,
+        mountinfo: Callable[[], str],
+    ) -> None:
+        self.main = main
+        self.tree: TestTree | None = None  # none before the first test
+        self.remark: str | None = None
+        self._engine = engine
+        self._whereabouts = whereabouts
+        self._command = command
+        self._asked_main = main
+        self._output = output
+        self._output_there = output_there
+        self._mirror = Mirror(folder / "mirror")
+        self._tree_folder = tree
+        self._mountinfo = mountinfo
+        self._tested: str | None = None  # id of the container that the tree is for
+        self._copied: frozenset[str] = frozenset()  # files and folders of the user's, in there
+        self._said: set[str] = set()  # warnings
+
+    async def test(self, text: str) -> bool:
+        """
+        Run `nginx -t` on the test tree; a container that does not run cannot test.
+
+        Raises:
+            ReloadError: There is no such container: nothing is to be written.
+        """
+        container = self._whereabouts.container()
+        self.remark = None
+        if container.status is not Status.RUNNING:
+            self.remark = (
+                f"nginx's container {container.name} is {container.status}: nothing tests a new file until it runs"
+            )
+            return False
+        try:
+            tree = await self._prepared(container, text=text)
+            code, said = await self._engine.execute(
+                container.id, (*self._command, "-t", "-q", "-c", str(tree.main)), timeout_s=TEST_TIMEOUT_S
+            )
+        except SourceError as error:
+            raise NotTestedError(f"nginx's container {container.name}: {error}") from error
+        if code != 0:
+            raise self._refusal(said, code=code, container=container, tree=tree)
+        if not tree.includes_output:
+            self._say_once(
+                f"{self.main} in container {container.name} does not include {tree.output}: nginx never reads it"
+            )
+        return True
+
+    async def _prepared(self, container: Backend, *, text: str) -> TestTree:
+        """Copy the user's files as they are now, and make the test tree of them."""
+        if self._tested != container.id or self.tree is None:
+            self.tree, self._tested = await self._made(container), container.id
+        tree = self.tree
+        for _ in range(_MAX_INCLUDED):
+            packed = {path: await self._engine.archive(container.id, path) for path in self._copied}
+            await asyncio.to_thread(self._renew, packed)
+            await asyncio.to_thread(tree.write, text)
+            further = frozenset(each for each in tree.included() if not _is_below(each, self._copied))
+            if not further:
+                break
+            self._copied |= further
+        return tree
+
+    def _renew(self, packed: Mapping[str, bytes | None]) -> None:
+        for path, archive in packed.items():
+            try:
+                self._mirror.renew(path, archive)
+            except OSError as error:
+                raise NotTestedError(f"the copy of {path}: {error.strerror or error}") from error
+
+    async def _made(self, container: Backend) -> TestTree:
+        self.main = self._asked_main or await self._built_in_main(container)
+        there = self._output_there or await self._found(container)
+        self._copied = frozenset({str(self.main.parent)})
+        below = self._tree_folder.relative_to(self._output.parent)
+        return TestTree(
+            self._tree_folder,
+            main=self.main,
+            output=there / self._output.name,
+            seen_at=there / below,
+            seen_from=self._mirror.root,
+        )
+
+    async def _built_in_main(self, container: Backend) -> Path:
+        code, said = await self._engine.execute(container.id, (*self._command, "-V"), timeout_s=TEST_TIMEOUT_S)
+        if code in _NOT_STARTED:
+            raise NotTestedError(self._no_program(container))
+        return main_of(said)
+
+    async def _found(self, container: Backend) -> Path:
+        """Find the output's folder in there."""
+        housing = await self._engine.housing(container.id)
+        folder = str(self._output.parent.resolve())
+        try:
+            found = seen_at(folder, mountinfo=self._mountinfo(), mounts=housing.mounts)
+        except OSError as error:
+            raise NotTestedError(f"our own mounts cannot be read: {error.strerror}; set nginx_output") from error
+        if found is None:
+            places = ", ".join(destination for _, destination in housing.mounts) or "none"
+            raise NotTestedError(
+                f"nginx's container {container.name} shares no mount with {folder} (it has {places}): mount one folder "
+                "in both, or set nginx_output to where it lies in there"
+            )
+        return Path(found)
+
+    def _refusal(self, said: str, *, code: int, container: Backend, tree: TestTree) -> Exception:
+        if code in _NOT_STARTED:
+            return NotTestedError(self._no_program(container))
+        if f'"{tree.main}" failed' in said:  # it was written a moment ago
+            self.tree = None
+            return NotTestedError(
+                f"nginx's container {container.name} does not see {self._tree_folder} at {tree.main.parent}: set "
+                f"nginx_output to where {self._output.parent} lies in there ({excerpt(said)})"
+            )
+        return refusal(said, candidate=tree.candidate, stands_for=self._output)
+
+    def _no_program(self, container: Backend) -> str:
+        return (
+            f"nginx's container {container.name} has no program {self._command[0]}: see nginx_container, nginx_command"
+        )
+
+    def _say_once(self, reason: str) -> None:
+        self.remark = reason
+        if reason not in self._said:
+            _log.warning("nginx.not_included", reason=reason)
+        self._said.add(reason)
+
+
+class UntestedContainer:
+    """Tells that nothing may be run in the container; one that is not there is told as ever."""
+
+    def __init__(self, whereabouts: Whereabouts) -> None:
+        self.remark: str | None = "nginx_reload is signal: nothing tests a new file before nginx reads it"
+        self._whereabouts = whereabouts
+
+    async def test(self, text: str) -> bool:  # noqa: ARG002 - there is nobody to give it to
+        """Tell that nothing can tell, or raise `ReloadError` if there is no container."""
+        self._whereabouts.container()
+        return False
+
+
+class ContainerControl:
+    """
+    Reloads the nginx in the container.
+
+    Args:
+        engine: Runs it.
+        whereabouts: Tells which it is.
+        command: The words of the program that reloads, in there; `None` for HUP by the engine.
+    """
+
+    def __init__(self, engine: Engine, *, whereabouts: Whereabouts, command: tuple[str, ...] | None) -> None:
+        self._engine = engine
+        self._whereabouts = whereabouts
+        self._command = command
+        self._proof: Proof | None = None  # of the latest reload
+        self._policies: dict[str, str] = {}  # the restart policy of the container that was signalled, by its id
+
+    @property
+    def remark(self) -> str | None:
+        """Say what is odd about the container, or what a signal does to it."""
+        if (odd := self._whereabouts.remark()) is not None:
+            return odd
+        for policy in self._policies.values():
+            if policy in ("always", "unless-stopped"):
+                return (
+                    "nginx_reload is signal: the engine takes nginx's container for stopped by hand, so that its "
+                    f"restart policy {policy} no longer brings it back"
+                )
+        return None
+
+    async def reload(self) -> None:
+        """Run the command or send HUP, and remember which workers are the old ones."""
+        container = self._whereabouts.running()
+        before = await self._workers(container)
+        self._proof = Proof(before, look=lambda: self._workers(container), poll_s=_POLL_S)
+        try:
+            await self._reload(container)
+        except SourceError as error:
+            raise ReloadError(f"nginx's container {container.name}: {error}") from error
+
+    async def _reload(self, container: Backend) -> None:
+        if self._command is None:
+            await self._warn(container)
+            await self._engine.hang_up(container.id)
+            return
+        code, said = await self._engine.execute(container.id, self._command, timeout_s=RELOAD_COMMAND_TIMEOUT_S)
+        if code != 0:
+            words = " ".join(self._command)
+            raise ReloadRefusedError(
+                f"{words} in container {container.name} ended with exit code {code}: {excerpt(said)}"
+            )
+
+    async def _warn(self, container: Backend) -> None:
+        """Say once for each container what a signal by the engine costs it (facts, nginx 6)."""
+        if container.id in self._policies:
+            return
+        self._policies = {container.id: (await self._engine.housing(container.id)).restart_policy}
+        if self.remark is not None:
+            _log.warning("nginx.restart_disarmed", reason=self.remark)
+
+    async def wait_live(self) -> None:
+        """Wait for new workers."""
+        if self._proof is not None:
+            await self._proof.live()
+
+    async def wait_retired(self) -> None:
+        """Wait for the end of the old ones."""
+        if self._proof is not None:
+            await self._proof.retired()
+
+    def running(self) -> object:
+        """Name the container and its latest start."""
+        try:
+            container = self._whereabouts.running()
+        except ReloadError:
+            return None
+        return container.id, container.started_ns
+
+    def latest_start(self) -> object:
+        """Name the latest start of the container, whether it runs or not."""
+        found = self._whereabouts.found()
+        return (found[0].id, found[0].started_ns) if found else None
+
+    async def workers(self) -> tuple[int, int] | None:
+        """Count those of the container."""
+        try:
+            workers = await self._workers(self._whereabouts.running())
+        except ReloadError:
+            return None
+        return len(workers.serving), len(workers.retiring)
+
+    async def _workers(self, container: Backend) -> Workers:
+        try:
+            return workers_among(await self._engine.processes(container.id))
+        except SourceError as error:
+            raise ReloadError(f"nginx's container {container.name}: {error}") from error
+
+
+def workers_among(processes: Sequence[Listed]) -> Workers:
+    """
+    Find the workers of an nginx master among a container's processes, by their titles.
+
+    Raises:
+        ReloadError: There is no master.
+    """
+    masters = {each.pid for each in processes if each.title.startswith(_MASTER_TITLE)}
+    if not masters:
+        titles = excerpt(", ".join(each.title for each in processes))
+        raise ReloadError(f"no nginx master runs in nginx's container, but: {titles}")
+    workers = [each for each in processes if each.parent in masters and each.title.startswith(_WORKER_TITLE)]
+    retiring = {each.pid for each in workers if _RETIRING_TITLE in each.title}
+    return Workers(
+        serving=frozenset(Process(pid=each.pid, started=0) for each in workers if each.pid not in retiring),
+        retiring=frozenset(Process(pid=pid, started=0) for pid in retiring),
+    )
+
+
+def _is_below(path: str, copied: frozenset[str]) -> bool:
+    return any(f"{path}/".startswith(f"{each}/") for each in copied)

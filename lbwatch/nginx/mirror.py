@@ -1,0 +1,71 @@
+"""
+Keeps a copy of some files and folders of another file system, as the engine packs them.
+
+Links lead to where they would lead in there, so that nothing outside of the copy is ever reached.
+"""
+
+import io
+import os
+import posixpath
+import shutil
+import tarfile
+from pathlib import Path
+
+
+class Mirror:
+    """
+    The copy.
+
+    Args:
+        root: A folder of its own on this side, for the other's root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def renew(self, path: str, packed: bytes | None) -> None:
+        """
+        Have a file or a folder be what an archive says, and nothing else.
+
+        Args:
+            path: Where it is in the other file system.
+            packed: A tar whose first name is its own; `None`: there is none.
+
+        Raises:
+            OSError: The copy cannot be written, or that is no tar.
+        """
+        here = self._here(path)
+        if here.is_dir() and not here.is_symlink():
+            shutil.rmtree(here)
+        else:
+            here.unlink(missing_ok=True)
+        if packed is None:
+            return
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+                self._unpack(tar, top=path)
+        except tarfile.TarError as error:
+            raise OSError(f"the engine's archive of it cannot be read: {error}") from error
+
+    def _unpack(self, tar: tarfile.TarFile, *, top: str) -> None:
+        """Unpack links last: nothing is written through one."""
+        links: list[tuple[Path, Path]] = []
+        for entry in tar:
+            _, _, name = posixpath.normpath(f"/{entry.name}").lstrip("/").partition("/")
+            path = posixpath.join(top, name)
+            here = self._here(path)
+            if entry.isdir():
+                here.mkdir(parents=True, exist_ok=True)
+            elif entry.issym():
+                links.append((here, self._here(posixpath.join(posixpath.dirname(path.rstrip("/")), entry.linkname))))
+            elif entry.isfile() and (content := tar.extractfile(entry)) is not None:
+                here.parent.mkdir(parents=True, exist_ok=True)
+                here.write_bytes(content.read())
+        for link, target in links:
+            if not os.path.lexists(link):
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(target)
+
+    def _here(self, path: str) -> Path:
+        """Tell where a path of the other file system is in the copy: never outside of it."""
+        return self.root / posixpath.normpath(f"/{path}").lstrip("/")

@@ -1,0 +1,63 @@
+"""
+Finds where a folder of ours lies in another container: by the mounts that both have of it.
+
+Pure. The engine tells where on its host a container's mounts come from; our own kernel tells which folder of which
+file system ours is. The two paths differ at their beginning (the file system may be mounted anywhere on that host, or
+be a part of one), so that they are compared from their ends.
+"""
+
+import re
+from collections.abc import Iterable
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+Parts = tuple[str, ...]
+
+
+def seen_at(folder: str, *, mountinfo: str, mounts: Iterable[tuple[str, str]]) -> str | None:
+    """
+    Tell where *folder* lies in another container.
+
+    Args:
+        folder: A path on this side, without links.
+        mountinfo: Our own /proc/self/mountinfo: proc(5).
+        mounts: The other's, as pairs of a path on the engine's host and where that is in the container.
+
+    Returns:
+        The path in the other container; `None` if no mount of it holds the folder, or several could.
+    """
+    ours = _parts(_within(folder, mountinfo=mountinfo))
+    found: dict[int, set[str]] = {}  # by how much of the path agrees
+    for source, destination in mounts:
+        for length in range(len(ours), -1, -1):
+            if (agrees := _agreement(ours[:length], _parts(source))) is not None:
+                found.setdefault(agrees, set()).add("/".join((destination.rstrip("/"), *ours[length:])))
+                break
+    best = found[max(found)] if found else set()
+    return next(iter(best)) if len(best) == 1 else None
+
+
+def _agreement(ours: Parts, theirs: Parts) -> int | None:
+    """Tell in how many parts two paths agree, one of which is the end of the other; `None`: it is not."""
+    length = min(len(ours), len(theirs))
+    if length == 0:
+        return 0 if len(ours) == len(theirs) else None  # both are the root
+    return length if ours[-length:] == theirs[-length:] else None
+
+
+def _within(folder: str, *, mountinfo: str) -> str:
+    """Give the folder's path within its file system."""
+    best = ("/", "/")
+    for line in mountinfo.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 5:
+            continue
+        root, point = (_OCTAL.sub(lambda match: chr(int(match[1], 8)), field) for field in fields[3:5])
+        if len(point) >= len(best[1]) and (folder + "/").startswith(point.rstrip("/") + "/"):
+            best = (root, point)
+    root, point = best
+    return root.rstrip("/") + "/" + folder[len(point) :].lstrip("/")
+
+
+def _parts(path: str) -> Parts:
+    return tuple(part for part in path.split("/") if part)
