@@ -6,7 +6,7 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.draining import Drains
 from lbwatch.errors import (
+    DeadSocketError,
     OutputError,
     OutputHeldError,
     RenderError,
@@ -97,9 +98,12 @@ class Daemon:
         return replace(told, story=story)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings) -> int:
     """
     Follow the engine until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 1 where only a new start can help, which was logged.
 
     Raises:
         SettingsError, RenderError: It cannot start like this.
@@ -121,8 +125,12 @@ async def run(settings: Settings) -> None:
         _listen(stopped, daemon=daemon, notifier=notifier)
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
         notifier.ready()  # the engine may be late
-        await keep_going(daemon, until=stopped, passed=lambda: notifier.passed(standing(daemon.glance())))
+        try:
+            await keep_going(daemon, until=stopped, passed=lambda: notifier.passed(standing(daemon.glance())))
+        except DeadSocketError:
+            return 1
     _log.info("daemon.stopped")
+    return 0
 
 
 @asynccontextmanager
@@ -217,7 +225,22 @@ def _keep_state(state: State, *, claim: files.Claim) -> None:
 
 
 async def keep_going(daemon: Daemon, *, until: asyncio.Event, passed: Callable[[], None] = lambda: None) -> None:
-    """Run all tasks of a daemon until the event is set; a task that ends by itself is a bug and ends everything."""
+    """
+    Run all tasks of a daemon until the event is set; a task that ends by itself is a bug and ends everything.
+
+    Raises:
+        DeadSocketError: Only a new start can help.
+    """
+    dead: DeadSocketError | None = None
+    try:
+        await _kept_going(daemon, until=until, passed=passed)
+    except* DeadSocketError as group:
+        dead = next(_leaves(group))
+    if dead is not None:
+        raise dead
+
+
+async def _kept_going(daemon: Daemon, *, until: asyncio.Event, passed: Callable[[], None]) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(daemon.source.run(daemon.reconciler.wake), name="source"),
@@ -225,10 +248,19 @@ async def keep_going(daemon: Daemon, *, until: asyncio.Event, passed: Callable[[
         ]
         stop = group.create_task(until.wait(), name="stop")
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        if stop not in done:
+        if stop not in done and all(task.exception() is None for task in done):
             raise RuntimeError(f"task {done.pop().get_name()} ended, which it never should")
         for task in tasks:
             task.cancel()
+        stop.cancel()
+
+
+def _leaves(group: BaseExceptionGroup[DeadSocketError]) -> Iterator[DeadSocketError]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 def make_address(settings: Settings) -> EngineAddress:

@@ -4,7 +4,8 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     LbwatchError
     ├── SettingsError         mend the setting and start again (exit code 2)
     ├── SourceError           wait: the engine could not be read, the old truth stays
-    │   └── SourceTimeoutError    it accepted and then said nothing in time
+    │   ├── SourceTimeoutError    it accepted and then said nothing in time
+    │   └── DeadSocketError       mount the folder of its socket: where a file is mounted, nobody will ever listen again
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
     │   ├── TakenBackError        the same, found out by a reload where nothing could test
@@ -85,6 +86,10 @@ class SourceError(LbwatchError):
 
 class SourceTimeoutError(SourceError):
     """An engine did not answer in time."""
+
+
+class DeadSocketError(SourceError):
+    """The engine's socket is mounted as a file, and the engine has another one since."""
 
 
 class RenderError(LbwatchError):

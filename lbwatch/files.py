@@ -20,6 +20,7 @@ from lbwatch.errors import OutputError, OutputHeldError, excerpt
 _MODE = 0o644
 _PASSING = (errno.ENOSPC, errno.EDQUOT)  # no mistake in a setting: there will be room again
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_DELETED = "//deleted"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -216,7 +217,7 @@ def _unusable_reason(path: Path) -> str | None:
         return f"the folder {folder} does not exist"
     if path.is_dir():
         return f"{path} is a folder"
-    if str(path.resolve()) in _mount_points():
+    if str(path.resolve()) in _mounts():
         return f"{path} is a mounted file, which cannot be replaced: mount its folder instead"
     probe = folder / f".{path.name}.probe"
     try:
@@ -245,10 +246,21 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _mount_points() -> frozenset[str]:
-    """List this process's mount points; proc(5): white space and backslashes are written as octal numbers."""
+def is_detached(path: Path) -> bool:
+    """Tell whether *path* is a file that was mounted by itself, and removed since from where it came from."""
+    return _mounts().get(str(path.resolve()), "").endswith(_DELETED)
+
+
+def _mounts() -> dict[str, str]:
+    """
+    Map this process's mount points to what of its file system each of them is.
+
+    proc(5): white space and backslashes are written as octal numbers.
+    """
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
-        return frozenset()
-    return frozenset(_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4]) for line in lines)
+        return {}
+    fields = (line.split(" ")[3:5] for line in lines)
+    unescaped = ((_OCTAL.sub(lambda match: chr(int(match[1], 8)), each) for each in pair) for pair in fields)
+    return {point: root for root, point in unescaped}

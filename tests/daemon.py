@@ -67,6 +67,7 @@ class Lbwatch:
 
     Args:
         program: What Python runs; a module of the tests in its place goes on to the same command line.
+        inside: What runs Python in turn, by exec.
 
     Attributes:
         log: What it wrote to standard error.
@@ -78,8 +79,10 @@ class Lbwatch:
         folder: Path,
         namespace: str | None = None,
         program: Sequence[str] = ("-m", "lbwatch"),
+        inside: Sequence[str] = (),
     ) -> None:
         self.flags = flags
+        self.inside = inside
         self.program = program
         self.namespace = namespace
         self.log = folder / "lbwatch.log"
@@ -117,7 +120,7 @@ class Lbwatch:
     def start(self) -> Self:
         """Start it and do not wait for anything."""
         assert not self.runs, "lbwatch runs already"
-        argv = [sys.executable, *self.program, "run", *self.flags]
+        argv = [*self.inside, sys.executable, *self.program, "run", *self.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 in_namespace(self.namespace, argv),

@@ -16,12 +16,14 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from lbwatch import files
 from lbwatch.decode import backend_of_inspect, backends_of_list, http_date_s
-from lbwatch.errors import SettingsError, SourceError, SourceTimeoutError, excerpt
+from lbwatch.errors import DeadSocketError, SettingsError, SourceError, SourceTimeoutError, excerpt
 from lbwatch.model import Backend
 from lbwatch.settings import EngineAddress
 
@@ -57,6 +59,10 @@ _ACTIONS = [
 ]
 MAX_ANSWER_BYTES = 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
+_DEAD = (
+    "the socket is mounted as a file, and the engine was restarted since: nobody will listen at this one again. Start "
+    "this container anew, and mount the folder of the socket"
+)
 _MEND_OURS = "cert.pem expired, or is of another authority than the engine's"
 _REFUSED = "_ALERT_"
 """In OpenSSL's name for what the other end says of us, such as `SSLV3_ALERT_BAD_CERTIFICATE`."""
@@ -244,6 +250,8 @@ class EngineClient:
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError) and files.is_detached(Path(self._address.socket or "")):
+                raise DeadSocketError(f"{self._address.name}: {_DEAD}") from error
             raise SourceError(f"{method} {path}: {self._words(error)}") from error
 
     def _words(self, error: Exception) -> str:

@@ -14,7 +14,7 @@ import structlog
 
 from lbwatch.decode import EventDecoder
 from lbwatch.docker.client import EngineClient
-from lbwatch.errors import SourceError
+from lbwatch.errors import DeadSocketError, SourceError
 from lbwatch.model import Event
 from lbwatch.pacing import Backoff
 
@@ -31,6 +31,9 @@ REPLAY_S = 2.0
 """How long after its beginning a stream may tell what is old; later, an event that looks old shows a clock set back."""
 
 SHORT_LIFE_S = 1.0
+
+DEAD_PATIENCE_S = 10.0
+"""How long a socket is dead before the daemon ends: whoever started it can start it anew, with the new socket."""
 
 KEPT_EVENTS = 1000
 """So many of the latest are kept for `explain`, without their labels."""
@@ -88,7 +91,7 @@ class Stream:
         self._replayed_until = 0.0  # loop time until which events may be old ones, told again
 
     async def run(self) -> None:
-        """Read streams one after the other, for good."""
+        """Read streams one after the other, for good; raises `DeadSocketError` after a while where that is no use."""
         loop = asyncio.get_running_loop()
         self.since = loop.time()
         while True:
@@ -107,6 +110,9 @@ class Stream:
             if self.error is None:
                 self.since = loop.time()
             self.error = str(error or "the engine ended the stream at once")
+            if isinstance(error, DeadSocketError) and loop.time() - self.since >= DEAD_PATIENCE_S:
+                _log.error("source.socket_dead", source=self._name, error=self.error)
+                raise error
             wait_s = self._backoff.next_wait()
             _log.warning(
                 "source.disconnected",
