@@ -204,7 +204,7 @@ class EngineClient:
             async for chunk in response.content.iter_any():
                 answer += chunk
                 if len(answer) > max_bytes:
-                    raise SourceError(f"{path}: the answer is longer than {max_bytes >> 20} MiB")
+                    raise SourceError(f"{path}: the answer is longer than {max_bytes >> 20} MiB", status=200)
         _require_ok(response.status, bytes(answer), path=path, needs=needs)
         return bytes(answer)
 
@@ -250,7 +250,8 @@ class EngineClient:
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, aiohttp.ClientConnectorError) and files.is_detached(Path(self._address.socket or "")):
+            lost = isinstance(error, aiohttp.ClientConnectorError) and self._address.socket is not None
+            if lost and files.is_detached(Path(self._address.socket or "")):
                 raise DeadSocketError(f"{self._address.name}: {_DEAD}") from error
             raise SourceError(f"{method} {path}: {self._words(error)}") from error
 

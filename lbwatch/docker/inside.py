@@ -5,6 +5,7 @@ Unlike all else that is asked of an engine, some of this changes something. Refe
 https://docs.docker.com/reference/api/engine/
 """
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -36,7 +37,9 @@ MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
 Answer = TypeVar("Answer")
 
 _FRAME = struct.Struct(">BxxxL")  # which output, and how many bytes follow
-_MISSING = ("executable file not found", "no such file or directory")
+_SIGNALLED = 128  # exit codes from there on tell the signal that ended a program
+_MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?no such file|permission denied)')
+_NOT_RUN = ("OCI runtime exec failed", "cannot exec in a ")  # what the engine says in a program's place, with code 126
 
 
 class _Mount(msgspec.Struct, rename="pascal", frozen=True):
@@ -95,7 +98,8 @@ class Inside:
         """
         Run a program in it, as its own user, and give the exit code and what it said on both outputs.
 
-        A program that is not there has the exit code `NO_PROGRAM`, by whichever way the engine tells.
+        A program that is not there has the exit code `NO_PROGRAM`, by whichever way the engine tells. One that was
+        ended by a signal, and one that a container which just ends could not run, told nothing: a `SourceError`.
         """
         body: Any = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
         needs = EXEC_ASKED[:3]
@@ -108,14 +112,14 @@ class Inside:
                 "POST", f"{path}/start", timeout_s=timeout_s, needs=needs, body={"Detach": False, "Tty": False}
             )
         except SourceError as error:
-            if error.status in (400, 404, 500) and any(words in str(error) for words in _MISSING):
-                return NO_PROGRAM, f"{command[0]}: no such program"
+            if _MISSING.search(str(error)):
+                return NO_PROGRAM, str(error)
             raise
         ended = await self._client.ask("GET", f"{path}/json", timeout_s=CALL_TIMEOUT_S, needs=needs)
         code = _read(ended, _ExecState).exit_code
         if code is None:
             raise SourceError(f"{command[0]} did not end: its output ended, and it has no exit code")
-        return code, unframed(said)
+        return _judged(code, unframed(said), program=command[0])
 
     async def processes(self, container: str) -> tuple[Listed, ...]:
         """List what runs in it."""
@@ -168,6 +172,17 @@ def unframed(body: bytes) -> str:
         said += body[at : at + length]
         at += length
     return said.decode(errors="replace")
+
+
+def _judged(code: int, said: str, *, program: str) -> tuple[int, str]:
+    """Tell a program's own words from those of an engine that could not run it (facts, nginx 18)."""
+    if code > _SIGNALLED:
+        raise SourceError(f"{program} was ended by signal {code - _SIGNALLED}")
+    if not said.startswith(_NOT_RUN):
+        return code, said
+    if _MISSING.search(said):
+        return NO_PROGRAM, said
+    raise SourceError(f"{program} could not be run: {said}")
 
 
 def _any(path: str) -> str:

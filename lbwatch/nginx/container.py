@@ -28,6 +28,7 @@ TEST_FOLDER = ".lbwatch-test"
 
 _POLL_S = 0.02
 _MAX_INCLUDED = 16  # rounds in which files name further folders
+_FOR_PEOPLE = (200, 400, 403)  # HTTP statuses of what no further try mends; else the engine or the container ends
 _NOT_STARTED = (126, 127)  # exit codes of a program that is not there, or cannot be run
 _MASTER_TITLE = "nginx: master process"
 _WORKER_TITLE = "nginx: worker process"
@@ -185,7 +186,8 @@ class ContainerTester:
                 container.id, (*self._command, "-t", "-q", "-c", str(tree.main)), timeout_s=TEST_TIMEOUT_S
             )
         except SourceError as error:
-            raise NotTestedError(f"nginx's container {container.name}: {error}") from error
+            kind = NotTestedError if error.status in _FOR_PEOPLE else ReloadError
+            raise kind(f"nginx's container {container.name}: {error}") from error
         if code != 0:
             raise self._refusal(said, code=code, container=container, tree=tree)
         if not tree.includes_output:
@@ -200,7 +202,7 @@ class ContainerTester:
             self.tree, self._tested = await self._made(container), container.id
         tree = self.tree
         for _ in range(_MAX_INCLUDED):
-            packed = {path: await self._engine.archive(container.id, path) for path in self._copied}
+            packed = {path: await self._packed(container, path) for path in self._copied}
             await asyncio.to_thread(self._renew, packed)
             await asyncio.to_thread(tree.write, text)
             further = frozenset(each for each in tree.included() if not _is_below(each, self._copied))
@@ -208,6 +210,16 @@ class ContainerTester:
                 break
             self._copied |= further
         return tree
+
+    async def _packed(self, container: Backend, path: str) -> bytes | None:
+        """Copy some of the user's files out of the container."""
+        try:
+            packed = await self._engine.archive(container.id, path)
+        except SourceError as error:
+            raise SourceError(f"{path} cannot be copied out of it: {error}", status=error.status) from error
+        if packed is None and self.main is not None and path == str(self.main.parent):
+            raise NotTestedError(f"nginx's container {container.name} has no folder {path}: see nginx_conf")
+        return packed
 
     def _renew(self, packed: Mapping[str, bytes | None]) -> None:
         for path, archive in packed.items():
@@ -255,7 +267,6 @@ class ContainerTester:
         if code in _NOT_STARTED:
             return NotTestedError(self._no_program(container))
         if f'"{tree.main}" failed' in said:  # it was written a moment ago
-            self.tree = None
             return NotTestedError(
                 f"nginx's container {container.name} does not see {self._tree_folder} at {tree.main.parent}: set "
                 f"nginx_output to where {self._output.parent} lies in there ({excerpt(said)})"
