@@ -90,7 +90,9 @@ class Whereabouts:
         """Give it if it runs, or raise `ReloadError`."""
         container = self.container()
         if container.status is not Status.RUNNING:
-            raise ReloadError(f"nginx's container {container.name} is {container.status}: start it, or see its log")
+            raise ReloadError(
+                f"nginx's container {container.name} does not run ({container.status}): start it, or see its log"
+            )
         return container
 
     def networks(self) -> tuple[str, ...]:

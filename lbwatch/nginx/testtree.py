@@ -3,7 +3,7 @@ Makes a copy of the user's nginx configuration in which the candidate stands whe
 
 The live file and the pid file are not touched: the main file and the files that lead to the output are parsed and
 written anew, without a pid file and an error log; all others are reached by links (facts, nginx 5). Logs that those
-others name are opened, as by any `nginx -t`.
+others name are opened, as by any `nginx -t`; where we are not root, what it could not open is left out (`rights`).
 
 Paths are as nginx sees them; where it has a file system of its own, the two arguments of `TestTree` that begin with
 `seen` tell how the two views go together.
@@ -22,6 +22,7 @@ import crossplane
 
 from lbwatch import files
 from lbwatch.errors import NotTestedError
+from lbwatch.nginx.rights import Rights, barred, eased
 
 _OWN = ".lbwatch"
 _NOWHERE = "/dev/null"  # for the pid and the errors, which a test would write: nginx may be another user than we are
@@ -34,16 +35,31 @@ _Block = list[dict[str, Any]]
 
 @dataclass(slots=True, kw_only=True)
 class _File:
-    """One file of the user's configuration: its directives, and whether the output is included below it."""
+    """
+    One file of the user's configuration.
+
+    Attributes:
+        leads: Whether the output is included below it.
+        copied: Whether a copy stands in its place: it leads, or it or one that it includes must be another one.
+    """
 
     block: _Block
     leads: bool = False
+    copied: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class _Survey:
-    """What was read of the user's configuration: files by path, and what each include matched."""
+    """
+    What was read of the user's configuration.
 
+    Attributes:
+        files: By path.
+        matches: What each include matched.
+        rights: What this user may do with what is named there; `None`: whatever is asked.
+    """
+
+    rights: Rights | None
     files: dict[str, _File] = field(default_factory=dict)
     matches: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -78,7 +94,8 @@ class TestTree:
         self._folder = folder
         self._source = main
         self.output = output
-        self._survey = _Survey()
+        self._is_limited = os.geteuid() != 0 and seen_at is None and seen_from is None
+        self._survey = _Survey(rights=None)
         self._seen: object = None  # what the user's files looked like when the copy was made
 
     def write(self, text: str) -> None:
@@ -89,7 +106,7 @@ class TestTree:
             NotTestedError: The user's own files cannot be read, or the copy cannot be written.
         """
         try:
-            if self._seen is None or not self._stands() or self._seen != self._look(self._survey):
+            if self._seen is None or not self._stands() or self._has_changed(self._survey):
                 self._survey = self._read()
                 self._seen = self._look(self._survey)
                 self._build(self._survey)
@@ -103,7 +120,7 @@ class TestTree:
     def included(self) -> frozenset[str]:
         """Give the files that are included, and the folders in which more are looked for by a pattern, there or not."""
         paths = (os.path.join(self._source.parent, pattern) for pattern in self._survey.matches)
-        return frozenset(os.path.dirname(_MAGIC.split(path)[0]) if glob.has_magic(path) else path for path in paths)
+        return frozenset(map(_place, paths))
 
     def _stands(self) -> bool:
         """Tell whether the copy is still there: cleaners of /tmp remove what is old."""
@@ -113,10 +130,28 @@ class TestTree:
         """Tell where on this side a file of nginx's is."""
         return self._root + path
 
+    def _has_changed(self, survey: _Survey) -> bool:
+        return self._seen != self._look(survey) or (survey.rights is not None and survey.rights.changed())
+
     def _read(self) -> _Survey:
-        survey = _Survey()
+        survey = _Survey(rights=Rights(str(self._source.parent)) if self._is_limited else None)
         self._read_file(str(self._source), survey=survey, depth=0)
+        for file in survey.files.values():
+            file.copied = file.leads
+        if survey.rights is not None:
+            self._ease(survey, rights=survey.rights)
         return survey
+
+    def _ease(self, survey: _Survey, *, rights: Rights) -> None:
+        """Leave out what this user cannot get through a test, and have copies of the files that it concerns."""
+        without = {name for path, file in survey.files.items() for name in barred(file.block, path=path, rights=rights)}
+        for file in survey.files.values():
+            block = eased(file.block, without=without, rights=rights, folder=str(self._there / _OWN))
+            file.copied |= block != file.block
+            file.block = block
+        while includers := [file for file in survey.files.values() if not file.copied and _includes_copy(file, survey)]:
+            for file in includers:
+                file.copied = True
 
     def _read_file(self, path: str, *, survey: _Survey, depth: int) -> bool:
         """Read a file and what it includes; tell whether the output is among it."""
@@ -124,14 +159,21 @@ class TestTree:
             return survey.files[path].leads
         if depth > _MAX_DEPTH:
             raise NotTestedError(f"{path}: includes are nested more than {_MAX_DEPTH} deep")
+        self._require_read(path, survey=survey)
         file = survey.files[path] = _File(block=_parsed(self._here(path), name=path))
         for pattern in _includes(file.block):
+            self._require_read(_place(os.path.join(self._source.parent, pattern)), survey=survey)
             for match in self._matches(pattern, survey=survey):
                 if self._is_output(match):
                     file.leads = True
                 elif os.path.isfile(self._here(match)):
                     file.leads |= self._read_file(match, survey=survey, depth=depth + 1)
         return file.leads
+
+    def _require_read(self, path: str, *, survey: _Survey) -> None:
+        """Refuse what is hidden from us: a folder would be taken for an empty one."""
+        if survey.rights is not None and not survey.rights.reads(path):
+            raise NotTestedError(f"{path}: this user may not read it, and a test takes all of nginx's files: let it")
 
     def _matches(self, pattern: str, *, survey: _Survey) -> tuple[str, ...]:
         """List the files that an include names, as nginx does: sorted, relative to the main file's folder."""
@@ -180,7 +222,7 @@ class TestTree:
         copies = {path: str(self.candidate.with_name(name)) for path, name in names.items()}
         main = str(self._source)
         for path, file in survey.files.items():
-            if file.leads and path != main:
+            if file.copied and path != main:
                 block = self._rewritten(file.block, survey=survey, copies=copies)
                 (own / names[path]).write_text(crossplane.build(block), encoding="utf-8")
         block = self._rewritten(survey.files[main].block, survey=survey, copies=copies)
@@ -200,10 +242,10 @@ class TestTree:
             (self._folder / name).symlink_to(self._source.parent / name)
 
     def _rewritten(self, block: _Block, *, survey: _Survey, copies: dict[str, str]) -> _Block:
-        """Copy a block without its logs, and with the includes that lead to the output pointing to the copies."""
+        """Copy a block without its logs, and with the includes of files that are copied pointing to the copies."""
         made: _Block = []
         for directive in block:
-            if directive["directive"] in _LOGS:
+            if directive["directive"] in _LOGS and directive["args"] != ["off"]:
                 continue
             if directive["directive"] == "include":
                 made += self._rewritten_include(directive, survey=survey, copies=copies)
@@ -216,25 +258,34 @@ class TestTree:
 
     def _rewritten_include(self, directive: dict[str, Any], *, survey: _Survey, copies: dict[str, str]) -> _Block:
         matches = self._matches(directive["args"][0], survey=survey) if directive["args"] else ()
-        if not any(self._is_output(path) or _leads(survey, path) for path in matches):
+        if not any(self._is_output(path) or _copied(survey, path) for path in matches):
             return [directive]
         targets = (
-            str(self.candidate) if self._is_output(path) else copies[path] if _leads(survey, path) else path
+            str(self.candidate) if self._is_output(path) else copies[path] if _copied(survey, path) else path
             for path in matches
         )
         return [{"directive": "include", "args": [target]} for target in targets]
 
 
-def _leads(survey: _Survey, path: str) -> bool:
+def _place(pattern: str) -> str:
+    """Give the file that an include names, or the folder in which it has more looked for."""
+    return os.path.dirname(_MAGIC.split(pattern)[0]) if glob.has_magic(pattern) else pattern
+
+
+def _copied(survey: _Survey, path: str) -> bool:
     file = survey.files.get(path)
-    return file is not None and file.leads
+    return file is not None and file.copied
+
+
+def _includes_copy(file: _File, survey: _Survey) -> bool:
+    return any(_copied(survey, path) for pattern in _includes(file.block) for path in survey.matches[pattern])
 
 
 def _parsed(path: str, *, name: str) -> _Block:
     """Parse one file of that *name*; what crossplane does not know of nginx's modules is passed on as it stands."""
     answer = crossplane.parse(path, single=True, check_ctx=False, check_args=False, strict=False)
     if answer["errors"]:
-        raise NotTestedError(f"{name}: {answer['errors'][0]['error']}")
+        raise NotTestedError(f"{name}: {answer['errors'][0]['error']}".replace(path, name))
     block: _Block = answer["config"][0]["parsed"]
     return block
 
