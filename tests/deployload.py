@@ -46,6 +46,7 @@ class ShippedNginx(RealNginx):
             "worker_shutdown_timeout 5m;": f"worker_shutdown_timeout {self.worker_shutdown_timeout};",
             "access_log /var/log/nginx/access.log;": "access_log off;" + self.temp_paths(),
             "include /etc/nginx/conf.d/*.conf;": f"include {self.folder}/conf.d/*.conf;\n{http}",
+            "include /etc/nginx/sites-enabled/*;": "",
         }.items():
             assert conf.count(shipped) == 1, shipped
             conf = conf.replace(shipped, own)

@@ -288,10 +288,12 @@ def _whose(path: str | None) -> str:
     """Say who may use a unix socket that this user may not."""
     try:
         group = os.stat(path or "").st_gid
-        name = grp.getgrgid(group).gr_name
-    except (OSError, KeyError):  # nor may its folder be looked into; or the group has no name here
+    except OSError:  # nor may its folder be looked into
         return ""
-    return f": be root, or in group {name} (gid {group})"
+    try:
+        return f": be root, or in group {grp.getgrgid(group).gr_name} (gid {group})"
+    except KeyError:  # in a container groups of the host have no names
+        return f": be root, or in the group with gid {group} (a container: --group-add {group})"
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -1,0 +1,300 @@
+"""
+lbwatch from its image, beside an nginx in a container, as `docker run` and deploy/compose*.yaml have it.
+
+Debian's docker-compose stands in for `docker compose`: it takes the same files.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import images
+import pytest
+from conftest import ENGINE_NEEDS, need
+from daemon import wait_until
+from realengine import RealEngine, in_namespace
+
+MB = 1_000_000
+WEB = {"lbwatch.upstream": "web", "lbwatch.port": "80"}
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/lbwatch", "--cap-drop", "ALL")
+NO_SHELL = ("--volume", "/dev/null:/usr/bin/dash:ro", "--volume", "/dev/null:/usr/bin/bash:ro")
+DEPLOY = images.REPOSITORY / "deploy"
+HTTP_PORT = 18080
+ALLOWED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/ID/json")
+
+
+@pytest.fixture(scope="module")
+def stocked(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> RealEngine:
+    """An engine that has all images."""
+    need(*ENGINE_NEEDS, *images.NEEDS)
+    real_engine.folder.chmod(0o755)  # as /var/run is: whoever is not root must find the socket in it
+    images.load(real_engine, images.shared_folder(tmp_path_factory.getbasetemp()))
+    return real_engine
+
+
+def socket_group(engine: RealEngine) -> str:
+    return str(engine.socket.stat().st_gid)
+
+
+def asked(engine: RealEngine, url: str) -> str:
+    """What a server says to one request from the engine's network: its body, or why there is none."""
+    script = (
+        "import sys, urllib.request\n"
+        "try: print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())\n"
+        "except Exception as error: print(error)"
+    )
+    argv = in_namespace(engine.name, [sys.executable, "-c", script, url])
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
+
+def address(engine: RealEngine, name: str) -> str:
+    (network,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+def answers(engine: RealEngine, url: str, n: int) -> set[str]:
+    return {asked(engine, url) for _ in range(n)}
+
+
+def wait_served(engine: RealEngine, url: str, who: set[str], *, notes: str = "") -> None:
+    """Wait until all of them answer, and nobody else."""
+
+    def seen() -> set[str]:
+        if asked(engine, url) not in who:
+            return set()
+        return answers(engine, url, 4 * len(who))
+
+    def told() -> str:
+        return log_of(engine, notes)[-4000:] if notes else ""
+
+    wait_until(seen, holds=lambda found: found == who, within=60, what=f"{sorted(who)} answer at {url}", notes=told)
+
+
+def log_of(engine: RealEngine, name: str) -> str:
+    """Both outputs of a container."""
+    environment = {"PATH": os.environ["PATH"]}
+    argv = ["docker", "--host", engine.url, "logs", name]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30, env=environment)
+    return done.stdout + done.stderr
+
+
+def wait_health(engine: RealEngine, name: str, health: str, *, within: float = 30) -> None:
+    wait_until(
+        lambda: engine.inspect(name)["State"]["Health"],
+        holds=lambda state: state["Status"] == health,
+        within=within,
+        what=f"{name} is {health}",
+        notes=lambda: log_of(engine, name),
+    )
+
+
+# -- the image
+
+
+def test_the_image_is_small_and_has_all_that_users_look_for(stocked: RealEngine) -> None:
+    """It is fetched on each machine, and read by scanners before anyone reads the code."""
+    size = {name: stocked.api("GET", f"/images/{name}/json")[1]["Size"] for name in (images.PYTHON, images.LBWATCH)}
+    assert size[images.LBWATCH] - size[images.PYTHON] < 80 * MB
+    config = stocked.api("GET", f"/images/{images.LBWATCH}/json")[1]["Config"]
+    user, _, group = config["User"].partition(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    assert config["Entrypoint"] == ["lbwatch"]
+    assert config["Cmd"] == ["run"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "lbwatch", "health"]
+    labels = {key.rpartition(".")[2]: value for key, value in config["Labels"].items() if "opencontainers" in key}
+    assert labels.keys() >= {"title", "description", "licenses", "source", "documentation", "version"}
+    assert labels["version"] == "0.0.1"
+
+
+def test_its_commands_need_neither_a_network_nor_a_shell_nor_a_file_to_write(stocked: RealEngine) -> None:
+    """What is not there cannot be abused."""
+    bare = ("run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL", *NO_SHELL, images.LBWATCH)
+    assert stocked.docker(*bare, "--version").count(".") == 2
+    assert "nginx_container" in stocked.docker(*bare, "run", "--help").replace("-", "_")
+    with pytest.raises(RuntimeError, match="settings"):  # it ends with 1, since there is no engine and no nginx
+        stocked.docker(*bare, "check")
+
+
+# -- beside an nginx in a container, by exec
+
+
+@pytest.fixture
+def nginx(stocked: RealEngine, engine: RealEngine) -> Iterator[str]:
+    """An nginx in a container with what deploy/nginx ships, and a volume for what lbwatch writes."""
+    name = "nginx"
+    stocked.docker("volume", "create", "conf")
+    stocked.docker("volume", "create", "state")
+    try:
+        stocked.docker(
+            *("run", "--detach", "--name", name, "--restart", "unless-stopped", "--label", "role=edge"),
+            *("--volume", f"{DEPLOY}/nginx/nginx.conf:/etc/nginx/nginx.conf:ro"),
+            *("--volume", f"{DEPLOY}/nginx/site.conf:/etc/nginx/sites-enabled/site.conf:ro"),
+            *("--volume", "conf:/etc/nginx/conf.d:ro,nocopy", images.NGINX),
+        )
+        yield name
+    finally:
+        stocked.clear()
+        stocked.docker("volume", "rm", "conf", "state")
+
+
+def start_lbwatch(engine: RealEngine, *options: str) -> str:
+    return engine.docker(
+        *("run", "--detach", "--name", "lbwatch", *LOCKED_DOWN, *NO_SHELL, "--group-add", socket_group(engine)),
+        *("--volume", f"{engine.folder}:/host/run:ro", "--volume", "conf:/etc/nginx/conf.d"),
+        *("--volume", "state:/var/lib/lbwatch", "--env", "LBWATCH_DOCKER_HOST=unix:///host/run/docker.sock"),
+        *("--health-interval", "1s", "--health-retries", "1", "--security-opt", "no-new-privileges"),
+        *(*options, images.LBWATCH),
+    )
+
+
+def test_from_its_image_it_drives_an_nginx_in_another_container(engine: RealEngine, nginx: str) -> None:
+    """This is what most users will run: two containers, one volume, and the engine's socket."""
+    engine.run("web1", labels=WEB)
+    start_lbwatch(engine, "--env", "LBWATCH_NGINX_CONTAINER=label=role=edge")
+    url = f"http://{address(engine, nginx)}/"
+    wait_served(engine, url, {"web1"}, notes="lbwatch")
+    wait_health(engine, "lbwatch", "healthy")
+    engine.run("web2", labels=WEB)
+    wait_served(engine, url, {"web1", "web2"}, notes="lbwatch")
+    engine.remove("web1")
+    wait_served(engine, url, {"web2"}, notes="lbwatch")
+    assert "FAILED" not in engine.docker("exec", "lbwatch", "lbwatch", "check")
+    assert "web2" in engine.docker("exec", "lbwatch", "lbwatch", "explain")
+    engine.docker("stop", "--time", "2", nginx)
+    wait_health(engine, "lbwatch", "unhealthy")
+    engine.docker("start", nginx)
+    url = f"http://{address(engine, nginx)}/"
+    wait_served(engine, url, {"web2"}, notes="lbwatch")
+    wait_health(engine, "lbwatch", "healthy")
+    engine.docker("stop", "--time", "5", "lbwatch")
+    state = engine.inspect("lbwatch")["State"]
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+    for line in log_of(engine, "lbwatch").splitlines():
+        json.loads(line)
+    wait_served(engine, url, {"web2"})
+
+
+def test_a_socket_of_another_group_and_a_volume_that_is_read_only_are_told(engine: RealEngine, nginx: str) -> None:
+    """The two commonest mistakes with a user that is not root."""
+    options = ("--env", "LBWATCH_NGINX_CONTAINER=nginx", "--env", "LBWATCH_DOCKER_HOST=unix:///host/run/docker.sock")
+    mounts = ("--volume", f"{engine.folder}:/host/run:ro", "--volume", "conf:/etc/nginx/conf.d:ro")
+    with pytest.raises(RuntimeError) as raised:
+        engine.docker("run", "--rm", *LOCKED_DOWN, *mounts, *options, images.LBWATCH, "check")
+    said = str(raised.value)
+    assert "Permission denied" in said
+    assert f"gid {socket_group(engine)}" in said
+    assert "/etc/nginx/conf.d/lbwatch.conf' cannot be used" in said
+
+
+# -- Compose
+
+
+class Compose:
+    """One project of a file in deploy/; `close` it last."""
+
+    def __init__(self, engine: RealEngine, file: str) -> None:
+        self.engine = engine
+        self.file = file
+
+    def __call__(self, *words: str, within: float = 120) -> str:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.engine.folder),
+            "DOCKER_HOST": self.engine.url,
+            "DOCKER_SOCKET_DIR": str(self.engine.folder),
+            "DOCKER_GID": socket_group(self.engine),
+            "HTTP_PORT": str(HTTP_PORT),
+        }
+        argv = ["docker-compose", "--project-name", "demo", "--file", str(DEPLOY / self.file), *words]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
+        assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+    def up(self, apps: int) -> None:
+        self("up", "--no-build", "--detach", "--scale", f"app={apps}")
+
+    def close(self) -> None:
+        with contextlib.suppress(AssertionError):
+            self("down", "--volumes", "--timeout", "1")
+
+    def containers(self, service: str) -> list[str]:
+        return sorted(self("ps", "--quiet", service).split())
+
+    def hosts(self) -> set[str]:
+        """What the apps answer: the names of their hosts, which are the beginnings of their ids."""
+        return {container[:12] for container in self.containers("app")}
+
+    def wait_served(self) -> None:
+        wait_served(self.engine, f"http://127.0.0.1:{HTTP_PORT}/", self.hosts(), notes=self.containers("lbwatch")[0])
+
+
+@pytest.fixture(params=["compose.yaml", "compose.proxy.yaml"])
+def compose(request: pytest.FixtureRequest, stocked: RealEngine, engine: RealEngine) -> Iterator[Compose]:
+    project = Compose(stocked, request.param)
+    try:
+        yield project
+    finally:
+        project.close()
+
+
+def test_a_stack_comes_up_scales_and_comes_up_again(engine: RealEngine, compose: Compose) -> None:
+    """It is the first thing that a user of Compose tries."""
+    compose.up(apps=2)
+    compose.wait_served()
+    compose.up(apps=5)
+    assert len(compose.hosts()) == 5
+    compose.wait_served()
+    (lbwatch,) = compose.containers("lbwatch")
+    shown = json.loads(engine.docker("exec", lbwatch, "lbwatch", "explain", "--json"))
+    assert sum(row["upstream"] == "web" and row["address"] is not None for row in shown) == 5
+    compose("down", "--timeout", "2")
+    compose.up(apps=1)
+    compose.wait_served()
+    assert engine.inspect(compose.containers("lbwatch")[0])["State"]["Running"]
+
+
+def test_nginx_may_be_restarted_and_made_anew(engine: RealEngine, compose: Compose) -> None:
+    """An nginx that is updated must not need a person to have its servers again."""
+    compose.up(apps=2)
+    compose.wait_served()
+    compose("restart", "--timeout", "2", "nginx")
+    compose.wait_served()
+    compose("up", "--no-build", "--detach", "--force-recreate", "--timeout", "2", "--scale", "app=2")
+    compose.wait_served()
+
+
+def test_without_write_access_nothing_else_is_asked_and_nothing_else_passes(
+    stocked: RealEngine, engine: RealEngine
+) -> None:
+    """Four requests are all that stands between lbwatch and the machine."""
+    compose = Compose(stocked, "compose.proxy.yaml")
+    try:
+        compose.up(apps=1)
+        compose.wait_served()
+        (lbwatch,) = compose.containers("lbwatch")
+        (proxy,) = compose.containers("socket-proxy")
+        said = engine.docker("exec", lbwatch, "lbwatch", "check")
+        assert f"asked for {', '.join(ALLOWED)}" in said.replace("\n", " ")
+        front = f"http://{address(engine, proxy)}:2375"
+        (app,) = compose.containers("app")
+        assert json.loads(asked(engine, f"{front}/v1.41/containers/{app}/json"))["Id"] == app
+        for path in ("/info", f"/containers/{app}/logs", "/images/json", f"/v1.41/containers/{app}/archive?path=/etc"):
+            assert "403" in asked(engine, front + path), path
+        host = front.replace("http", "tcp")
+        for words in (("stop", app), ("run", "--rm", "app"), ("exec", app, "true"), ("rm", "--force", app)):
+            assert "403" in refusal(engine, host, words), words
+        assert "403" not in log_of(engine, lbwatch)
+        compose.wait_served()
+    finally:
+        compose.close()
+
+
+def refusal(engine: RealEngine, host: str, words: Sequence[str]) -> str:
+    argv = in_namespace(engine.name, ["docker", "--host", host, *words])
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0, f"{words} passed"
+    return done.stderr
