@@ -57,7 +57,8 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.settimeout(timeout_s)
-                sender.sendto("\n".join(lines).encode(errors="replace"), self._address)
+                sender.connect(self._address)  # else a wait for room would spin
+                sender.send("\n".join(lines).encode(errors="replace"))
         except (OSError, ValueError) as error:  # the latter for a name that can be none
             if not self._said:
                 _log.warning("notify.failed", error=str(error))

@@ -1,6 +1,7 @@
 """The loop between its two ports: what is applied, when, and what happens after a failure."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -101,6 +102,7 @@ async def looping(
     interval_s: float = LONG_S,
     retry_limit_s: float = RETRY_LIMIT_S,
     by_hand: Collection[str] = (),
+    passed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Reconciler]:
     loop = Reconciler(
         worlds,
@@ -113,7 +115,10 @@ async def looping(
         random=lambda: 0.0,
         wall=lambda: 1_700_000_000.0 + asyncio.get_running_loop().time(),
     )
-    tasks = [asyncio.create_task(loop.run()), *(asyncio.create_task(world.run(loop.wake)) for world in worlds)]
+    tasks = [
+        asyncio.create_task(loop.run(passed=passed)),
+        *(asyncio.create_task(world.run(loop.wake)) for world in worlds),
+    ]
     try:
         yield loop
     finally:
@@ -538,3 +543,41 @@ async def test_since_when_a_container_is_routed_or_not_is_kept() -> None:
         world.have("a", "b", labels=(("lbwatch.port", "no"),))
         await eventually(lambda: loop.journal.since.get(("a", None), 0) > since)
         assert ("a", "a") not in loop.journal.since
+
+
+@pytest.mark.parametrize("why", ["in step", "no engine", "its turn has not come", "nginx refuses"])
+def test_a_pass_ends_each_second_whatever_is_waited_for(why: str) -> None:
+    """A supervisor that hears of no pass for minutes takes the daemon for hung, and kills it."""
+
+    async def play() -> None:
+        balancer, world = Balancer(), World("a")
+        clock = asyncio.get_running_loop().time
+        ends = [clock()]
+        if why == "no engine":
+            world.backends = None
+        if why == "nginx refuses":
+            balancer.errors = [ConfigRejectedError("no")] * 1000
+        async with looping(world, balancer=balancer, passed=lambda: ends.append(clock())):
+            await asyncio.sleep(1)
+            if why == "its turn has not come":
+                world.have("a", "b")
+            await asyncio.sleep(LONG_S / 2)
+            assert len(balancer.given) < 30, "what failed is not tried again for that"
+        assert max(later - earlier for earlier, later in itertools.pairwise([*ends, clock()])) < 1.1
+
+    in_simulated_time(play())
+
+
+def test_a_pass_that_hangs_has_not_ended() -> None:
+    """What feeds the watchdog must be work that was done: a timer would go on for ever."""
+
+    async def play() -> None:
+        balancer, ends = Balancer(), []
+        hang = asyncio.Event()
+        balancer.apply = lambda upstreams: hang.wait()
+        async with looping(World("a"), balancer=balancer, passed=lambda: ends.append(1)) as loop:
+            await asyncio.sleep(LONG_S)
+            assert loop.progress().applying
+            assert ends == []
+
+    in_simulated_time(play())

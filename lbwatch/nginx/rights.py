@@ -1,7 +1,7 @@
 """
 What of an nginx configuration this user cannot get through `nginx -t`, and what stands in its place.
 
-nginx opens logs, reads keys, makes folders and binds ports while it tests (facts, nginx 12), as root may. A candidate
+nginx opens logs, reads keys, makes folders and binds ports while it tests (facts, nginx 19), as root may. A candidate
 is about none of that, so that it is left out, where it would fail and nowhere else.
 """
 

@@ -173,7 +173,7 @@ class TestTree:
     def _require_read(self, path: str, *, survey: _Survey) -> None:
         """Refuse what is hidden from us: a folder would be taken for an empty one."""
         if survey.rights is not None and not survey.rights.reads(path):
-            raise NotTestedError(f"{path}: this user may not read it, and a test takes all of nginx's files: let it")
+            raise NotTestedError(f"{path}: this user may not read it, and a test takes all of nginx's files: allow it")
 
     def _matches(self, pattern: str, *, survey: _Survey) -> tuple[str, ...]:
         """List the files that an include names, as nginx does: sorted, relative to the main file's folder."""
