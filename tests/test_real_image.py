@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import images
 import pytest
+import readme
 from conftest import ENGINE_NEEDS, need
 from daemon import wait_until
 from realengine import RealEngine, in_namespace
@@ -29,7 +30,7 @@ ALLOWED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers
 @pytest.fixture(scope="module")
 def stocked(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> RealEngine:
     """An engine that has all images."""
-    need(*ENGINE_NEEDS, *images.NEEDS)
+    need(*ENGINE_NEEDS, *images.NEEDS, "curl")
     real_engine.folder.chmod(0o755)  # as /var/run is: whoever is not root must find the socket in it
     images.load(real_engine, images.shared_folder(tmp_path_factory.getbasetemp()))
     return real_engine
@@ -298,3 +299,89 @@ def refusal(engine: RealEngine, host: str, words: Sequence[str]) -> str:
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode != 0, f"{words} passed"
     return done.stderr
+
+
+# -- what the README has to paste
+
+
+def pasted(engine: RealEngine, text: str) -> str:
+    """
+    Run a block of the README, where this engine's socket and network are.
+
+    The images are there already: built by the same Dockerfile, but without an index to ask.
+    """
+    for here, there in {
+        "docker build --tag lbwatch .": "docker image inspect lbwatch > image.json",
+        "up --build": "--project-name readme up --no-build",
+        " down": " --project-name readme down",
+        "docker compose": "docker-compose",
+        "/var/run/docker.sock": str(engine.socket),
+        "-v /var/run:": f"-v {engine.folder}:",
+        "curl ": "curl --retry 60 --retry-delay 1 --retry-all-errors --silent --show-error ",
+        "$PWD/deploy": str(DEPLOY),
+        "--file deploy": f"--file {DEPLOY}",
+        "http://localhost:8080/": "http://127.0.0.1:8080/",
+    }.items():
+        text = text.replace(here, there)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(engine.folder),
+        "DOCKER_HOST": engine.url,
+        "DOCKER_SOCKET_DIR": str(engine.folder),
+    }
+    argv = in_namespace(engine.name, ["sh", "-euc", text])
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, env=environment, timeout=110, cwd=engine.folder
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
+    return done.stdout
+
+
+@pytest.fixture
+def pristine(stocked: RealEngine, engine: RealEngine) -> Iterator[RealEngine]:
+    """An engine with nothing but images, before and after."""
+    try:
+        yield stocked
+    finally:
+        stocked.clear()
+        stocked.docker("volume", "prune", "--force")
+        stocked.docker("network", "prune", "--force")
+
+
+def left(engine: RealEngine, *words: str) -> list[str]:
+    return engine.docker(*words, "ls", "--quiet").split()
+
+
+def test_the_readmes_container_beside_nginx_works_and_can_be_removed(pristine: RealEngine) -> None:
+    """What is pasted from a README that is wrong costs an evening, and the user."""
+    install, remove = readme.under("A container beside nginx's")
+    (app,) = readme.under("Use it")
+    assert len(install.splitlines()) <= 10
+    engine = pristine
+
+    def checked() -> bool:
+        with contextlib.suppress(RuntimeError):
+            return "FAILED" not in engine.docker("exec", "lbwatch", "lbwatch", "check")
+        return False
+
+    pasted(engine, install.replace("docker exec lbwatch lbwatch check", ""))
+    wait_until(checked, within=30, what="all is well", notes=lambda: log_of(engine, "lbwatch"))
+    pasted(engine, app)
+    (host,) = (
+        each[:12] for each in left(engine, "container") if engine.inspect(each)["Name"] not in ("/nginx", "/lbwatch")
+    )
+    wait_served(engine, "http://127.0.0.1:8080/", {host}, notes="lbwatch")
+    pasted(engine, remove)
+    assert "lbwatch" not in engine.docker("container", "ls", "--all")
+    assert engine.docker("volume", "ls", "--quiet") == "conf"
+    assert asked(engine, "http://127.0.0.1:8080/") == host
+
+
+@pytest.mark.parametrize("heading", ["A Compose stack", "Without write access to the engine"])
+def test_the_readmes_stacks_work_and_can_be_removed(pristine: RealEngine, heading: str) -> None:
+    """Three lines, and an answer: that is what a stack is for."""
+    install, remove = readme.under(heading)
+    pasted(pristine, install)
+    pasted(pristine, remove)
+    assert left(pristine, "container") == []
+    assert left(pristine, "volume") == []
