@@ -191,7 +191,10 @@ def _any(path: str) -> str:
 
 
 def _column(titles: tuple[str, ...], *names: str) -> int:
-    return next(titles.index(name) for name in names if name in titles)
+    for name in names:
+        if name in titles:
+            return titles.index(name)
+    raise LookupError(f"no column {names[0]}")
 
 
 def _read(body: bytes, shape: type[Answer]) -> Answer:

@@ -6,7 +6,7 @@ any time. What is asked of the engine goes through `Engine`; nothing here knows 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +27,7 @@ TEST_FOLDER = ".lbwatch-test"
 """In the folder of the output, which nginx sees too; hidden, so that no `include` takes it."""
 
 _POLL_S = 0.02
-_MAX_INCLUDED = 16  # rounds in which files name further folders
+_MAX_ROUNDS = 32  # in which links and includes lead to further files
 _FOR_PEOPLE = (200, 400, 403)  # HTTP statuses of what no further try mends; else the engine or the container ends
 _NOT_STARTED = (126, 127)  # exit codes of a program that is not there, or cannot be run
 _MASTER_TITLE = "nginx: master process"
@@ -101,16 +101,22 @@ class Whereabouts:
 
         Empty if there never was one, or if it is on the host's own network, from which all are reached.
         """
-        container = next(iter(self.found()), None)
-        if container is not None and (container.status is Status.RUNNING or not self._networks):
-            owner = network_owner(container, backends=self._known() or {}) or container
+        owner, runs = self._owner()
+        if owner is not None and (runs or not self._networks):
             self._networks = () if owner.host_network else tuple(each.network for each in owner.endpoints)
         return self._networks
 
     def on_host(self) -> bool:
         """Tell whether it shares the network of the engine's host."""
-        container = next(iter(self.found()), None)
-        return container is not None and container.host_network
+        owner, _ = self._owner()
+        return owner is not None and owner.host_network
+
+    def _owner(self) -> tuple[Backend | None, bool]:
+        """Give whose network it uses, most often its own, and tell whether it runs."""
+        if (container := next(iter(self.found()), None)) is None:
+            return None, False
+        owner = network_owner(container, backends=self._known() or {})
+        return owner, owner is not None and container.status is Status.RUNNING
 
     def remark(self) -> str | None:
         """Say what is odd about it, if anything is."""
@@ -202,38 +208,44 @@ class ContainerTester:
         """Copy the user's files as they are now, and make the test tree of them."""
         if self._tested != container.id or self.tree is None:
             self.tree, self._tested = await self._made(container), container.id
-        tree = self.tree
-        for _ in range(_MAX_INCLUDED):
-            packed = {path: await self._packed(container, path) for path in self._copied}
-            await asyncio.to_thread(self._renew, packed)
-            await asyncio.to_thread(tree.write, text)
-            further = frozenset(each for each in tree.included() if not _is_below(each, self._copied))
-            if not further:
-                break
-            self._copied |= further
-        return tree
+        tree, missing = self.tree, self._copied
+        await asyncio.to_thread(self._mirror.clear)
+        for _ in range(_MAX_ROUNDS):
+            for path in sorted(missing):
+                await self._copy(container, path)
+            if not (missing := self._missing(self._main_places())):
+                await asyncio.to_thread(tree.write, text)
+                missing = self._missing(tree.included())
+            if not missing:
+                return tree
+            self._copied |= missing
+        raise NotTestedError(f"nginx's container {container.name}: its files include one another without an end")
 
-    async def _packed(self, container: Backend, path: str) -> bytes | None:
+    def _main_places(self) -> tuple[str, ...]:
+        return (str(self.main.parent), str(self.main)) if self.main is not None else ()
+
+    def _missing(self, places: Iterable[str]) -> frozenset[str]:
+        """Tell where some of the user's files really are, as far as that is not copied yet."""
+        real = map(self._mirror.real, places)
+        return frozenset(each for each in real if not _is_below(each, self._copied))
+
+    async def _copy(self, container: Backend, path: str) -> None:
         """Copy some of the user's files out of the container."""
         try:
             packed = await self._engine.archive(container.id, path)
         except SourceError as error:
             raise SourceError(f"{path} cannot be copied out of it: {error}", status=error.status) from error
-        if packed is None and self.main is not None and path == str(self.main.parent):
-            raise NotTestedError(f"nginx's container {container.name} has no folder {path}: see nginx_conf")
-        return packed
-
-    def _renew(self, packed: Mapping[str, bytes | None]) -> None:
-        for path, archive in packed.items():
-            try:
-                self._mirror.renew(path, archive)
-            except OSError as error:
-                raise NotTestedError(f"the copy of {path}: {error.strerror or error}") from error
+        try:
+            await asyncio.to_thread(self._mirror.renew, path, packed)
+        except OSError as error:
+            raise NotTestedError(f"the copy of {path}: {error.strerror or error}") from error
+        if packed is None and path in self._main_places():
+            raise NotTestedError(f"nginx's container {container.name} has no {path}: see nginx_conf")
 
     async def _made(self, container: Backend) -> TestTree:
         self.main = self._asked_main or await self._built_in_main(container)
         there = self._output_there or await self._found(container)
-        self._copied = frozenset({str(self.main.parent)})
+        self._copied = frozenset(self._main_places()[:1])
         below = self._tree_folder.relative_to(self._output.parent)
         return TestTree(
             self._tree_folder,
@@ -320,8 +332,10 @@ class ContainerControl:
     @property
     def remark(self) -> str | None:
         """Say what is odd about the container, or what a signal does to it."""
-        if (odd := self._whereabouts.remark()) is not None:
-            return odd
+        odd = [each for each in (self._whereabouts.remark(), self._disarmed()) if each is not None]
+        return "; ".join(odd) or None
+
+    def _disarmed(self) -> str | None:
         for policy in self._policies.values():
             if policy in ("always", "unless-stopped"):
                 return (
@@ -357,8 +371,8 @@ class ContainerControl:
         if container.id in self._policies:
             return
         self._policies = {container.id: (await self._engine.housing(container.id)).restart_policy}
-        if self.remark is not None:
-            _log.warning("nginx.restart_disarmed", reason=self.remark)
+        if (reason := self._disarmed()) is not None:
+            _log.warning("nginx.restart_disarmed", reason=reason)
 
     async def wait_live(self) -> None:
         """Wait for new workers."""

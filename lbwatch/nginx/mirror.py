@@ -11,6 +11,8 @@ import shutil
 import tarfile
 from pathlib import Path
 
+_OWNERS, _MODES = 0o600, 0o666
+
 
 class Mirror:
     """
@@ -22,6 +24,11 @@ class Mirror:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def clear(self) -> None:
+        """Begin anew, with nothing."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True, exist_ok=True)
 
     def renew(self, path: str, packed: bytes | None) -> None:
         """
@@ -37,30 +44,37 @@ class Mirror:
         here = self._here(path)
         if here.is_dir() and not here.is_symlink():
             shutil.rmtree(here)
-        else:
-            here.unlink(missing_ok=True)
+        elif os.path.lexists(here):
+            here.unlink()
         if packed is None:
             return
         try:
-            with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
                 self._unpack(tar, top=path)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, EOFError, LookupError, ValueError) as error:
             raise OSError(f"the engine's archive of it cannot be read: {error}") from error
+
+    def real(self, path: str) -> str:
+        """Tell where a path leads to by the links that are copied, there or not."""
+        return "/" + os.path.realpath(self._here(path)).removeprefix(os.path.realpath(self.root)).lstrip("/")
 
     def _unpack(self, tar: tarfile.TarFile, *, top: str) -> None:
         """Unpack links last: nothing is written through one."""
         links: list[tuple[Path, Path]] = []
         for entry in tar:
-            _, _, name = posixpath.normpath(f"/{entry.name}").lstrip("/").partition("/")
-            path = posixpath.join(top, name)
+            path = _within(top, entry.name)
             here = self._here(path)
             if entry.isdir():
                 here.mkdir(parents=True, exist_ok=True)
             elif entry.issym():
                 links.append((here, self._here(posixpath.join(posixpath.dirname(path.rstrip("/")), entry.linkname))))
+            elif entry.islnk() and (first := self._here(_within(top, entry.linkname))).is_file():
+                here.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(first, here)
             elif entry.isfile() and (content := tar.extractfile(entry)) is not None:
                 here.parent.mkdir(parents=True, exist_ok=True)
                 here.write_bytes(content.read())
+                here.chmod(entry.mode & _MODES | _OWNERS)
         for link, target in links:
             if not os.path.lexists(link):
                 link.parent.mkdir(parents=True, exist_ok=True)
@@ -69,3 +83,9 @@ class Mirror:
     def _here(self, path: str) -> Path:
         """Tell where a path of the other file system is in the copy: never outside of it."""
         return self.root / posixpath.normpath(f"/{path}").lstrip("/")
+
+
+def _within(top: str, name: str) -> str:
+    """Tell where a member of an archive is, whose first name is that of *top*."""
+    _, _, rest = posixpath.normpath(f"/{name}").lstrip("/").partition("/")
+    return posixpath.join(top, rest)

@@ -27,12 +27,13 @@ def seen_at(folder: str, *, mountinfo: str, mounts: Iterable[tuple[str, str]]) -
         The path in the other container; `None` if no mount of it holds the folder, or several could.
     """
     ours = _parts(_within(folder, mountinfo=mountinfo))
-    found: dict[int, set[str]] = {}  # by how much of the path agrees
+    found: dict[tuple[bool, int], set[str]] = {}  # by whether the whole path agrees, and by how much of it does
     for source, destination in mounts:
-        for length in range(len(ours), -1, -1):
-            if (agrees := _agreement(ours[:length], _parts(source))) is not None:
-                found.setdefault(agrees, set()).add("/".join((destination.rstrip("/"), *ours[length:])))
-                break
+        for length in range(len(ours) + 1 if source else 0):
+            theirs = _parts(source)
+            if (agrees := _agreement(ours[:length], theirs)) is not None:
+                place = "/".join((destination.rstrip("/"), *ours[length:]))
+                found.setdefault((ours[:length] == theirs, agrees), set()).add(place)
     best = found[max(found)] if found else set()
     return next(iter(best)) if len(best) == 1 else None
 

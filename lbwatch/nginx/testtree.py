@@ -28,6 +28,7 @@ _OWN = ".lbwatch"
 _NOWHERE = "/dev/null"  # for the pid and the errors, which a test would write: nginx may be another user than we are
 _LOGS = ("error_log", "access_log")  # opened by a test; the test has its own
 _MAX_DEPTH = 16
+_OWNERS, _OPEN, _ENTER = 0o600, 0o644, 0o111  # modes
 _MAGIC = re.compile(r"[*?[]")
 
 _Block = list[dict[str, Any]]
@@ -94,6 +95,7 @@ class TestTree:
         self._folder = folder
         self._source = main
         self.output = output
+        self._is_shared = seen_at is not None  # with an nginx that may be another user, whatever our umask is
         self._is_limited = os.geteuid() != 0 and seen_at is None and seen_from is None
         self._survey = _Survey(rights=None)
         self._seen: object = None  # what the user's files looked like when the copy was made
@@ -110,7 +112,7 @@ class TestTree:
                 self._survey = self._read()
                 self._seen = self._look(self._survey)
                 self._build(self._survey)
-            (self._folder / _OWN / self.candidate.name).write_text(text, encoding="utf-8")
+            self._put(self._folder / _OWN / self.candidate.name, text=text, mode=_OPEN)
         except OSError as error:
             where = str(error.filename or self._folder).removeprefix(self._root)
             raise NotTestedError(f"the test's copy of {self._source}: {where}: {error.strerror}") from error
@@ -120,7 +122,8 @@ class TestTree:
     def included(self) -> frozenset[str]:
         """Give the files that are included, and the folders in which more are looked for by a pattern, there or not."""
         paths = (os.path.join(self._source.parent, pattern) for pattern in self._survey.matches)
-        return frozenset(map(_place, paths))
+        matches = (match for found in self._survey.matches.values() for match in found)
+        return frozenset((*map(_place, paths), *matches))
 
     def _stands(self) -> bool:
         """Tell whether the copy is still there: cleaners of /tmp remove what is old."""
@@ -208,7 +211,8 @@ class TestTree:
 
     def _look(self, survey: _Survey) -> object:
         """Tell what would be different if the user had changed anything."""
-        stats = [(path, files.stamp(Path(self._here(path)))) for path in survey.files]
+        read = {match for found in survey.matches.values() for match in found if not self._is_output(match)}
+        stats = [(path, files.stamp(Path(self._here(path)))) for path in sorted(read.union(survey.files))]
         return stats, [(pattern, self._expand(pattern)) for pattern in survey.matches], self._siblings()
 
     def _siblings(self) -> list[str]:
@@ -218,19 +222,31 @@ class TestTree:
     def _build(self, survey: _Survey) -> None:
         own = self._folder / _OWN
         own.mkdir(parents=True, exist_ok=True)
+        if self._is_shared:
+            for folder in (self._folder, own):
+                folder.chmod(_OPEN | _ENTER)
         names = {path: f"{number}.conf" for number, path in enumerate(survey.files)}
         copies = {path: str(self.candidate.with_name(name)) for path, name in names.items()}
         main = str(self._source)
         for path, file in survey.files.items():
             if file.copied and path != main:
                 block = self._rewritten(file.block, survey=survey, copies=copies)
-                (own / names[path]).write_text(crossplane.build(block), encoding="utf-8")
+                self._put(own / names[path], text=crossplane.build(block), mode=self._mode(path))
         block = self._rewritten(survey.files[main].block, survey=survey, copies=copies)
         block = [directive for directive in block if directive["directive"] != "pid"]
         block = [{"directive": each, "args": [_NOWHERE]} for each in ("error_log", "pid")] + block
-        (self._folder / self.main.name).write_text(crossplane.build(block) + "\n", encoding="utf-8")
+        self._put(self._folder / self.main.name, text=crossplane.build(block) + "\n", mode=self._mode(main))
         self.includes_output = survey.files[main].leads
         self._link()
+
+    def _put(self, path: Path, *, text: str, mode: int) -> None:
+        path.write_text(text, encoding="utf-8")
+        if self._is_shared:
+            path.chmod(mode)
+
+    def _mode(self, path: str) -> int:
+        """Let a copy be read by others if what it is of may be."""
+        return os.stat(self._here(path)).st_mode & _OPEN | _OWNERS
 
     def _link(self) -> None:
         """Reach the main file's neighbours by links, and nothing that is gone."""
