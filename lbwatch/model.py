@@ -166,10 +166,12 @@ class Housing:
     Attributes:
         mounts: Pairs of a path on the engine's host and where that is in the container.
         restart_policy: The engine's word for it, such as `unless-stopped`; empty where it has none.
+        stop_signal: Which it was given, by its image or its user, as the engine tells; empty: none.
     """
 
     mounts: tuple[tuple[str, str], ...] = ()
     restart_policy: str = ""
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,25 +9,26 @@ import io
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Self
 
+from daemon import wait_until
 from realengine import RealEngine
 from realnginx import RealNginx
 
 IMAGE = "own-nginx"
+INCLUDES = "include /etc/nginx/conf.d/*.conf; include sites/*;"
 _BUSYBOX = Path("/bin/busybox")
-_ENTRY = "/busybox"
+_APPLETS = ("cp", "ln", "mkdir", "rm", "sh")
 
 _CONF = """\
-user root;
+{main}
 worker_processes {workers};
-pid /run/nginx.pid;
 error_log /shared/error.log info;
 events {{ worker_connections 256; }}
 http {{
-    access_log /var/log/nginx/access.log;
+    access_log off;
     include mime.types;
-    include /etc/nginx/conf.d/*.conf;
-    include sites/*;
+    {includes}
     server {{
         listen unix:/shared/http.sock;
         proxy_connect_timeout 1s;
@@ -40,33 +41,50 @@ http {{
 }}
 """
 
+# Sockets that nginx was killed over would refuse the next one.
+_START = """\
+rm -f /shared/*.sock
+{preparation}
+exec {command} -g "daemon off;"
+"""
+
 
 class ContainerNginx(RealNginx):
     """
-    One nginx as the first process of a container; `close` it last.
+    One nginx as the first process of a container; `close` it last, and before its engine.
 
     Attributes:
         container: Its name.
         options: More of `docker run`'s own, for the next start.
+        volumes: Where folders and files of this machine lie in it, likewise.
+        preparation: Shell commands that it runs before each start of nginx, likewise.
+        command: Starts nginx, likewise.
+        stop_signal: As most images of nginx have it, likewise; `None`: it has none of its own.
     """
 
     def __init__(self, folder: Path, engine: RealEngine, *, container: str = "nginx", workers: int = 2) -> None:
         super().__init__(folder, engine.name, workers=workers)
         self.engine = engine
         self.container = container
-        self.options: tuple[str, ...] = ("--label", "role=edge", "--restart", "unless-stopped", "--stop-signal", "SIGQUIT")
+        self.options: tuple[str, ...] = ("--label", "role=edge", "--restart", "unless-stopped")
+        self.preparation = ""
+        self.command = "nginx"
+        self.stop_signal: str | None = "QUIT"
         self.shared = folder / "shared"
         self.shared.mkdir()
         self.socket = self.shared / "http.sock"
         self.error_log = self.shared / "error.log"
-        import_nginx(engine)
+        self.volumes: dict[Path, str] = {
+            self.conf: "/etc/nginx/nginx.conf:ro",
+            self.output.parent: "/etc/nginx/conf.d",
+            self.shared: "/shared",
+        }
 
-    def rewrite(self, *, main: str = "", http: str = "") -> None:
-        """Write the main file anew, with more in its http block; nothing is reloaded."""
-        assert not main
-        self.conf.write_text(_CONF.format(workers=self.workers, http=http))
+    def rewrite(self, *, main: str = "user root;", http: str = "", includes: str = INCLUDES) -> None:
+        """Write the main file anew, in place, with other parts; nothing is reloaded."""
+        self.conf.write_text(_CONF.format(workers=self.workers, main=main, http=http, includes=includes))
 
-    def start(self, *, within: float = 10) -> "ContainerNginx":  # type: ignore[override]
+    def start(self, *, within: float = 10) -> Self:
         """Create and start the container, and wait until it answers."""
         self.launch()
         self.wait_up(within=within)
@@ -74,33 +92,27 @@ class ContainerNginx(RealNginx):
 
     def launch(self) -> None:
         """Create and start the container."""
-        self.socket.unlink(missing_ok=True)
-        self.engine.docker(
-            *("run", "--detach", "--name", self.container, *self.options),
-            *("--volume", f"{self.conf}:/etc/nginx/nginx.conf:ro"),
-            *("--volume", f"{self.output.parent}:/etc/nginx/conf.d"),
-            *("--volume", f"{self.shared}:/shared", IMAGE),
-        )
+        import_nginx(self.engine)
+        volumes = (word for here, there in self.volumes.items() for word in ("--volume", f"{here}:{there}"))
+        named = ("--name", self.container, *(() if self.stop_signal is None else ("--stop-signal", self.stop_signal)))
+        script = _START.format(preparation=self.preparation, command=self.command)
+        self.engine.docker("run", "--detach", *named, *volumes, *self.options, IMAGE, "sh", "-c", script)
 
     def wait_up(self, *, within: float = 10) -> None:
         """Wait until it answers."""
-        from daemon import wait_until
-
         wait_until(self.is_up, within=within, what="nginx in its container answers", notes=self.errors)
 
-    def restart(self) -> None:
-        """As `docker restart` does; a socket that nginx was killed over must not refuse the next."""
-        self.engine.docker("stop", "--time", "2", self.container)
-        self.socket.unlink(missing_ok=True)
-        self.engine.docker("start", self.container)
+    def run(self, script: str) -> str:
+        """Run a shell script in the container."""
+        return self.engine.docker("exec", self.container, "sh", "-c", script)
 
     def recreate(self) -> None:
         """Remove it and make a new one of the same name, as `docker compose up` does after a change."""
         self.engine.remove(self.container)
-        self.launch()
+        self.start()
 
     def close(self) -> None:
-        """The engine's `clear` removes it; here only what a test has removed already may be missing."""
+        """Remove the container; one that is gone already, or whose engine is, is no trouble."""
         if self.engine.answers():
             self.engine.remove(self.container)
 
@@ -123,7 +135,7 @@ def import_nginx(engine: RealEngine) -> None:
         return
     archive = engine.folder / f"{IMAGE}.tar"
     archive.write_bytes(_image_tar())
-    changes = ('CMD ["nginx", "-g", "daemon off;"]', "EXPOSE 80", "ENV PATH=/usr/sbin:/bin")
+    changes = ("EXPOSE 80", "ENV PATH=/usr/sbin:/bin")
     engine.docker("import", *(part for change in changes for part in ("--change", change)), str(archive), IMAGE)
 
 
@@ -149,4 +161,8 @@ def _image_tar() -> bytes:
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(content), 0o755
             tar.addfile(entry, io.BytesIO(content))
+        for applet in _APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
     return packed.getvalue()

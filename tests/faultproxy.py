@@ -24,6 +24,8 @@ Place = Callable[[bytes], int | None]
 
 _REMEMBERED = 64  # answers to one target, and targets
 _WITHIN_S = 10.0  # for what the loop does at once
+_VERSION = re.compile(r"^/v[0-9.]+")
+_IDS = re.compile(r"[0-9a-f]{64}")
 
 
 class Then(Enum):
@@ -144,11 +146,15 @@ class FaultProxy:
     Args:
         upstream: The engine's socket; there may be none yet.
         path: The socket to listen on, below about 100 characters.
+
+    Attributes:
+        asked: How often each was asked for, as method and path, without the API version and with ID in ids' places.
     """
 
     def __init__(self, upstream: Path, path: Path) -> None:
         self.path = path
         self.upstream = upstream
+        self.asked: Counter[str] = Counter()
         self._injected: tuple[Injected, ...] = ()
         self._open: dict[asyncio.Task[None], _Request | None] = {}  # connections; without a request as yet: `None`
         self._answers: dict[str, deque[tuple[float, bytes]]] = {}  # the latest whole ones, by target, with their time
@@ -258,6 +264,7 @@ class FaultProxy:
         sizes = [int(each.partition(b":")[2]) for each in headers if each.lower().startswith(b"content-length:")]
         body = (await self._read(client, 1 + sum(sizes)))[1:] if sum(sizes) else b""
         method, target, version = line.decode().split(" ")
+        self.asked[f"{method} {_IDS.sub('ID', _VERSION.sub('', target.partition('?')[0]))}"] += 1
         injected = next((each for each in self._injected if re.search(each.on, target.partition("?")[0])), None)
         asked = injected.fault.path if injected is not None and isinstance(injected.fault, Elsewhere) else target
         lines = [f"{method} {asked} {version}".encode(), b"Connection: close", *kept, b"", body]

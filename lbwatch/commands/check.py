@@ -10,7 +10,7 @@ from lbwatch.commands.look import trial
 from lbwatch.docker.client import EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
 from lbwatch.model import Backend
-from lbwatch.nginx.container import ContainerTester
+from lbwatch.nginx.container import ContainerControl, ContainerTester
 from lbwatch.nginx.control import TreeTester
 from lbwatch.nginx.process import find_master, workers_of
 from lbwatch.reach import Reach, selector
@@ -104,14 +104,12 @@ async def _check_container(settings: Settings) -> str:
     known = await _nginx_containers(settings)
     async with _reached(settings, known=known) as reach:
         assert reach.whereabouts is not None
-        container = reach.whereabouts.running()
-        control = reach.control()
-        workers = await control.workers()
-        if workers is None:
-            raise ReloadError(f"container {container.name} runs no nginx, or its processes cannot be listed")
+        container, control = reach.whereabouts.running(), reach.control()
+        assert isinstance(control, ContainerControl)
+        workers = await control.checked()
         remarks = "".join(f"; {remark}" for remark in (control.remark,) if remark is not None)
         networks = ", ".join(reach.rules(engine_pid=None).networks) or "all networks"
-    return f"container {container.name} with {workers[0]} workers, which reaches {networks}{remarks}"
+    return f"container {container.name} with {len(workers.serving)} workers, which reaches {networks}{remarks}"
 
 
 @asynccontextmanager
@@ -126,7 +124,7 @@ async def _reached(settings: Settings, *, known: Mapping[str, Backend]) -> Async
 
 
 async def _nginx_containers(settings: Settings) -> Mapping[str, Backend]:
-    """Look at the containers that nginx may run in, by id."""
+    """Look at the containers that nginx may run in, and at those whose network they use, by id."""
     if (followed := selector(settings)) is None:
         return {}
     client = EngineClient(app.make_address(settings))
@@ -134,6 +132,9 @@ async def _nginx_containers(settings: Settings) -> Mapping[str, Backend]:
         await client.ping()
         listed = chosen(await client.list_backends(), followed)
         looked = [await client.inspect(each.id) for each in listed]
-        return {each.id: each for each in looked if each is not None}
+        found = {each.id: each for each in looked if each is not None}
+        owners = {each.network_of for each in found.values() if each.network_of} - found.keys()
+        looked = [await client.inspect(each) for each in owners]
+        return found | {each.id: each for each in looked if each is not None}
     finally:
         await client.close()

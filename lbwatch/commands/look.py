@@ -109,7 +109,9 @@ def _recorded_look(settings: Settings, *, body: bytes, name: str) -> FirstLook:
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     prefix = settings.label_prefix
-    backends = {each.id: replace(each, labels=relevant(each.labels, prefix=prefix)) for each in found}
+    followed = reach.selector(settings)
+    also = () if followed is None else (followed.key,)
+    backends = {each.id: replace(each, labels=relevant(each.labels, prefix=prefix, also=also)) for each in found}
     snapshot = Snapshot(source=name, backends=backends)
     rules = reach.rules(settings, reach.whereabouts(settings, known=lambda: backends), host_shared=lambda: False)
     return replace(_decided(snapshot, rules=rules, held=Held(), held_by_daemon=False), recorded=True)

@@ -55,9 +55,14 @@ class _HostConfig(msgspec.Struct, rename="pascal", frozen=True):
     restart_policy: _RestartPolicy | None = None
 
 
+class _Config(msgspec.Struct, rename="pascal", frozen=True):
+    stop_signal: str = ""
+
+
 class _Inspect(msgspec.Struct, rename="pascal", frozen=True):
     mounts: tuple[_Mount, ...] | None = None
     host_config: _HostConfig | None = None
+    config: _Config | None = None
 
 
 class _Exec(msgspec.Struct, rename="pascal", frozen=True):
@@ -92,6 +97,7 @@ class Inside:
         return Housing(
             mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
             restart_policy=policy.name if policy else "",
+            stop_signal=answer.config.stop_signal if answer.config else "",
         )
 
     async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:

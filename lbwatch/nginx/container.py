@@ -7,6 +7,7 @@ any time. What is asked of the engine goes through `Engine`; nothing here knows 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -327,7 +328,7 @@ class ContainerControl:
         self._whereabouts = whereabouts
         self._command = command
         self._proof: Proof | None = None  # of the latest reload
-        self._policies: dict[str, str] = {}  # the restart policy of the container that was signalled, by its id
+        self._housing: dict[str, Housing] = {}  # of the container that is signalled, by its id
 
     @property
     def remark(self) -> str | None:
@@ -336,8 +337,10 @@ class ContainerControl:
         return "; ".join(odd) or None
 
     def _disarmed(self) -> str | None:
-        for policy in self._policies.values():
-            if policy in ("always", "unless-stopped"):
+        """Say what a signal by the engine costs the container (facts, nginx 6)."""
+        for housing in self._housing.values():
+            policy = housing.restart_policy
+            if policy == "unless-stopped" or (policy in ("always", "on-failure") and not housing.stop_signal):
                 return (
                     "nginx_reload is signal: the engine takes nginx's container for stopped by hand, so that its "
                     f"restart policy {policy} no longer brings it back"
@@ -356,7 +359,7 @@ class ContainerControl:
 
     async def _reload(self, container: Backend) -> None:
         if self._command is None:
-            await self._warn(container)
+            await self._learn(container)
             await self._engine.hang_up(container.id)
             return
         code, said = await self._engine.execute(container.id, self._command, timeout_s=RELOAD_COMMAND_TIMEOUT_S)
@@ -366,11 +369,11 @@ class ContainerControl:
                 f"{words} in container {container.name} ended with exit code {code}: {excerpt(said)}"
             )
 
-    async def _warn(self, container: Backend) -> None:
-        """Say once for each container what a signal by the engine costs it (facts, nginx 6)."""
-        if container.id in self._policies:
+    async def _learn(self, container: Backend) -> None:
+        """Find out how the container is kept, and say once what a signal by the engine costs it."""
+        if container.id in self._housing:
             return
-        self._policies = {container.id: (await self._engine.housing(container.id)).restart_policy}
+        self._housing = {container.id: await self._engine.housing(container.id)}
         if (reason := self._disarmed()) is not None:
             _log.warning("nginx.restart_disarmed", reason=reason)
 
@@ -399,11 +402,19 @@ class ContainerControl:
 
     async def workers(self) -> tuple[int, int] | None:
         """Count those of the container."""
-        try:
+        with suppress(ReloadError):
             workers = await self._workers(self._whereabouts.running())
-        except ReloadError:
-            return None
-        return len(workers.serving), len(workers.retiring)
+            return len(workers.serving), len(workers.retiring)
+        return None
+
+    async def checked(self) -> Workers:
+        """Give its workers, and find out what there is to remark, before any reload; or raise `ReloadError`."""
+        container = self._whereabouts.running()
+        workers = await self._workers(container)
+        if self._command is None:
+            with suppress(SourceError):
+                await self._learn(container)
+        return workers
 
     async def _workers(self, container: Backend) -> Workers:
         try:
