@@ -13,7 +13,7 @@ from lbwatch.docker.client import ASKED, EngineClient
 from lbwatch.docker.inside import EXEC_ASKED, SIGNAL_ASKED, Inside
 from lbwatch.errors import ReloadError, SettingsError
 from lbwatch.model import Backend
-from lbwatch.nginx.container import TEST_FOLDER, ContainerControl, ContainerTester, UntestedContainer, Whereabouts
+from lbwatch.nginx.container import TEST_FOLDER, ContainerControl, ContainerTester, ElsewhereTester, Whereabouts
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
 from lbwatch.nginx.process import find_master
 from lbwatch.selector import Selector, selected
@@ -52,12 +52,13 @@ class Reach:
         """
         settings = self._settings
         if settings.test_command is not None:
-            return CommandTester(_words("test_command", settings.test_command), folder=folder)
+            tester = CommandTester(_words("test_command", settings.test_command), folder=folder)
+            return tester if self.whereabouts is None else ElsewhereTester(self.whereabouts, tester=tester)
         command = _words("nginx_command", settings.nginx_command)
         if self.whereabouts is None:
             return TreeTester(command, main=settings.nginx_conf, output=settings.output, folder=folder, quiet=quiet)
         if settings.nginx_reload == "signal":
-            return UntestedContainer(self.whereabouts)
+            return ElsewhereTester(self.whereabouts, tester=None)
         return ContainerTester(
             self._inside,
             whereabouts=self.whereabouts,

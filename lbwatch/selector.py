@@ -9,6 +9,7 @@ from lbwatch.model import Backend, Status
 
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _LABEL = "label="
+_ONE_OFF = "com.docker.compose.oneoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,13 @@ def chosen(backends: Iterable[Backend], selector: Selector) -> tuple[Backend, ..
     """
     List the containers that are meant, best first: those that run, and of those the one that started last.
 
-    A container that is recreated has the same name and labels as the one that it replaces.
+    A container that is recreated has the same name and labels as the one that it replaces; one of
+    `docker compose run` has the labels too, and comes last.
     """
     meant = [backend for backend in backends if selector.matches(backend)]
     return tuple(sorted(meant, key=_age, reverse=True))
 
 
-def _age(backend: Backend) -> tuple[bool, int, int, str]:
-    return backend.status is Status.RUNNING, backend.started_ns, backend.created_ns, backend.id
+def _age(backend: Backend) -> tuple[bool, bool, int, int, str]:
+    lasts = (_ONE_OFF, "True") not in backend.labels
+    return lasts, backend.status is Status.RUNNING, backend.started_ns, backend.created_ns, backend.id

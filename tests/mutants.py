@@ -87,7 +87,7 @@ MUTANTS = {
         "nginx/fallback.py", ("            tested = await self._test(self._text)\n", "            tested = True\n"), tests="test_nginx.py"
     ),
     "test: without the user's own files": mutant(
-        "nginx/testtree.py", ('        self.main.write_text(crossplane.build(block) + "\\n", encoding="utf-8")', '        self.main.write_text(f"events {{}} http {{ include {self.candidate}; }}")'), tests="test_nginx.py"
+        "nginx/testtree.py", ('        text = crossplane.build(block) + "\\n"\n', '        text = f"events {{}} http {{ include {self.candidate}; }}"\n'), tests="test_nginx.py"
     ),
     "fallback: none": mutant(
         "nginx/fallback.py", ("if refusal is None or await search.succeeds(refusal, known=known):", "if refusal is None:"), tests="test_fallback.py"

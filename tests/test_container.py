@@ -8,10 +8,11 @@ import gzip
 import io
 import json
 import os
+import shutil
 import struct
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,14 @@ from lbwatch.errors import (
 )
 from lbwatch.model import Backend, Endpoint, Housing, Listed, Server, Status, Upstream
 from lbwatch.nginx.apply import Nginx
-from lbwatch.nginx.container import ContainerControl, ContainerTester, Whereabouts, workers_among
+from lbwatch.nginx.container import (
+    ContainerControl,
+    ContainerTester,
+    ElsewhereTester,
+    Whereabouts,
+    workers_among,
+)
+from lbwatch.nginx.control import CommandTester
 from lbwatch.nginx.mirror import Mirror
 from lbwatch.nginx.mounts import seen_at
 from lbwatch.reach import rules, whereabouts
@@ -827,9 +835,11 @@ class Reader:
         error, unreadable: What comes of all that is asked, and of copies.
         ran: What was run.
         copies: How often something was copied out of it.
+        seen: Where what a test finds in the shared folder is kept, since it is gone afterwards.
     """
 
     root: Path | None = None
+    seen: Path | None = None
     code: int = 0
     said: str = ""
     house: Housing = field(default_factory=Housing)
@@ -846,6 +856,9 @@ class Reader:
     async def _execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
         self.ran.append(tuple(command))
         self._raise()
+        if self.seen is not None:
+            shutil.rmtree(self.seen, ignore_errors=True)
+            shutil.copytree(self.seen.with_name("out") / ".test", self.seen, symlinks=True)
         return self.code, self.said
 
     async def housing(self, container: str) -> Housing:
@@ -989,7 +1002,9 @@ def house(tmp_path: Path) -> Reader:
     (root / "etc/nginx/conf.d").mkdir(parents=True)
     (root / "etc/nginx/nginx.conf").write_text(CONF)
     (tmp_path / "out").mkdir()
-    return Reader(root=root, house=Housing(mounts=((str(tmp_path / "out"), "/etc/nginx/conf.d"),)))
+    return Reader(
+        root=root, seen=tmp_path / "seen", house=Housing(mounts=((str(tmp_path / "out"), "/etc/nginx/conf.d"),))
+    )
 
 
 def trying(
@@ -1015,7 +1030,7 @@ async def test_a_candidate_stands_in_the_outputs_place(house: Reader, tmp_path: 
     tester = trying(house, tmp_path, world=World(NGINX))
     assert await tester.test("# candidate\n")
     assert house.ran == [("nginx", "-t", "-q", "-c", "/etc/nginx/conf.d/.test/nginx.conf")]
-    tree = tmp_path / "out/.test"
+    tree = tmp_path / "seen"
     assert "include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf" in (tree / "nginx.conf").read_text()
     assert (tree / ".lbwatch/candidate.conf").read_text() == "# candidate\n"
     house.code, house.said = 1, "nginx: [emerg] bad in /etc/nginx/conf.d/.test/.lbwatch/candidate.conf:7\n"
@@ -1032,10 +1047,64 @@ async def test_the_test_tree_can_be_read_by_an_nginx_of_any_user(house: Reader, 
         assert await tester.test("# candidate\n")
     finally:
         os.umask(before)
-    for path in (tmp_path / "out/.test", *(tmp_path / "out/.test").rglob("*")):
+    for path in (tmp_path / "seen", *(tmp_path / "seen").rglob("*")):
         if not path.is_symlink():
             wanted = 0o555 if path.is_dir() else 0o444
             assert path.stat().st_mode & wanted == wanted, f"{path}: {path.stat().st_mode:o}"
+
+
+async def test_nothing_of_the_users_files_is_left_behind(house: Reader, tmp_path: Path) -> None:
+    """They may hold secrets, and the shared folder is seen by whoever has the volume."""
+    assert house.root is not None
+    (house.root / "etc/nginx/nginx.conf").chmod(0o600)
+    tester = trying(house, tmp_path, world=World(NGINX))
+    for code in (0, 1):
+        house.code = code
+        with suppress(ConfigRejectedError):
+            await tester.test("# candidate\n")
+        assert (tmp_path / "seen/nginx.conf").stat().st_mode & 0o777 == 0o600
+        assert not (tmp_path / "out/.test").exists()
+        assert list((tmp_path / "copy").rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("planted", [".test", ".test/.lbwatch", ".test/nginx.conf", ".test/.lbwatch/candidate.conf"])
+async def test_a_link_that_was_planted_in_the_shared_folder_leads_nowhere(
+    house: Reader, tmp_path: Path, planted: str
+) -> None:
+    """A container that was taken over writes there, and lbwatch may be root outside."""
+    victim = tmp_path / "victim"
+    if planted.endswith(".conf"):
+        victim.write_text("precious")
+    else:
+        victim.mkdir()
+    link = tmp_path / "out" / planted
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(victim)
+    tester = trying(house, tmp_path, world=World(NGINX))
+    with pytest.raises(NotTestedError):
+        await tester.test("# candidate\n")
+    assert not house.ran
+    assert victim.read_text() == "precious" if victim.is_file() else list(victim.iterdir()) == []
+
+
+async def test_a_test_of_the_users_own_waits_for_the_container_too(tmp_path: Path) -> None:
+    """Without it, it is not known which networks nginx reaches: nothing is to be written."""
+    world = World()
+    own = CommandTester(("true",), folder=tmp_path)
+    with pytest.raises(ReloadError):
+        await ElsewhereTester(world.followed(), tester=own).test("# candidate\n")
+    world.now(NGINX)
+    assert await ElsewhereTester(world.followed(), tester=own).test("# candidate\n")
+
+
+def test_between_two_networks_it_reaches_what_it_did() -> None:
+    """No network at all would mean each of them."""
+    world = World(NGINX)
+    followed = world.followed()
+    before = followed.networks()
+    assert before
+    world.now(replace(NGINX, endpoints=()))
+    assert followed.networks() == before
 
 
 async def test_another_container_is_looked_at_anew(house: Reader, tmp_path: Path) -> None:
@@ -1093,7 +1162,7 @@ async def test_whichever_way_the_output_is_led_to_it_is_found(
     leads = "LEAD" in script.values()
     assert (tester.remark is None) == leads, tester.remark
     if leads:
-        texts = [path.read_text() for path in (tmp_path / "out/.test").rglob("*.conf") if not path.is_symlink()]
+        texts = [path.read_text() for path in (tmp_path / "seen").rglob("*.conf") if not path.is_symlink()]
         assert sum("include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf;" in text for text in texts) == 1
         assert not [text for text in texts if "include .." in text], "relative to another folder than the user's"
 
@@ -1120,11 +1189,13 @@ async def test_a_container_that_does_not_run_cannot_test(
 async def test_without_a_container_nothing_is_to_be_written(house: Reader, tmp_path: Path) -> None:
     """`False` would be an untested file that is written all the same."""
     world = World()
-    tester = trying(house, tmp_path, world=world)
-    for backends in ((), (container("other", id=OTHER),)):
-        with pytest.raises(ReloadError):
-            await tester.test("# candidate\n")
-        world.now(*backends)
+    for tester in (trying(house, tmp_path, world=world), ElsewhereTester(world.followed(), tester=None)):
+        world.known = None
+        for backends in ((), (container("other", id=OTHER),), (NGINX,)):
+            with pytest.raises(ReloadError):
+                await tester.test("# candidate\n")
+            world.now(*backends)
+    assert not await ElsewhereTester(world.followed(), tester=None).test("# candidate\n")
 
 
 @pytest.mark.parametrize("status", [None, 200, 400, 403, 404, 409, 500])

@@ -19,7 +19,7 @@ from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, Render
 from lbwatch.explain import fallback_words
 from lbwatch.labels import relevant
 from lbwatch.model import Backend, Desired, Held, Snapshot
-from lbwatch.nginx.container import TEST_FOLDER, UntestedContainer
+from lbwatch.nginx.container import TEST_FOLDER, ElsewhereTester
 from lbwatch.nginx.control import Tester
 from lbwatch.nginx.fallback import Candidate, accepted, names_in
 from lbwatch.reach import Reach
@@ -192,7 +192,7 @@ async def trial(settings: Settings, *, known: Mapping[str, Backend], recorded: b
         nginx, tree = Reach(settings, client=client, known=lambda: known), None
         if nginx.whereabouts is not None and settings.test_command is None and settings.nginx_reload == "exec":
             if recorded:
-                yield UntestedContainer(nginx.whereabouts)
+                yield ElsewhereTester(nginx.whereabouts, tester=None)
                 return
             await client.ping()
             tree = stack.enter_context(_beside(settings.output))

@@ -5,6 +5,7 @@ Unlike all else that is asked of an engine, some of this changes something. Refe
 https://docs.docker.com/reference/api/engine/
 """
 
+import asyncio
 import re
 import struct
 from collections.abc import Sequence
@@ -32,10 +33,12 @@ NO_PROGRAM = 127
 """The exit code of a program that is not there, as shells have it."""
 
 CALL_TIMEOUT_S = 10.0
+EXIT_PATIENCE_S = 2.0
 MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
 
 Answer = TypeVar("Answer")
 
+_POLL_S = 0.02
 _FRAME = struct.Struct(">BxxxL")  # which output, and how many bytes follow
 _SIGNALLED = 128  # exit codes from there on tell the signal that ended a program
 _MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?no such file|permission denied)')
@@ -71,6 +74,7 @@ class _Exec(msgspec.Struct, rename="pascal", frozen=True):
 
 class _ExecState(msgspec.Struct, rename="pascal", frozen=True):
     exit_code: int | None = None
+    running: bool = False
 
 
 class _Top(msgspec.Struct, rename="pascal", frozen=True):
@@ -121,11 +125,20 @@ class Inside:
             if _MISSING.search(str(error)):
                 return NO_PROGRAM, str(error)
             raise
-        ended = await self._client.ask("GET", f"{path}/json", timeout_s=CALL_TIMEOUT_S, needs=needs)
-        code = _read(ended, _ExecState).exit_code
-        if code is None:
-            raise SourceError(f"{command[0]} did not end: its output ended, and it has no exit code")
+        code = await self._exit_code(path, program=command[0], needs=needs)
         return _judged(code, unframed(said), program=command[0])
+
+    async def _exit_code(self, path: str, *, program: str, needs: tuple[str, ...]) -> int:
+        """Ask how a program ended; its output may be over for a moment before the engine knows."""
+        deadline = asyncio.get_running_loop().time() + EXIT_PATIENCE_S
+        while True:
+            answer = await self._client.ask("GET", f"{path}/json", timeout_s=CALL_TIMEOUT_S, needs=needs)
+            state = _read(answer, _ExecState)
+            if state.exit_code is not None and not state.running:
+                return state.exit_code
+            if asyncio.get_running_loop().time() > deadline:
+                raise SourceError(f"{program} did not end: its output is over, and it has no exit code")
+            await asyncio.sleep(_POLL_S)
 
     async def processes(self, container: str) -> tuple[Listed, ...]:
         """List what runs in it."""

@@ -13,9 +13,16 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.errors import NotTestedError, ReloadError, ReloadRefusedError, SourceError, excerpt
+from lbwatch.errors import (
+    NotTestedError,
+    ReloadError,
+    ReloadRefusedError,
+    SourceError,
+    SourceTimeoutError,
+    excerpt,
+)
 from lbwatch.model import Backend, Housing, Listed, Status
-from lbwatch.nginx.control import RELOAD_COMMAND_TIMEOUT_S, TEST_TIMEOUT_S, main_of, refusal
+from lbwatch.nginx.control import RELOAD_COMMAND_TIMEOUT_S, TEST_TIMEOUT_S, Tester, main_of, refusal
 from lbwatch.nginx.mirror import Mirror
 from lbwatch.nginx.mounts import seen_at
 from lbwatch.nginx.process import Process, Workers
@@ -26,6 +33,9 @@ from lbwatch.selector import Selector, chosen
 
 TEST_FOLDER = ".lbwatch-test"
 """In the folder of the output, which nginx sees too; hidden, so that no `include` takes it."""
+
+TEST_LIMIT_S = 60.0
+"""For all that a test takes: copies of the user's files by the engine, and `TEST_TIMEOUT_S` for nginx itself."""
 
 _POLL_S = 0.02
 _MAX_ROUNDS = 32  # in which links and includes lead to further files
@@ -104,7 +114,10 @@ class Whereabouts:
         """
         owner, runs = self._owner()
         if owner is not None and (runs or not self._networks):
-            self._networks = () if owner.host_network else tuple(each.network for each in owner.endpoints)
+            if owner.host_network:
+                self._networks = ()
+            elif owner.endpoints:  # else it is on its way from one to another
+                self._networks = tuple(each.network for each in owner.endpoints)
         return self._networks
 
     def on_host(self) -> bool:
@@ -190,10 +203,11 @@ class ContainerTester:
             )
             return False
         try:
-            tree = await self._prepared(container, text=text)
-            code, said = await self._engine.execute(
-                container.id, (*self._command, "-t", "-q", "-c", str(tree.main)), timeout_s=TEST_TIMEOUT_S
-            )
+            async with asyncio.timeout(TEST_LIMIT_S):
+                tree, code, said = await self._tried(container, text=text)
+        except (TimeoutError, SourceTimeoutError) as error:
+            why = str(error) or f"the test did not end within {TEST_LIMIT_S:g} s"
+            raise NotTestedError(f"nginx's container {container.name}: {why}") from error
         except SourceError as error:
             kind = NotTestedError if error.status in _FOR_PEOPLE else ReloadError
             raise kind(f"nginx's container {container.name}: {error}") from error
@@ -205,12 +219,26 @@ class ContainerTester:
             )
         return True
 
+    async def _tried(self, container: Backend, *, text: str) -> tuple[TestTree, int, str]:
+        """Run the test, and leave no copy of the user's files behind."""
+        try:
+            tree = await self._prepared(container, text=text)
+            command = (*self._command, "-t", "-q", "-c", str(tree.main))
+            return tree, *await self._engine.execute(container.id, command, timeout_s=TEST_TIMEOUT_S)
+        finally:
+            await asyncio.to_thread(self._put_away)
+
+    def _put_away(self) -> None:
+        self._mirror.clear()
+        if self.tree is not None:
+            self.tree.clear()
+
     async def _prepared(self, container: Backend, *, text: str) -> TestTree:
         """Copy the user's files as they are now, and make the test tree of them."""
         if self._tested != container.id or self.tree is None:
             self.tree, self._tested = await self._made(container), container.id
-        tree, missing = self.tree, self._copied
-        await asyncio.to_thread(self._mirror.clear)
+        tree = self.tree
+        missing = self._copied = frozenset(self._main_places()[:1])
         for _ in range(_MAX_ROUNDS):
             for path in sorted(missing):
                 await self._copy(container, path)
@@ -246,7 +274,6 @@ class ContainerTester:
     async def _made(self, container: Backend) -> TestTree:
         self.main = self._asked_main or await self._built_in_main(container)
         there = self._output_there or await self._found(container)
-        self._copied = frozenset(self._main_places()[:1])
         below = self._tree_folder.relative_to(self._output.parent)
         return TestTree(
             self._tree_folder,
@@ -281,7 +308,7 @@ class ContainerTester:
     def _refusal(self, said: str, *, code: int, container: Backend, tree: TestTree) -> Exception:
         if code in _NOT_STARTED:
             return NotTestedError(self._no_program(container))
-        if f'"{tree.main}" failed' in said:  # it was written a moment ago
+        if f'"{tree.main}" failed (2:' in said:  # ENOENT, of what was written a moment ago
             return NotTestedError(
                 f"nginx's container {container.name} does not see {self._tree_folder} at {tree.main.parent}: set "
                 f"nginx_output to where {self._output.parent} lies in there ({excerpt(said)})"
@@ -300,17 +327,24 @@ class ContainerTester:
         self._said.add(reason)
 
 
-class UntestedContainer:
-    """Tells that nothing may be run in the container; one that is not there is told as ever."""
+class ElsewhereTester:
+    """
+    Tests without nginx's container, and only while it is there: else nothing is to be written.
 
-    def __init__(self, whereabouts: Whereabouts) -> None:
-        self.remark: str | None = "nginx_reload is signal: nothing tests a new file before nginx reads it"
+    Args:
+        whereabouts: Tells where it is.
+        tester: Tests; `None`: nothing may be run in the container, and nothing else can tell.
+    """
+
+    def __init__(self, whereabouts: Whereabouts, *, tester: Tester | None) -> None:
+        self.remark = None if tester else "nginx_reload is signal: nothing tests a new file before nginx reads it"
         self._whereabouts = whereabouts
+        self._tester = tester
 
-    async def test(self, text: str) -> bool:  # noqa: ARG002 - there is nobody to give it to
-        """Tell that nothing can tell, or raise `ReloadError` if there is no container."""
+    async def test(self, text: str) -> bool:
+        """Have it tested, or raise `ReloadError` if there is no container."""
         self._whereabouts.container()
-        return False
+        return self._tester is not None and await self._tester.test(text)
 
 
 class ContainerControl:

@@ -13,6 +13,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +23,7 @@ import crossplane
 
 from lbwatch import files
 from lbwatch.errors import NotTestedError
+from lbwatch.nginx import scratch
 from lbwatch.nginx.rights import Rights, barred, eased
 
 _OWN = ".lbwatch"
@@ -108,16 +110,37 @@ class TestTree:
             NotTestedError: The user's own files cannot be read, or the copy cannot be written.
         """
         try:
-            if self._seen is None or not self._stands() or self._has_changed(self._survey):
+            fresh = self._seen is None or not self._stands() or self._has_changed(self._survey)
+            if fresh:
                 self._survey = self._read()
                 self._seen = self._look(self._survey)
-                self._build(self._survey)
-            self._put(self._folder / _OWN / self.candidate.name, text=text, mode=_OPEN)
+            with self._opened() as (top, own):
+                if fresh:
+                    self._build(self._survey, top=top, own=own)
+                scratch.put(self.candidate.name, text=text, within=own, mode=self._mode(None))
         except OSError as error:
             where = str(error.filename or self._folder).removeprefix(self._root)
             raise NotTestedError(f"the test's copy of {self._source}: {where}: {error.strerror}") from error
         except (ValueError, LookupError) as error:  # what neither a parser nor a file system takes, such as a NUL
             raise NotTestedError(f"the test's copy of {self._source} cannot be made: {error}") from error
+
+    def clear(self) -> None:
+        """Leave nothing behind: others see what nginx sees, and its files may be for nobody else."""
+        self._seen = None
+        with suppress(OSError):
+            with self._opened() as (top, own):
+                scratch.clear(own)
+                os.rmdir(_OWN, dir_fd=top)
+                scratch.clear(top)
+            self._folder.rmdir()
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[int, int]]:
+        """Open the tree's folder, and the one in it that is all ours."""
+        mode = _OPEN | _ENTER if self._is_shared else None
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.opened(self._folder, mode=mode) as top, scratch.opened(_OWN, within=top, mode=mode) as own:
+            yield top, own
 
     def included(self) -> frozenset[str]:
         """Give the files that are included, and the folders in which more are looked for by a pattern, there or not."""
@@ -219,43 +242,36 @@ class TestTree:
         folder = self._here(str(self._source.parent))
         return sorted(name for name in os.listdir(folder) if name != self._source.name)
 
-    def _build(self, survey: _Survey) -> None:
-        own = self._folder / _OWN
-        own.mkdir(parents=True, exist_ok=True)
-        if self._is_shared:
-            for folder in (self._folder, own):
-                folder.chmod(_OPEN | _ENTER)
+    def _build(self, survey: _Survey, *, top: int, own: int) -> None:
         names = {path: f"{number}.conf" for number, path in enumerate(survey.files)}
         copies = {path: str(self.candidate.with_name(name)) for path, name in names.items()}
         main = str(self._source)
         for path, file in survey.files.items():
             if file.copied and path != main:
                 block = self._rewritten(file.block, survey=survey, copies=copies)
-                self._put(own / names[path], text=crossplane.build(block), mode=self._mode(path))
+                scratch.put(names[path], text=crossplane.build(block), within=own, mode=self._mode(path))
         block = self._rewritten(survey.files[main].block, survey=survey, copies=copies)
         block = [directive for directive in block if directive["directive"] != "pid"]
         block = [{"directive": each, "args": [_NOWHERE]} for each in ("error_log", "pid")] + block
-        self._put(self._folder / self.main.name, text=crossplane.build(block) + "\n", mode=self._mode(main))
+        text = crossplane.build(block) + "\n"
+        scratch.put(self.main.name, text=text, within=top, mode=self._mode(main))
         self.includes_output = survey.files[main].leads
-        self._link()
+        self._link(top)
 
-    def _put(self, path: Path, *, text: str, mode: int) -> None:
-        path.write_text(text, encoding="utf-8")
-        if self._is_shared:
-            path.chmod(mode)
+    def _mode(self, path: str | None) -> int | None:
+        """Let others read a copy if they may read what it is of, and the candidate; `None`: as our umask has it."""
+        if not self._is_shared:
+            return None
+        return _OPEN if path is None else os.stat(self._here(path)).st_mode & _OPEN | _OWNERS
 
-    def _mode(self, path: str) -> int:
-        """Let a copy be read by others if what it is of may be."""
-        return os.stat(self._here(path)).st_mode & _OPEN | _OWNERS
-
-    def _link(self) -> None:
+    def _link(self, top: int) -> None:
         """Reach the main file's neighbours by links, and nothing that is gone."""
         names = {name for name in self._siblings() if name not in (_OWN, self.main.name)}
-        links = {link.name for link in self._folder.iterdir() if link.is_symlink()}
+        links = {entry.name for entry in os.scandir(top) if entry.is_symlink()}
         for name in links - names:
-            (self._folder / name).unlink()
+            os.unlink(name, dir_fd=top)
         for name in names - links:
-            (self._folder / name).symlink_to(self._source.parent / name)
+            scratch.link(name, target=self._source.parent / name, within=top)
 
     def _rewritten(self, block: _Block, *, survey: _Survey, copies: dict[str, str]) -> _Block:
         """Copy a block without its logs, and with the includes of files that are copied pointing to the copies."""
