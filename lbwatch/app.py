@@ -6,7 +6,7 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -231,11 +231,11 @@ async def keep_going(daemon: Daemon, *, until: asyncio.Event, passed: Callable[[
     Raises:
         DeadSocketError: Only a new start can help.
     """
-    dead: DeadSocketError | None = None
+    dead: Exception | None = None
     try:
         await _kept_going(daemon, until=until, passed=passed)
     except* DeadSocketError as group:
-        dead = next(_leaves(group))
+        dead = group.exceptions[0]
     if dead is not None:
         raise dead
 
@@ -253,14 +253,6 @@ async def _kept_going(daemon: Daemon, *, until: asyncio.Event, passed: Callable[
         for task in tasks:
             task.cancel()
         stop.cancel()
-
-
-def _leaves(group: BaseExceptionGroup[DeadSocketError]) -> Iterator[DeadSocketError]:
-    for each in group.exceptions:
-        if isinstance(each, BaseExceptionGroup):
-            yield from _leaves(each)
-        else:
-            yield each
 
 
 def make_address(settings: Settings) -> EngineAddress:
@@ -305,7 +297,7 @@ def _listen(stopped: asyncio.Event, *, daemon: Daemon, notifier: Notifier) -> No
     def reload() -> None:
         notifier.reloading(monotonic_ns=time.monotonic_ns())
         _reload(daemon)
-        notifier.ready()
+        notifier.reloaded()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

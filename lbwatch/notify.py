@@ -34,11 +34,15 @@ class Notifier:
         self._said = False  # that a message was not taken
 
     def ready(self) -> None:
-        """The start, or a reload, is over."""
+        """The start is over."""
         self._send("READY=1", timeout_s=READY_TIMEOUT_S)
 
+    def reloaded(self) -> None:
+        """The reload is over."""
+        self._send("READY=1")
+
     def reloading(self, *, monotonic_ns: int) -> None:
-        """A reload begins, at that time of the monotonic clock; `ready` ends it."""
+        """A reload begins, at that time of the monotonic clock; `reloaded` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns // 1000}")
 
     def stopping(self) -> None:

@@ -146,13 +146,17 @@ class Settings:
     label_prefix: Annotated[str, Parameter(help="What the labels begin with, without the dot.")] = "lbwatch"
     networks: Annotated[
         Names,
-        Parameter(help="Networks whose addresses nginx can reach, in order of preference. Empty: all."),
+        Parameter(
+            help="Networks whose addresses nginx can reach, in order of preference. Empty: those of nginx's container "
+            "if it is in one (`nginx_container`), else all."
+        ),
     ] = ()
     host_network: Annotated[
         Literal["auto", "true", "false"],
         Parameter(
             help="Whether nginx shares the network of the engine's host, so that a `--network host` container is "
-            "127.0.0.1 to it. `auto` compares the two where /proc shows them, which takes root."
+            "127.0.0.1 to it. `auto` compares the two where /proc shows them, which takes root; of nginx's container "
+            "it is known."
         ),
     ] = "auto"
     drain_timeout: Annotated[

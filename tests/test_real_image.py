@@ -317,7 +317,7 @@ def pasted(engine: RealEngine, text: str) -> str:
         "docker compose": "docker-compose",
         "/var/run/docker.sock": str(engine.socket),
         "-v /var/run:": f"-v {engine.folder}:",
-        "curl ": "curl --retry 60 --retry-delay 1 --retry-all-errors --silent --show-error ",
+        "curl ": "curl --silent --show-error ",
         "$PWD/deploy": str(DEPLOY),
         "--file deploy": f"--file {DEPLOY}",
         "http://localhost:8080/": "http://127.0.0.1:8080/",
@@ -373,7 +373,7 @@ def test_the_readmes_container_beside_nginx_works_and_can_be_removed(pristine: R
     wait_served(engine, "http://127.0.0.1:8080/", {host}, notes="lbwatch")
     pasted(engine, remove)
     assert "lbwatch" not in engine.docker("container", "ls", "--all")
-    assert engine.docker("volume", "ls", "--quiet") == "conf"
+    assert engine.docker("volume", "ls", "--quiet") == "lbwatch-conf"
     assert asked(engine, "http://127.0.0.1:8080/") == host
 
 

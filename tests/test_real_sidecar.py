@@ -482,17 +482,16 @@ def test_while_nginxs_container_is_not_there_the_file_stays(
         stage.lbwatch.start()
         stage.lbwatch.wait_for_log("nginx.reload_failed", count=3)
         wait_for_words(stage.lbwatch, words, say=lambda: stage.lbwatch.command("health")[1])
-    began = time.monotonic()
     nginx.start()
     stage.wait_in_step({"web": {"web1"}})
-    assert time.monotonic() - began < 5
     engine.run("web2", "--network", "front", labels=WEB)
     stage.wait_in_step({"web": {"web1", "web2"}})
+    since = stage.lbwatch.mark()
     with unchanged(stage.output):
         engine.remove("nginx")
         engine.run("web3", "--network", "front", labels=WEB)
         engine.remove("web1")
-        stage.lbwatch.wait_for_log("nginx.reload_failed", count=6)
+        stage.lbwatch.wait_for_log("nginx.reload_failed", since=since, count=3)
         _, said = wait_until(
             lambda: explained(stage.lbwatch),
             holds=lambda told: {row["container"] for row in told[0]} == {"web2", "web3"},
@@ -500,10 +499,8 @@ def test_while_nginxs_container_is_not_there_the_file_stays(
             what="it knows what runs",
         )
         assert words in said
-    began = time.monotonic()
     nginx.start()
     stage.wait_in_step({"web": {"web2", "web3"}})
-    assert time.monotonic() - began < 5
     since = stage.lbwatch.mark()
     nginx.recreate()
     stage.wait_for_reload(since=since)
@@ -556,7 +553,7 @@ def test_of_two_that_are_meant_the_newest_is_driven_and_that_is_said(
     engine.run("web2", labels=WEB)
     stage.wait_in_step({})
     wait_until(
-        lambda: newer.answers("web"), holds=lambda who: who == {"web1", "web2"}, within=5, what="newer is driven"
+        lambda: newer.answers("web"), holds=lambda who: who == {"web1", "web2"}, within=10, what="newer is driven"
     )
     assert nginx.answers("web") == {"web1"}
     engine.docker("stop", "newer")
@@ -580,7 +577,7 @@ def test_an_upstream_that_the_user_has_too_is_left_out_alone_until_the_user_mend
     fell = stage.lbwatch.wait_for_log("upstream.fell_back", upstream="taken")
     assert 'duplicate upstream "taken"' in fell["error"]
     engine.run("web2", labels=WEB)
-    wait_until(lambda: nginx.answers("web"), holds=lambda who: who == {"web1", "web2"}, within=5, what="web goes on")
+    wait_until(lambda: nginx.answers("web"), holds=lambda who: who == {"web1", "web2"}, within=10, what="web goes on")
     assert [name for name, _ in file_blocks(stage.output)] == ["web"]
     assert 'duplicate upstream "taken"' in row_of(stage.lbwatch, "taken1")["detail"]
     nginx.run("echo '# mended' > /etc/nginx/sites/own.conf")
@@ -618,7 +615,7 @@ def test_an_nginx_that_cannot_start_without_its_upstreams_gets_them(
         nginx.launch()
         wait_until(lambda: engine.inspect("nginx")["RestartCount"] >= 2, within=20, what="it restarts in a loop")
         stage.lbwatch.start()
-    stage.wait_in_step({"web": {"web1"}}, within=15)
+    stage.wait_in_step({"web": {"web1"}}, within=40)
     engine.run("web2", labels=WEB)
     stage.wait_in_step({"web": {"web1", "web2"}})
 
@@ -855,7 +852,7 @@ def test_a_program_that_hangs_in_the_container_holds_up_nothing_but_its_own_relo
         began = time.monotonic()
         assert row_of(stage.lbwatch, "web2")["upstream"] == "web"
         assert "what one would make" not in stage.lbwatch.command("explain", "web1")[2], "the daemon did not answer"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert nginx.answers("web") == {"web1"}
     proxy.heal(abort=True)
     stage.wait_in_step({"web": {"web1", "web2"}})

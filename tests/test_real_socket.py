@@ -43,7 +43,7 @@ def test_a_socket_that_is_dead_for_ever_is_said_and_ends_the_daemon(
             wait_until(lambda: not lbwatch.runs, within=5, what="it ends", notes=lbwatch.tail)
         assert lbwatch.process.returncode == 1
         assert "the socket is mounted as a file" in said["error"]
-        assert "mount the folder of the socket" in said["error"]
+        assert "mount its folder" in said["error"]
         assert lost["level"] == "warning"
         assert output.read_bytes() == held
 

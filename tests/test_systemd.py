@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
+import tomllib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from realsystemd import RealSystemd
 from waiting import eventually
 
 from lbwatch.embedded import EmbeddedEngine
-from lbwatch.settings import Settings
+from lbwatch.settings import Settings, check_toml
 from lbwatch.status.server import STILL_S
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -75,12 +75,16 @@ def test_the_drop_in_opens_the_addresses(tmp_path: Path) -> None:
     assert "Service does not define an IP address allow list" in said
 
 
-def test_the_environment_file_has_settings_and_nothing_else() -> None:
+def test_the_files_of_settings_have_settings_and_nothing_else() -> None:
     """A variable that is none is passed over, and its line believed in."""
     known = {f"LBWATCH_{field.name.upper()}" for field in dataclasses.fields(Settings)}
     lines = (DEPLOY / "lbwatch.env").read_text().splitlines()
     names = [match[1] for line in lines if (match := re.match(r"#?([A-Z_]+)=", line))]
-    assert {"LBWATCH_OUTPUT", "LBWATCH_DECLARE", "LBWATCH_DOCKER_HOST"} <= set(names) <= known
+    assert {"LBWATCH_HOST_NETWORK", "LBWATCH_DOCKER_HOST"} <= set(names) <= known
+    text = (DEPLOY / "lbwatch.toml").read_text()
+    table = tomllib.loads(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE))
+    check_toml(table)
+    assert table.keys() == {"output", "declare"}
     drop_in = (DEPLOY / "tcp-engine.conf").read_text()
     assert set(re.findall(r"LBWATCH_[A-Z_]+", drop_in)) <= known
 
@@ -161,6 +165,8 @@ class Machine(RealSystemd):
         self.paste(lines)
         self.settings()
         self.unit("lbwatch.service.d/log.conf", "[Service]\nStandardError=append:/var/log/lbwatch.log\n")
+        if REPOSITORY.is_relative_to("/tmp"):  # of which the unit has one of its own
+            self.unit("lbwatch.service.d/checkout.conf", f"[Service]\nBindReadOnlyPaths={REPOSITORY}\n")
 
     def paste(self, lines: Iterable[str]) -> None:
         """Do in a checkout of lbwatch, as root, what the README says."""
@@ -254,14 +260,14 @@ async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, 
     assert machine.run("stat", "-c", "%U %a", "/etc/nginx/lbwatch/lbwatch.conf").stdout == "lbwatch 644\n"
     for wrong in ("warning", "error"):
         assert f'"level": "{wrong}"' not in machine.log
+    checked = machine.run("/opt/lbwatch/bin/lbwatch", "check", check=False).stdout  # the unit's engine is not its own
+    assert "/etc/nginx/lbwatch/lbwatch.conf can be replaced" in checked
     assert machine.run("/opt/lbwatch/bin/lbwatch", "drain", "web-1").stdout.startswith("web-1 is drained")
     assert machine.read("/var/lib/lbwatch/drains.json")
     machine.run("systemctl", "reload", "lbwatch")
     await eventually(lambda: '"event": "template.loaded"' in machine.log)
     assert machine.show("lbwatch", "ActiveState") == "active"
-    began = time.monotonic()
     machine.run("systemctl", "stop", "lbwatch")
-    assert time.monotonic() - began < 3
     assert machine.show("lbwatch", "Result") == "success"
     assert machine.read("/etc/nginx/lbwatch/lbwatch.conf"), "nginx could not start any more"
 
@@ -349,14 +355,14 @@ async def test_a_wrong_setting_is_not_tried_again(machine: Machine) -> None:
 async def test_a_pass_that_hangs_is_ended_and_leaves_where_it_was(machine: Machine) -> None:
     """And one that only waits is not, such as for an engine."""
     machine.settings(test_command="sleep 1000", reload_command="true")
-    machine.unit("lbwatch.service.d/soon.conf", "[Service]\nWatchdogSec=3s\n")
+    machine.unit("lbwatch.service.d/soon.conf", "[Service]\nWatchdogSec=10s\n")
     machine.run("systemctl", "start", "lbwatch")
     before, fed = machine.pid(), machine.fed_us()
-    await eventually(lambda: machine.fed_us() > fed + 4_000_000, within=10)
+    await eventually(lambda: machine.fed_us() > fed + 12_000_000, within=40)
     assert machine.show("lbwatch", "NRestarts") == "0"
     async with engine_of(machine):
-        await eventually(lambda: machine.pid() not in (0, before), within=20)
-    assert machine.show("lbwatch", "NRestarts") == "1"
+        await eventually(lambda: machine.pid() not in (0, before), within=40)
+        assert int(machine.show("lbwatch", "NRestarts")) >= 1
     assert "Fatal Python error: Aborted" in machine.log
     assert "in _run_once" in machine.log
 

@@ -12,6 +12,7 @@ from lbwatch.desired import Memory, desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.draining import Drains
+from lbwatch.errors import DeadSocketError
 from lbwatch.explain import explained
 from lbwatch.model import Event
 from lbwatch.reach import Reach
@@ -54,14 +55,18 @@ async def events(settings: Settings) -> None:
 
 
 def _raised(following: asyncio.Task[None]) -> None:
-    """Raise what it ended by: a reader that went away, as in `lbwatch events | head`, without the group around it."""
-    left = False
+    """
+    Raise what it ended by, without the group around it.
+
+    That is a reader that went away, as in `lbwatch events | head`, or an engine's socket that is dead for ever.
+    """
+    ended: Exception | None = None
     try:
         following.result()
-    except* BrokenPipeError:
-        left = True
-    if left:
-        raise BrokenPipeError
+    except* (BrokenPipeError, DeadSocketError) as group:
+        ended = group.exceptions[0]
+    if ended is not None:
+        raise ended
 
 
 class _Watch:

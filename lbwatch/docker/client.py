@@ -57,11 +57,13 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
+REFUSED = (401, 403, 405)
+"""With these statuses proxies and authorization plugins answer; the engine itself has none of them."""
+
 MAX_ANSWER_BYTES = 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _DEAD = (
-    "the socket is mounted as a file, and the engine was restarted since: nobody will listen at this one again. Start "
-    "this container anew, and mount the folder of the socket"
+    "the socket is mounted as a file, dead since the engine's restart: mount its folder and start this container anew"
 )
 _MEND_OURS = "cert.pem expired, or is of another authority than the engine's"
 _REFUSED = "_ALERT_"
@@ -252,7 +254,7 @@ class EngineClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             lost = isinstance(error, aiohttp.ClientConnectorError) and self._address.socket is not None
             if lost and files.is_detached(Path(self._address.socket or "")):
-                raise DeadSocketError(f"{self._address.name}: {_DEAD}") from error
+                raise DeadSocketError(f"{_DEAD} ({self._address.name})") from error
             raise SourceError(f"{method} {path}: {self._words(error)}") from error
 
     def _words(self, error: Exception) -> str:
@@ -335,10 +337,10 @@ def _require_ok(status: int, body: bytes, *, path: str, needs: tuple[str, ...] =
     if 200 <= status < 300:
         return
     words = _message(body) or body[:256].decode(errors="replace") or "no reason given"
-    if status == 403:
+    if status in REFUSED:
         said = _message(body)  # an authorization plugin's; a proxy says nothing of use
         raise SourceError(
-            f"{path}: refused by what stands before the engine (403{': ' + said if said else ''}): it must allow "
+            f"{path}: refused by what stands before the engine ({status}{': ' + said if said else ''}): it must allow "
             f"{', '.join(needs)}",
             status=status,
         )

@@ -16,7 +16,7 @@ from lbwatch.docker.client import EngineClient
 from lbwatch.docker.marks import Mark, Marks
 from lbwatch.docker.stream import Stream
 from lbwatch.draining import StopSignals
-from lbwatch.errors import SourceError
+from lbwatch.errors import DeadSocketError, SourceError
 from lbwatch.labels import asks, relevant
 from lbwatch.model import Backend, Contact, Event, Health, Snapshot, Status
 from lbwatch.pacing import Backoff
@@ -172,8 +172,22 @@ class DockerSource:
         return self._stream.recent()
 
     async def run(self, changed: Changed) -> None:
-        """Follow the engine for good, calling *changed* whenever `snapshot` may tell something new."""
+        """
+        Follow the engine for good, calling *changed* whenever `snapshot` may tell something new.
+
+        Raises:
+            DeadSocketError: Nobody will ever listen at its socket again.
+        """
         self._changed = changed
+        dead: Exception | None = None
+        try:
+            await self._follow()
+        except* DeadSocketError as group:
+            dead = group.exceptions[0]
+        if dead is not None:
+            raise dead
+
+    async def _follow(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stream.run(), name=f"{self.name} stream")
             group.create_task(self._keep_listing(), name=f"{self.name} lists")

@@ -39,7 +39,13 @@ TEST_LIMIT_S = 60.0
 
 _POLL_S = 0.02
 _MAX_ROUNDS = 32  # in which links and includes lead to further files
-_FOR_PEOPLE = (200, 400, 403)  # HTTP statuses of what no further try mends; else the engine or the container ends
+_FOR_PEOPLE = (
+    200,
+    400,
+    401,
+    403,
+    405,
+)  # HTTP statuses of what no further try mends; else something just ends
 _NOT_STARTED = (126, 127)  # exit codes of a program that is not there, or cannot be run
 _MASTER_TITLE = "nginx: master process"
 _WORKER_TITLE = "nginx: worker process"
