@@ -37,5 +37,6 @@ ENV PATH=/opt/lbwatch/bin:/usr/local/bin:/usr/bin:/bin \
 USER 10001:10001
 ENTRYPOINT ["lbwatch"]
 CMD ["run"]
-# It asks /readyz: in step with the engine and with nginx. Nothing is restarted for it by itself.
+# It asks /readyz: in step with the engine and with nginx. Docker restarts nothing for it; Swarm does, so that a service
+# is better off with --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["lbwatch", "health"]

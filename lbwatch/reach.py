@@ -13,9 +13,10 @@ from lbwatch.docker.client import ASKED, EngineClient
 from lbwatch.docker.inside import EXEC_ASKED, SIGNAL_ASKED, Inside
 from lbwatch.errors import ReloadError, SettingsError
 from lbwatch.model import Backend
-from lbwatch.nginx.container import TEST_FOLDER, ContainerControl, ContainerTester, ElsewhereTester, Whereabouts
+from lbwatch.nginx.container import TEST_FOLDER, ContainerControl, ContainerTester, ElsewhereTester
 from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
 from lbwatch.nginx.process import find_master
+from lbwatch.nginx.whereabouts import Whereabouts
 from lbwatch.selector import Selector, selected
 from lbwatch.settings import Settings
 

@@ -44,12 +44,12 @@ from lbwatch.nginx.container import (
     ContainerControl,
     ContainerTester,
     ElsewhereTester,
-    Whereabouts,
     workers_among,
 )
 from lbwatch.nginx.control import CommandTester
 from lbwatch.nginx.mirror import Mirror
 from lbwatch.nginx.mounts import seen_at
+from lbwatch.nginx.whereabouts import Whereabouts
 from lbwatch.reach import rules, whereabouts
 from lbwatch.render import Renderer, shipped_templates
 from lbwatch.selector import chosen, selected

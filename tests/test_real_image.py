@@ -263,8 +263,10 @@ def test_nginx_may_be_restarted_and_made_anew(engine: RealEngine, compose: Compo
     compose.up(apps=2)
     compose.wait_served()
     compose("restart", "--timeout", "2", "nginx")
+    compose.up(apps=3)  # starts lbwatch too where it ended with nginx, and else leaves it alone
     compose.wait_served()
     compose("up", "--no-build", "--detach", "--force-recreate", "--timeout", "2", "--scale", "app=2")
+    assert len(compose.hosts()) == 2
     compose.wait_served()
 
 
