@@ -78,6 +78,8 @@ def load(engine: RealEngine, shared: Path) -> None:
 
 
 def _make(engine: RealEngine, *, folder: Path) -> None:
+    shutil.rmtree(folder / "context", ignore_errors=True)  # of a try that failed
+    shutil.rmtree(folder / "tree", ignore_errors=True)
     context = folder / "context"
     wheels = subprocess.Popen(_download(context / "wheels"), stdout=subprocess.DEVNULL)  # while the tree is made
     try:
@@ -103,7 +105,7 @@ def _make(engine: RealEngine, *, folder: Path) -> None:
         within=300,
     )
     stand_in = folder / "nginx"
-    stand_in.mkdir()
+    stand_in.mkdir(exist_ok=True)
     (stand_in / "Dockerfile").write_text(_AS_NGINX)
     engine.docker("build", "--quiet", "--tag", NGINX, str(stand_in), within=120)
     shutil.rmtree(tree)

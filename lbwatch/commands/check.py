@@ -1,6 +1,5 @@
 """`check`: tests everything that the daemon needs, a line each."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,7 @@ from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, Rende
 from lbwatch.model import Backend
 from lbwatch.nginx.container import ContainerControl, ContainerTester
 from lbwatch.nginx.control import TreeTester
-from lbwatch.nginx.process import find_master, workers_of
+from lbwatch.nginx.process import find_master, require_signal, workers_of
 from lbwatch.reach import Reach, selector
 from lbwatch.selector import chosen
 from lbwatch.settings import Settings
@@ -95,8 +94,7 @@ async def _check_nginx(settings: Settings) -> str:
             return "reload_command will be believed: no master is known by its pid file"
         raise
     workers = workers_of(master)
-    if os.geteuid() not in (0, os.stat(f"/proc/{master.pid}").st_uid):
-        raise ReloadError(f"master {master.pid} belongs to another user: run lbwatch as that one or with CAP_KILL")
+    require_signal(master)
     return f"master {master.pid} with {len(workers.serving)} workers"
 
 

@@ -71,6 +71,15 @@ def signal_reload(master: Process) -> None:
     Raises:
         ReloadError: It is gone, or may not be signalled by this user.
     """
+    _send(master, signal.SIGHUP)
+
+
+def require_signal(master: Process) -> None:
+    """Make sure that a master could be sent a signal, or raise `ReloadError` likewise."""
+    _send(master, 0)
+
+
+def _send(master: Process, number: int) -> None:
     try:
         descriptor = os.pidfd_open(master.pid)
     except OSError as error:
@@ -78,7 +87,7 @@ def signal_reload(master: Process) -> None:
     try:
         if _process(master.pid) != master:
             raise ReloadError(f"nginx master {master.pid} ended before it could be reloaded")
-        signal.pidfd_send_signal(descriptor, signal.SIGHUP)
+        signal.pidfd_send_signal(descriptor, number)
     except OSError as error:
         reason = f"{error.strerror}; run lbwatch as the user of the master, or with CAP_KILL"
         raise ReloadError(f"nginx master {master.pid} cannot be signalled: {reason}") from error
