@@ -27,6 +27,10 @@ COPIED = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "LICENSE",
+    "Dockerfile",
+    ".dockerignore",
+    "Makefile",
+    ".ci",
 )
 
 
@@ -222,6 +226,29 @@ MUTANTS = {
     ),
     "terminal: what containers say is markup": mutant(
         "terminal.py", ('Text(row.address or row.detail or "")', 'Text.from_markup(row.address or row.detail or "")'), tests="test_answers.py"
+    ),
+    "container: one that is not there is only untested": mutant(
+        "nginx/container.py",
+        ("        self._whereabouts.container()\n        return self._tester is not None", "        return self._tester is not None"),
+        tests="test_container.py",
+    ),
+    "container: one that ended counts as running": mutant(
+        "nginx/whereabouts.py", ("if container.status is not Status.RUNNING:", "if False:"), tests="test_container.py"
+    ),
+    "container: without a network all are reached": mutant(
+        "nginx/whereabouts.py", ("elif owner.endpoints:", "else:"), tests="test_container.py"
+    ),
+    "container: a program that was killed said no": mutant(
+        "docker/inside.py", ("if code > _SIGNALLED:", "if False:"), tests="test_container.py"
+    ),
+    "container: planted links are followed": mutant(
+        "nginx/scratch.py",
+        ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY"),
+        ("os.O_TRUNC | os.O_NOFOLLOW", "os.O_TRUNC"),
+        tests="test_container.py",
+    ),
+    "container: copies stay": mutant(
+        "nginx/container.py", ("            await asyncio.to_thread(self._put_away)\n", "            pass\n"), tests="test_container.py"
     ),
 }  # fmt: skip
 

@@ -1067,6 +1067,22 @@ async def test_nothing_of_the_users_files_is_left_behind(house: Reader, tmp_path
         assert list((tmp_path / "copy").rglob("*.*")) == []
 
 
+@pytest.mark.parametrize("planted", [".test/nginx.conf", ".test/.lbwatch/candidate.conf"])
+async def test_a_pipe_that_was_planted_in_the_shared_folder_holds_nobody_up(
+    house: Reader, tmp_path: Path, planted: str
+) -> None:
+    """Whoever opens it to write waits for a reader for ever, and so does the end of the daemon."""
+    pipe = tmp_path / "out" / planted
+    (tmp_path / "out/.test/.lbwatch").mkdir(parents=True)
+    os.mkfifo(pipe)
+    testing = asyncio.create_task(trying(house, tmp_path, world=World(NGINX)).test("# candidate\n"))
+    done, _ = await asyncio.wait([testing], timeout=5)
+    with suppress(OSError):  # a reader, so that whoever waits goes on
+        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    await asyncio.gather(testing, return_exceptions=True)
+    assert done, "it waits"
+
+
 @pytest.mark.parametrize("planted", [".test", ".test/.lbwatch", ".test/nginx.conf", ".test/.lbwatch/candidate.conf"])
 async def test_a_link_that_was_planted_in_the_shared_folder_leads_nowhere(
     house: Reader, tmp_path: Path, planted: str

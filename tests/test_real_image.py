@@ -42,24 +42,35 @@ def socket_group(engine: RealEngine) -> str:
     return str(engine.socket.stat().st_gid)
 
 
+ASK = """\
+import json, sys, urllib.request
+said = []
+for _ in range(int(sys.argv[2])):
+    try:
+        said.append(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode().strip())
+    except Exception as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
 def asked(engine: RealEngine, url: str) -> str:
     """What a server says to one request from the engine's network: its body, or why there is none."""
-    script = (
-        "import sys, urllib.request\n"
-        "try: print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())\n"
-        "except Exception as error: print(error)"
-    )
-    argv = in_namespace(engine.name, [sys.executable, "-c", script, url])
-    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+    (said,) = all_asked(engine, url, 1)
+    return said
+
+
+def all_asked(engine: RealEngine, url: str, n: int) -> list[str]:
+    """What it says to so many, one after the other."""
+    argv = in_namespace(engine.name, [sys.executable, "-I", "-c", ASK, url, str(n)])
+    said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=10 + 6 * n).stdout
+    answers: list[str] = json.loads(said)
+    return answers
 
 
 def address(engine: RealEngine, name: str) -> str:
     (network,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
-
-
-def answers(engine: RealEngine, url: str, n: int) -> set[str]:
-    return {asked(engine, url) for _ in range(n)}
 
 
 def wait_served(engine: RealEngine, url: str, who: set[str], *, notes: str = "") -> None:
@@ -68,7 +79,7 @@ def wait_served(engine: RealEngine, url: str, who: set[str], *, notes: str = "")
     def seen() -> set[str]:
         if asked(engine, url) not in who:
             return set()
-        return answers(engine, url, 4 * len(who))
+        return set(all_asked(engine, url, 8 * len(who)))
 
     def told() -> str:
         return log_of(engine, notes)[-4000:] if notes else ""
