@@ -64,7 +64,7 @@ clean:
 
 # What the tests need beside Python: a real engine and a real nginx. Only root can install, and start an engine.
 packages:
-	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime chromium:chromium promtool:prometheus debootstrap:debootstrap docker-compose:docker-compose systemd-analyze:systemd; do \
+	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && \

@@ -35,7 +35,7 @@ def need(*programs: str, root: bool = True) -> None:
         return
     reason = (
         f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime"
-        " chromium prometheus debootstrap docker-compose systemd)"
+        " chromium prometheus docker-compose systemd)"
     )
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)

@@ -7,6 +7,7 @@ Debian's docker-compose stands in for `docker compose`: it takes the same files.
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import images
 import pytest
 import readme
+import yaml
 from conftest import ENGINE_NEEDS, need
 from daemon import wait_until
 from realengine import RealEngine, in_namespace
@@ -26,6 +28,7 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/lbwatch", "--c
 NO_SHELL = ("--volume", "/dev/null:/usr/bin/dash:ro", "--volume", "/dev/null:/usr/bin/bash:ro")
 DEPLOY = images.REPOSITORY / "deploy"
 HTTP_PORT = 18080
+TAKEN = "upstream taken { server 192.0.2.9:80; }"
 ALLOWED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/ID/json")
 
 
@@ -121,7 +124,7 @@ def test_the_image_is_small_and_has_all_that_users_look_for(stocked: RealEngine)
     assert config["Healthcheck"]["Test"] == ["CMD", "lbwatch", "health"]
     labels = {key.rpartition(".")[2]: value for key, value in config["Labels"].items() if "opencontainers" in key}
     assert labels.keys() >= {"title", "description", "licenses", "source", "documentation", "version"}
-    assert labels["version"] == "0.0.1"
+    assert labels["version"] == stocked.docker("run", "--rm", images.LBWATCH, "--version"), "see ARG VERSION"
 
 
 def test_its_commands_need_neither_a_network_nor_a_shell_nor_a_file_to_write(stocked: RealEngine) -> None:
@@ -131,6 +134,22 @@ def test_its_commands_need_neither_a_network_nor_a_shell_nor_a_file_to_write(sto
     assert "nginx_container" in stocked.docker(*bare, "run", "--help").replace("-", "_")
     with pytest.raises(RuntimeError, match="settings"):  # it ends with 1, since there is no engine and no nginx
         stocked.docker(*bare, "check")
+
+
+def test_no_start_compiles_anything(stocked: RealEngine) -> None:
+    """On a read-only file system each health check would do so anew, for half a second of a processor."""
+    bare = ("--read-only", "--network", "none", "--env", "PYTHONVERBOSE=1", images.LBWATCH, "health")
+    said = run_and_see(stocked, *bare)
+    loaded = [line for line in said.splitlines() if line.startswith("# code object from")]
+    assert loaded, "Python says something else now"
+    assert [line for line in loaded if ".pyc" not in line] == []
+
+
+def run_and_see(engine: RealEngine, *words: str) -> str:
+    """Both outputs of a container that ends, however it ends."""
+    argv = ["docker", "--host", engine.url, "run", "--rm", *words]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+    return done.stdout + done.stderr
 
 
 # -- beside an nginx in a container, by exec
@@ -174,8 +193,9 @@ def test_from_its_image_it_drives_an_nginx_in_another_container(engine: RealEngi
     wait_health(engine, "lbwatch", "healthy")
     engine.run("web2", labels=WEB)
     wait_served(engine, url, {"web1", "web2"}, notes="lbwatch")
-    engine.remove("web1")
+    engine.docker("exec", "lbwatch", "lbwatch", "drain", "web1")
     wait_served(engine, url, {"web2"}, notes="lbwatch")
+    engine.remove("web1")
     assert "FAILED" not in engine.docker("exec", "lbwatch", "lbwatch", "check")
     assert "web2" in engine.docker("exec", "lbwatch", "lbwatch", "explain")
     engine.docker("stop", "--time", "2", nginx)
@@ -246,6 +266,16 @@ class Compose:
         wait_served(self.engine, f"http://127.0.0.1:{HTTP_PORT}/", self.hosts(), notes=self.containers("lbwatch")[0])
 
 
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.proxy.yaml"])
+def test_a_file_has_nothing_that_newer_versions_of_compose_dropped(file: str) -> None:
+    """Debian's docker-compose, with which the rest is tried, is an old one."""
+    read = yaml.safe_load((DEPLOY / file).read_text())
+    assert read.keys() == {"services", "networks", "volumes"} & read.keys(), "`version` is warned of"
+    for name, service in read["services"].items():
+        assert not service.keys() & {"links", "external_links", "volumes_from", "volume_driver", "cpuset"}, name
+        assert not re.search(r"_", name), "names of containers have - now"
+
+
 @pytest.fixture(params=["compose.yaml", "compose.proxy.yaml"])
 def compose(request: pytest.FixtureRequest, stocked: RealEngine, engine: RealEngine) -> Iterator[Compose]:
     project = Compose(stocked, request.param)
@@ -300,13 +330,41 @@ def test_without_write_access_nothing_else_is_asked_and_nothing_else_passes(
         assert json.loads(asked(engine, f"{front}/v1.41/containers/{app}/json"))["Id"] == app
         for path in ("/info", f"/containers/{app}/logs", "/images/json", f"/v1.41/containers/{app}/archive?path=/etc"):
             assert "403" in asked(engine, front + path), path
+        # Another request of Docker's, written so that it looks like an allowed one: what is passed on is what was looked at.
+        assert '"Id"' in raw(engine, proxy, f"/containers/{app}/json#/export")
+        assert "200 OK" in raw(engine, proxy, f"/containers/{app}/export/../json")
         host = front.replace("http", "tcp")
         for words in (("stop", app), ("run", "--rm", "app"), ("exec", app, "true"), ("rm", "--force", app)):
             assert "403" in refusal(engine, host, words), words
         assert "403" not in log_of(engine, lbwatch)
         compose.wait_served()
+        # What nginx does not take is taken back: nothing could test it.
+        engine.docker("exec", lbwatch, "python3", "-c", f"open('/etc/nginx/conf.d/taken.conf', 'w').write('{TAKEN}')")
+        (network,) = engine.inspect(app)["NetworkSettings"]["Networks"]
+        engine.run("bad", "--network", network, labels={"lbwatch.upstream": "taken", "lbwatch.port": "80"})
+        wait_until(
+            lambda: "nginx.rejected" in log_of(engine, lbwatch),
+            within=20,
+            what="it is taken back",
+            notes=lambda: log_of(engine, lbwatch),
+        )
+        assert "taken" not in engine.docker("exec", lbwatch, "cat", "/etc/nginx/conf.d/lbwatch.conf")
+        compose.wait_served()
     finally:
+        engine.remove("bad")  # its network can be removed no sooner
         compose.close()
+
+
+def raw(engine: RealEngine, proxy: str, target: str) -> str:
+    """The answer to a request whose target no client would write like this."""
+    script = (
+        "import socket, sys\n"
+        "peer = socket.create_connection((sys.argv[1], 2375), 5)\n"
+        "peer.sendall(f'GET {sys.argv[2]} HTTP/1.0\\r\\nHost: docker\\r\\n\\r\\n'.encode())\n"
+        "print(peer.makefile().read())"
+    )
+    argv = in_namespace(engine.name, [sys.executable, "-c", script, address(engine, proxy), target])
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20).stdout
 
 
 def refusal(engine: RealEngine, host: str, words: Sequence[str]) -> str:

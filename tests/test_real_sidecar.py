@@ -430,7 +430,7 @@ def test_containers_come_and_go_behind_an_nginx_in_a_container(
         serving = {f"web{number}"}
         stage.wait_in_step({"web": serving})
         stage.lbwatch.terminate()
-    assert left_in(stage.output.parent) == {"lbwatch.conf", ".lbwatch.conf.lock", ".lbwatch-test"}
+    assert left_in(stage.output.parent) == {"lbwatch.conf", ".lbwatch.conf.lock"}
 
 
 def test_an_nginx_that_was_down_comes_back_to_what_is_right_by_then(
@@ -461,7 +461,7 @@ def test_an_nginx_that_was_down_comes_back_to_what_is_right_by_then(
     stage.wait_in_step({"web": {"web2", "web3"}})
     wait_until(
         lambda: left_in(stage.output.parent),
-        holds=lambda left: left == {"lbwatch.conf", ".lbwatch.conf.lock", ".lbwatch-test"},
+        holds=lambda left: left == {"lbwatch.conf", ".lbwatch.conf.lock"},
         within=2,
         what="no old file is kept aside",
     )
