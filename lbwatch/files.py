@@ -18,6 +18,9 @@ from typing import Self
 from lbwatch.errors import OutputError, OutputHeldError, excerpt
 
 _MODE = 0o644
+_CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""Others may write to the folder too: a link must not lead us elsewhere, and a pipe not hold us."""
+
 _PASSING = (errno.ENOSPC, errno.EDQUOT)  # no mistake in a setting: there will be room again
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _DELETED = "//deleted"
@@ -149,7 +152,7 @@ class Claim:
         try:
             if not self._stands():
                 self.close()
-                self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+                self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | _CAREFULLY, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._locked = True
                 self._sign()
@@ -178,7 +181,7 @@ class Claim:
     def _sign(self) -> None:
         """Leave our name for others to read; by another descriptor, since one for writing keeps a disk writable."""
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
-            signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+            signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | _CAREFULLY)
             with open(signed, "w", encoding="utf-8") as file:
                 os.fchmod(signed, _MODE)  # the next lbwatch may be another user's
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -230,7 +233,7 @@ def _unusable_reason(path: Path) -> str | None:
 
 
 def _write(path: Path, *, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CAREFULLY
     with open(os.open(path, flags, _MODE), "wb") as file:
         os.fchmod(file.fileno(), _MODE)
         file.write(content)
