@@ -95,6 +95,7 @@ class Lbwatch:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._meant_to_run = False
+        self._lines_before = 0  # in the log, at the latest start
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +121,7 @@ class Lbwatch:
     def start(self) -> Self:
         """Start it and do not wait for anything."""
         assert not self.runs, "lbwatch runs already"
+        self._lines_before = self.log.read_text().count("\n") if self.log.exists() else 0
         argv = [*self.inside, sys.executable, *self.program, "run", *self.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -143,6 +145,16 @@ class Lbwatch:
             return [json.loads(line) for line in whole]
         except ValueError:
             raise AssertionError(f"not a JSON log:\n{self.tail()}") from None
+
+    def wait_started(self) -> None:
+        """Wait until it is at work, if it was started: on a busy machine Python alone may take seconds."""
+        if self.runs:
+            wait_until(
+                lambda: not self.runs or self.logged("daemon.started", since=self._lines_before),
+                within=30,
+                what="it has started",
+                notes=self.tail,
+            )
 
     def mark(self) -> int:
         """How many lines there are: give it to `wait_for_log` to see only later ones."""
@@ -275,7 +287,8 @@ class Stage:
         damped: Collection[str] = (),
         within: float = IN_STEP_S,
     ) -> None:
-        """Wait until there are no `differences`."""
+        """Wait until there are no `differences`, from its start on if that is still going on."""
+        self.lbwatch.wait_started()
         wait_until(
             lambda: self.differences(serving, draining=draining, damped=damped),
             holds=lambda differences: not differences,
