@@ -26,11 +26,13 @@ class _Heard:
         sent_ns: When it was sent by the engine's clock, as the event says.
         at_ns: The same, or just after the start where that clock was set back since.
         at: When it was sent by the loop's clock.
+        life_ns: When the life began in which it was sent, as far as that was known, by the engine's clock; else 0.
     """
 
     sent_ns: int
     at_ns: int
     at: float
+    life_ns: int
 
 
 class StopSignals:
@@ -58,7 +60,8 @@ class StopSignals:
         at_ns = event.at_ns
         if age_s is None and backend is not None and at_ns < backend.started_ns - CLOCK_SET_BACK_NS:
             at_ns = backend.started_ns + 1
-        heard = _Heard(sent_ns=event.at_ns, at_ns=at_ns, at=now - (age_s or 0.0))
+        life_ns = backend.started_ns if backend is not None else 0
+        heard = _Heard(sent_ns=event.at_ns, at_ns=at_ns, at=now - (age_s or 0.0), life_ns=life_ns)
         self._heard.setdefault(event.backend, {})[event.signal] = heard
 
     def settle(self, id: str, backend: Backend | None) -> None:
@@ -66,7 +69,7 @@ class StopSignals:
         heard = self._heard.pop(id, {})
         if backend is None or backend.status not in (Status.RUNNING, Status.PAUSED):
             return
-        since = {number: each for number, each in heard.items() if each.at_ns > backend.started_ns}
+        since = {number: each for number, each in heard.items() if _is_since(each, backend)}
         if since:
             self._heard[id] = since
 
@@ -80,7 +83,14 @@ def _told_at(heard: Mapping[int | None, _Heard], backend: Backend | None) -> flo
     if backend is None:
         return None
     ending = (each for number, each in heard.items() if _ends(backend, number))
-    return max((each.at for each in ending if each.at_ns > backend.started_ns), default=None)
+    return max((each.at for each in ending if _is_since(each, backend)), default=None)
+
+
+def _is_since(heard: _Heard, backend: Backend) -> bool:
+    """Tell whether a signal came in this life, also where the clock was set back since the former life began."""
+    if backend.started_ns < heard.life_ns:
+        return backend.started_ns < heard.sent_ns < heard.life_ns
+    return heard.at_ns > backend.started_ns
 
 
 def _ends(backend: Backend, number: int | None) -> bool:

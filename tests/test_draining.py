@@ -264,6 +264,21 @@ def test_who_was_seen_down_begins_anew_whatever_the_clock_says(status: Status) -
     assert signals.stopping({WEB.id: later}) == {}
 
 
+def test_a_restart_ends_a_drain_although_the_clock_was_set_back_in_between() -> None:
+    """It was not seen down, and by the clock both of its signals came after the life that began since."""
+    started = container("web", started_ns=10 * HOUR_NS)
+    later = replace(started, started_ns=9 * HOUR_NS)
+    for before_ns, while_ns in ((10 * HOUR_NS + 1, 9 * HOUR_NS - 1), (10 * HOUR_NS + 1, 10 * HOUR_NS + 2)):
+        signals = StopSignals()
+        signals.hear(kill(at_ns=before_ns), backend=started, now=100.0)
+        signals.hear(kill(at_ns=while_ns), backend=started, now=200.0)
+        signals.settle(later.id, later)
+        assert signals.stopping({later.id: later}) == {}
+    signals.hear(kill(at_ns=9 * HOUR_NS + 1), backend=started, now=300.0)  # before its start was looked at
+    signals.settle(later.id, later)
+    assert signals.stopping({later.id: later}) == {later.id: 300.0}
+
+
 def test_a_pause_ends_no_drain() -> None:
     """`docker pause` and `unpause` in between are no new life."""
     signals = StopSignals()
