@@ -254,16 +254,25 @@ def is_detached(path: Path) -> bool:
     return _mounts().get(str(path.resolve()), "").endswith(_DELETED)
 
 
-def _mounts() -> dict[str, str]:
-    """
-    Map this process's mount points to what of its file system each of them is.
+def mountinfo() -> str:
+    """Read how this process sees what is mounted; raises `OSError`."""
+    return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
 
-    proc(5): white space and backslashes are written as octal numbers.
+
+def mount_points(text: str) -> dict[str, str]:
     """
+    Map mount points to what of its file system each of them is; of two at one place the later hides the other.
+
+    Args:
+        text: See `mountinfo`; proc(5): white space and backslashes are written as octal numbers.
+    """
+    fields = (line.split(" ")[3:5] for line in text.splitlines())
+    unescaped = ([_OCTAL.sub(lambda match: chr(int(match[1], 8)), each) for each in pair] for pair in fields)
+    return {pair[1]: pair[0] for pair in unescaped if len(pair) == 2}
+
+
+def _mounts() -> dict[str, str]:
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        return mount_points(mountinfo())
     except OSError:
         return {}
-    fields = (line.split(" ")[3:5] for line in lines)
-    unescaped = ((_OCTAL.sub(lambda match: chr(int(match[1], 8)), each) for each in pair) for pair in fields)
-    return {point: root for root, point in unescaped}

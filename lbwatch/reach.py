@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lbwatch import files
 from lbwatch.desired import Rules
 from lbwatch.docker.client import ASKED, EngineClient
 from lbwatch.docker.inside import EXEC_ASKED, SIGNAL_ASKED, Inside
@@ -69,7 +70,7 @@ class Reach:
             output_there=settings.nginx_output,
             folder=folder,
             tree=tree or settings.output.parent / TEST_FOLDER,
-            mountinfo=lambda: Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"),
+            mountinfo=files.mountinfo,
         )
 
     def control(self) -> Control:

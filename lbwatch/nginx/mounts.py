@@ -6,10 +6,9 @@ file system ours is. The two paths differ at their beginning (the file system ma
 be a part of one), so that they are compared from their ends.
 """
 
-import re
 from collections.abc import Iterable
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+from lbwatch.files import mount_points
 
 Parts = tuple[str, ...]
 
@@ -48,15 +47,9 @@ def _agreement(ours: Parts, theirs: Parts) -> int | None:
 
 def _within(folder: str, *, mountinfo: str) -> str:
     """Give the folder's path within its file system."""
-    best = ("/", "/")
-    for line in mountinfo.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 5:
-            continue
-        root, point = (_OCTAL.sub(lambda match: chr(int(match[1], 8)), field) for field in fields[3:5])
-        if len(point) >= len(best[1]) and (folder + "/").startswith(point.rstrip("/") + "/"):
-            best = (root, point)
-    root, point = best
+    points = {"/": "/"} | mount_points(mountinfo)
+    point = max((each for each in points if f"{folder}/".startswith(each.rstrip("/") + "/")), key=len)
+    root = points[point]
     return root.rstrip("/") + "/" + folder[len(point) :].lstrip("/")
 
 
