@@ -26,7 +26,7 @@ from lbwatch.nginx.control import RELOAD_COMMAND_TIMEOUT_S, TEST_TIMEOUT_S, Test
 from lbwatch.nginx.mirror import Mirror
 from lbwatch.nginx.mounts import seen_at
 from lbwatch.nginx.process import Process, Workers
-from lbwatch.nginx.proof import Proof
+from lbwatch.nginx.proof import Proof, ProvenControl
 from lbwatch.nginx.testtree import TestTree
 from lbwatch.nginx.whereabouts import Whereabouts
 
@@ -279,7 +279,7 @@ class ElsewhereTester:
         return self._tester is not None and await self._tester.test(text)
 
 
-class ContainerControl:
+class ContainerControl(ProvenControl):
     """
     Reloads the nginx in the container.
 
@@ -290,10 +290,10 @@ class ContainerControl:
     """
 
     def __init__(self, engine: Engine, *, whereabouts: Whereabouts, command: tuple[str, ...] | None) -> None:
+        super().__init__()
         self._engine = engine
         self._whereabouts = whereabouts
         self._command = command
-        self._proof: Proof | None = None  # of the latest reload
         self._housing: dict[str, Housing] = {}  # of the container that is signalled, by its id
 
     @property
@@ -342,16 +342,6 @@ class ContainerControl:
         self._housing = {container.id: await self._engine.housing(container.id)}
         if (reason := self._disarmed()) is not None:
             _log.warning("nginx.restart_disarmed", reason=reason)
-
-    async def wait_live(self) -> None:
-        """Wait for new workers."""
-        if self._proof is not None:
-            await self._proof.live()
-
-    async def wait_retired(self) -> None:
-        """Wait for the end of the old ones."""
-        if self._proof is not None:
-            await self._proof.retired()
 
     def running(self) -> object:
         """Name the container and its latest start."""

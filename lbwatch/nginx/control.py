@@ -16,7 +16,7 @@ import structlog
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError, ReloadError, ReloadRefusedError, excerpt
 from lbwatch.nginx.process import Process, Workers, find_master, signal_reload, workers_of
-from lbwatch.nginx.proof import Proof
+from lbwatch.nginx.proof import Proof, ProvenControl
 from lbwatch.nginx.testtree import TestTree
 
 TEST_TIMEOUT_S = 30.0
@@ -151,7 +151,7 @@ class CommandTester:
         return True
 
 
-class LocalControl:
+class LocalControl(ProvenControl):
     """
     An nginx whose master is known by its pid file; reloaded by HUP, or by a command of the user's.
 
@@ -161,10 +161,10 @@ class LocalControl:
     """
 
     def __init__(self, *, pidfile: Path, command: tuple[str, ...] | None) -> None:
+        super().__init__()
         self.remark: str | None = None
         self._pidfile = pidfile
         self._command = command
-        self._proof: Proof | None = None  # of the latest reload; none where no master is known
 
     async def reload(self) -> None:
         """Send HUP, or run the command, and remember which workers are the old ones."""
@@ -175,16 +175,6 @@ class LocalControl:
             await _run_reload(self._command)
         elif master is not None:
             signal_reload(master)
-
-    async def wait_live(self) -> None:
-        """Wait for new workers; without a known master there is nothing to see and the command is believed."""
-        if self._proof is not None:
-            await self._proof.live()
-
-    async def wait_retired(self) -> None:
-        """Wait for the end of the old ones, likewise."""
-        if self._proof is not None:
-            await self._proof.retired()
 
     def running(self) -> object:
         """Name the master, or the command's nginx as such."""

@@ -57,3 +57,20 @@ class Proof:
                 )
             polls += 1
             await asyncio.sleep(self._poll_s if polls < _FAST_POLLS else max(self._poll_s, _SLOW_POLL_S))
+
+
+class ProvenControl:
+    """What each control that looks for workers has in common."""
+
+    def __init__(self) -> None:
+        self._proof: Proof | None = None  # of the latest reload; none where there is nothing to see
+
+    async def wait_live(self) -> None:
+        """Wait for new workers; where there is nothing to see the command is believed."""
+        if self._proof is not None:
+            await self._proof.live()
+
+    async def wait_retired(self) -> None:
+        """Wait for the end of the old ones, likewise."""
+        if self._proof is not None:
+            await self._proof.retired()
