@@ -41,8 +41,8 @@ async def check(settings: Settings) -> int:
 
 async def _check_settings(settings: Settings) -> str:
     address = app.make_address(settings)
-    async with _reached(settings, known={}) as reach:
-        reach.control()
+    async with _connected(settings) as client:
+        Reach(settings, client=client, known=dict).control()
     return address.warning or "all can be used"
 
 
@@ -52,17 +52,12 @@ async def _check_template(settings: Settings) -> str:
 
 
 async def _check_engine(settings: Settings) -> str:
-    address = app.make_address(settings)
-    client = EngineClient(address)
-    try:
+    async with _connected(settings) as client:
         ping = await client.ping()
         containers = await client.list_backends()
-    finally:
-        await client.close()
-    async with _reached(settings, known={}) as reach:
-        asked = ", ".join(reach.asked())
-    api = ".".join(map(str, ping.api))
-    return f"{address.name}: API {api}, {len(containers)} containers; asked for {asked}"
+        asked = ", ".join(Reach(settings, client=client, known=dict).asked())
+    api, name = ".".join(map(str, ping.api)), app.make_address(settings).name
+    return f"{name}: API {api}, {len(containers)} containers; asked for {asked}"
 
 
 async def _check_output(settings: Settings) -> str:
@@ -100,7 +95,9 @@ async def _check_nginx(settings: Settings) -> str:
 
 async def _check_container(settings: Settings) -> str:
     known = await _nginx_containers(settings)
-    async with _reached(settings, known=known) as reach:
+    async with _connected(settings) as client:
+        await client.ping()
+        reach = Reach(settings, client=client, known=lambda: known)
         assert reach.whereabouts is not None
         container, control = reach.whereabouts.running(), reach.control()
         assert isinstance(control, ContainerControl)
@@ -111,12 +108,10 @@ async def _check_container(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def _reached(settings: Settings, *, known: Mapping[str, Backend]) -> AsyncIterator[Reach]:
+async def _connected(settings: Settings) -> AsyncIterator[EngineClient]:
     client = EngineClient(app.make_address(settings))
     try:
-        if known:
-            await client.ping()
-        yield Reach(settings, client=client, known=lambda: known)
+        yield client
     finally:
         await client.close()
 
@@ -125,8 +120,7 @@ async def _nginx_containers(settings: Settings) -> Mapping[str, Backend]:
     """Look at the containers that nginx may run in, and at those whose network they use, by id."""
     if (followed := selector(settings)) is None:
         return {}
-    client = EngineClient(app.make_address(settings))
-    try:
+    async with _connected(settings) as client:
         await client.ping()
         listed = chosen(await client.list_backends(), followed)
         looked = [await client.inspect(each.id) for each in listed]
@@ -134,5 +128,3 @@ async def _nginx_containers(settings: Settings) -> Mapping[str, Backend]:
         owners = {each.network_of for each in found.values() if each.network_of} - found.keys()
         looked = [await client.inspect(each) for each in owners]
         return found | {each.id: each for each in looked if each is not None}
-    finally:
-        await client.close()
