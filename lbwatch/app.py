@@ -27,19 +27,19 @@ from lbwatch.errors import (
     SourceError,
     StateError,
 )
-from lbwatch.model import Backend, Seen
+from lbwatch.model import BalancerStatus, Container
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.control import Control, Tester
 from lbwatch.notify import Notifier
 from lbwatch.reach import Reach, selector
 from lbwatch.reconcile import LoadBalancer, Reconciler
-from lbwatch.remote import Desk, listening
+from lbwatch.remote import ControlService, listening
 from lbwatch.render import Renderer, shipped_templates
-from lbwatch.report import Picture, rows_of, standing, unready
+from lbwatch.report import Status, rows_of, standing, unready
 from lbwatch.settings import USER_TEMPLATES, EngineAddress, Settings, engine_address
 from lbwatch.state import State
 from lbwatch.status.server import serving
-from lbwatch.story import Explanation, places_of, story_of
+from lbwatch.story import Explanation, addresses_of, story_of
 
 _log = structlog.get_logger()
 
@@ -56,43 +56,43 @@ class Daemon:
     rules: Callable[[], Rules]
     settings: Settings
 
-    def glance(self) -> Picture:
+    def quick_status(self) -> Status:
         """Give the picture of this instant, without what must be read from disk for it."""
-        return Picture(
+        return Status(
             version=__version__,
             now=asyncio.get_running_loop().time(),
             at=time.time(),
-            contacts=(self.source.contact(),),
+            engines=(self.source.status(),),
             progress=self.reconciler.progress(),
-            work=self.reconciler.journal.copy(),
-            seen=Seen(),
+            work=self.reconciler.history.copy(),
+            seen=BalancerStatus(),
             resync_interval_s=self.settings.resync_interval,
             reload_interval_s=self.settings.reload_interval,
         )
 
-    async def look(self) -> Picture:
+    async def look(self) -> Status:
         """Give all of it."""
         seen = await self.nginx.seen()
-        return replace(self.glance(), seen=seen)
+        return replace(self.quick_status(), seen=seen)
 
-    async def explain(self, backend: Backend | None) -> Explanation:
+    async def explain(self, container: Container | None) -> Explanation:
         """Tell why each container, or one of them, is or is not routed."""
-        picture = await self.look()
-        rows = [row for row in rows_of(picture) if backend is None or row.container == backend.name]
+        status = await self.look()
+        rows = [row for row in rows_of(status) if container is None or row.container == container.name]
         told = Explanation(
-            source=self.source.name, rows=tuple(rows), reasons=tuple(unready(picture)), remarks=picture.seen.remarks
+            source=self.source.name, rows=tuple(rows), reasons=tuple(unready(status)), remarks=status.seen.remarks
         )
-        if backend is None:
+        if container is None:
             return told
         with suppress(SourceError):  # then what is known has to do
-            backend = await self.source.look(backend.id) or backend
+            container = await self.source.look(container.id) or container
         story = story_of(
-            backend,
+            container,
             rules=self.rules(),
-            backends={each.id: each for each in self.reconciler.backends() or ()},
-            held=self.reconciler.held,
+            containers={each.id: each for each in self.reconciler.containers() or ()},
+            suspended=self.reconciler.suspended,
             events=self.source.recent(),
-            places=places_of(backend.name, picture.progress.desired),
+            places=addresses_of(container.name, status.progress.plan),
             text=await asyncio.to_thread(self.nginx.text),
         )
         return replace(told, story=story)
@@ -113,20 +113,20 @@ async def run(settings: Settings) -> int:
     stopped = asyncio.Event()
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build(settings))
-        _keep_state(daemon.state, claim=stack.enter_context(files.Claim(daemon.state.path)))
-        desk = Desk(
+        _keep_state(daemon.state, lock=stack.enter_context(files.FileLock(daemon.state.path)))
+        service = ControlService(
             daemon.state,
-            balance=daemon.reconciler,
+            loop=daemon.reconciler,
             explain=daemon.explain,
             reload_interval_s=settings.reload_interval,
         )
-        await stack.enter_async_context(listening(settings.control_socket, desk=desk))
+        await stack.enter_async_context(listening(settings.control_socket, service=service))
         await stack.enter_async_context(serving(settings.status_listen, hosts=settings.status_hosts, view=daemon))
         _listen(stopped, daemon=daemon, notifier=notifier)
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
         notifier.ready()  # the engine may be late
         try:
-            await keep_going(daemon, until=stopped, passed=lambda: notifier.passed(standing(daemon.glance())))
+            await keep_going(daemon, until=stopped, passed=lambda: notifier.passed(standing(daemon.quick_status())))
         except DeadSocketError:
             return 1
     _log.info("daemon.stopped")
@@ -158,19 +158,19 @@ async def build(
     if address.warning:
         _log.warning("source.unprotected", warning=address.warning)
     async with AsyncExitStack() as stack:
-        claim = stack.enter_context(files.Claim(settings.output))
-        _take(claim, output=settings.output)
+        lock = stack.enter_context(files.FileLock(settings.output))
+        _take(lock, output=settings.output)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address)
-        reach = Reach(settings, client=client, known=source.backends)
+        reach = Reach(settings, client=client, known=source.containers)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
         balancer = Nginx(
             renderer,
             output=settings.output,
             tester=tester or reach.tester(folder=folder),
             control=control or reach.control(),
-            claim=claim,
+            lock=lock,
         )
         state = make_state(settings)
 
@@ -199,22 +199,22 @@ async def build(
         )
 
 
-def _take(claim: files.Claim, *, output: Path) -> None:
+def _take(lock: files.FileLock, *, output: Path) -> None:
     """Make sure that no other lbwatch writes the output: the two would undo each other's work for ever."""
     try:
-        if not claim.take():
-            _log.warning("output.unclaimed", output=str(output), reason="its file system has no locks")
+        if not lock.acquire():
+            _log.warning("output.not_locked", output=str(output), reason="its file system has no locks")
     except OutputHeldError as error:
         raise SettingsError("output", value=output, takes=f"another lbwatch, {error.holder}, writes it") from error
     except OutputError as error:  # a full disk, say: it is taken before the first replacement
         _log.error(error.event, error=str(error))
 
 
-def _keep_state(state: State, *, claim: files.Claim) -> None:
+def _keep_state(state: State, *, lock: files.FileLock) -> None:
     """Say, once and before it matters, if what is changed by hand will not survive."""
     try:
         state.check()
-        claim.take()
+        lock.acquire()
     except OutputHeldError as error:
         reason = (
             f"state_dir: {error.holder} keeps its drains there too, and each undoes the other's: give this one its own"

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from lbwatch.errors import SourceError
-from lbwatch.model import TERM, Backend, Endpoint, Event, Health, Status
+from lbwatch.model import TERM, Container, ContainerStatus, Endpoint, Event, Health
 
 MAX_LINE_BYTES = 1024 * 1024
 """Labels may be 10 MB and are copied into every event (facts of the stream); a longer line is skipped."""
 
-UNREADABLE = Event(action="unreadable", backend=None)
+UNREADABLE = Event(action="unreadable", container=None)
 
 _RECORD_SEPARATOR = b"\x1e"
 _TIMESTAMP = re.compile(
@@ -28,11 +28,11 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _EXPOSED_TCP = re.compile(r"([0-9]{1,5})(?:/tcp)?")  # OCI images may leave TCP out, as it is the default
-_STATUSES = {str(status): status for status in Status} | {
-    "configured": Status.CREATED,  # Podman's words, where its compat API lets them through
-    "initialized": Status.CREATED,
-    "stopping": Status.EXITED,
-    "stopped": Status.EXITED,
+_STATUSES = {str(status): status for status in ContainerStatus} | {
+    "configured": ContainerStatus.CREATED,  # Podman's words, where its compat API lets them through
+    "initialized": ContainerStatus.CREATED,
+    "stopping": ContainerStatus.EXITED,
+    "stopped": ContainerStatus.EXITED,
 }
 _SIGNAL_TEXT = re.compile(r"(?P<number>[0-9]{1,2})|(SIG)?(?P<name>[A-Z]+[12]?)(?P<offset>[+-][0-9]{1,2})?")
 _UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -179,15 +179,15 @@ def _events_in(line: bytes) -> list[Event]:
     if event.type == _CONTAINER:
         return [_container_event(event, attributes=attributes) if event.actor.id else UNREADABLE]
     if event.type == _NETWORK:
-        backend = _backend_of_network_event(event.actor.id, attributes=attributes)
-        return [Event(action=event.action, backend=backend, at_ns=_time_ns(event))] if backend else []
+        container = _container_of_network_event(event.actor.id, attributes=attributes)
+        return [Event(action=event.action, container=container, at_ns=_time_ns(event))] if container else []
     return [] if event.type else [UNREADABLE]
 
 
 def _container_event(event: _Event, *, attributes: dict[str, str]) -> Event:
     return Event(
         action=event.action,
-        backend=event.actor.id,
+        container=event.actor.id,
         labels=attributes,
         at_ns=_time_ns(event),
         signal=signal_number(attributes.get(_SIGNAL, "")) if event.action == "kill" else None,
@@ -198,14 +198,14 @@ def _time_ns(event: _Event) -> int:
     return event.time_ns or event.time_s * 10**9
 
 
-def _backend_of_network_event(actor: str, *, attributes: dict[str, str]) -> str:
+def _container_of_network_event(actor: str, *, attributes: dict[str, str]) -> str:
     """Docker names the container in the attributes; Podman makes it the actor and names the network there."""
     if container := attributes.get("container"):
         return container
     return actor if "network" in attributes else ""
 
 
-def backends_of_list(body: bytes) -> tuple[Backend, ...]:
+def containers_of_list(body: bytes) -> tuple[Container, ...]:
     """
     Decode `GET /containers/json?all=1`.
 
@@ -219,10 +219,10 @@ def backends_of_list(body: bytes) -> tuple[Backend, ...]:
         entries = _LIST.decode(body)
     except _UNREADABLE_ERRORS as error:
         raise SourceError(f"the engine's list of containers cannot be read: {error}") from error
-    return tuple(_backend_of_entry(entry) for entry in entries)
+    return tuple(_container_of_entry(entry) for entry in entries)
 
 
-def backend_of_inspect(body: bytes) -> Backend:
+def container_of_inspect(body: bytes) -> Container:
     """
     Decode `GET /containers/ID/json`.
 
@@ -230,12 +230,12 @@ def backend_of_inspect(body: bytes) -> Backend:
         SourceError: It is no such answer.
     """
     try:
-        return _backend(_INSPECT.decode(body))
+        return _container(_INSPECT.decode(body))
     except (*_UNREADABLE_ERRORS, ValueError, KeyError) as error:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
 
 
-def backends_of_recording(body: bytes) -> tuple[Backend, ...]:
+def containers_of_recording(body: bytes) -> tuple[Container, ...]:
     """
     Decode the output of `docker inspect` for any number of containers: a list of inspect answers.
 
@@ -243,13 +243,13 @@ def backends_of_recording(body: bytes) -> tuple[Backend, ...]:
         SourceError: It is no such list.
     """
     try:
-        return tuple(_backend(answer) for answer in _RECORDING.decode(body))
+        return tuple(_container(answer) for answer in _RECORDING.decode(body))
     except (*_UNREADABLE_ERRORS, ValueError, KeyError) as error:
         raise SourceError(f"it is no output of docker inspect: {error}") from error
 
 
-def _backend(answer: _Inspect) -> Backend:
-    return Backend(
+def _container(answer: _Inspect) -> Container:
+    return Container(
         id=answer.id,
         name=answer.name.removeprefix("/"),
         labels=_sorted_labels(answer.config.labels),
@@ -307,8 +307,8 @@ def http_date_s(date: str | None) -> float | None:
         return None
 
 
-def _backend_of_entry(entry: _Entry) -> Backend:
-    return Backend(
+def _container_of_entry(entry: _Entry) -> Container:
+    return Container(
         id=entry.id,
         name=_own_name(entry.names),
         labels=_sorted_labels(entry.labels),
@@ -332,9 +332,9 @@ def _sorted_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]
     return tuple(sorted((labels or {}).items()))
 
 
-def _listed_status(text: str) -> Status:
+def _listed_status(text: str) -> ContainerStatus:
     """Read a list entry's state; one unknown word must not spoil the list, and inspect has the say."""
-    return _STATUSES.get(text, Status.DEAD)
+    return _STATUSES.get(text, ContainerStatus.DEAD)
 
 
 def _health(text: str) -> Health:

@@ -1,7 +1,7 @@
 """
 The heart: from what engines say to what nginx should have. A pure function of its arguments.
 
-Every backend either has a server line or a `Skipped` with its reason; one backend never harms another.
+Every container either has a server line or a `Skipped` with its reason; one container never harms another.
 """
 
 import ipaddress
@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from lbwatch.labels import ROUND_ROBIN
 from lbwatch.model import (
-    Backend,
-    Desired,
+    Container,
     Health,
     Notice,
     NoticeKind,
+    Plan,
     Reason,
     Server,
     ServerState,
@@ -27,7 +27,7 @@ from lbwatch.model import (
     Snapshot,
     Upstream,
 )
-from lbwatch.place import Member, Place, Rules, network_owner, place_of
+from lbwatch.place import Candidate, Placement, Rules, network_owner, placement_of
 
 __all__ = ["Memory", "Rules", "desired_state"]
 
@@ -52,22 +52,22 @@ _NO_BACKUP_METHODS = ("hash ", "ip_hash", "random")  # nginx refuses the whole f
 
 
 class Memory:
-    """What a pass decided of each backend alone, for the next one: of thousands it finds one changed."""
+    """What a pass decided of each container alone, for the next one: of thousands it finds one changed."""
 
     def __init__(self) -> None:
-        self.places: dict[str, Place] = {}  # by the backend's id; of the latest pass only
+        self.placements: dict[str, Placement] = {}  # by the container's id; of the latest pass only
 
 
 def desired_state(
     snapshots: Iterable[Snapshot],
     *,
     rules: Rules,
-    damped: Mapping[str, float] = MappingProxyType({}),
+    crash_looping: Mapping[str, float] = MappingProxyType({}),
     draining: Mapping[str, str] = MappingProxyType({}),
     memory: Memory | None = None,
-) -> Desired:
+) -> Plan:
     """
-    Decide the upstreams, and for every backend without a server line the reason.
+    Decide the upstreams, and for every container without a server line the reason.
 
     The same arguments give the same result, whatever the order of anything in them and whatever *memory* holds; that
     one only saves time.
@@ -75,25 +75,28 @@ def desired_state(
     Args:
         snapshots: Of every engine.
         rules: What holds for all.
-        damped: Ids of those that are left out since they restart in a loop, with the seconds they must stay up.
+        crash_looping: Ids of those that are left out since they restart in a loop, with the seconds they must stay up.
         draining: Ids of those that serve only where nobody is ready, with the reason in words.
         memory: Of the pass before.
     """
-    backends: dict[str, Backend] = {}
+    containers: dict[str, Container] = {}
     for snapshot in snapshots:
-        backends |= snapshot.backends
-    places = _places(backends, rules=rules, known=memory.places if memory else {})
+        containers |= snapshot.containers
+    placements = _placements(containers, rules=rules, known=memory.placements if memory else {})
     if memory:
-        memory.places = places
-    members = [member for place in places.values() for member in place.members]
-    skipped = [skip for place in places.values() for skip in place.skipped]
-    notices = [notice for place in places.values() for notice in place.notices]
-    if damped:
-        members = [_held_back(member, stay_up_s=damped.get(member.backend.id)) for member in members]
-    members = _without_conflicts(members)
+        memory.placements = placements
+    candidates = [candidate for placement in placements.values() for candidate in placement.candidates]
+    skipped = [skip for placement in placements.values() for skip in placement.skipped]
+    notices = [notice for placement in placements.values() for notice in placement.notices]
+    if crash_looping:
+        candidates = [
+            _unless_crash_looping(candidate, stay_up_s=crash_looping.get(candidate.container.id))
+            for candidate in candidates
+        ]
+    candidates = _without_conflicts(candidates)
     upstreams = []
     makeshifts: dict[str, ServerState] = {}
-    for name, group in _grouped(members, declared=rules.declare):
+    for name, group in _grouped(candidates, declared=rules.declare):
         upstream, said, left_out = _upstream(name, group, draining=draining)
         upstreams.append(upstream)
         makeshifts.update((name, _MAKESHIFTS[each.kind]) for each in said if each.kind in _MAKESHIFTS)
@@ -101,76 +104,85 @@ def desired_state(
         skipped += left_out
     upstreams, said = _bounded(upstreams)
     notices += said
-    return Desired(
+    return Plan(
         upstreams=tuple(upstreams),
-        skipped=tuple(sorted(skipped, key=lambda skip: (skip.backend, skip.upstream or "", skip.reason))),
-        notices=tuple(sorted(notices, key=lambda notice: (notice.backend, notice.kind, notice.detail))),
+        skipped=tuple(sorted(skipped, key=lambda skip: (skip.container, skip.upstream or "", skip.reason))),
+        notices=tuple(sorted(notices, key=lambda notice: (notice.container, notice.kind, notice.detail))),
         makeshifts=makeshifts,
     )
 
 
-def _places(backends: Mapping[str, Backend], *, rules: Rules, known: Mapping[str, Place]) -> dict[str, Place]:
-    """Decide each backend alone, by name; what was decided before holds for as long as nothing of it changed."""
-    places: dict[str, Place] = {}
-    for backend in sorted(backends.values(), key=lambda backend: (backend.name, backend.id)):
-        owner = network_owner(backend, backends=backends)
-        place = known.get(backend.id)
-        if place is None or place.backend is not backend or place.owner is not owner or place.rules != rules:
-            place = place_of(backend, owner=owner, rules=rules)
-        places[backend.id] = place
-    return places
+def _placements(
+    containers: Mapping[str, Container], *, rules: Rules, known: Mapping[str, Placement]
+) -> dict[str, Placement]:
+    """Decide each container alone, by name; what was decided before holds for as long as nothing of it changed."""
+    placements: dict[str, Placement] = {}
+    for container in sorted(containers.values(), key=lambda container: (container.name, container.id)):
+        owner = network_owner(container, containers=containers)
+        placement = known.get(container.id)
+        if (
+            placement is None
+            or placement.container is not container
+            or placement.owner is not owner
+            or placement.rules != rules
+        ):
+            placement = placement_of(container, owner=owner, rules=rules)
+        placements[container.id] = placement
+    return placements
 
 
-def _held_back(member: Member, *, stay_up_s: float | None) -> Member:
+def _unless_crash_looping(candidate: Candidate, *, stay_up_s: float | None) -> Candidate:
     """Leave a member out whose container restarts in a loop, up or down just now."""
     if stay_up_s is None:
-        return member
+        return candidate
     until = f"it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
-    detail = f"it restarts in a loop: {until}; docker logs {member.backend.name} may tell why"
-    return replace(member, server=None, skipped=(Reason.RESTART_LOOP, detail))
+    detail = f"it restarts in a loop: {until}; docker logs {candidate.container.name} may tell why"
+    return replace(candidate, server=None, skipped=(Reason.RESTART_LOOP, detail))
 
 
-def _without_conflicts(members: list[Member]) -> list[Member]:
+def _without_conflicts(candidates: list[Candidate]) -> list[Candidate]:
     """
     Settle addresses that containers of separate networks claim at once: the newer start has it.
 
     The engine gives a freed address out again, so the older claim is a leftover. Containers that share one network
     share its addresses too, and that is no conflict.
     """
-    claims: dict[str, dict[str, Backend]] = defaultdict(dict)
-    for member in members:
-        if member.server is not None and member.owner is not None and not member.owner.host_network:
-            claims[member.server.address][member.owner.id] = member.owner
+    claims: dict[str, dict[str, Container]] = defaultdict(dict)
+    for candidate in candidates:
+        if candidate.server is not None and candidate.owner is not None and not candidate.owner.host_network:
+            claims[candidate.server.address][candidate.owner.id] = candidate.owner
     winners = {
         address: max(owners.values(), key=lambda owner: (owner.started_ns, owner.id))
         for address, owners in claims.items()
         if len(owners) > 1
     }
-    return [_settled(member, winners=winners) for member in members] if winners else members
+    return [_settled(candidate, winners=winners) for candidate in candidates] if winners else candidates
 
 
-def _settled(member: Member, *, winners: Mapping[str, Backend]) -> Member:
-    winner = winners.get(member.server.address) if member.server else None
-    if winner is None or member.owner is None or member.owner.id == winner.id:
-        return member
+def _settled(candidate: Candidate, *, winners: Mapping[str, Container]) -> Candidate:
+    winner = winners.get(candidate.server.address) if candidate.server else None
+    if winner is None or candidate.owner is None or candidate.owner.id == winner.id:
+        return candidate
     detail = f"{winner.name}, which was started later, has its address too"
-    return replace(member, server=None, skipped=(Reason.ADDRESS_CONFLICT, detail))
+    return replace(candidate, server=None, skipped=(Reason.ADDRESS_CONFLICT, detail))
 
 
-def _grouped(members: list[Member], *, declared: tuple[str, ...]) -> list[tuple[str, list[Member]]]:
+def _grouped(candidates: list[Candidate], *, declared: tuple[str, ...]) -> list[tuple[str, list[Candidate]]]:
     """Gather the members of each upstream, the oldest container first: its word counts where they differ."""
-    groups: dict[str, list[Member]] = {name.lower(): [] for name in declared}
-    for member in members:
-        groups.setdefault(member.upstream, []).append(member)
+    groups: dict[str, list[Candidate]] = {name.lower(): [] for name in declared}
+    for candidate in candidates:
+        groups.setdefault(candidate.upstream, []).append(candidate)
     for group in groups.values():
-        group.sort(key=lambda member: (member.backend.created_ns, member.backend.id, member.membership.port or 0))
+        group.sort(
+            key=lambda candidate: (candidate.container.created_ns, candidate.container.id, candidate.labels.port or 0)
+        )
     return sorted(groups.items())
 
 
 def _upstream(
-    name: str, group: list[Member], *, draining: Mapping[str, str]
+    name: str, group: list[Candidate], *, draining: Mapping[str, str]
 ) -> tuple[Upstream, list[Notice], list[Skipped]]:
-    routable = [member for member in group if member.server is not None]
+    routable = [candidate for candidate in group if candidate.server is not None]
     serving = _serving(routable, draining=draining)
     lines = _lines(serving)
     method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
@@ -196,82 +208,84 @@ class _Class(IntEnum):
     UNHEALTHY = auto()
 
 
-def _class_of(member: Member, *, draining: Mapping[str, str]) -> _Class:
-    if member.backend.id in draining:
+def _class_of(candidate: Candidate, *, draining: Mapping[str, str]) -> _Class:
+    if candidate.container.id in draining:
         return _Class.DRAINING
-    unhealthy = member.backend.health is Health.UNHEALTHY and not member.membership.health_ignored
+    unhealthy = candidate.container.health is Health.UNHEALTHY and not candidate.labels.health_ignored
     return _Class.UNHEALTHY if unhealthy else _Class.READY
 
 
-def _serving(routable: list[Member], *, draining: Mapping[str, str]) -> list[Member]:
+def _serving(routable: list[Candidate], *, draining: Mapping[str, str]) -> list[Candidate]:
     """Take the first class of members that is not empty: sending to a sick one beats sending to none."""
-    classes: dict[_Class, list[Member]] = defaultdict(list)
-    for member in routable:
-        classes[_class_of(member, draining=draining)].append(member)
+    classes: dict[_Class, list[Candidate]] = defaultdict(list)
+    for candidate in routable:
+        classes[_class_of(candidate, draining=draining)].append(candidate)
     return classes[min(classes)] if classes else []
 
 
-def _makeshifts(name: str, serving: list[Member], *, draining: Mapping[str, str]) -> list[Notice]:
+def _makeshifts(name: str, serving: list[Candidate], *, draining: Mapping[str, str]) -> list[Notice]:
     """Say who serves although they should not: nobody is ready."""
     notices = []
-    for member in serving:
-        if (rank := _class_of(member, draining=draining)) is _Class.READY:
+    for candidate in serving:
+        if (rank := _class_of(candidate, draining=draining)) is _Class.READY:
             continue
         kind = NoticeKind.SERVES_DRAINING if rank is _Class.DRAINING else NoticeKind.SERVES_UNHEALTHY
-        why = draining.get(member.backend.id, _SICK)
+        why = draining.get(candidate.container.id, _SICK)
         detail = f"{why}, and it serves upstream {name} all the same: nobody is ready"
-        notices.append(Notice(backend=member.backend.name, kind=kind, detail=detail))
+        notices.append(Notice(container=candidate.container.name, kind=kind, detail=detail))
     return notices
 
 
-def _lines(serving: list[Member]) -> dict[tuple[str, int], Server]:
+def _lines(serving: list[Candidate]) -> dict[tuple[str, int], Server]:
     """Write an equal address and port once (a second line would double its weight): the oldest's."""
     lines: dict[tuple[str, int], Server] = {}
-    for member in serving:
-        if member.server is not None:
-            lines.setdefault((member.server.address, member.server.port), member.server)
+    for candidate in serving:
+        if candidate.server is not None:
+            lines.setdefault((candidate.server.address, candidate.server.port), candidate.server)
     return lines
 
 
 def _left_out(
-    group: list[Member],
+    group: list[Candidate],
     *,
-    serving: list[Member],
+    serving: list[Candidate],
     lines: Mapping[tuple[str, int], Server],
     draining: Mapping[str, str],
 ) -> list[Skipped]:
     """Say why members have no line: not routable, of a lesser class than others, or written already."""
-    serves = {id(member) for member in serving}
+    serves = {id(candidate) for candidate in serving}
     skipped: list[Skipped] = []
-    for member in group:
-        why = member.skipped
-        if member.server is not None and id(member) not in serves:
-            drained = draining.get(member.backend.id)
-            why = (Reason.UNHEALTHY, _sick_words(member)) if drained is None else (Reason.DRAINING, drained)
-        elif member.server is not None:
-            line = lines[(member.server.address, member.server.port)]
-            if line is not member.server:
-                why = Reason.SAME_ADDRESS, f"the line of {line.backend}, at the same address and port, serves it too"
+    for candidate in group:
+        why = candidate.skipped
+        if candidate.server is not None and id(candidate) not in serves:
+            drained = draining.get(candidate.container.id)
+            why = (Reason.UNHEALTHY, _sick_words(candidate)) if drained is None else (Reason.DRAINING, drained)
+        elif candidate.server is not None:
+            line = lines[(candidate.server.address, candidate.server.port)]
+            if line is not candidate.server:
+                why = Reason.SAME_ADDRESS, f"the line of {line.container}, at the same address and port, serves it too"
         if why is not None:
-            skipped.append(Skipped(backend=member.backend.name, reason=why[0], detail=why[1], upstream=member.upstream))
+            skipped.append(
+                Skipped(container=candidate.container.name, reason=why[0], detail=why[1], upstream=candidate.upstream)
+            )
     return skipped
 
 
-def _sick_words(member: Member) -> str:
-    return f"{_SICK}, and others serve: docker inspect {member.backend.name} shows what it said"
+def _sick_words(candidate: Candidate) -> str:
+    return f"{_SICK}, and others serve: docker inspect {candidate.container.name} shows what it said"
 
 
 def _oldest_word(
-    name: str, group: list[Member], word: Literal["method", "keepalive"], kind: NoticeKind
+    name: str, group: list[Candidate], word: Literal["method", "keepalive"], kind: NoticeKind
 ) -> tuple[Any, list[Notice]]:
     """Give what the oldest member with an opinion says, and a notice for each who says otherwise."""
-    said = [(member, value) for member in group if (value := getattr(member.membership, word)) is not None]
+    said = [(candidate, value) for candidate in group if (value := getattr(candidate.labels, word)) is not None]
     if not said:
         return None, []
     chosen = said[0][1]
     detail = f"upstream {name} has {word} {chosen}, as its oldest container says; this one's label is not used"
-    differing = [member.backend.name for member, value in said if value != chosen]
-    return chosen, [Notice(backend=backend, kind=kind, detail=detail) for backend in differing]
+    differing = [candidate.container.name for candidate, value in said if value != chosen]
+    return chosen, [Notice(container=container, kind=kind, detail=detail) for container in differing]
 
 
 def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Server], list[Notice]]:
@@ -283,7 +297,7 @@ def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Se
         return servers, []
     why = f"nginx takes none with {method}" if refusing else "no other server is left"
     notices = [
-        Notice(backend=server.backend, kind=NoticeKind.BACKUP_DROPPED, detail=f"backup is not used: {why}")
+        Notice(container=server.container, kind=NoticeKind.BACKUP_DROPPED, detail=f"backup is not used: {why}")
         for server in servers
         if server.backup
     ]
@@ -304,8 +318,8 @@ def _bounded(upstreams: list[Upstream]) -> tuple[list[Upstream], list[Notice]]:
         smaller = _scaled(upstream, weights=each.get(upstream.name, 1.0) * weight_scale, keepalive=keepalive_scale)
         if smaller != upstream:
             detail = f"weights or keepalive of upstream {upstream.name} are scaled down: they would cost nginx too much"
-            said = {server.backend for server in upstream.servers}
-            notices += [Notice(backend=name, kind=NoticeKind.SCALED_DOWN, detail=detail) for name in said]
+            said = {server.container for server in upstream.servers}
+            notices += [Notice(container=name, kind=NoticeKind.SCALED_DOWN, detail=detail) for name in said]
         bounded.append(smaller)
     return bounded, notices
 

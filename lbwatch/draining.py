@@ -8,7 +8,7 @@ times and on seconds of the loop's clock; no clock is read here.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from lbwatch.model import KILL, TERM, Backend, Event, Snapshot, Status
+from lbwatch.model import KILL, TERM, Container, ContainerStatus, Event, Snapshot
 
 CLOCK_SET_BACK_NS = 5 * 10**9
 """A signal that comes now and is so much older than the start shows that the engine's clock was set back since."""
@@ -41,61 +41,61 @@ class StopSignals:
     def __init__(self) -> None:
         self._heard: dict[str, dict[int | None, _Heard]] = {}  # by id and number, the latest of each
 
-    def hear(self, event: Event, *, backend: Backend | None, now: float, age_s: float | None = None) -> None:
+    def record(self, event: Event, *, container: Container | None, now: float, age_s: float | None = None) -> None:
         """
         Take an event, of any kind and as often as it is told.
 
         Args:
             event: As it was decoded.
-            backend: What its container was seen to be last; `None` if it was not seen yet.
+            container: What its container was seen to be last; `None` if it was not seen yet.
             now: Loop time, in seconds.
             age_s: Of an event that is told after the fact (streams overlap), how many seconds ago it happened, as far
                 as that is known; `None` for one that happens now.
         """
-        if event.action != "kill" or event.backend is None:
+        if event.action != "kill" or event.container is None:
             return
-        known = self._heard.get(event.backend, {}).get(event.signal)
+        known = self._heard.get(event.container, {}).get(event.signal)
         if known is not None and (event.at_ns == known.sent_ns or (age_s is not None and event.at_ns < known.sent_ns)):
             return
         at_ns = event.at_ns
-        if age_s is None and backend is not None and at_ns < backend.started_ns - CLOCK_SET_BACK_NS:
-            at_ns = backend.started_ns + 1
-        life_ns = backend.started_ns if backend is not None else 0
+        if age_s is None and container is not None and at_ns < container.started_ns - CLOCK_SET_BACK_NS:
+            at_ns = container.started_ns + 1
+        life_ns = container.started_ns if container is not None else 0
         heard = _Heard(sent_ns=event.at_ns, at_ns=at_ns, at=now - (age_s or 0.0), life_ns=life_ns)
-        self._heard.setdefault(event.backend, {})[event.signal] = heard
+        self._heard.setdefault(event.container, {})[event.signal] = heard
 
-    def settle(self, id: str, backend: Backend | None) -> None:
+    def settle(self, id: str, container: Container | None) -> None:
         """Forget what a former life was told, now that a container was looked at; `None`: there is none any more."""
         heard = self._heard.pop(id, {})
-        if backend is None or backend.status not in (Status.RUNNING, Status.PAUSED):
+        if container is None or container.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED):
             return
-        since = {number: each for number, each in heard.items() if _is_since(each, backend)}
+        since = {number: each for number, each in heard.items() if _is_since(each, container)}
         if since:
             self._heard[id] = since
 
-    def stopping(self, backends: Mapping[str, Backend]) -> dict[str, float]:
-        """Tell which of *backends* were told to stop since their latest start, and when, in loop time."""
-        times = {id: _told_at(heard, backends.get(id)) for id, heard in self._heard.items()}
+    def stopping(self, containers: Mapping[str, Container]) -> dict[str, float]:
+        """Tell which of *containers* were told to stop since their latest start, and when, in loop time."""
+        times = {id: _told_at(heard, containers.get(id)) for id, heard in self._heard.items()}
         return {id: at for id, at in times.items() if at is not None}
 
 
-def _told_at(heard: Mapping[int | None, _Heard], backend: Backend | None) -> float | None:
-    if backend is None:
+def _told_at(heard: Mapping[int | None, _Heard], container: Container | None) -> float | None:
+    if container is None:
         return None
-    ending = (each for number, each in heard.items() if _ends(backend, number))
-    return max((each.at for each in ending if _is_since(each, backend)), default=None)
+    ending = (each for number, each in heard.items() if _ends(container, number))
+    return max((each.at for each in ending if _is_since(each, container)), default=None)
 
 
-def _is_since(heard: _Heard, backend: Backend) -> bool:
+def _is_since(heard: _Heard, container: Container) -> bool:
     """Tell whether a signal came in this life, also where the clock was set back since the former life began."""
-    if backend.started_ns < heard.life_ns:
-        return backend.started_ns < heard.sent_ns < heard.life_ns
-    return heard.at_ns > backend.started_ns
+    if container.started_ns < heard.life_ns:
+        return container.started_ns < heard.sent_ns < heard.life_ns
+    return heard.at_ns > container.started_ns
 
 
-def _ends(backend: Backend, number: int | None) -> bool:
+def _ends(container: Container, number: int | None) -> bool:
     """Tell whether a signal is there to end a container; one that cannot be read is taken for its stop signal."""
-    return number is None or backend.stop_signal is None or number in (backend.stop_signal, TERM, KILL)
+    return number is None or container.stop_signal is None or number in (container.stop_signal, TERM, KILL)
 
 
 class Drains:

@@ -178,11 +178,11 @@ class StateError(LbwatchError):
         self.path = path
 
 
-class OrderError(LbwatchError):
+class RequestError(LbwatchError):
     """An order of an operator cannot be carried out; its text says why and what to do."""
 
 
-class NoDaemonError(OrderError):
+class NoDaemonError(RequestError):
     """No running daemon can be asked."""
 
 

@@ -1,7 +1,7 @@
 """
 Why each container is or is not routed, in rows for people and scripts.
 
-Nothing is decided here: rows say what `desired` decided, what of it could be written, and what of that nginx runs.
+Nothing is decided here: rows say what `plan` decided, what of it could be written, and what of that nginx runs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from lbwatch.model import Desired, Fallback, Form, Reason, Server, ServerState, Skipped, Upstream
+from lbwatch.model import Degraded, Level, Plan, Reason, Server, ServerState, Skipped, Upstream
 
 Line = tuple[str, str, int]
 """A server line by its upstream's name, its address and its port."""
@@ -63,9 +63,9 @@ class Force:
 
 
 def explained(
-    desired: Desired,
+    plan: Plan,
     *,
-    fallbacks: Iterable[Fallback] = (),
+    degraded: Iterable[Degraded] = (),
     force: Force | None = None,
     since: Mapping[tuple[str, str | None], float] = MappingProxyType({}),
 ) -> list[Row]:
@@ -73,23 +73,23 @@ def explained(
     List every container with each of its server lines and reasons, by name.
 
     Args:
-        desired: What was decided.
-        fallbacks: What of it could not be written as it should be.
+        plan: What was decided.
+        degraded: What of it could not be written as it should be.
         force: What of it nginx runs; `None`: all of it, as far as this is asked.
         since: Since when it is so, by container and upstream, in seconds since the epoch.
     """
-    reduced = {fallback.upstream: fallback for fallback in fallbacks}
+    reduced = {degraded.upstream: degraded for degraded in degraded}
     runs = None if force is None else force.lines()
-    rows = [_skipped(skip) for skip in desired.skipped]
-    for upstream in desired.upstreams:
-        state = desired.makeshifts.get(upstream.name, ServerState.UP)
+    rows = [_skipped(skip) for skip in plan.skipped]
+    for upstream in plan.upstreams:
+        state = plan.makeshifts.get(upstream.name, ServerState.UP)
         for server in upstream.servers:
             is_missing = runs is not None and _line(server, upstream) not in runs
             missing = force.missing if force is not None and is_missing else None
-            rows.append(_routed(server, upstream, state=state, fallback=reduced.get(upstream.name), missing=missing))
+            rows.append(_routed(server, upstream, state=state, degraded=reduced.get(upstream.name), missing=missing))
     notices: dict[str, list[str]] = {}
-    for notice in desired.notices:
-        notices.setdefault(notice.backend, []).append(notice.detail)
+    for notice in plan.notices:
+        notices.setdefault(notice.container, []).append(notice.detail)
     dated = (
         replace(
             row,
@@ -107,34 +107,34 @@ def _line(server: Server, upstream: Upstream) -> Line:
 
 def _skipped(skip: Skipped) -> Row:
     return Row(
-        container=skip.backend, upstream=skip.upstream, address=None, reason=str(skip.reason), detail=skip.detail
+        container=skip.container, upstream=skip.upstream, address=None, reason=str(skip.reason), detail=skip.detail
     )
 
 
 def _routed(
-    server: Server, upstream: Upstream, *, state: ServerState, fallback: Fallback | None, missing: str | None
+    server: Server, upstream: Upstream, *, state: ServerState, degraded: Degraded | None, missing: str | None
 ) -> Row:
     """Explain a server line, or why an upstream that nginx refuses, or does not run yet, has none."""
     address = f"{server.address}:{server.port}"
-    out = Row(container=server.backend, upstream=upstream.name, address=None, reason=None, detail=None)
-    if fallback is not None and fallback.form is not Form.PLAIN:
-        return replace(out, reason=str(Reason.UPSTREAM_REFUSED), detail=fallback_words(fallback))
+    out = Row(container=server.container, upstream=upstream.name, address=None, reason=None, detail=None)
+    if degraded is not None and degraded.level is not Level.PLAIN:
+        return replace(out, reason=str(Reason.UPSTREAM_REFUSED), detail=degraded_words(degraded))
     if missing is not None:
         detail = f"it would serve at {address}, but nginx does not run that: {missing}"
         return replace(out, reason=str(Reason.NOT_IN_FORCE), detail=detail)
-    notices = () if fallback is None else (fallback_words(fallback),)
+    notices = () if degraded is None else (degraded_words(degraded),)
     return replace(out, address=address, state=str(state), notices=notices)
 
 
-def fallback_words(fallback: Fallback) -> str:
+def degraded_words(degraded: Degraded) -> str:
     """Say what became of an upstream that is not written as it should be."""
-    if fallback.kept:
+    if degraded.kept:
         how = "has no container any more and is kept, without a server, for nginx's own files (declare keeps it always)"
-    elif fallback.form is Form.PLAIN:
+    elif degraded.level is Level.PLAIN:
         how = "is written without its parameters"
     else:
         how = "is left out"
-    return f"upstream {fallback.upstream} {how}: {fallback.error}"
+    return f"upstream {degraded.upstream} {how}: {degraded.error}"
 
 
 def stamp(seconds: float | None) -> str | None:

@@ -76,29 +76,29 @@ def _told_of(path: Path) -> Iterator[None]:
         raise OutputError(path, error=error) from error
 
 
-def aside_path(path: Path) -> Path:
+def backup_path(path: Path) -> Path:
     """Name the file in which the last good one is kept while it is not known whether its replacement is good."""
     return path.with_name(f".{path.name}.old")
 
 
-def is_aside(path: Path) -> bool:
+def has_backup(path: Path) -> bool:
     """Tell whether *path* has one set aside: its replacement is still on trial."""
-    return stamp(aside_path(path)) is not None
+    return stamp(backup_path(path)) is not None
 
 
-def set_aside(path: Path) -> None:
+def back_up(path: Path) -> None:
     """Keep the file of now, byte for byte; an empty one stands for none. Raises `OutputError`."""
     with _told_of(path):
         try:
             old = path.read_bytes()
         except FileNotFoundError:
             old = b""
-    _replace(aside_path(path), content=old)
+    _replace(backup_path(path), content=old)
 
 
-def put_back(path: Path) -> None:
+def restore(path: Path) -> None:
     """Have what was set aside in its place again. Raises `OutputError`."""
-    aside = aside_path(path)
+    aside = backup_path(path)
     with _told_of(path):
         if aside.stat().st_size:
             os.replace(aside, path)
@@ -108,13 +108,13 @@ def put_back(path: Path) -> None:
         _sync_folder(path.parent)
 
 
-def forget_aside(path: Path) -> None:
+def discard_backup(path: Path) -> None:
     """The replacement is good: remove what was set aside, if anything was. Raises `OutputError`."""
     with _told_of(path):
-        aside_path(path).unlink(missing_ok=True)
+        backup_path(path).unlink(missing_ok=True)
 
 
-class Claim:
+class FileLock:
     """
     The sole right to replace a file, held by a lock on a hidden file beside it until it is closed or its process ends.
 
@@ -138,7 +138,7 @@ class Claim:
     ) -> None:
         self.close()
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """
         Take the right, or make sure that it is still ours: someone may have put another folder in the place.
 
@@ -150,12 +150,12 @@ class Claim:
             OutputError: The folder cannot be written.
         """
         try:
-            if not self._stands():
+            if not self._is_held():
                 self.close()
                 self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | _CAREFULLY, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._locked = True
-                self._sign()
+                self._write_holder()
         except BlockingIOError as error:
             holder = self._holder()
             self.close()
@@ -173,12 +173,12 @@ class Claim:
             os.close(self._descriptor)
             self._descriptor, self._locked = None, False
 
-    def _stands(self) -> bool:
+    def _is_held(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
             return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._lock.lstat())
         return False
 
-    def _sign(self) -> None:
+    def _write_holder(self) -> None:
         """Leave our name for others to read; by another descriptor, since one for writing keeps a disk writable."""
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
             signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | _CAREFULLY)

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lbwatch.model import Applied, Desired, Fallback, Form, Reason, ServerState, Upstream
+from lbwatch.model import Applied, Degraded, Level, Plan, Reason, ServerState, Upstream
 
 KEPT_CHANGES = 50
 KEPT_LINES = 200  # of the difference of each change
@@ -72,14 +72,14 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class AppliedPlan:
     """
     How far the loop has come.
 
     Attributes:
-        desired: What was decided last; `None` before every engine was read.
+        plan: What was decided last; `None` before every engine was read.
         in_force: What was verified last; `None` before the first time.
-        fallbacks: What of it could not be written as it should be.
+        degraded: What of it could not be written as it should be.
         confirmed: Whether that still stands: the same nginx runs, and nobody changed the file.
         applying: Whether something is being brought into force just now.
         error: Why the latest apply failed, in words; `None` if it did not.
@@ -90,9 +90,9 @@ class Progress:
         applied_at: When that was verified, seconds since the epoch by our own clock; `None` before the first time.
     """
 
-    desired: Desired | None
+    plan: Plan | None
     in_force: tuple[Upstream, ...] | None
-    fallbacks: tuple[Fallback, ...] = ()
+    degraded: tuple[Degraded, ...] = ()
     confirmed: bool = False
     applying: bool = False
     error: str | None = None
@@ -104,7 +104,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class HistoryCopy:
     """A copy of the journal at one time; see there."""
 
     changes: tuple[Change, ...]
@@ -114,7 +114,7 @@ class Work:
     since: Mapping[Seat, float]
 
 
-class Journal:
+class History:
     """
     The memory of one loop.
 
@@ -167,38 +167,38 @@ class Journal:
         self.changes.append(Change(at=at, outcome=outcome, error=error))
 
     def decided(
-        self, desired: Desired, *, fallbacks: Iterable[Fallback] = (), runs: Iterable[Upstream] | None = None, at: float
+        self, plan: Plan, *, degraded: Iterable[Degraded] = (), runs: Iterable[Upstream] | None = None, at: float
     ) -> None:
         """
         Note how each container stands, in the codes that `explain` has for it, for `since`.
 
         Args:
-            desired: What was decided.
-            fallbacks: What of it could not be written as it should be.
+            plan: What was decided.
+            degraded: What of it could not be written as it should be.
             runs: What nginx runs; `None`: all of that.
             at: Seconds since the epoch.
         """
-        running = desired.upstreams if runs is None else runs
+        running = plan.upstreams if runs is None else runs
         lines = {(each.name, server.address, server.port) for each in running for server in each.servers}
-        refused = {each.upstream for each in fallbacks if each.form is not Form.PLAIN}
-        now: dict[Seat, str] = {(skip.backend, skip.upstream): str(skip.reason) for skip in desired.skipped}
-        for upstream in desired.upstreams:
-            state = str(desired.makeshifts.get(upstream.name, ServerState.UP))
+        refused = {each.upstream for each in degraded if each.level is not Level.PLAIN}
+        now: dict[Seat, str] = {(skip.container, skip.upstream): str(skip.reason) for skip in plan.skipped}
+        for upstream in plan.upstreams:
+            state = str(plan.makeshifts.get(upstream.name, ServerState.UP))
             for server in upstream.servers:
                 is_live = (upstream.name, server.address, server.port) in lines
                 code = state if is_live else str(Reason.NOT_IN_FORCE)
                 if upstream.name in refused:
                     code = str(Reason.UPSTREAM_REFUSED)
-                now[(server.backend, upstream.name)] = code
+                now[(server.container, upstream.name)] = code
         if now == self._was:
             return
         was, since = self._was, self.since
         self.since = {seat: since[seat] if was.get(seat) == what else at for seat, what in now.items()}
         self._was = now
 
-    def copy(self) -> Work:
+    def copy(self) -> HistoryCopy:
         """Give all of it as it is now."""
-        return Work(
+        return HistoryCopy(
             changes=tuple(self.changes),
             passes=dict(self.passes),
             durations=self.durations.copy(),

@@ -1,7 +1,7 @@
 """
 The grammar of container labels: strings in, typed values or a refusal in words out.
 
-Only what is written on one container is judged here; what several containers make of an upstream is `desired`'s.
+Only what is written on one container is judged here; what several containers make of an upstream is `plan`'s.
 No label's text reaches nginx but through the checks below.
 """
 
@@ -77,7 +77,7 @@ _VARIABLE_FAMILIES = ("arg_", "cookie_", "http_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class UpstreamLabels:
     """
     What a container asks of one upstream.
 
@@ -103,14 +103,14 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class ContainerLabels:
     """
     All that a container's labels say.
 
     Attributes:
         asks: Whether any label stands below the prefix.
         enable: `None` where the label is absent.
-        memberships: The upstreams it joins, by name, the default one first.
+        upstreams: The upstreams it joins, by name, the default one first.
         vars: For the user's own template.
         unknown: The first label keys below the prefix that mean nothing, as excerpts.
         more_unknown: How many more of them there are.
@@ -121,7 +121,7 @@ class Wishes:
 
     asks: bool = False
     enable: bool | None = None
-    memberships: tuple[Membership, ...] = (Membership(),)
+    upstreams: tuple[UpstreamLabels, ...] = (UpstreamLabels(),)
     vars: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     more_unknown: int = 0
@@ -174,12 +174,12 @@ def _resembles(word: str, other: str) -> bool:
     return bool(get_close_matches(word, [other], n=1, cutoff=_NEARLY))
 
 
-def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
+def read_labels(labels: tuple[tuple[str, str], ...], *, prefix: str) -> ContainerLabels:
     """Read a container's labels, given sorted by key, as the contract defines them below *prefix*."""
     below = f"{prefix}."
     said = [(key.lower().removeprefix(below), value) for key, value in labels if key.lower().startswith(below)]
     if any(key == "enable" and value.strip().lower() == "false" for key, value in said):
-        return Wishes(asks=True, enable=False)  # even beside an ENABLE=true: false always wins
+        return ContainerLabels(asks=True, enable=False)  # even beside an ENABLE=true: false always wins
     own = dict(said)
     try:
         enable = _parsed("enable", "enable", own["enable"])["enable"] if "enable" in own else None
@@ -187,7 +187,7 @@ def wishes(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Wishes:
     except _RefusedError as refusal:
         key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
         detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
-        return Wishes(asks=True, refusal=detail, takes=takes)
+        return ContainerLabels(asks=True, refusal=detail, takes=takes)
     unknown = tuple(excerpt(below + key) for key in read.unknown[:_MAX_UNKNOWN])
     return replace(read, asks=bool(own), enable=enable, unknown=unknown, more_unknown=len(read.unknown[_MAX_UNKNOWN:]))
 
@@ -216,7 +216,7 @@ def meaning(key: str, value: str, *, prefix: str) -> str:
     below = f"{prefix}."
     if not key.lower().startswith(below):
         return _OTHERS.get(key, "not read")
-    read = wishes(((key, value),), prefix=prefix)
+    read = read_labels(((key, value),), prefix=prefix)
     if read.refusal is not None:
         return f"cannot be used: {read.takes}"
     if not read.unknown:
@@ -225,7 +225,7 @@ def meaning(key: str, value: str, *, prefix: str) -> str:
     return "means nothing" + (f": did you mean {found}?" if found else "")
 
 
-def _read(own: Mapping[str, str]) -> Wishes:
+def _read(own: Mapping[str, str]) -> ContainerLabels:
     top: dict[str, Any] = {}
     named: dict[str, dict[str, Any]] = {}
     variables: dict[str, str] = {}
@@ -243,10 +243,10 @@ def _read(own: Mapping[str, str]) -> Wishes:
             variables[rest] = value
         elif key != "enable":
             unknown.append(key)
-    return Wishes(memberships=_memberships(top, named), vars=variables, unknown=tuple(unknown))
+    return ContainerLabels(upstreams=_upstreams_asked(top, named), vars=variables, unknown=tuple(unknown))
 
 
-def _memberships(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> tuple[Membership, ...]:
+def _upstreams_asked(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> tuple[UpstreamLabels, ...]:
     """
     List the upstreams that are asked for.
 
@@ -254,9 +254,9 @@ def _memberships(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> tuple
     otherwise. With named ones, it joins the default one only if `port` or `upstream` asks for that.
     """
     shared = {key: top[key] for key in ("port", "network", "health_ignored") if key in top}
-    members = [Membership(upstream=name, **(shared | said)) for name, said in sorted(named.items())]
+    members = [UpstreamLabels(upstream=name, **(shared | said)) for name, said in sorted(named.items())]
     if not members or "port" in top or "upstream" in top:
-        members.insert(0, Membership(**top))
+        members.insert(0, UpstreamLabels(**top))
     return tuple(members)
 
 

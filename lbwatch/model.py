@@ -1,8 +1,8 @@
 """
 The words of lbwatch, as frozen values.
 
-What was discovered is named in Docker's words (`Event`, `Endpoint`, `Backend`, `Snapshot`), what is configured in
-nginx's (`Server`, `Upstream`, `Skipped`, `Notice`, `Desired`, `Fallback`, `Applied`). `Backend` / `Server` is the
+What was discovered is named in Docker's words (`Event`, `Endpoint`, `Container`, `Snapshot`), what is configured in
+nginx's (`Server`, `Upstream`, `Skipped`, `Notice`, `Plan`, `Degraded`, `Applied`). `Container` / `Server` is the
 border between the two. Nothing here computes.
 """
 
@@ -29,8 +29,8 @@ class Health(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class Status(StrEnum):
-    """A container's `State.Status`, as the Engine API names it."""
+class ContainerStatus(StrEnum):
+    """A container's `State.ContainerStatus`, as the Engine API names it."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a backend is not routed: a code for scripts and metrics; the words stand in `Skipped.detail`."""
+    """Why a container is not routed: a code for scripts and metrics; the words stand in `Skipped.detail`."""
 
     NOT_LABELLED = "not-labelled"
     DISABLED = "disabled"
@@ -69,7 +69,7 @@ class Reason(StrEnum):
 
 
 class NoticeKind(StrEnum):
-    """What `explain` warns about although the backend is routed."""
+    """What `explain` warns about although the container is routed."""
 
     UNKNOWN_LABEL = "unknown-label"
     BACKUP_DROPPED = "backup-dropped"
@@ -99,7 +99,7 @@ class Event:
     Attributes:
         action: The engine's word for it, such as `start` or `health_status: healthy`; `unreadable` for a line that
             could not be read.
-        backend: Id of the touched container; `None` means that any may have changed.
+        container: Id of the touched container; `None` means that any may have changed.
         labels: Every label of that container (the engine merges them into the event's attributes, beside a few of
             its own); `None` on network events, which do not carry them.
         at_ns: When it happened, nanoseconds since the epoch by the engine's clock; 0 if it does not say.
@@ -107,7 +107,7 @@ class Event:
     """
 
     action: str
-    backend: str | None
+    container: str | None
     labels: Mapping[str, str] | None = None
     at_ns: int = 0
     signal: int | None = None
@@ -123,7 +123,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class Container:
     """
     One container, as the engine described it last.
 
@@ -146,7 +146,7 @@ class Backend:
     id: str
     name: str
     labels: tuple[tuple[str, str], ...] = ()
-    status: Status = Status.RUNNING
+    status: ContainerStatus = ContainerStatus.RUNNING
     health: Health = Health.NONE
     created_ns: int = 0
     started_ns: int = 0
@@ -159,7 +159,7 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Housing:
+class ContainerConfig:
     """
     What matters of a container to whoever works inside it.
 
@@ -175,7 +175,7 @@ class Housing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ContainerProcess:
     """A process of a container, as the engine lists it; pids are those of the engine's host."""
 
     pid: int
@@ -190,17 +190,17 @@ class Snapshot:
 
     Attributes:
         source: The engine's name in logs and status.
-        backends: By id; those that ask for nothing may be as old as the last resync.
+        containers: By id; those that ask for nothing may be as old as the last resync.
         stopping: Those that were told to stop since their latest start: by id, the loop time of that in seconds.
     """
 
     source: str
-    backends: Mapping[str, Backend]
+    containers: Mapping[str, Container]
     stopping: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
+class EngineStatus:
     """
     How well one engine is known.
 
@@ -210,7 +210,7 @@ class Contact:
         since: Loop time since which it does, or does not.
         synced_at: Loop time at which the latest full look ended; `None` before the first.
         drift: How many changes a full look found that no event told.
-        backends: How many containers there are; `None` before the first full look.
+        containers: How many containers there are; `None` before the first full look.
         events: How many events came, by action.
         error: Why the stream does not hold, or nothing else can be read, in words; `None` where all is well, also while
             the stream is just being renewed.
@@ -221,7 +221,7 @@ class Contact:
     since: float
     synced_at: float | None = None
     drift: int = 0
-    backends: int | None = None
+    containers: int | None = None
     events: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
 
@@ -234,7 +234,7 @@ class Server:
     Attributes:
         address: An IP address; IPv6 stands in brackets, as nginx wants it.
         port: 1-65535.
-        backend: Name of the container behind it.
+        container: Name of the container behind it.
         weight: 1 is nginx's default and need not be written.
         max_fails: `None`, as for the next two, leaves nginx's default.
         fail_timeout_s: Seconds.
@@ -245,7 +245,7 @@ class Server:
 
     address: str
     port: int
-    backend: str
+    container: str
     weight: int = 1
     max_fails: int | None = None
     fail_timeout_s: int | None = None
@@ -277,9 +277,9 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A backend that is not routed (in one upstream, if it asked for several) and why."""
+    """A container that is not routed (in one upstream, if it asked for several) and why."""
 
-    backend: str
+    container: str
     reason: Reason
     detail: str
     upstream: str | None = None
@@ -287,22 +287,22 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that a routed backend's owner should know."""
+    """Something that a routed container's owner should know."""
 
-    backend: str
+    container: str
     kind: NoticeKind
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desired:
+class Plan:
     """
     What nginx should have.
 
     Attributes:
         upstreams: Sorted by name.
-        skipped: Every backend that has no server line, sorted by name.
-        notices: Sorted by backend.
+        skipped: Every container that has no server line, sorted by name.
+        notices: Sorted by container.
         makeshifts: What all servers of an upstream are, by its name, where they serve since nobody is ready.
     """
 
@@ -312,7 +312,7 @@ class Desired:
     makeshifts: Mapping[str, ServerState] = field(default_factory=dict)
 
 
-class Form(StrEnum):
+class Level(StrEnum):
     """
     How much of an upstream is written, each less than the one before.
 
@@ -327,7 +327,7 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
+class Degraded:
     """
     An upstream that is not written as it should be, since nginx or the template refuses it so.
 
@@ -337,7 +337,7 @@ class Fallback:
     """
 
     upstream: str
-    form: Form
+    level: Level
     error: str
     kept: bool = False
 
@@ -354,7 +354,7 @@ class Applied:
         reloaded: Whether nginx was reloaded; not where the same text was in force already.
         live_s: Seconds from the call until the new workers were there, if reloaded.
         verified_s: Seconds from the call until the old workers were retired too, if reloaded.
-        fallbacks: Upstreams that could not be written as they should be, by name; all others are.
+        degraded: Upstreams that could not be written as they should be, by name; all others are.
     """
 
     digest: str
@@ -363,11 +363,11 @@ class Applied:
     difference: str = ""
     live_s: float = 0.0
     verified_s: float = 0.0
-    fallbacks: tuple[Fallback, ...] = ()
+    degraded: tuple[Degraded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class BalancerStatus:
     """
     What can be seen of a load balancer now, for the status.
 
@@ -385,22 +385,22 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class SettledPlan:
     """What nginx was made to run: what was decided, and what of that could not be written as it should be."""
 
-    desired: Desired
-    fallbacks: tuple[Fallback, ...] = ()
+    plan: Plan
+    degraded: tuple[Degraded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Suspended:
     """
     Who is held back for a reason that is in no engine's state, by id.
 
     Attributes:
-        damped: Those that restart in a loop, with the seconds that they must stay up.
+        crash_looping: Those that restart in a loop, with the seconds that they must stay up.
         draining: Those that drain, with the reason in words.
     """
 
-    damped: Mapping[str, float] = field(default_factory=dict)
+    crash_looping: Mapping[str, float] = field(default_factory=dict)
     draining: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """
-What can be decided of one backend alone: which upstreams it asks for, at which address, or why it has no place.
+What can be decided of one container alone: which upstreams it asks for, at which address, or why it has no place.
 
-What several backends make of an upstream, and of an address that two of them claim, is `desired`'s.
+What several containers make of an upstream, and of an address that two of them claim, is `plan`'s.
 """
 
 import ipaddress
@@ -10,8 +10,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lbwatch.errors import excerpt
-from lbwatch.labels import Membership, Wishes, nearest, slip, wishes
-from lbwatch.model import UPSTREAM_NAME, Backend, Endpoint, Health, Notice, NoticeKind, Reason, Server, Skipped, Status
+from lbwatch.labels import ContainerLabels, UpstreamLabels, nearest, read_labels, slip
+from lbwatch.model import (
+    UPSTREAM_NAME,
+    Container,
+    ContainerStatus,
+    Endpoint,
+    Health,
+    Notice,
+    NoticeKind,
+    Reason,
+    Server,
+    Skipped,
+)
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
@@ -46,31 +57,31 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """A backend's seat in one upstream, so far as it has one: with a server, or with the reason why not."""
+class Candidate:
+    """A container's seat in one upstream, so far as it has one: with a server, or with the reason why not."""
 
     upstream: str
-    backend: Backend
-    membership: Membership
-    owner: Backend | None = None  # whose network the server's address is on
+    container: Container
+    labels: UpstreamLabels
+    owner: Container | None = None  # whose network the server's address is on
     server: Server | None = None
     skipped: tuple[Reason, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What is decided of one backend alone, and from what."""
+class Placement:
+    """What is decided of one container alone, and from what."""
 
-    backend: Backend
-    owner: Backend | None
+    container: Container
+    owner: Container | None
     rules: Rules
-    members: tuple[Member, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notices: tuple[Notice, ...] = ()
 
 
 class _SkipError(Exception):
-    """A backend is not routed, for this reason and in these words."""
+    """A container is not routed, for this reason and in these words."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -78,155 +89,159 @@ class _SkipError(Exception):
         self.detail = detail
 
 
-def place_of(backend: Backend, *, owner: Backend | None, rules: Rules) -> Place:
+def placement_of(container: Container, *, owner: Container | None, rules: Rules) -> Placement:
     """
-    Decide all that can be decided of one backend alone.
+    Decide all that can be decided of one container alone.
 
     Args:
-        backend: Any one.
+        container: Any one.
         owner: Whose network it uses, most often its own; `None` if that one is gone.
         rules: What holds for all.
     """
-    wish = wishes(backend.labels, prefix=rules.prefix)
-    notices = (*_unknown_labels(backend, wish, prefix=rules.prefix), *_hidden_signal(backend))
+    labels = read_labels(container.labels, prefix=rules.prefix)
+    notices = (*_unknown_labels(container, labels, prefix=rules.prefix), *_hidden_signal(container))
     try:
-        members = tuple(_members(backend, wish, owner=owner, rules=rules))
-        return Place(backend=backend, owner=owner, rules=rules, members=members, notices=notices)
+        candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
+        return Placement(container=container, owner=owner, rules=rules, candidates=candidates, notices=notices)
     except _SkipError as skip:
-        skipped = Skipped(backend=backend.name, reason=skip.reason, detail=skip.detail)
-        return Place(backend=backend, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
+        skipped = Skipped(container=container.name, reason=skip.reason, detail=skip.detail)
+        return Placement(container=container, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
 
 
-def _unknown_labels(backend: Backend, wish: Wishes, *, prefix: str) -> Iterator[Notice]:
+def _unknown_labels(container: Container, labels: ContainerLabels, *, prefix: str) -> Iterator[Notice]:
     details = []
-    for key in wish.unknown:
+    for key in labels.unknown:
         meant = nearest(key, prefix=prefix)
         details.append(f"label {key} means nothing to lbwatch" + (f": did you mean {meant}?" if meant else ""))
-    if wish.more_unknown:
-        details.append(f"{wish.more_unknown} more labels mean nothing to lbwatch")
-    return (Notice(backend=backend.name, kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
+    if labels.more_unknown:
+        details.append(f"{labels.more_unknown} more labels mean nothing to lbwatch")
+    return (Notice(container=container.name, kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
 
 
-def _hidden_signal(backend: Backend) -> Iterator[Notice]:
-    if backend.stop_signal is None:
+def _hidden_signal(container: Container) -> Iterator[Notice]:
+    if container.stop_signal is None:
         detail = "its label signal hides which signal it gets, so that any one, such as HUP, drains it for a while"
-        yield Notice(backend=backend.name, kind=NoticeKind.SIGNAL_HIDDEN, detail=detail)
+        yield Notice(container=container.name, kind=NoticeKind.SIGNAL_HIDDEN, detail=detail)
 
 
-def _members(backend: Backend, wish: Wishes, *, owner: Backend | None, rules: Rules) -> Iterator[Member]:
-    """Give a backend's place in each upstream that it asks for; a reason that holds for all of it is raised."""
-    _check_wanted(backend, wish, rules=rules)
-    for membership in wish.memberships:
-        name = membership.upstream or _default_upstream(backend, prefix=rules.prefix)
+def _candidates(
+    container: Container, labels: ContainerLabels, *, owner: Container | None, rules: Rules
+) -> Iterator[Candidate]:
+    """Give a container's place in each upstream that it asks for; a reason that holds for all of it is raised."""
+    _check_wanted(container, labels, rules=rules)
+    for wanted in labels.upstreams:
+        name = wanted.upstream or _default_upstream(container, prefix=rules.prefix)
         try:
-            _check_state(backend, ignore_health=membership.health_ignored)
-            server = _server(backend, membership, owner=owner, variables=wish.vars, rules=rules)
+            _check_state(container, ignore_health=wanted.health_ignored)
+            server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)
         except _SkipError as skip:
             why = skip.reason, skip.detail
-            yield Member(upstream=name, backend=backend, membership=membership, skipped=why)
+            yield Candidate(upstream=name, container=container, labels=wanted, skipped=why)
         else:
-            yield Member(upstream=name, backend=backend, membership=membership, owner=owner, server=server)
+            yield Candidate(upstream=name, container=container, labels=wanted, owner=owner, server=server)
 
 
-def _check_wanted(backend: Backend, wish: Wishes, *, rules: Rules) -> None:
-    if wish.enable is False:
+def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules) -> None:
+    if labels.enable is False:
         raise _SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
-    if not wish.asks and not rules.expose_all:
-        raise _SkipError(Reason.NOT_LABELLED, _unlabelled_words(backend, prefix=rules.prefix))
-    if wish.refusal is not None:
-        raise _SkipError(Reason.BAD_LABEL, wish.refusal)
-    if _label(backend, _COMPOSE_ONE_OFF).lower() == "true":
+    if not labels.asks and not rules.expose_all:
+        raise _SkipError(Reason.NOT_LABELLED, _unlabelled_words(container, prefix=rules.prefix))
+    if labels.refusal is not None:
+        raise _SkipError(Reason.BAD_LABEL, labels.refusal)
+    if _label(container, _COMPOSE_ONE_OFF).lower() == "true":
         raise _SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
-    if backend.status is Status.CREATED:
+    if container.status is ContainerStatus.CREATED:
         raise _SkipError(Reason.NOT_RUNNING, "it was created but never started")
 
 
-def _unlabelled_words(backend: Backend, *, prefix: str) -> str:
-    key = slip(backend.labels, prefix=prefix)
+def _unlabelled_words(container: Container, *, prefix: str) -> str:
+    key = slip(container.labels, prefix=prefix)
     if key is None:
         return f"it has no {prefix}.* label: add {prefix}.enable=true"
     meant = f"{prefix}.{key.partition('.')[2]}"
     return f"it has no {prefix}.* label, but {excerpt(key)}: did you mean {excerpt(meant)}?"
 
 
-def _check_state(backend: Backend, *, ignore_health: bool) -> None:
-    if backend.status is Status.PAUSED:
-        raise _SkipError(Reason.PAUSED, f"it is paused: docker unpause {backend.name} lets it serve")
-    if backend.status is not Status.RUNNING:
-        raise _SkipError(Reason.NOT_RUNNING, f"it is {backend.status}")
-    if backend.health is Health.STARTING and not ignore_health:
+def _check_state(container: Container, *, ignore_health: bool) -> None:
+    if container.status is ContainerStatus.PAUSED:
+        raise _SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.name} lets it serve")
+    if container.status is not ContainerStatus.RUNNING:
+        raise _SkipError(Reason.NOT_RUNNING, f"it is {container.status}")
+    if container.health is Health.STARTING and not ignore_health:
         raise _SkipError(Reason.STARTING, "its health check has not passed yet")
 
 
-def _default_upstream(backend: Backend, *, prefix: str) -> str:
-    project, service = _label(backend, _COMPOSE_PROJECT), _label(backend, _COMPOSE_SERVICE)
-    name = _label(backend, _SWARM_SERVICE) or (f"{project}-{service}" if project and service else backend.name)
+def _default_upstream(container: Container, *, prefix: str) -> str:
+    project, service = _label(container, _COMPOSE_PROJECT), _label(container, _COMPOSE_SERVICE)
+    name = _label(container, _SWARM_SERVICE) or (f"{project}-{service}" if project and service else container.name)
     if UPSTREAM_NAME.fullmatch(name) is None:
         raise _SkipError(Reason.BAD_NAME, f"{excerpt(name)!r} cannot name an upstream: add the label {prefix}.upstream")
     return name.lower()
 
 
-def _label(backend: Backend, key: str) -> str:
-    return next((value for label, value in backend.labels if label == key), "")
+def _label(container: Container, key: str) -> str:
+    return next((value for label, value in container.labels if label == key), "")
 
 
 def _server(
-    backend: Backend,
-    membership: Membership,
+    container: Container,
+    labels: UpstreamLabels,
     *,
-    owner: Backend | None,
+    owner: Container | None,
     variables: Mapping[str, str],
     rules: Rules,
 ) -> Server:
-    port = _port(backend, membership.port, prefix=rules.prefix)
-    owner = _check_owner(backend, owner)
+    port = _port(container, labels.port, prefix=rules.prefix)
+    owner = _check_owner(container, owner)
     if owner.host_network:
         address = _host_address(rules=rules)
     else:
-        address = _address(_endpoint(owner, membership.network, networks=rules.networks))
+        address = _address(_endpoint(owner, labels.network, networks=rules.networks))
     return Server(
         address=address,
         port=port,
-        backend=backend.name,
-        weight=membership.weight,
-        max_fails=membership.max_fails,
-        fail_timeout_s=membership.fail_timeout,
-        max_conns=membership.max_conns,
-        backup=membership.backup,
+        container=container.name,
+        weight=labels.weight,
+        max_fails=labels.max_fails,
+        fail_timeout_s=labels.fail_timeout,
+        max_conns=labels.max_conns,
+        backup=labels.backup,
         vars=variables,
     )
 
 
-def _port(backend: Backend, asked: int | None, *, prefix: str) -> int:
+def _port(container: Container, asked: int | None, *, prefix: str) -> int:
     if asked is not None:
         return asked
-    if not backend.exposed:
+    if not container.exposed:
         raise _SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port")
-    if len(backend.exposed) > 1:
-        ports = ", ".join(map(str, backend.exposed[:8]))
+    if len(container.exposed) > 1:
+        ports = ", ".join(map(str, container.exposed[:8]))
         raise _SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
-    return backend.exposed[0]
+    return container.exposed[0]
 
 
-def network_owner(backend: Backend, *, backends: Mapping[str, Backend]) -> Backend | None:
-    """Find whose network a backend uses: its own, or that of the container it was attached to, if that still is."""
-    if backend.network_of is None:
-        return backend
-    by_name = (other for other in backends.values() if other.name == backend.network_of)
-    return backends.get(backend.network_of) or next(by_name, None)
+def network_owner(container: Container, *, containers: Mapping[str, Container]) -> Container | None:
+    """Find whose network a container uses: its own, or that of the container it was attached to, if that still is."""
+    if container.network_of is None:
+        return container
+    by_name = (other for other in containers.values() if other.name == container.network_of)
+    return containers.get(container.network_of) or next(by_name, None)
 
 
-def _check_owner(backend: Backend, owner: Backend | None) -> Backend:
+def _check_owner(container: Container, owner: Container | None) -> Container:
     """
-    Make sure that a backend's network is alive.
+    Make sure that a container's network is alive.
 
     An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
     until it is restarted itself.
     """
-    if owner is None or (owner is not backend and owner.status not in (Status.RUNNING, Status.PAUSED)):
+    if owner is None or (
+        owner is not container and owner.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+    ):
         name = owner.name if owner else "removed"
         raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
-    if owner.started_ns > backend.started_ns > 0:
+    if owner.started_ns > container.started_ns > 0:
         raise _SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
     return owner
 
@@ -238,7 +253,7 @@ def _host_address(*, rules: Rules) -> str:
     return HOST_ADDRESS
 
 
-def _endpoint(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
+def _endpoint(owner: Container, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
     """Choose the network: the label's, else the first of the reachable ones, else the first by name."""
     by_name = {endpoint.network: endpoint for endpoint in owner.endpoints}
     names = networks or tuple(by_name)
@@ -259,7 +274,7 @@ def _network_hint(joined: Iterable[str], wanted: str | None, *, networks: tuple[
     return "it is on no network"
 
 
-def weighed(owner: Backend, wanted: str | None, *, networks: tuple[str, ...]) -> list[tuple[Endpoint, str]]:
+def weighed(owner: Container, wanted: str | None, *, networks: tuple[str, ...]) -> list[tuple[Endpoint, str]]:
     """
     Say of each network that a container is on why it is, or is not, the one that its server is reached by.
 

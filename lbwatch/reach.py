@@ -11,13 +11,13 @@ from pathlib import Path
 from lbwatch import files
 from lbwatch.desired import Rules
 from lbwatch.docker.client import ASKED, EngineClient
-from lbwatch.docker.inside import EXEC_ASKED, SIGNAL_ASKED, Inside
+from lbwatch.docker.inside import EXEC_ASKED, SIGNAL_ASKED, ContainerExec
 from lbwatch.errors import ReloadError, SettingsError
-from lbwatch.model import Backend
+from lbwatch.model import Container
 from lbwatch.nginx.container import TEST_FOLDER, ContainerControl, ContainerTester, ElsewhereTester
-from lbwatch.nginx.control import CommandTester, Control, LocalControl, Tester, TreeTester, split_command
+from lbwatch.nginx.control import CommandTester, Control, CopyTester, LocalControl, Tester, split_command
 from lbwatch.nginx.process import find_master
-from lbwatch.nginx.whereabouts import Whereabouts
+from lbwatch.nginx.whereabouts import NginxContainer
 from lbwatch.selector import Selector, selected
 from lbwatch.settings import Settings
 
@@ -32,44 +32,44 @@ class Reach:
         known: Gives that engine's containers as they were last seen; `None` before that.
 
     Attributes:
-        whereabouts: Of nginx's container; `None` if it is in none.
+        nginx_container: Of nginx's container; `None` if it is in none.
     """
 
     def __init__(
-        self, settings: Settings, *, client: EngineClient, known: Callable[[], Mapping[str, Backend] | None]
+        self, settings: Settings, *, client: EngineClient, known: Callable[[], Mapping[str, Container] | None]
     ) -> None:
-        self.whereabouts = whereabouts(settings, known=known)
+        self.nginx_container = nginx_container(settings, known=known)
         self._settings = settings
-        self._inside = Inside(client)
+        self._exec = ContainerExec(client)
         self._host = HostNetwork(settings)
 
-    def tester(self, *, folder: Path, tree: Path | None = None, quiet: bool = False) -> Tester:
+    def tester(self, *, folder: Path, copy: Path | None = None, quiet: bool = False) -> Tester:
         """
         Choose how a candidate is tested.
 
         Args:
             folder: An empty folder for whatever that takes.
-            tree: A folder that nginx's container sees too, for the same; `None`: the daemon's.
-            quiet: See `TreeTester`.
+            copy: A folder that nginx's container sees too, for the same; `None`: the daemon's.
+            quiet: See `CopyTester`.
         """
         settings = self._settings
         if settings.test_command is not None:
             tester = CommandTester(_words("test_command", settings.test_command), folder=folder)
-            return tester if self.whereabouts is None else ElsewhereTester(self.whereabouts, tester=tester)
+            return tester if self.nginx_container is None else ElsewhereTester(self.nginx_container, tester=tester)
         command = _words("nginx_command", settings.nginx_command)
-        if self.whereabouts is None:
-            return TreeTester(command, main=settings.nginx_conf, output=settings.output, folder=folder, quiet=quiet)
+        if self.nginx_container is None:
+            return CopyTester(command, main=settings.nginx_conf, output=settings.output, folder=folder, quiet=quiet)
         if settings.nginx_reload == "signal":
-            return ElsewhereTester(self.whereabouts, tester=None)
+            return ElsewhereTester(self.nginx_container, tester=None)
         return ContainerTester(
-            self._inside,
-            whereabouts=self.whereabouts,
+            self._exec,
+            nginx_container=self.nginx_container,
             command=command,
             main=settings.nginx_conf,
             output=settings.output,
             output_there=settings.nginx_output,
             folder=folder,
-            tree=tree or settings.output.parent / TEST_FOLDER,
+            copy=copy or settings.output.parent / TEST_FOLDER,
             mountinfo=files.mountinfo,
         )
 
@@ -79,20 +79,20 @@ class Reach:
         if settings.reload_command is not None:
             words = _words("reload_command", settings.reload_command)
             return LocalControl(pidfile=settings.nginx_pidfile, command=words)
-        if self.whereabouts is None:
+        if self.nginx_container is None:
             return LocalControl(pidfile=settings.nginx_pidfile, command=None)
         main = () if settings.nginx_conf is None else ("-c", str(settings.nginx_conf))
         words = (*_words("nginx_command", settings.nginx_command), *main, "-s", "reload")
         by_exec = settings.nginx_reload == "exec"
-        return ContainerControl(self._inside, whereabouts=self.whereabouts, command=words if by_exec else None)
+        return ContainerControl(self._exec, nginx_container=self.nginx_container, command=words if by_exec else None)
 
     def rules(self, *, engine_pid: int | None) -> Rules:
         """Gather what holds about routing now."""
-        return rules(self._settings, self.whereabouts, host_shared=lambda: self._host.shared(engine_pid=engine_pid))
+        return rules(self._settings, self.nginx_container, host_shared=lambda: self._host.shared(engine_pid=engine_pid))
 
     def asked(self) -> tuple[str, ...]:
         """List what is asked of the engine, for whoever must allow it."""
-        if self.whereabouts is None:
+        if self.nginx_container is None:
             return ASKED
         return (*ASKED, *(EXEC_ASKED if self._settings.nginx_reload == "exec" else SIGNAL_ASKED))
 
@@ -103,13 +103,15 @@ def selector(settings: Settings) -> Selector | None:
     return None if text is None else selected(text, setting="nginx_container")
 
 
-def whereabouts(settings: Settings, *, known: Callable[[], Mapping[str, Backend] | None]) -> Whereabouts | None:
+def nginx_container(
+    settings: Settings, *, known: Callable[[], Mapping[str, Container] | None]
+) -> NginxContainer | None:
     """Follow nginx's container among those that are known; `None` if it is in none."""
     followed = selector(settings)
-    return None if followed is None else Whereabouts(followed, known=known)
+    return None if followed is None else NginxContainer(followed, known=known)
 
 
-def rules(settings: Settings, found: Whereabouts | None, *, host_shared: Callable[[], bool]) -> Rules:
+def rules(settings: Settings, found: NginxContainer | None, *, host_shared: Callable[[], bool]) -> Rules:
     """
     Gather what holds about routing.
 

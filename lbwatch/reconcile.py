@@ -10,23 +10,23 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.damping import Damper
+from lbwatch.damping import CrashLoops
 from lbwatch.desired import Memory, Rules, desired_state
 from lbwatch.draining import Drains
 from lbwatch.errors import LbwatchError, ReloadError, TakenBackError
-from lbwatch.journal import Journal, Progress
+from lbwatch.journal import AppliedPlan, History
 from lbwatch.model import (
     Applied,
-    Backend,
-    Desired,
-    Fallback,
-    Held,
+    Container,
+    Degraded,
     Notice,
     NoticeKind,
+    Plan,
     Reason,
+    SettledPlan,
     Skipped,
     Snapshot,
-    Standing,
+    Suspended,
     Upstream,
 )
 from lbwatch.pacing import Backoff, reload_at
@@ -83,8 +83,8 @@ class Reconciler:
         wall: Gives the time, in seconds since the epoch, for the journal.
 
     Attributes:
-        held: Who was held back in the latest pass.
-        journal: What was done, for the status.
+        suspended: Who was held back in the latest pass.
+        history: What was done, for the status.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class Reconciler:
         wall: Callable[[], float],
         retry_limit_s: float = RETRY_LIMIT_S,
     ) -> None:
-        self.held = Held()
-        self.journal = Journal()
+        self.suspended = Suspended()
+        self.history = History()
         self._sources = tuple(sources)
         self._balancer = balancer
         self._rules = rules
@@ -113,8 +113,8 @@ class Reconciler:
         self._backoff = Backoff(first=RETRY_FIRST_S, limit=self._retry_limit_s, random=random)
         self._woken = asyncio.Event()
         self._memory = Memory()
-        self._damper = Damper()
-        self._desired: Desired | None = None  # by the latest pass
+        self._crash_loops = CrashLoops()
+        self._desired: Plan | None = None  # by the latest pass
         self._in_force: tuple[Upstream, ...] | None = None  # verified
         self._applied: Applied | None = None  # what came of the latest apply that did not fail
         self._verified_at: float | None = None  # when something was verified last, by the wall clock
@@ -124,7 +124,7 @@ class Reconciler:
         self._heard_at: float | None = None  # loop time of the first event since the latest pass began
         self._due_since: float | None = None  # likewise, of those that what is not in force yet is about
         self._turned_at = 0.0  # loop time at which the latest pass began
-        self._fallbacks: tuple[Fallback, ...] = ()  # what of it could not be written as it should be
+        self._degraded: tuple[Degraded, ...] = ()  # what of it could not be written as it should be
         self._renewed = False  # whether the latest apply may have been by an old template
         self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
         self._applied_at: float | None = None  # loop time of the latest apply
@@ -132,7 +132,7 @@ class Reconciler:
         self._retry_at = 0.0  # loop time before which what failed, or fell back, is not tried again
         self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
         self._outlived: frozenset[str] = frozenset()  # logged already, by id
-        self._waiting: list[asyncio.Future[Standing]] = []  # for what is decided from now on to be in force
+        self._waiting: list[asyncio.Future[SettledPlan]] = []  # for what is decided from now on to be in force
 
     def wake(self, *, heard_at: float | None = None) -> None:
         """Have the next pass begin now; *heard_at*: loop time of the first event that it is about, if any told."""
@@ -146,17 +146,17 @@ class Reconciler:
         self._retry_at = 0.0
         self.wake()
 
-    def backends(self) -> tuple[Backend, ...] | None:
+    def containers(self) -> tuple[Container, ...] | None:
         """Give all containers, as they were last seen; `None` before each engine was read."""
         snapshots = self._snapshots()
-        return None if snapshots is None else tuple(each for one in snapshots for each in one.backends.values())
+        return None if snapshots is None else tuple(each for one in snapshots for each in one.containers.values())
 
-    def progress(self) -> Progress:
+    def progress(self) -> AppliedPlan:
         """Tell how far it has come."""
-        return Progress(
-            desired=self._desired,
+        return AppliedPlan(
+            plan=self._desired,
             in_force=self._in_force,
-            fallbacks=self._fallbacks,
+            degraded=self._degraded,
             confirmed=self._in_force is not None and self._balancer.confirmed(),
             applying=self._applying,
             error=None if self._error is None else str(self._error),
@@ -167,9 +167,9 @@ class Reconciler:
             applied_at=self._verified_at,
         )
 
-    async def settled(self) -> Standing:
+    async def settled(self) -> SettledPlan:
         """Decide anew, and give what was decided once it is in force; for as long as it takes."""
-        waiter: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[SettledPlan] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self.wake()
         return await waiter
@@ -193,37 +193,39 @@ class Reconciler:
         self._turned_at = now
         if (snapshots := self._snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
-        desired, waiting = self._decide(snapshots, now=now), tuple(self._waiting)
-        self._desired = desired
+        plan, waiting = self._decide(snapshots, now=now), tuple(self._waiting)
+        self._desired = plan
         self._due_since, self._heard_at = self._due_since or self._heard_at, None
-        self._tell(desired)
-        if self._holds(desired.upstreams, now=now):
+        self._tell(plan)
+        if self._holds(plan.upstreams, now=now):
             self._settle()
-            self._answer(waiting, desired)
+            self._answer(waiting, plan)
             return min(at for at in (now + CONFIRM_INTERVAL_S, *self._changes_at()) if at is not None)
         self._behind_since = now if self._behind_since is None else self._behind_since
-        if now < (due := self._due(desired.upstreams, now=now)):
+        if now < (due := self._due(plan.upstreams, now=now)):
             return due
-        again_at = await self._apply(desired.upstreams, now=now)
-        if self._in_force is desired.upstreams:
-            self._answer(waiting, desired)
+        again_at = await self._apply(plan.upstreams, now=now)
+        if self._in_force is plan.upstreams:
+            self._answer(waiting, plan)
         return again_at
 
     def _snapshots(self) -> tuple[Snapshot, ...] | None:
         snapshots = tuple(snapshot for source in self._sources if (snapshot := source.snapshot()) is not None)
         return snapshots if len(snapshots) == len(self._sources) else None
 
-    def _decide(self, snapshots: tuple[Snapshot, ...], *, now: float) -> Desired:
-        everyone = [backend for snapshot in snapshots for backend in snapshot.backends.values()]
-        damped = self._damper.damped(everyone, now=now)
+    def _decide(self, snapshots: tuple[Snapshot, ...], *, now: float) -> Plan:
+        everyone = [container for snapshot in snapshots for container in snapshot.containers.values()]
+        crash_looping = self._crash_loops.crash_looping(everyone, now=now)
         draining = self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now)
-        self.held = Held(damped=damped, draining=draining)
+        self.suspended = Suspended(crash_looping=crash_looping, draining=draining)
         self._tell_outlived(snapshots)
-        return desired_state(snapshots, rules=self._rules(), damped=damped, draining=draining, memory=self._memory)
+        return desired_state(
+            snapshots, rules=self._rules(), crash_looping=crash_looping, draining=draining, memory=self._memory
+        )
 
     def _changes_at(self) -> tuple[float | None, float | None]:
         """Tell when what is left out for a while is due to be back, in loop time."""
-        return self._damper.changes_at(), self._drains.changes_at()
+        return self._crash_loops.changes_at(), self._drains.changes_at()
 
     def _settle(self) -> None:
         """Note that what was decided is in force, whatever failed in between."""
@@ -234,22 +236,22 @@ class Reconciler:
         """Keep since when each container is routed, or not, as it is now."""
         if self._desired is not None:
             runs = self._in_force or () if self._serves_old() else ()
-            self.journal.decided(self._desired, fallbacks=self._fallbacks, runs=runs, at=self._wall())
+            self.history.decided(self._desired, degraded=self._degraded, runs=runs, at=self._wall())
 
     def _serves_old(self) -> bool:
         """Tell whether what is in force serves on in spite of an error."""
         return not isinstance(self._error, ReloadError) or self._balancer.runs()
 
-    def _answer(self, waiting: Iterable[asyncio.Future[Standing]], desired: Desired) -> None:
+    def _answer(self, waiting: Iterable[asyncio.Future[SettledPlan]], plan: Plan) -> None:
         """Tell those who waited when it was decided; whoever came since waits for the next pass."""
         for waiter in waiting:
             self._waiting.remove(waiter)
             if not waiter.done():
-                waiter.set_result(Standing(desired=desired, fallbacks=self._fallbacks))
+                waiter.set_result(SettledPlan(plan=plan, degraded=self._degraded))
 
     def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
         """Tell whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
-        settled = not self._fallbacks or now < self._retry_at
+        settled = not self._degraded or now < self._retry_at
         return upstreams == self._in_force and settled and not self._renewed and self._balancer.confirmed()
 
     def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
@@ -283,19 +285,19 @@ class Reconciler:
         _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
         self._failed, self._error = upstreams, error
         self._retry_at = self._clock() + wait_s
-        self.journal.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
+        self.history.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
         self._note()
         return self._retry_at
 
     def _succeed(self, applied: Applied, *, upstreams: tuple[Upstream, ...], took_s: float) -> None:
         self._backoff.reset()
-        self._in_force, self._failed, self._fallbacks = upstreams, None, applied.fallbacks
+        self._in_force, self._failed, self._degraded = upstreams, None, applied.degraded
         self._applied = applied
         self._retry_at = self._clock() + self._retry_limit_s  # of what fell back
         if applied.reloaded or self._verified_at is None:
             self._verified_at = self._wall()
         heard_s = None if self._due_since is None else self._clock() - self._due_since
-        self.journal.applied(applied, at=self._wall(), took_s=took_s, heard_s=heard_s)
+        self.history.applied(applied, at=self._wall(), took_s=took_s, heard_s=heard_s)
         self._settle()
         say = _log.info if applied.reloaded else _log.debug
         say(
@@ -312,23 +314,23 @@ class Reconciler:
     def _tell_outlived(self, snapshots: tuple[Snapshot, ...]) -> None:
         """Log who takes traffic again since it did not end, once for each time."""
         outlived = self._drains.outlived
-        names = {id: each.backends[id].name for each in snapshots for id in outlived & each.backends.keys()}
+        names = {id: each.containers[id].name for each in snapshots for id in outlived & each.containers.keys()}
         for id in sorted(outlived - self._outlived):
             detail = "it still runs drain_timeout after its stop signal, and takes traffic again"
-            _log.warning("backend.outlived_drain", backend=names[id], detail=detail)
+            _log.warning("container.outlived_drain", container=names[id], detail=detail)
         self._outlived = outlived
 
-    def _tell(self, desired: Desired) -> None:
-        """Log each skipped backend and each notice once, for as long as it lasts."""
-        skipped = (skip for skip in desired.skipped if skip.reason is not Reason.NOT_LABELLED)
-        current: frozenset[Skipped | Notice] = frozenset(skipped) | frozenset(desired.notices)
+    def _tell(self, plan: Plan) -> None:
+        """Log each skipped container and each notice once, for as long as it lasts."""
+        skipped = (skip for skip in plan.skipped if skip.reason is not Reason.NOT_LABELLED)
+        current: frozenset[Skipped | Notice] = frozenset(skipped) | frozenset(plan.notices)
         for item in sorted(current - self._told, key=str):
             if isinstance(item, Notice):
                 say = _log.info if item.kind is NoticeKind.SERVES_DRAINING else _log.warning  # it is what a stop does
-                say("backend.noticed", backend=item.backend, notice=str(item.kind), detail=item.detail)
+                say("container.noticed", container=item.container, notice=str(item.kind), detail=item.detail)
             else:
                 say = _log.warning if item.reason in _MISTAKES else _log.info
-                say("backend.skipped", backend=item.backend, reason=str(item.reason), detail=item.detail)
+                say("container.not_routed", container=item.container, reason=str(item.reason), detail=item.detail)
         self._told = current
 
 

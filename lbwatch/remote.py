@@ -18,9 +18,9 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from lbwatch.errors import NoDaemonError, OrderError, StateError, excerpt
+from lbwatch.errors import NoDaemonError, RequestError, StateError, excerpt
 from lbwatch.explain import Row, explained
-from lbwatch.model import Backend, Held, Standing
+from lbwatch.model import Container, SettledPlan, Suspended
 from lbwatch.state import State
 from lbwatch.story import Explanation
 
@@ -45,25 +45,25 @@ _URL = "http://lbwatch"  # the host is a mere name
 _log = structlog.get_logger()
 
 
-class Balance(Protocol):
+class Loop(Protocol):
     """What is told to follow an order."""
 
-    held: Held
+    suspended: Suspended
 
-    def backends(self) -> Iterable[Backend] | None:
+    def containers(self) -> Iterable[Container] | None:
         """Give all containers; `None` if they are not known yet."""
 
-    async def settled(self) -> Standing:
+    async def settled(self) -> SettledPlan:
         """Decide anew, and give what was decided once it is in force."""
 
 
-class Desk:
+class ControlService:
     """
     Carries out orders.
 
     Args:
         state: Where drains by hand are kept.
-        balance: What follows them.
+        loop: What follows them.
         explain: Tells why all containers, or one, are or are not routed.
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
     """
@@ -72,36 +72,36 @@ class Desk:
         self,
         state: State,
         *,
-        balance: Balance,
-        explain: Callable[[Backend | None], Awaitable[Explanation]],
+        loop: Loop,
+        explain: Callable[[Container | None], Awaitable[Explanation]],
         reload_interval_s: float = 0.0,
     ) -> None:
         self._state = state
-        self._balance = balance
+        self._balance = loop
         self._explain = explain
         self._reload_interval_s = reload_interval_s
         self._one_at_a_time = asyncio.Lock()
 
     @property
-    def held(self) -> Held:
+    def suspended(self) -> Suspended:
         """Who is held back now."""
-        return self._balance.held
+        return self._balance.suspended
 
     async def explain(self, ref: str) -> Explanation:
         """
         Tell why a container, or every one if *ref* is empty, is or is not routed.
 
         Raises:
-            OrderError: There is no such container.
+            RequestError: There is no such container.
         """
-        backends = self._balance.backends()
-        if not ref or backends is None:  # none is known yet: the answer says why
+        containers = self._balance.containers()
+        if not ref or containers is None:  # none is known yet: the answer says why
             return await self._explain(None)
         try:
-            return await self._explain(found(ref, backends=backends))
-        except OrderError as error:
+            return await self._explain(found(ref, containers=containers))
+        except RequestError as error:
             reasons = (await self._explain(None)).reasons
-            raise OrderError(
+            raise RequestError(
                 "; ".join((f"{error}, as far as is known", *reasons)) if reasons else str(error)
             ) from error
 
@@ -110,34 +110,34 @@ class Desk:
         Take a container out of its upstreams, and say what came of it once it is in force.
 
         Raises:
-            OrderError: There is no such container, or it takes too long.
+            RequestError: There is no such container, or it takes too long.
         """
-        backend, known = self._find(ref)
-        again = " already" if backend.id in self._state.drained else ""
-        said = f"{backend.name} is drained{again}"
-        _log.info("backend.drained", backend=backend.name)
-        kept = await self._change(self._state.drain, backend.id, backend.name, known=known)
-        rows = await self._rows(backend, said=said)
+        container, known = self._find(ref)
+        again = " already" if container.id in self._state.drained else ""
+        said = f"{container.name} is drained{again}"
+        _log.info("container.drained", container=container.name)
+        kept = await self._change(self._state.drain, container.id, container.name, known=known)
+        rows = await self._rows(container, said=said)
         serves = ", but still gets requests, since nobody else is ready" if any(row.address for row in rows) else ""
         return "; ".join((f"{said}{serves}{kept}", *map(words, rows)))
 
     async def undrain(self, ref: str) -> str:
         """Undo that; raises as `drain` does."""
-        backend, known = self._find(ref)
-        was = backend.id in self._state.drained
-        said = f"{backend.name} is not drained any more" if was else f"{backend.name} was not drained by hand"
+        container, known = self._find(ref)
+        was = container.id in self._state.drained
+        said = f"{container.name} is not drained any more" if was else f"{container.name} was not drained by hand"
         if was:
-            _log.info("backend.undrained", backend=backend.name)
-        kept = await self._change(self._state.undrain, backend.id, known=known)
-        return "; ".join((f"{said}{kept}", *map(words, await self._rows(backend, said=said))))
+            _log.info("container.undrained", container=container.name)
+        kept = await self._change(self._state.undrain, container.id, known=known)
+        return "; ".join((f"{said}{kept}", *map(words, await self._rows(container, said=said))))
 
-    def _find(self, ref: str) -> tuple[Backend, set[str]]:
+    def _find(self, ref: str) -> tuple[Container, set[str]]:
         """Find a container, and give the ids of all."""
-        backends = self._balance.backends()
-        if backends is None:
-            raise OrderError("lbwatch has not read the engine yet: try again once its log says source.synced")
-        everyone = tuple(backends)
-        return found(ref, backends=everyone), {each.id for each in everyone}
+        containers = self._balance.containers()
+        if containers is None:
+            raise RequestError("lbwatch has not read the engine yet: try again once its log says source.synced")
+        everyone = tuple(containers)
+        return found(ref, containers=everyone), {each.id for each in everyone}
 
     async def _change(self, change: Callable[..., None], *args: str, known: set[str]) -> str:
         """Change the state, and say if that will not survive."""
@@ -150,7 +150,7 @@ class Desk:
                 return f" (but a restart of lbwatch undoes that: {error})"
         return ""
 
-    async def _rows(self, backend: Backend, *, said: str) -> list[Row]:
+    async def _rows(self, container: Container, *, said: str) -> list[Row]:
         """Wait until it is in force, and explain where the container is routed, or why not."""
         patience_s = IN_FORCE_TIMEOUT_S + self._reload_interval_s
         try:
@@ -158,12 +158,12 @@ class Desk:
                 standing = await self._balance.settled()
         except TimeoutError:
             late = f"nginx does not run that after {patience_s:g} s: the daemon's log says why"
-            raise OrderError(f"{said}; {late}") from None
-        name = next((each.name for each in self._balance.backends() or () if each.id == backend.id), None)
-        return [row for row in explained(standing.desired, fallbacks=standing.fallbacks) if row.container == name]
+            raise RequestError(f"{said}; {late}") from None
+        name = next((each.name for each in self._balance.containers() or () if each.id == container.id), None)
+        return [row for row in explained(standing.plan, degraded=standing.degraded) if row.container == name]
 
 
-def found(ref: str, *, backends: Iterable[Backend]) -> Backend:
+def found(ref: str, *, containers: Iterable[Container]) -> Container:
     """
     Find a container by its name, or by the beginning of its id.
 
@@ -171,17 +171,17 @@ def found(ref: str, *, backends: Iterable[Backend]) -> Backend:
     resync tells.
 
     Raises:
-        OrderError: There is none, or there are several such ids.
+        RequestError: There is none, or there are several such ids.
     """
-    everyone = tuple(backends)
+    everyone = tuple(containers)
     named = [each for each in everyone if each.name == ref.removeprefix("/")]
     if named:
         return max(named, key=lambda each: each.created_ns)
     begun = [each for each in everyone if len(ref) >= SHORTEST_ID and each.id.startswith(ref)]
     if not begun:
-        raise OrderError(f"the engine has no container {excerpt(ref)!r}")
+        raise RequestError(f"the engine has no container {excerpt(ref)!r}")
     if len(begun) > 1:
-        raise OrderError(f"{excerpt(ref)!r} is the beginning of {len(begun)} ids: give more of it")
+        raise RequestError(f"{excerpt(ref)!r} is the beginning of {len(begun)} ids: give more of it")
     return begun[0]
 
 
@@ -192,7 +192,7 @@ def words(row: Row) -> str:
 
 
 @asynccontextmanager
-async def listening(path: Path, *, desk: Desk) -> AsyncIterator[None]:
+async def listening(path: Path, *, service: ControlService) -> AsyncIterator[None]:
     """
     Take orders at a unix socket, mode 0600, until the end of the context.
 
@@ -206,7 +206,9 @@ async def listening(path: Path, *, desk: Desk) -> AsyncIterator[None]:
             _log.warning("control.unavailable", control_socket=str(path), reason=reason)
         else:
             stack.callback(_unlink, path, inode=inode)
-            runner = web.AppRunner(_application(desk), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+            runner = web.AppRunner(
+                _application(service), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+            )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.SockSite(runner, listener).start()
@@ -219,30 +221,30 @@ def _unlink(path: Path, *, inode: int) -> None:
             path.unlink()
 
 
-def _application(desk: Desk) -> web.Application:
-    def taking(order: Callable[[str], Awaitable[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _application(service: ControlService) -> web.Application:
+    def taking(change: Callable[[str], Awaitable[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             try:
-                return web.Response(text=await order(request.query.get("container", "")), content_type=_TEXT)
-            except OrderError as error:
+                return web.Response(text=await change(request.query.get("container", "")), content_type=_TEXT)
+            except RequestError as error:
                 return web.Response(status=409, text=str(error), content_type=_TEXT)
 
         return handle
 
     async def tell_held(_: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(desk.held), content_type="application/json")
+        return web.Response(body=msgspec.json.encode(service.suspended), content_type="application/json")
 
     async def explain(request: web.Request) -> web.Response:
         try:
-            told = await desk.explain(request.query.get("container", ""))
-        except OrderError as error:
+            told = await service.explain(request.query.get("container", ""))
+        except RequestError as error:
             return web.Response(status=409, text=str(error), content_type=_TEXT)
         return web.Response(body=await asyncio.to_thread(msgspec.json.encode, told), content_type="application/json")
 
     application = web.Application()
     application.router.add_get("/explain", explain)
-    application.router.add_post("/drain", taking(desk.drain))
-    application.router.add_post("/undrain", taking(desk.undrain))
+    application.router.add_post("/drain", taking(service.drain))
+    application.router.add_post("/undrain", taking(service.undrain))
     application.router.add_get("/held", tell_held)
     return application
 
@@ -281,12 +283,12 @@ def _answers(path: Path) -> bool:
         return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
 
 
-async def order(path: Path, *, verb: str, container: str) -> str:
+async def request(path: Path, *, verb: str, container: str) -> str:
     """
     Have the daemon at *path* carry out `drain` or `undrain`, and give what it says.
 
     Raises:
-        OrderError: It refuses, or there is no daemon, in words that say what to do.
+        RequestError: It refuses, or there is no daemon, in words that say what to do.
     """
     try:
         async with (
@@ -295,24 +297,24 @@ async def order(path: Path, *, verb: str, container: str) -> str:
         ):
             said = await answer.text()
     except TimeoutError as error:
-        raise OrderError(f"lbwatch at {path} does not answer within {ANSWER_TIMEOUT_S:g} s") from error
+        raise RequestError(f"lbwatch at {path} does not answer within {ANSWER_TIMEOUT_S:g} s") from error
     except (OSError, aiohttp.ClientError) as error:
         if isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _BROKEN_OFF:
             ended = (
                 f"lbwatch at {path} ended before it answered: `lbwatch explain {excerpt(container)}` tells what holds"
             )
-            raise OrderError(ended) from error
+            raise RequestError(ended) from error
         raise NoDaemonError(_not_reached(path, error)) from error
     if answer.status != web.HTTPOk.status_code:
-        raise OrderError(said)
+        raise RequestError(said)
     return said
 
 
-async def held(path: Path) -> Held | None:
+async def suspended(path: Path) -> Suspended | None:
     """Ask the daemon at *path* who is held back, for what it alone knows; `None` if there is none to be asked."""
     try:
         async with _session(path, timeout_s=HELD_TIMEOUT_S) as session, session.get(f"{_URL}/held") as answer:
-            return msgspec.json.decode(await answer.read(), type=Held)
+            return msgspec.json.decode(await answer.read(), type=Suspended)
     except (TimeoutError, OSError, aiohttp.ClientError, msgspec.DecodeError):
         return None
 
@@ -323,7 +325,7 @@ async def explanation(path: Path, *, container: str | None) -> Explanation:
 
     Raises:
         NoDaemonError: There is none to be asked, in words that say what to do.
-        OrderError: It knows no such container.
+        RequestError: It knows no such container.
     """
     query = {} if container is None else {"container": container}
     try:
@@ -333,7 +335,7 @@ async def explanation(path: Path, *, container: str | None) -> Explanation:
         ):
             body = await answer.read()
             if answer.status == web.HTTPConflict.status_code:
-                raise OrderError(body.decode(errors="replace"))
+                raise RequestError(body.decode(errors="replace"))
             return msgspec.json.decode(body, type=Explanation)
     except TimeoutError as error:
         raise NoDaemonError(f"lbwatch at {path} does not answer within {HELD_TIMEOUT_S:g} s") from error

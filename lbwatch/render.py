@@ -48,7 +48,7 @@ _SAMPLE = (
     Upstream(name="empty"),
     Upstream(
         name="sample",
-        servers=(Server(address="192.0.2.1", port=80, backend="sample", weight=2),),
+        servers=(Server(address="192.0.2.1", port=80, container="sample", weight=2),),
         method="least_conn",
         keepalive=8,
     ),

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lbwatch.errors import excerpt
-from lbwatch.explain import Force, Row, explained, fallback_words
-from lbwatch.journal import Change, Progress, Work
-from lbwatch.model import Contact, Fallback, Seen, ServerState, Upstream
+from lbwatch.explain import Force, Row, degraded_words, explained
+from lbwatch.journal import AppliedPlan, Change, HistoryCopy
+from lbwatch.model import BalancerStatus, Degraded, EngineStatus, ServerState, Upstream
 
 PLACEHOLDER = ("127.0.0.1", 1)
 """Address and port of the one `down` line of an upstream without a server."""
@@ -26,7 +26,7 @@ NOTHING_YET = "nothing was brought into force yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Status:
     """
     What there is to see at one time.
 
@@ -39,10 +39,10 @@ class Picture:
     version: str
     now: float
     at: float
-    contacts: tuple[Contact, ...]
-    progress: Progress
-    work: Work
-    seen: Seen
+    engines: tuple[EngineStatus, ...]
+    progress: AppliedPlan
+    work: HistoryCopy
+    seen: BalancerStatus
     resync_interval_s: float
     reload_interval_s: float
 
@@ -119,7 +119,7 @@ class AppliedReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeReport:
-    """See `journal.Change`."""
+    """See `history.Change`."""
 
     at: str
     outcome: str
@@ -170,18 +170,18 @@ class Report:
     changes: tuple[ChangeReport, ...]
 
 
-def report_of(picture: Picture) -> Report:
+def report_of(status: Status) -> Report:
     """Put a picture into the words of `/api/state`."""
-    rows, reasons, progress = rows_of(picture), tuple(unready(picture)), picture.progress
-    workers = picture.seen.workers
+    rows, reasons, progress = rows_of(status), tuple(unready(status)), status.progress
+    workers = status.seen.workers
     return Report(
-        version=picture.version,
-        at=_time(picture.at),
+        version=status.version,
+        at=_time(status.at),
         ready=not reasons,
         reasons=reasons,
-        remarks=picture.seen.remarks,
-        engines=tuple(_engine(contact, now=picture.now) for contact in picture.contacts),
-        upstreams=tuple(_upstreams(picture)),
+        remarks=status.seen.remarks,
+        engines=tuple(_engine(engine, now=status.now) for engine in status.engines),
+        upstreams=tuple(_upstreams(status)),
         unrouted=tuple(
             Unrouted(
                 container=row.container,
@@ -195,74 +195,74 @@ def report_of(picture: Picture) -> Report:
         ),
         warnings=tuple(_warnings(rows)),
         applied=_applied(progress),
-        disk=picture.seen.digest,
+        disk=status.seen.digest,
         workers=None if workers is None else WorkersReport(serving=workers[0], retiring=workers[1]),
-        changes=tuple(_change(change) for change in reversed(picture.work.changes)),
+        changes=tuple(_change(change) for change in reversed(status.work.changes)),
     )
 
 
-def rows_of(picture: Picture) -> list[Row]:
+def rows_of(status: Status) -> list[Row]:
     """Explain every container, in the light of what nginx runs."""
-    progress = picture.progress
-    if progress.desired is None:
+    progress = status.progress
+    if progress.plan is None:
         return []
     runs = progress.in_force if progress.serves_old and progress.in_force is not None else ()
     missing = progress.error or (NOTHING_YET if progress.in_force is None else "its turn comes within reload_interval")
     force = Force(upstreams=runs, missing=missing)
-    return explained(progress.desired, fallbacks=progress.fallbacks, force=force, since=picture.work.since)
+    return explained(progress.plan, degraded=progress.degraded, force=force, since=status.work.since)
 
 
-def standing(picture: Picture) -> str:
+def standing(status: Status) -> str:
     """Tell in one line how things stand: the first reason why not all is in step, or how much of it there is."""
-    if (reason := next(iter(unready(picture)), None)) is not None:
+    if (reason := next(iter(unready(status)), None)) is not None:
         return excerpt(reason)
-    upstreams = picture.progress.in_force or ()
+    upstreams = status.progress.in_force or ()
     return f"in step: {len(upstreams)} upstreams, {sum(len(upstream.servers) for upstream in upstreams)} servers"
 
 
-def unready(picture: Picture) -> Iterable[str]:
+def unready(status: Status) -> Iterable[str]:
     """Give the reasons why not every engine is in step, or the last apply is not verified."""
-    for contact in picture.contacts:
-        yield from _engine_unready(contact, picture=picture)
-    progress = picture.progress
-    behind_s = 0.0 if progress.behind_since is None else picture.now - progress.behind_since
+    for engine in status.engines:
+        yield from _engine_unready(engine, status=status)
+    progress = status.progress
+    behind_s = 0.0 if progress.behind_since is None else status.now - progress.behind_since
     if progress.error is not None:
         yield f"nginx is not in step for {behind_s:.0f} s: {progress.error}"
     elif progress.in_force is None:
         yield NOTHING_YET
     elif not progress.confirmed and not progress.applying:
         yield "nginx was restarted, or the output was changed, since the last reload was verified"
-    elif behind_s > STUCK_S + picture.reload_interval_s:
+    elif behind_s > STUCK_S + status.reload_interval_s:
         yield f"a change waits for {behind_s:.0f} s to be in force"
 
 
-def _engine_unready(contact: Contact, *, picture: Picture) -> Iterable[str]:
-    for_s = picture.now - contact.since
-    if contact.synced_at is None:
-        yield f"engine {contact.source}: it was not read yet" + (f": {contact.error}" if contact.error else "")
-    elif contact.error is not None:
-        how = "it cannot be read" if contact.connected else f"not followed for {for_s:.0f} s"
-        yield f"engine {contact.source}: {how}: {contact.error}"
-    elif picture.now - contact.synced_at > FORGOTTEN_RESYNCS * picture.resync_interval_s:
-        yield f"engine {contact.source}: no full look at it ended for {picture.now - contact.synced_at:.0f} s"
+def _engine_unready(engine: EngineStatus, *, status: Status) -> Iterable[str]:
+    for_s = status.now - engine.since
+    if engine.synced_at is None:
+        yield f"engine {engine.source}: it was not read yet" + (f": {engine.error}" if engine.error else "")
+    elif engine.error is not None:
+        how = "it cannot be read" if engine.connected else f"not followed for {for_s:.0f} s"
+        yield f"engine {engine.source}: {how}: {engine.error}"
+    elif status.now - engine.synced_at > FORGOTTEN_RESYNCS * status.resync_interval_s:
+        yield f"engine {engine.source}: no full look at it ended for {status.now - engine.synced_at:.0f} s"
 
 
-def _engine(contact: Contact, *, now: float) -> EngineReport:
+def _engine(engine: EngineStatus, *, now: float) -> EngineReport:
     return EngineReport(
-        name=contact.source,
-        connected=contact.connected,
-        for_s=round(now - contact.since, 1),
-        synced_s=None if contact.synced_at is None else round(now - contact.synced_at, 1),
-        containers=contact.backends,
-        drift=contact.drift,
-        error=contact.error,
+        name=engine.source,
+        connected=engine.connected,
+        for_s=round(now - engine.since, 1),
+        synced_s=None if engine.synced_at is None else round(now - engine.synced_at, 1),
+        containers=engine.containers,
+        drift=engine.drift,
+        error=engine.error,
     )
 
 
-def _upstreams(picture: Picture) -> Iterable[UpstreamReport]:
-    progress = picture.progress
-    makeshifts = progress.desired.makeshifts if progress.desired is not None else {}
-    notes = {fallback.upstream: fallback for fallback in progress.fallbacks}
+def _upstreams(status: Status) -> Iterable[UpstreamReport]:
+    progress = status.progress
+    makeshifts = progress.plan.makeshifts if progress.plan is not None else {}
+    notes = {degraded.upstream: degraded for degraded in progress.degraded}
     for upstream in progress.in_force or ():
         state = makeshifts.get(upstream.name, ServerState.UP)
         runs = upstream if progress.serves_old else replace(upstream, servers=())
@@ -271,10 +271,10 @@ def _upstreams(picture: Picture) -> Iterable[UpstreamReport]:
         yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept)
 
 
-def _upstream(upstream: Upstream, *, state: ServerState, note: Fallback | None) -> UpstreamReport:
-    emptied = note is not None and note.form not in ("full", "plain")
+def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) -> UpstreamReport:
+    emptied = note is not None and note.level not in ("full", "plain")
     servers = tuple(
-        ServerReport(address=server.address, port=server.port, container=server.backend, state=state)
+        ServerReport(address=server.address, port=server.port, container=server.container, state=state)
         for server in upstream.servers
         if not emptied
     )
@@ -283,7 +283,7 @@ def _upstream(upstream: Upstream, *, state: ServerState, note: Fallback | None) 
         name=upstream.name,
         method=upstream.method or "round_robin",
         servers=servers or (placeholder,),
-        note=None if note is None else fallback_words(note),
+        note=None if note is None else degraded_words(note),
     )
 
 
@@ -292,7 +292,7 @@ def _warnings(rows: Iterable[Row]) -> Iterable[Warned]:
     return (Warned(container=container, detail=notice) for container, notice in told)
 
 
-def _applied(progress: Progress) -> AppliedReport | None:
+def _applied(progress: AppliedPlan) -> AppliedReport | None:
     if progress.applied_at is None:
         return None
     verified = progress.confirmed and progress.error is None

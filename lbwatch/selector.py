@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lbwatch.errors import SettingsError
-from lbwatch.model import Backend, Status
+from lbwatch.model import Container, ContainerStatus
 
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _LABEL = "label="
@@ -32,11 +32,11 @@ class Selector:
             return self.named
         return f"with label {self.key}" if self.value is None else f"with label {self.key}={self.value}"
 
-    def matches(self, backend: Backend) -> bool:
+    def matches(self, container: Container) -> bool:
         """Tell whether a container is one that is meant."""
         if self.key:
-            return any(key == self.key and self.value in (None, value) for key, value in backend.labels)
-        return backend.name == self.named or bool(_ID.fullmatch(self.named) and backend.id.startswith(self.named))
+            return any(key == self.key and self.value in (None, value) for key, value in container.labels)
+        return container.name == self.named or bool(_ID.fullmatch(self.named) and container.id.startswith(self.named))
 
 
 def selected(text: str, *, setting: str) -> Selector:
@@ -57,17 +57,17 @@ def selected(text: str, *, setting: str) -> Selector:
     return Selector(key=key, value=value if equals else None)
 
 
-def chosen(backends: Iterable[Backend], selector: Selector) -> tuple[Backend, ...]:
+def chosen(containers: Iterable[Container], selector: Selector) -> tuple[Container, ...]:
     """
     List the containers that are meant, best first: those that run, and of those the one that started last.
 
     A container that is recreated has the same name and labels as the one that it replaces; one of
     `docker compose run` has the labels too, and comes last.
     """
-    meant = [backend for backend in backends if selector.matches(backend)]
+    meant = [container for container in containers if selector.matches(container)]
     return tuple(sorted(meant, key=_age, reverse=True))
 
 
-def _age(backend: Backend) -> tuple[bool, bool, int, int, str]:
-    lasts = (_ONE_OFF, "True") not in backend.labels
-    return lasts, backend.status is Status.RUNNING, backend.started_ns, backend.created_ns, backend.id
+def _age(container: Container) -> tuple[bool, bool, int, int, str]:
+    lasts = (_ONE_OFF, "True") not in container.labels
+    return lasts, container.status is ContainerStatus.RUNNING, container.started_ns, container.created_ns, container.id

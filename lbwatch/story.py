@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from lbwatch.errors import excerpt
 from lbwatch.explain import Row, stamp
-from lbwatch.labels import meaning, wishes
-from lbwatch.model import Backend, Desired, Endpoint, Event, Health, Held
+from lbwatch.labels import meaning, read_labels
+from lbwatch.model import Container, Endpoint, Event, Health, Plan, Suspended
 from lbwatch.place import TAKEN, Rules, network_owner, weighed
 
 MAX_EVENTS = 20
@@ -54,7 +54,7 @@ class Story:
         started: Its latest start by the engine's clock; `None`: never.
         restarts: How often its restart policy brought it back since it was last started by hand.
         exposed: TCP ports.
-        held: Why it is held back, for a reason that is in no state of the engine's; `None`: it is not.
+        suspended: Why it is held back, for a reason that is in no state of the engine's; `None`: it is not.
         labels: Those that are looked at.
         networks: By name.
         events: The latest, oldest first; none where no daemon follows it.
@@ -68,7 +68,7 @@ class Story:
     started: str | None
     restarts: int
     exposed: tuple[int, ...]
-    held: str | None
+    suspended: str | None
     labels: tuple[LabelRead, ...]
     networks: tuple[NetworkWeighed, ...]
     events: tuple[EventTold, ...]
@@ -96,11 +96,11 @@ class Explanation:
 
 
 def story_of(
-    backend: Backend,
+    container: Container,
     *,
     rules: Rules,
-    backends: Mapping[str, Backend],
-    held: Held,
+    containers: Mapping[str, Container],
+    suspended: Suspended,
     events: Iterable[Event],
     places: Iterable[str],
     text: str,
@@ -109,56 +109,56 @@ def story_of(
     Tell the story of a container.
 
     Args:
-        backend: The container.
+        container: The container.
         rules: What holds for all.
-        backends: All containers, by id.
-        held: Who is held back.
+        containers: All containers, by id.
+        suspended: Who is held back.
         events: The latest of all containers, oldest first.
         places: `ADDRESS:PORT` of each server that was decided for it.
         text: What was rendered.
     """
-    known = [event for event in events if event.backend == backend.id][-MAX_EVENTS:]
+    known = [event for event in events if event.container == container.id][-MAX_EVENTS:]
     wanted = tuple(places)
     return Story(
-        container=backend.name,
-        id=backend.id,
-        status=str(backend.status),
-        health=str(backend.health or Health.NONE),
-        started=stamp(backend.started_ns / 1e9) if backend.started_ns else None,
-        restarts=backend.restarts,
-        exposed=backend.exposed,
-        held=_held(backend, held),
+        container=container.name,
+        id=container.id,
+        status=str(container.status),
+        health=str(container.health or Health.NONE),
+        started=stamp(container.started_ns / 1e9) if container.started_ns else None,
+        restarts=container.restarts,
+        exposed=container.exposed,
+        suspended=_suspended(container, suspended),
         labels=tuple(
             LabelRead(key=excerpt(key), value=excerpt(value), meaning=meaning(key, value, prefix=rules.prefix))
-            for key, value in backend.labels
+            for key, value in container.labels
         ),
-        networks=tuple(_networks(backend, rules=rules, backends=backends)),
+        networks=tuple(_networks(container, rules=rules, containers=containers)),
         events=tuple(EventTold(at=stamp(event.at_ns / 1e9) or "", action=excerpt(event.action)) for event in known),
         lines=tuple(_lines(text, wanted)),
     )
 
 
-def places_of(name: str, desired: Desired | None) -> list[str]:
+def addresses_of(name: str, plan: Plan | None) -> list[str]:
     """Give `ADDRESS:PORT` of each server that was decided for a container."""
-    upstreams = desired.upstreams if desired is not None else ()
+    upstreams = plan.upstreams if plan is not None else ()
     servers = (server for upstream in upstreams for server in upstream.servers)
-    return [f"{server.address}:{server.port}" for server in servers if server.backend == name]
+    return [f"{server.address}:{server.port}" for server in servers if server.container == name]
 
 
-def _held(backend: Backend, held: Held) -> str | None:
-    if (stay_up_s := held.damped.get(backend.id)) is not None:
+def _suspended(container: Container, suspended: Suspended) -> str | None:
+    if (stay_up_s := suspended.crash_looping.get(container.id)) is not None:
         return f"it restarts in a loop: left out until it stayed up for {stay_up_s:g} s"
-    return held.draining.get(backend.id)
+    return suspended.draining.get(container.id)
 
 
-def _networks(backend: Backend, *, rules: Rules, backends: Mapping[str, Backend]) -> Iterable[NetworkWeighed]:
-    owner = network_owner(backend, backends=backends)
+def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Container]) -> Iterable[NetworkWeighed]:
+    owner = network_owner(container, containers=containers)
     if owner is None:
         return
-    whose = "" if owner is backend else f" (of {owner.name}, whose network it uses)"
-    members = wishes(backend.labels, prefix=rules.prefix).memberships
+    whose = "" if owner is container else f" (of {owner.name}, whose network it uses)"
+    candidates = read_labels(container.labels, prefix=rules.prefix).upstreams
     verdicts: dict[Endpoint, list[str]] = {}
-    for wanted in dict.fromkeys(member.network for member in members):
+    for wanted in dict.fromkeys(candidate.network for candidate in candidates):
         for endpoint, verdict in weighed(owner, wanted, networks=rules.networks):
             verdicts.setdefault(endpoint, []).append(verdict)
     for endpoint, said in verdicts.items():
@@ -172,6 +172,8 @@ def _lines(text: str, places: tuple[str, ...]) -> Iterable[str]:
     for line in text.splitlines():
         words = line.replace(";", " ").split()
         if any(
-            word.endswith(place) and not word.removesuffix(place)[-1:].isalnum() for place in places for word in words
+            word.endswith(placement) and not word.removesuffix(placement)[-1:].isalnum()
+            for placement in places
+            for word in words
         ):
             yield line.strip()

@@ -137,7 +137,7 @@ def _show_story(story: Story) -> None:
     started = f", started {story.started}" if story.started else ", never started"
     restarts = f", restarted {story.restarts} times by the engine" if story.restarts else ""
     health = f", health {story.health}" if story.health != "none" else ", no health check"
-    _section("state", [f"{story.status}{health}{started}{restarts}", *([story.held] if story.held else [])])
+    _section("state", [f"{story.status}{health}{started}{restarts}", *([story.suspended] if story.suspended else [])])
     _section("id", [story.id])
     _section("exposes", [", ".join(f"{port}/tcp" for port in story.exposed) or "no TCP port"])
     _section(
@@ -181,7 +181,7 @@ class EventScreen:
         told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
         signal = f" (signal {event.signal})" if event.signal is not None else ""
         told.append(f"{excerpt(event.action)}{signal}", style="cyan")
-        if event.backend is None:
+        if event.container is None:
             told.append("  all containers are looked at", style="default")
         elif not matters:
             told.append(f"  ignored: it has no {prefix}.* label", style=DIM)

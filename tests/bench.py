@@ -187,7 +187,7 @@ def measure(
 
 
 def on_embedded(containers: int, *, samples: int) -> dict[str, Any]:
-    """Measure with so many labelled containers on the embedded engine, each an upstream of its own."""
+    """Measure with so many labelled containers on the fake engine, each an upstream of its own."""
     with ExitStack() as stack:
         path = stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-bench-")) + "/docker.sock"
         command = [sys.executable, __file__, "--serve", path, str(containers)]
@@ -231,11 +231,11 @@ def on_real(containers: int, *, samples: int) -> dict[str, Any]:
 
 
 def serve(path: str, containers: int) -> None:
-    """Be the embedded engine in a process of its own; on USR1 tell the inspects and the pause events so far."""
-    from lbwatch.embedded import EmbeddedEngine
+    """Be the fake engine in a process of its own; on USR1 tell the inspects and the pause events so far."""
+    from lbwatch.embedded import FakeEngine
 
     async def main() -> None:
-        async with EmbeddedEngine(socket=Path(path)) as engine:
+        async with FakeEngine(socket=Path(path)) as engine:
             labels = {"lbwatch.port": "80"}
             made = [engine.world.run(name=f"bench-{number}", labels=labels) for number in range(containers)]
 

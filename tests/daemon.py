@@ -261,7 +261,11 @@ class Stage:
         return self.nginx.output
 
     def differences(
-        self, serving: Mapping[str, Collection[str]], *, draining: Collection[str] = (), damped: Collection[str] = ()
+        self,
+        serving: Mapping[str, Collection[str]],
+        *,
+        draining: Collection[str] = (),
+        crash_looping: Collection[str] = (),
     ) -> list[str]:
         """
         Compare the file with the engine's truth, and nginx's answers with what is expected.
@@ -269,12 +273,14 @@ class Stage:
         Args:
             serving: For each upstream to ask for, who must answer: all of them and nobody else. Nobody at all is
                 a 502, which is also what nginx answers for an upstream it does not know.
-            draining: See the oracle; so for *damped*.
+            draining: See the oracle; so for *crash_looping*.
 
         Returns:
             What is wrong, in words; empty: in step.
         """
-        wanted = expected_blocks(self.engine.inspect_all(), reach=self.reach, draining=draining, damped=damped)
+        wanted = expected_blocks(
+            self.engine.inspect_all(), reach=self.reach, draining=draining, crash_looping=crash_looping
+        )
         if (found := file_blocks(self.output)) != wanted:
             return [f"the file has {found}, the engine's containers want {wanted}"]
         return [text for name, who in serving.items() for text in self._wrong_answers(name, set(who))]
@@ -284,13 +290,13 @@ class Stage:
         serving: Mapping[str, Collection[str]],
         *,
         draining: Collection[str] = (),
-        damped: Collection[str] = (),
+        crash_looping: Collection[str] = (),
         within: float = IN_STEP_S,
     ) -> None:
         """Wait until there are no `differences`, from its start on if that is still going on."""
         self.lbwatch.wait_started()
         wait_until(
-            lambda: self.differences(serving, draining=draining, damped=damped),
+            lambda: self.differences(serving, draining=draining, crash_looping=crash_looping),
             holds=lambda differences: not differences,
             within=within,
             what=f"{serving} serve, and the file says what the engine does",

@@ -20,7 +20,7 @@ from typing import Any
 
 from lbwatch import app
 from lbwatch.__main__ import main
-from lbwatch.nginx.control import LocalControl, TreeTester
+from lbwatch.nginx.control import CopyTester, LocalControl
 from lbwatch.render import Renderer
 
 HEEDED_S = 10.0
@@ -113,7 +113,7 @@ def _always(*_: Any) -> bool:
 
 CALLS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "render": (Renderer, "text", _always),
-    "test": (TreeTester, "test", _always),
+    "test": (CopyTester, "test", _always),
     "fsync": (os, "fsync", lambda descriptor: not _is_folder(descriptor)),
     "rename": (os, "replace", _always),
     "folder": (os, "fsync", _is_folder),

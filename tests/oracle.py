@@ -63,7 +63,7 @@ def expected_blocks(
     *,
     reach: Reach = ANY_NETWORK,
     draining: Collection[str] = (),
-    damped: Collection[str] = (),
+    crash_looping: Collection[str] = (),
 ) -> Blocks:
     """
     Tell what the file must hold.
@@ -71,7 +71,7 @@ def expected_blocks(
     Args:
         inspected: Every container that there is, in full.
         draining: Names of those that got their stop signal and live on, which no inspect shows.
-        damped: Names of those that are left out since the engine restarted them in a loop.
+        crash_looping: Names of those that are left out since the engine restarted them in a loop.
 
     Returns:
         Blocks by name; a block's servers by address and port.
@@ -79,17 +79,17 @@ def expected_blocks(
     everyone = {each["Id"]: each for each in inspected}
     members: dict[str, dict[int, dict[tuple[tuple[int, ...], int], str]]] = {}
     for container in everyone.values():
-        wishes = _wishes(container)
+        read_labels = _wishes(container)
         try:
-            name = _upstream(container, wishes, reach)
+            name = _upstream(container, read_labels, reach)
             if name is None:
                 continue
             classes = members.setdefault(name, {})
-            rank = _rank(container, draining=draining, damped=damped)
-            address, port = _address(container, wishes, reach, everyone), _port(container, wishes)
+            rank = _rank(container, draining=draining, crash_looping=crash_looping)
+            address, port = _address(container, read_labels, reach, everyone), _port(container, read_labels)
         except _OutError:
             continue
-        weight = _number(wishes, "weight", 1, 1000)
+        weight = _number(read_labels, "weight", 1, 1000)
         text = f"server {address}:{port}" + ("" if weight in (None, 1) else f" weight={weight}")
         place = (tuple(int(part) for part in address.split(".")), port)
         others = classes.setdefault(rank, {})
@@ -104,25 +104,25 @@ def expected_blocks(
 def _wishes(container: Mapping[str, Any]) -> dict[str, str]:
     """What its labels say, the prefix taken off."""
     labels = {key.lower(): value for key, value in (container["Config"]["Labels"] or {}).items()}
-    wishes = {key.removeprefix("lbwatch."): value for key, value in labels.items() if key.startswith("lbwatch.")}
-    assert wishes.keys() <= _KNOWN, f"labels that this oracle does not know: {wishes.keys() - _KNOWN}"
-    return wishes
+    read_labels = {key.removeprefix("lbwatch."): value for key, value in labels.items() if key.startswith("lbwatch.")}
+    assert read_labels.keys() <= _KNOWN, f"labels that this oracle does not know: {read_labels.keys() - _KNOWN}"
+    return read_labels
 
 
-def _upstream(container: Mapping[str, Any], wishes: Mapping[str, str], reach: Reach) -> str | None:
+def _upstream(container: Mapping[str, Any], read_labels: Mapping[str, str], reach: Reach) -> str | None:
     """The upstream it keeps alive, running or not; `None` if it asks for nothing. A wrong label takes it out."""
-    if wishes.get("enable") == "false" or not (wishes or reach.expose_all):
+    if read_labels.get("enable") == "false" or not (read_labels or reach.expose_all):
         return None
     if container["State"]["Status"] == "created":
         return None  # the contract keeps names of stopped containers; this one never ran
-    if wishes.get("enable", "true") != "true":
+    if read_labels.get("enable", "true") != "true":
         raise _OutError("enable")
-    _number(wishes, "port", 1, 65535)
-    _number(wishes, "weight", 1, 1000)
+    _number(read_labels, "port", 1, 65535)
+    _number(read_labels, "weight", 1, 1000)
     labels = container["Config"]["Labels"] or {}
     if labels.get("com.docker.compose.oneoff") == "True":
         return None
-    name = wishes.get("upstream")
+    name = read_labels.get("upstream")
     if name is None and "com.docker.compose.service" in labels:
         name = f"{labels['com.docker.compose.project']}-{labels['com.docker.compose.service']}"
     if name is None:
@@ -132,8 +132,8 @@ def _upstream(container: Mapping[str, Any], wishes: Mapping[str, str], reach: Re
     return str(name).lower()
 
 
-def _number(wishes: Mapping[str, str], key: str, least: int, most: int) -> int | None:
-    text = wishes.get(key)
+def _number(read_labels: Mapping[str, str], key: str, least: int, most: int) -> int | None:
+    text = read_labels.get(key)
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
@@ -141,10 +141,10 @@ def _number(wishes: Mapping[str, str], key: str, least: int, most: int) -> int |
     return int(text)
 
 
-def _rank(container: Mapping[str, Any], *, draining: Collection[str], damped: Collection[str]) -> int:
+def _rank(container: Mapping[str, Any], *, draining: Collection[str], crash_looping: Collection[str]) -> int:
     """Its class among the upstream's members: the lowest that is there serves."""
     state, name = container["State"], container["Name"].removeprefix("/")
-    if name in damped:
+    if name in crash_looping:
         raise _OutError("restarts in a loop")
     if not state["Running"] or state["Paused"] or state["Restarting"]:
         raise _OutError("does not run")
@@ -156,8 +156,8 @@ def _rank(container: Mapping[str, Any], *, draining: Collection[str], damped: Co
     return 2 if health == "unhealthy" else 0
 
 
-def _port(container: Mapping[str, Any], wishes: Mapping[str, str]) -> int:
-    asked = _number(wishes, "port", 1, 65535)
+def _port(container: Mapping[str, Any], read_labels: Mapping[str, str]) -> int:
+    asked = _number(read_labels, "port", 1, 65535)
     if asked is not None:
         return asked
     exposed = [each.split("/") for each in container["Config"].get("ExposedPorts") or {}]
@@ -169,7 +169,7 @@ def _port(container: Mapping[str, Any], wishes: Mapping[str, str]) -> int:
 
 def _address(
     container: Mapping[str, Any],
-    wishes: Mapping[str, str],
+    read_labels: Mapping[str, str],
     reach: Reach,
     everyone: Mapping[str, Mapping[str, Any]],
 ) -> str:
@@ -188,7 +188,7 @@ def _address(
             # Measured: a restarted owner has a new network namespace, the other stays in the old one.
             raise _OutError("its network's owner was started anew without it")
         container = owner
-    return _on_network(container, wishes, reach)
+    return _on_network(container, read_labels, reach)
 
 
 def _started(container: Mapping[str, Any]) -> tuple[str, str]:
@@ -197,11 +197,11 @@ def _started(container: Mapping[str, Any]) -> tuple[str, str]:
     return whole, fraction.ljust(9, "0")
 
 
-def _on_network(container: Mapping[str, Any], wishes: Mapping[str, str], reach: Reach) -> str:
+def _on_network(container: Mapping[str, Any], read_labels: Mapping[str, str], reach: Reach) -> str:
     endpoints = container["NetworkSettings"]["Networks"]
     project = (container["Config"]["Labels"] or {}).get("com.docker.compose.project")
-    if "network" in wishes:
-        asked = [wishes["network"], *([f"{project}_{wishes['network']}"] if project else [])]
+    if "network" in read_labels:
+        asked = [read_labels["network"], *([f"{project}_{read_labels['network']}"] if project else [])]
     elif reach.networks:
         asked = list(reach.networks)
     else:

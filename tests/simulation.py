@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from waiting import eventually
 
 from lbwatch import app
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
 from lbwatch.settings import Settings
 
@@ -180,13 +180,13 @@ class SimulatedNginx:
 
 
 @contextlib.asynccontextmanager
-async def following(folder: Path, **options: Any) -> AsyncIterator[tuple[EmbeddedEngine, SimulatedNginx]]:
-    """The whole daemon but for its nginx, on an embedded engine, in whatever time the loop has."""
+async def following(folder: Path, **options: Any) -> AsyncIterator[tuple[FakeEngine, SimulatedNginx]]:
+    """The whole daemon but for its nginx, on an fake engine, in whatever time the loop has."""
     loop = asyncio.get_running_loop()
     (folder / "conf.d").mkdir()
     nginx = SimulatedNginx(folder / "conf.d" / "lbwatch.conf")
     nginx.start()
-    async with EmbeddedEngine(socket=folder / "s", monotonic=loop.time) as engine:
+    async with FakeEngine(socket=folder / "s", monotonic=loop.time) as engine:
         settings = Settings(
             docker_host=engine.url,
             output=nginx.output,

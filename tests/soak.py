@@ -152,9 +152,9 @@ class Soak:
 
     def round(self) -> None:
         """Deeds, maybe a fault meanwhile, and the comparison."""
-        everyone, held = self.engine.inspect_all(), _lines(self.nginx.output)
+        everyone, suspended = self.engine.inspect_all(), _lines(self.nginx.output)
         places = {each["Name"].removeprefix("/"): _addresses(each, everyone) for each in everyone}
-        self._there = {name: {line for line in held if _address(line[1]) in at} for name, at in places.items()}
+        self._there = {name: {line for line in suspended if _address(line[1]) in at} for name, at in places.items()}
         loopers = _loopers_addresses(everyone)
         lines = itertools.chain(*self._there.values())
         self.watch.guard = frozenset(line for line in lines if _address(line[1]) not in loopers)
@@ -430,7 +430,7 @@ class Soak:
         for line in self._log_lines():
             self.tally[f"logged {line['event']}"] += 1
             if line["event"] == "source.drifted":
-                self._judge(line)
+                self._report_drift(line)
             elif line["event"] == "noise":
                 self._complain("differences", f"lbwatch wrote {line}")
         found, self.watch.found = self.watch.found, []
@@ -449,7 +449,7 @@ class Soak:
             json.loads(line) if line.startswith(b"{") else {"event": "noise", "text": line.decode()} for line in lines
         ]
 
-    def _judge(self, line: dict[str, Any]) -> None:
+    def _report_drift(self, line: dict[str, Any]) -> None:
         looked = datetime.fromisoformat(line["timestamp"]).timestamp() - JUDGED_S
         if any(since <= looked + 0.1 and looked - 0.5 <= until for since, until in self._lossy):
             self.tally["explained"] += 1
@@ -484,7 +484,7 @@ class Soak:
         now = time.monotonic()
         told = {
             **dict(sorted(self.tally.items())),
-            "events per second": f"{self.tally['logged event.heeded'] / (now - self.began):.2f}",
+            "events per second": f"{self.tally['logged event.handled'] / (now - self.began):.2f}",
             "MiB of the last lbwatch after 2 minutes": f"{self.early_mib:.1f}" if self.early_mib else "not so old",
             "MiB of the last lbwatch at its end": f"{self.resident_mib():.1f}",
             "minutes that the last lbwatch lived": f"{(now - self.lbwatch_began) / 60:.1f}",

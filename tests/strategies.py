@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from lbwatch.desired import Rules, desired_state
-from lbwatch.model import Backend, Desired, Endpoint, Health, Server, Snapshot, Status, Upstream
+from lbwatch.model import Container, ContainerStatus, Endpoint, Health, Plan, Server, Snapshot, Upstream
 
 # A failure prints the blob that repeats it; --hypothesis-seed=N repeats a whole run, whose seed pytest prints then.
 settings.register_profile("lbwatch", deadline=None, print_blob=True, max_examples=100)
@@ -22,7 +22,7 @@ settings.load_profile("lbwatch")
 # -- makers
 
 
-def container(name: str = "web", /, *, labels: Mapping[str, str] | None = None, **given: Any) -> Backend:
+def container(name: str = "web", /, *, labels: Mapping[str, str] | None = None, **given: Any) -> Container:
     """
     Make a running container, labelled, with one exposed port and one address, but for what is *given*.
 
@@ -38,7 +38,7 @@ def container(name: str = "web", /, *, labels: Mapping[str, str] | None = None, 
         "exposed": (80,),
         "endpoints": (Endpoint(network="front", ipv4=f"172.18.{number >> 8}.{number & 255}"),),
     }
-    return Backend(**(facts | given))
+    return Container(**(facts | given))
 
 
 def on(*endpoints: Endpoint) -> tuple[Endpoint, ...]:
@@ -51,35 +51,35 @@ def sorted_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
 
 
-def snapshot(backends: Iterable[Backend], *, source: str = "engine") -> Snapshot:
+def snapshot(containers: Iterable[Container], *, source: str = "engine") -> Snapshot:
     """Make a whole engine of these containers."""
-    return Snapshot(source=source, backends={backend.id: backend for backend in backends})
+    return Snapshot(source=source, containers={container.id: container for container in containers})
 
 
-def decide(*backends: Backend, **rules: Any) -> Desired:
+def decide(*containers: Container, **rules: Any) -> Plan:
     """Ask what nginx should have with these containers on one engine."""
-    return desired_state([snapshot(backends)], rules=Rules(**rules))
+    return desired_state([snapshot(containers)], rules=Rules(**rules))
 
 
-def upstream_of(desired: Desired, name: str) -> Upstream:
+def upstream_of(plan: Plan, name: str) -> Upstream:
     """Give the one upstream of that name."""
-    (found,) = [upstream for upstream in desired.upstreams if upstream.name == name]
+    (found,) = [upstream for upstream in plan.upstreams if upstream.name == name]
     return found
 
 
-def lines_of(desired: Desired, name: str) -> list[str]:
+def lines_of(plan: Plan, name: str) -> list[str]:
     """List an upstream's servers as `ADDRESS:PORT`, in the order given."""
-    return [f"{server.address}:{server.port}" for server in upstream_of(desired, name).servers]
+    return [f"{server.address}:{server.port}" for server in upstream_of(plan, name).servers]
 
 
-def servers_of(desired: Desired) -> list[tuple[str, Server]]:
+def servers_of(plan: Plan) -> list[tuple[str, Server]]:
     """List every server with the name of its upstream."""
-    return [(upstream.name, server) for upstream in desired.upstreams for server in upstream.servers]
+    return [(upstream.name, server) for upstream in plan.upstreams for server in upstream.servers]
 
 
-def reasons_of(desired: Desired, backend: str) -> list[str]:
+def reasons_of(plan: Plan, container: str) -> list[str]:
     """List why a container is not routed, as codes."""
-    return [str(skip.reason) for skip in desired.skipped if skip.backend == backend]
+    return [str(skip.reason) for skip in plan.skipped if skip.container == container]
 
 
 # -- hostile text
@@ -289,22 +289,22 @@ _endpoints = st.lists(
 ).map(lambda endpoints: on(*endpoints))
 
 _names = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,12}", fullmatch=True)
-_statuses = st.sampled_from([Status.RUNNING] * 8 + list(Status))
+_statuses = st.sampled_from([ContainerStatus.RUNNING] * 8 + list(ContainerStatus))
 _times = st.integers(0, 6)  # few, so that ties happen
 
 
 @st.composite
 def worlds(
     draw: st.DrawFn, labels: st.SearchStrategy[dict[str, str]] = good_labels, *, most: int = 7
-) -> tuple[Backend, ...]:
+) -> tuple[Container, ...]:
     """Draw containers with different ids and names; some share a network, an address, a time or an upstream."""
     names = draw(st.lists(_names, max_size=most, unique=True))
     ids = [f"{number:064x}" for number in range(1, len(names) + 1)]
-    backends = []
+    containers = []
     for number, name in zip(ids, names, strict=True):
         mode = draw(st.sampled_from(["own"] * 8 + ["host", "container"]))
-        backends.append(
-            Backend(
+        containers.append(
+            Container(
                 id=number,
                 name=name,
                 labels=sorted_labels(draw(labels)),
@@ -318,7 +318,7 @@ def worlds(
                 host_network=mode == "host",
             )
         )
-    return tuple(backends)
+    return tuple(containers)
 
 
 rules = st.builds(
@@ -343,14 +343,14 @@ _parameters: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "fail_timeout_s": st.one_of(st.none(), st.integers(0, 86_400)),
         "max_conns": st.one_of(st.none(), st.integers(0, 1000)),
         "backup": st.booleans(),
-        "backend": _names,
+        "container": _names,
     }
 )
 
 
 @st.composite
 def upstream_lists(draw: st.DrawFn) -> tuple[Upstream, ...]:
-    """Draw upstreams as `desired` promises them: sorted, different, and such as nginx takes."""
+    """Draw upstreams as `plan` promises them: sorted, different, and such as nginx takes."""
     names = draw(st.sets(st.from_regex(r"[a-z0-9_.-]{1,20}", fullmatch=True), max_size=4))
     return tuple(draw(_upstreams(name)) for name in sorted(names))
 

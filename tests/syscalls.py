@@ -92,7 +92,7 @@ def tried(engine: RealEngine, *, step: str, calls: str, paths: tuple[str, ...], 
                 engine.run("two", labels=WEB)
                 hit = fails(stage, injection=injection)
                 new = expected_blocks(engine.inspect_all())
-                held = "old" if holds(stage.output, old) else "new" if holds(stage.output, new) else "broken"
+                suspended = "old" if holds(stage.output, old) else "new" if holds(stage.output, new) else "broken"
                 starts = nginx_starts(stage.output, engine=engine, folder=folder / "trial")
             if not stage.lbwatch.runs:
                 stage.lbwatch.start()
@@ -101,22 +101,22 @@ def tried(engine: RealEngine, *, step: str, calls: str, paths: tuple[str, ...], 
         finally:
             stage.close()
             engine.remove("two")
-    right = held == wanted and hit and starts and in_step and not left
+    right = suspended == wanted and hit and starts and in_step and not left
     return Row(
         step=step,
         injection=injection,
         hit=yes(hit),
-        file=held,
+        file=suspended,
         nginx_starts=yes(starts),
         in_step=yes(in_step),
         left=" ".join(left) or "-",
-        verdict="right" if right else f"WRONG, the file should be {wanted}" if held != wanted else "WRONG",
+        verdict="right" if right else f"WRONG, the file should be {wanted}" if suspended != wanted else "WRONG",
     )
 
 
-def yes(claim: bool) -> str:
+def yes(lock: bool) -> str:
     """Say it."""
-    return "yes" if claim else "no"
+    return "yes" if lock else "no"
 
 
 @contextmanager

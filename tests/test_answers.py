@@ -19,7 +19,7 @@ from test_commands import command, environment, lbwatch
 from waiting import eventually
 
 from lbwatch import app
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.remote import explanation
 from lbwatch.settings import Settings
 
@@ -28,14 +28,14 @@ ESCAPE = "\x1b["
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock") as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock") as engine:
         engine.lag_s = 0
         yield engine
 
 
 @asynccontextmanager
-async def running(engine: EmbeddedEngine, folder: Path, **settings: Any) -> AsyncIterator[dict[str, str]]:
+async def running(engine: FakeEngine, folder: Path, **settings: Any) -> AsyncIterator[dict[str, str]]:
     """The daemon on this engine, before an nginx that believes all; gives the flags that lead commands to it."""
     flags = {
         "docker_host": engine.url,
@@ -87,7 +87,7 @@ def plain(text: str) -> str:
 # -- explain
 
 
-async def test_the_daemon_itself_is_asked_why(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_the_daemon_itself_is_asked_why(engine: FakeEngine, tmp_path: Path) -> None:
     """It alone knows since when, and what nginx runs; a second look would guess."""
     engine.world.run(name="web-1", labels=WEB)
     async with running(engine, tmp_path) as flags:
@@ -101,7 +101,7 @@ async def test_the_daemon_itself_is_asked_why(engine: EmbeddedEngine, tmp_path: 
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", row["since"])
 
 
-async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: FakeEngine, tmp_path: Path) -> None:
     """The newcomer forgot the label, starts the container and asks: the next full look is half a minute away."""
     async with running(engine, tmp_path, resync_interval=600.0) as flags:
         asked = engine.requests.total()
@@ -121,7 +121,7 @@ async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: Em
 
 @pytest.mark.parametrize("daemon", [True, False])
 async def test_the_story_of_a_container_without_labels_is_true_too(
-    engine: EmbeddedEngine, tmp_path: Path, *, daemon: bool
+    engine: FakeEngine, tmp_path: Path, *, daemon: bool
 ) -> None:
     """Little is read of those; who asks for one by its name wants to know all."""
     engine.world.run(name="old", exposed=("81/tcp",))
@@ -149,9 +149,7 @@ async def test_the_story_of_a_container_without_labels_is_true_too(
     assert stories["old"]["networks"][0]["address"].startswith("172.17.0.")
 
 
-async def test_a_container_of_several_upstreams_has_each_network_weighed(
-    engine: EmbeddedEngine, tmp_path: Path
-) -> None:
+async def test_a_container_of_several_upstreams_has_each_network_weighed(engine: FakeEngine, tmp_path: Path) -> None:
     """Each upstream may ask for another one."""
     for name in ("front", "back", "other"):
         engine.world.create_network(name)
@@ -163,9 +161,7 @@ async def test_a_container_of_several_upstreams_has_each_network_weighed(
     assert verdicts == {"back": "taken", "front": "taken", "other": "the label asks for front"}
 
 
-async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(
-    engine: EmbeddedEngine, tmp_path: Path
-) -> None:
+async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(engine: FakeEngine, tmp_path: Path) -> None:
     """It is one of the first things that one looks for."""
     engine.world.run(name="web-1", labels=WEB)
     async with running(engine, tmp_path, reload_command="false") as flags:
@@ -179,7 +175,7 @@ async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(
     assert row["story"]["lines"] == ["server 172.17.0.2:80;"]
 
 
-async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: FakeEngine, tmp_path: Path) -> None:
     """nginx serves on with what it has: only what is new is not in force."""
     script = tmp_path / "reload"
     script.write_text("#!/bin/sh\n")
@@ -203,9 +199,9 @@ async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: EmbeddedEn
     assert rows["web-2"]["since"] >= rows["web-1"]["since"]
 
 
-async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: FakeEngine, tmp_path: Path) -> None:
     """An answer about another engine would be wrong in every row."""
-    async with EmbeddedEngine(socket=tmp_path / "other.sock") as other, running(engine, tmp_path) as flags:
+    async with FakeEngine(socket=tmp_path / "other.sock") as other, running(engine, tmp_path) as flags:
         other.world.run(name="elsewhere", labels=WEB)
         code, out, err = await lbwatch("explain", **(flags | {"docker_host": other.url}))
         assert code == 0
@@ -213,7 +209,7 @@ async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: Emb
         assert f"follows {engine.url}: this is what one would make of {other.url}" in err
 
 
-async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: FakeEngine, tmp_path: Path) -> None:
     """No rows and exit code 0 would look as if there were no containers."""
     await engine.close()
     (tmp_path / "out.conf").write_text("# old\n")
@@ -224,9 +220,7 @@ async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: Em
     assert f"cannot connect to {engine.url}" in err
 
 
-async def test_a_terminal_gets_a_table_in_colours_and_a_pipe_plain_lines(
-    engine: EmbeddedEngine, tmp_path: Path
-) -> None:
+async def test_a_terminal_gets_a_table_in_colours_and_a_pipe_plain_lines(engine: FakeEngine, tmp_path: Path) -> None:
     """People scan; scripts cut columns, and logs must not fill with escape sequences."""
     engine.world.run(name="web-1", labels=WEB | {"lbwatch.prot": "1"})
     engine.world.run(name="bad", labels={"lbwatch.port": "[red]x[/red]"})
@@ -246,7 +240,7 @@ async def test_a_terminal_gets_a_table_in_colours_and_a_pipe_plain_lines(
     assert max(map(len, out.splitlines())) > 100, "a line was broken"
 
 
-async def test_a_narrow_terminal_hides_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_a_narrow_terminal_hides_nothing(engine: FakeEngine, tmp_path: Path) -> None:
     """The reason must not be cut where the window ends."""
     engine.world.run(name="a-container-with-a-long-name", labels=WEB, exposed=("80/tcp", "443/tcp"))
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
@@ -257,7 +251,7 @@ async def test_a_narrow_terminal_hides_nothing(engine: EmbeddedEngine, tmp_path:
     assert "…" not in seen
 
 
-async def test_what_a_container_says_never_reaches_the_terminal_raw(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_what_a_container_says_never_reaches_the_terminal_raw(engine: FakeEngine, tmp_path: Path) -> None:
     """A label may hold the sequence that clears the screen, or worse."""
     engine.world.run(name="evil", labels=WEB | {"lbwatch.port": f"{ESCAPE}2J\x07", f"lbwatch.{ESCAPE}2J": "x"})
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
@@ -275,7 +269,7 @@ async def test_what_a_container_says_never_reaches_the_terminal_raw(engine: Embe
 
 @pytest.mark.parametrize("words", [("render",), ("explain",), ("render", "--diff")])
 async def test_a_recorded_engine_gives_the_answer_of_the_real_one(
-    engine: EmbeddedEngine, tmp_path: Path, words: tuple[str, ...]
+    engine: FakeEngine, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """Templates are written where no engine is, and bugs are told with what the engine said."""
     engine.world.run(name="web-1", labels=WEB | {"lbwatch.weight": "3"})
@@ -294,7 +288,7 @@ async def test_a_recorded_engine_gives_the_answer_of_the_real_one(
     assert len(recorded[1]) > 60
 
 
-async def _inspect(engine: EmbeddedEngine, name: str) -> Any:
+async def _inspect(engine: FakeEngine, name: str) -> Any:
     import aiohttp
 
     connector = aiohttp.UnixConnector(str(engine.socket))
@@ -332,7 +326,7 @@ async def test_a_recording_that_cannot_be_read_is_named(
 
 
 async def test_render_tells_scripts_by_its_exit_code_whether_there_is_a_difference(
-    engine: EmbeddedEngine, tmp_path: Path
+    engine: FakeEngine, tmp_path: Path
 ) -> None:
     """A deploy script asks before it goes on; without the flag it only looks."""
     settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "control_socket": tmp_path / "none"}
@@ -346,7 +340,7 @@ async def test_render_tells_scripts_by_its_exit_code_whether_there_is_a_differen
         assert (await lbwatch("render", *words, **settings))[0] == code
 
 
-async def test_the_difference_is_one_that_patch_takes(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_the_difference_is_one_that_patch_takes(engine: FakeEngine, tmp_path: Path) -> None:
     """What is shown is exactly what would happen."""
     settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "control_socket": tmp_path / "none"}
     engine.world.run(name="web-1", labels=WEB)
@@ -377,7 +371,7 @@ async def test_check_is_red_and_green_on_a_terminal(tmp_path: Path) -> None:
 # -- health
 
 
-async def test_health_answers_as_readyz_does(engine: EmbeddedEngine, tmp_path: Path, free_port: int) -> None:
+async def test_health_answers_as_readyz_does(engine: FakeEngine, tmp_path: Path, free_port: int) -> None:
     """It is a container's HEALTHCHECK: only its exit code is read."""
     listen = f"127.0.0.1:{free_port}"
     async with running(engine, tmp_path, status_listen=listen):
@@ -422,7 +416,7 @@ async def telling(**settings: object) -> AsyncIterator[asyncio.subprocess.Proces
             await process.wait()
 
 
-async def test_events_are_told_with_what_lbwatch_makes_of_each(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_events_are_told_with_what_lbwatch_makes_of_each(engine: FakeEngine, tmp_path: Path) -> None:
     """`docker events` shows what happened; who operates a load balancer asks what came of it."""
     engine.world.run(name="old", labels=WEB)
     async with telling(docker_host=engine.url, control_socket=tmp_path / "none") as process:
@@ -432,7 +426,7 @@ async def test_events_are_told_with_what_lbwatch_makes_of_each(engine: EmbeddedE
             assert await process.wait() == 0
 
 
-async def _tell(engine: EmbeddedEngine, process: asyncio.subprocess.Process) -> None:
+async def _tell(engine: FakeEngine, process: asyncio.subprocess.Process) -> None:
     lines: list[str] = []
 
     async def until(words: str) -> None:
@@ -459,7 +453,7 @@ async def _tell(engine: EmbeddedEngine, process: asyncio.subprocess.Process) -> 
     assert not any(line.startswith("old") for line in lines), "what was there before is no event"
 
 
-async def test_events_that_nobody_reads_any_more_end(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_events_that_nobody_reads_any_more_end(engine: FakeEngine, tmp_path: Path) -> None:
     """`lbwatch events | head` is how people look at a stream."""
     words = " ".join(map(str, command("events", docker_host=engine.url, control_socket=tmp_path / "none")))
     process = await asyncio.create_subprocess_exec(

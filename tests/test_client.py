@@ -1,4 +1,4 @@
-"""The client against the embedded engine, and against servers that answer what no engine should."""
+"""The client against the fake engine, and against servers that answer what no engine should."""
 
 import asyncio
 import grp
@@ -18,7 +18,7 @@ from conftest import need
 
 from lbwatch.docker import client as client_room
 from lbwatch.docker.client import EngineClient
-from lbwatch.embedded import EmbeddedEngine, views
+from lbwatch.embedded import FakeEngine, views
 from lbwatch.errors import SettingsError, SourceError, SourceTimeoutError
 from lbwatch.settings import engine_address
 
@@ -62,19 +62,19 @@ def saying(body: bytes, *, status: int = 200, kind: str = "application/json") ->
 async def test_the_api_version_is_the_older_of_both(tmp_path: Path, engine: str, spoken: tuple[int, int]) -> None:
     """An engine refuses versions newer than its own; some refuse old ones, so none can be fixed."""
     async with (
-        EmbeddedEngine(socket=tmp_path / "s", api_version=engine, min_api_version=engine) as there,
+        FakeEngine(socket=tmp_path / "s", api_version=engine, min_api_version=engine) as there,
         connected(there.url) as client,
     ):
         if spoken == client_room.NEWEST_API:
             there.min_api_version = "1.44"
         assert (await client.ping()).api == spoken
         there.world.run(name="web-1")
-        assert [backend.name for backend in await client.list_backends()] in ([], ["web-1"])  # the list may lag
+        assert [container.name for container in await client.list_containers()] in ([], ["web-1"])  # the list may lag
 
 
 async def test_an_engine_that_is_too_old_is_refused_in_words(tmp_path: Path) -> None:
     """Better said than guessed at."""
-    async with EmbeddedEngine(socket=tmp_path / "s", api_version="1.23") as engine, connected(engine.url) as client:
+    async with FakeEngine(socket=tmp_path / "s", api_version="1.23") as engine, connected(engine.url) as client:
         with pytest.raises(SourceError, match=r"1\.23.*1\.24"):
             await client.ping()
 
@@ -113,12 +113,12 @@ async def test_nonsense_is_an_error_and_never_an_absence(answer: Answer) -> None
         with pytest.raises(SourceError):
             await client.inspect(ID)
         with pytest.raises(SourceError):
-            await client.list_backends()
+            await client.list_containers()
 
 
 async def test_an_answer_about_another_container_is_no_answer(tmp_path: Path) -> None:
     """A proxy that mixes answers up would put one container's address under another's name."""
-    async with EmbeddedEngine(socket=tmp_path / "s") as engine:
+    async with FakeEngine(socket=tmp_path / "s") as engine:
         body = json.dumps(views.inspect_answer(engine.world.containers.find(engine.world.run()))).encode()
     async with serving(saying(body)) as url, connected(url) as client:
         with pytest.raises(SourceError, match="was not asked for"):
@@ -138,12 +138,12 @@ async def test_an_answer_that_breaks_off_is_an_error() -> None:
 
     async with serving(half) as url, connected(url) as client:
         with pytest.raises(SourceError):
-            await client.list_backends()
+            await client.list_containers()
 
 
 async def test_the_engine_s_own_404_is_an_absence(tmp_path: Path) -> None:
     """Only the engine knows that a container is gone."""
-    async with EmbeddedEngine(socket=tmp_path / "s") as engine, connected(engine.url) as client:
+    async with FakeEngine(socket=tmp_path / "s") as engine, connected(engine.url) as client:
         assert await client.inspect(ID) is None
 
 
@@ -157,7 +157,7 @@ async def test_an_engine_that_accepts_and_says_nothing_is_not_connected(monkeypa
         raise AssertionError
 
     async with serving(silence) as url, connected(url) as client:
-        for call in (client.ping(), client.list_backends(), client.inspect(ID)):
+        for call in (client.ping(), client.list_containers(), client.inspect(ID)):
             with pytest.raises(SourceTimeoutError, match="no answer within"):
                 await call
         with pytest.raises(SourceTimeoutError):
@@ -220,7 +220,10 @@ async def test_a_proxy_that_refuses_is_told_from_the_engine_and_what_it_must_all
 
     async with serving(refuse) as url, connected(url) as client:
         await client.ping()
-        for asking, path in ((client.list_backends(), "/containers/json"), (client.inspect("a" * 64), "/containers/")):
+        for asking, path in (
+            (client.list_containers(), "/containers/json"),
+            (client.inspect("a" * 64), "/containers/"),
+        ):
             with pytest.raises(SourceError) as caught:
                 await asking
             assert str(caught.value).startswith(path)

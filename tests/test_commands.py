@@ -1,4 +1,4 @@
-"""lbwatch as its users type it, on the embedded engine: what it answers, and with which exit code."""
+"""lbwatch as its users type it, on the fake engine: what it answers, and with which exit code."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from conftest import need
 from realnginx import RealNginx
 from waiting import eventually
 
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 DEADLINE_S = 30.0
@@ -24,8 +24,8 @@ Lbwatch = Callable[..., Awaitable[tuple[int, str, str]]]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock") as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock") as engine:
         yield engine
 
 
@@ -91,7 +91,7 @@ def upstreams(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-async def test_render_prints_and_writes_nothing(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_render_prints_and_writes_nothing(engine: FakeEngine, tmp_path: Path) -> None:
     """A look must be harmless."""
     engine.world.run(name="web-1", labels=WEB)
     code, out, err = await lbwatch("render", docker_host=engine.url, output=tmp_path / "out.conf")
@@ -101,7 +101,7 @@ async def test_render_prints_and_writes_nothing(engine: EmbeddedEngine, tmp_path
     assert err == ""
 
 
-async def test_render_diff_shows_what_would_change(engine: EmbeddedEngine, tmp_path: Path) -> None:
+async def test_render_diff_shows_what_would_change(engine: FakeEngine, tmp_path: Path) -> None:
     """Before the first start on a live site one wants to know."""
     output = tmp_path / "out.conf"
     _, text, _ = await lbwatch("render", docker_host=engine.url)
@@ -113,7 +113,7 @@ async def test_render_diff_shows_what_would_change(engine: EmbeddedEngine, tmp_p
     assert str(output) in out.splitlines()[0]
 
 
-async def test_explain_says_of_each_container_why(engine: EmbeddedEngine) -> None:
+async def test_explain_says_of_each_container_why(engine: FakeEngine) -> None:
     """The most asked question of this field."""
     engine.world.run(name="web-1", labels=WEB | {"lbwatch.colour": "red"})
     engine.world.run(name="bad", labels={"lbwatch.port": "many"})
@@ -138,7 +138,7 @@ async def test_explain_says_of_each_container_why(engine: EmbeddedEngine) -> Non
 
 
 async def test_check_names_each_part_and_fails_if_one_does(
-    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path
 ) -> None:
     """One command after the installation, and one at three in the morning."""
     settings: dict[str, object] = {
@@ -171,7 +171,7 @@ async def test_check_names_each_part_and_fails_if_one_does(
 
 
 async def test_an_output_that_nginx_never_reads_is_told(
-    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path
 ) -> None:
     """The commonest mistake of a first set-up, and nothing else would show it."""
     settings = {"nginx_pidfile": real_nginx.pidfile, "nginx_conf": real_nginx.conf, "docker_host": engine.url}
@@ -196,7 +196,7 @@ async def test_an_output_that_nginx_never_reads_is_told(
     ],
 )
 async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
-    engine: EmbeddedEngine, tmp_path: Path, settings: dict[str, str], words: list[str]
+    engine: FakeEngine, tmp_path: Path, settings: dict[str, str], words: list[str]
 ) -> None:
     """Exit code 2 tells a supervisor that trying again is of no use; the line tells a person why."""
     (tmp_path / "wrong.j2").write_text("# fine\n{% for %}\n")
@@ -214,7 +214,7 @@ async def test_what_is_wrong_at_the_start_ends_it_with_one_line(
 
 @pytest.mark.parametrize("command", [("run",), ("render",), ("check",), ("explain",)])
 async def test_a_template_error_quotes_the_lines_around_it(
-    engine: EmbeddedEngine, tmp_path: Path, command: tuple[str, ...]
+    engine: FakeEngine, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """Nobody should have to open the file to see what is meant."""
     engine.world.run(name="web-1", labels=WEB)
@@ -258,7 +258,7 @@ async def test_what_is_no_setting_in_the_file_is_an_error(tmp_path: Path, toml: 
 
 
 async def test_a_relative_output_is_tested_as_any_other(
-    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
 ) -> None:
     """What nginx refuses must not be published, however the file is named."""
     (tmp_path / "bad.conf.j2").write_text("# bad\nnonsense on;\n")
@@ -275,7 +275,7 @@ async def test_a_relative_output_is_tested_as_any_other(
 
 
 async def test_a_log_that_cannot_be_written_ends_nothing(
-    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path
 ) -> None:
     """The disk with the log file is the one that fills up."""
     words = command(
@@ -299,7 +299,7 @@ async def test_a_log_that_cannot_be_written_ends_nothing(
             await process.wait()
 
 
-async def test_a_mounted_file_is_refused_at_the_start(tmp_path: Path, engine: EmbeddedEngine) -> None:
+async def test_a_mounted_file_is_refused_at_the_start(tmp_path: Path, engine: FakeEngine) -> None:
     """It cannot be replaced in one step, and after a rename outside nginx would read the old one for ever."""
     need("mount", "unshare")
     (tmp_path / "real.conf").write_text("")
@@ -316,7 +316,7 @@ async def test_a_mounted_file_is_refused_at_the_start(tmp_path: Path, engine: Em
 
 
 async def test_a_template_that_goes_wrong_later_is_logged_and_its_mending_seen(
-    engine: EmbeddedEngine, real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path, run: Callable[..., Awaitable[Running]]
 ) -> None:
     """The old config serves on; a daemon that dies of a typing error takes the next deploy with it."""
     template = tmp_path / "mine.conf.j2"
@@ -349,7 +349,7 @@ async def test_a_template_that_goes_wrong_later_is_logged_and_its_mending_seen(
 
 
 async def test_what_is_no_http_leaves_no_traceback_in_the_log(
-    engine: EmbeddedEngine, real_nginx: RealNginx, run: Callable[..., Awaitable[Running]]
+    engine: FakeEngine, real_nginx: RealNginx, run: Callable[..., Awaitable[Running]]
 ) -> None:
     """Scanners come to every port; a log in JSON must stay one, and must not grow by their words."""
     with socket.socket() as probe:
@@ -395,14 +395,14 @@ async def test_an_engine_that_is_not_there_leaves_the_file_alone(
     lines = await eventually(lambda: seen if len(seen := daemon.logged("source.disconnected")) >= 3 else None)
     assert all("docker.sock" in line["error"] and line["retry_in_s"] <= 2 for line in lines)
     assert real_nginx.output.read_text() == "# of yesterday\n"
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock") as engine:
+    async with FakeEngine(socket=tmp_path / "docker.sock") as engine:
         engine.world.run(name="web-1", labels=WEB)
         await eventually(lambda: "server 172.17.0.2:80;" in upstreams(real_nginx.output))
         daemon.process.send_signal(signal.SIGINT)
         assert await daemon.ends() == 0
 
 
-async def test_an_unknown_variable_is_only_a_warning(engine: EmbeddedEngine) -> None:
+async def test_an_unknown_variable_is_only_a_warning(engine: FakeEngine) -> None:
     """Docker's links inject variables of any name."""
     code, _, err = await lbwatch("render", docker_host=engine.url, environ={"LBWATCH_PORT_80_TCP": "x"})
     assert code == 0

@@ -27,7 +27,7 @@ from test_client import connected, serving
 
 from lbwatch import files
 from lbwatch.docker import inside
-from lbwatch.docker.inside import EXEC_ASKED, NO_PROGRAM, Inside, unframed
+from lbwatch.docker.inside import EXEC_ASKED, NO_PROGRAM, ContainerExec, unframed
 from lbwatch.errors import (
     ConfigRejectedError,
     LbwatchError,
@@ -38,7 +38,7 @@ from lbwatch.errors import (
     SourceError,
     TakenBackError,
 )
-from lbwatch.model import Backend, Endpoint, Housing, Listed, Server, Status, Upstream
+from lbwatch.model import Container, ContainerConfig, ContainerProcess, ContainerStatus, Endpoint, Server, Upstream
 from lbwatch.nginx.apply import Nginx
 from lbwatch.nginx.container import (
     ContainerControl,
@@ -49,8 +49,8 @@ from lbwatch.nginx.container import (
 from lbwatch.nginx.control import CommandTester
 from lbwatch.nginx.mirror import Mirror
 from lbwatch.nginx.mounts import seen_at
-from lbwatch.nginx.whereabouts import Whereabouts
-from lbwatch.reach import rules, whereabouts
+from lbwatch.nginx.whereabouts import NginxContainer
+from lbwatch.reach import nginx_container, rules
 from lbwatch.render import Renderer, shipped_templates
 from lbwatch.selector import chosen, selected
 from lbwatch.settings import Settings
@@ -427,9 +427,9 @@ def test_of_several_the_one_that_started_last_comes_first_and_one_that_runs_befo
     """A recreated container has the name and the labels of the one that it replaces."""
     everyone = [
         container("old", id="1" * 64, started_ns=1),
-        container("stopped", id="2" * 64, started_ns=9, status=Status.EXITED),
+        container("stopped", id="2" * 64, started_ns=9, status=ContainerStatus.EXITED),
         container("new", id="3" * 64, started_ns=5),
-        container("created", id="4" * 64, started_ns=0, created_ns=10, status=Status.CREATED),
+        container("created", id="4" * 64, started_ns=0, created_ns=10, status=ContainerStatus.CREATED),
     ]
     everyone = [replace(each, labels=(("role", "edge"),)) for each in everyone]
     found = chosen([everyone[number] for number in order], selected("label=role", setting="-"))
@@ -440,18 +440,18 @@ FRONT, BACK = (Endpoint(network="front", ipv4="10.0.0.2"),), (Endpoint(network="
 
 
 class World:
-    """Containers that come and go, as `Whereabouts` sees them."""
+    """Containers that come and go, as `NginxContainer` sees them."""
 
-    def __init__(self, *backends: Backend) -> None:
-        self.known: dict[str, Backend] | None = None
-        if backends:
-            self.now(*backends)
+    def __init__(self, *containers: Container) -> None:
+        self.known: dict[str, Container] | None = None
+        if containers:
+            self.now(*containers)
 
-    def now(self, *backends: Backend) -> None:
-        self.known = {each.id: each for each in backends}
+    def now(self, *containers: Container) -> None:
+        self.known = {each.id: each for each in containers}
 
-    def followed(self, text: str = "nginx") -> Whereabouts:
-        return Whereabouts(selected(text, setting="nginx_container"), known=lambda: self.known)
+    def followed(self, text: str = "nginx") -> NginxContainer:
+        return NginxContainer(selected(text, setting="nginx_container"), known=lambda: self.known)
 
 
 NGINX = container("nginx", id=ID, endpoints=FRONT, started_ns=1)
@@ -466,7 +466,7 @@ def test_networks_are_those_of_the_latest_that_ran() -> None:
     assert followed.networks() == ()
     world.now(NGINX)
     assert followed.networks() == ("front",)
-    for status in (Status.EXITED, Status.RESTARTING, Status.PAUSED, Status.CREATED):
+    for status in (ContainerStatus.EXITED, ContainerStatus.RESTARTING, ContainerStatus.PAUSED, ContainerStatus.CREATED):
         world.now(replace(NGINX, status=status, endpoints=()))
         assert followed.networks() == ("front",)
     world.now()
@@ -477,7 +477,7 @@ def test_networks_are_those_of_the_latest_that_ran() -> None:
 
 def test_one_that_never_ran_is_believed_of_its_networks() -> None:
     """It may need its upstreams to start, and those are on the networks that it will be on."""
-    world = World(replace(NGINX, status=Status.RESTARTING))
+    world = World(replace(NGINX, status=ContainerStatus.RESTARTING))
     assert world.followed().networks() == ("front",)
 
 
@@ -498,7 +498,7 @@ def test_one_on_the_hosts_network_reaches_all_and_the_hosts_own(by_gate: bool) -
     nginx = replace(NGINX, endpoints=(), **({"network_of": OTHER} if by_gate else {"host_network": True}))
     told = Settings(nginx_container="nginx")
     found = rules(
-        told, whereabouts(told, known=lambda: {each.id: each for each in (gate, nginx)}), host_shared=lambda: False
+        told, nginx_container(told, known=lambda: {each.id: each for each in (gate, nginx)}), host_shared=lambda: False
     )
     assert (found.networks, found.host_shared) == ((), True)
 
@@ -519,7 +519,7 @@ def test_one_that_is_not_there_or_does_not_run_is_told_apart() -> None:
     world.now(NGINX)
     with pytest.raises(ReloadError, match="no container with label role=edge"):
         followed.container()
-    world.now(replace(NGINX, labels=(("role", "edge"),), status=Status.EXITED))
+    world.now(replace(NGINX, labels=(("role", "edge"),), status=ContainerStatus.EXITED))
     assert followed.container().name == "nginx"
     with pytest.raises(ReloadError, match="container nginx does not run"):
         followed.running()
@@ -529,7 +529,7 @@ def test_only_containers_that_run_are_one_too_many() -> None:
     """The old one of a recreated pair is often still there, stopped."""
     second = container("second", id=OTHER, endpoints=FRONT, started_ns=2)
     edge = (("role", "edge"),)
-    world = World(replace(NGINX, labels=edge), replace(second, labels=edge, status=Status.EXITED))
+    world = World(replace(NGINX, labels=edge), replace(second, labels=edge, status=ContainerStatus.EXITED))
     followed = world.followed("label=role=edge")
     assert followed.remark() is None
     world.now(replace(NGINX, labels=edge), replace(second, labels=edge))
@@ -542,7 +542,7 @@ def test_only_containers_that_run_are_one_too_many() -> None:
 @asynccontextmanager
 async def engine_of(
     answers: Mapping[str, tuple[int, bytes | str]], *, asked: list[str] | None = None
-) -> Iterator[Inside]:  # type: ignore[misc]
+) -> Iterator[ContainerExec]:  # type: ignore[misc]
     """An engine that answers these, by the end of the path."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -557,7 +557,7 @@ async def engine_of(
 
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(answer))
-        yield Inside(await stack.enter_async_context(connected(url)))
+        yield ContainerExec(await stack.enter_async_context(connected(url)))
 
 
 def framed(*pieces: bytes) -> bytes:
@@ -675,7 +675,7 @@ async def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
     async with serving(answer) as url, connected(url) as client:
         with pytest.raises(SourceError, match=r"no answer within 0\.2 s"):
-            await Inside(client).execute(ID, ("nginx", "-t"), timeout_s=0.2)
+            await ContainerExec(client).execute(ID, ("nginx", "-t"), timeout_s=0.2)
 
 
 TOP = '{"Titles": ["PID", "PPID", "COMMAND"], "Processes": [["7", "1", "nginx: master process nginx"]]}'
@@ -692,7 +692,7 @@ TOP = '{"Titles": ["PID", "PPID", "COMMAND"], "Processes": [["7", "1", "nginx: m
 async def test_processes_are_found_by_their_columns(body: str) -> None:
     """Which columns there are, and in which order, is the business of the host's `ps`."""
     async with engine_of({"/top": (200, body)}) as there:
-        assert await there.processes(ID) == (Listed(pid=7, parent=1, title="nginx: master process nginx"),)
+        assert await there.processes(ID) == (ContainerProcess(pid=7, parent=1, title="nginx: master process nginx"),)
 
 
 @pytest.mark.parametrize(
@@ -745,27 +745,27 @@ async def test_an_archive_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "housing"),
+    ("body", "container_config"),
     [
-        ("{}", Housing()),
-        ('{"Mounts": null, "HostConfig": null}', Housing()),
-        ('{"Mounts": [], "HostConfig": {}}', Housing()),
+        ("{}", ContainerConfig()),
+        ('{"Mounts": null, "HostConfig": null}', ContainerConfig()),
+        ('{"Mounts": [], "HostConfig": {}}', ContainerConfig()),
         (
             '{"HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}}}',
-            Housing(restart_policy="always"),
+            ContainerConfig(restart_policy="always"),
         ),
         (
             '{"Mounts": [{"Type": "bind", "Source": "/a", "Destination": "/b", "RW": true}, {"Type": "tmpfs"}]}',
-            Housing(mounts=(("/a", "/b"), ("", ""))),
+            ContainerConfig(mounts=(("/a", "/b"), ("", ""))),
         ),
     ],
 )
-async def test_what_an_engine_tells_of_a_container_may_be_little(body: str, housing: Housing) -> None:
+async def test_what_an_engine_tells_of_a_container_may_be_little(body: str, container_config: ContainerConfig) -> None:
     """Other engines leave out what they do not have."""
     async with engine_of({f"/{ID}/json": (200, body)}) as there:
-        found = await there.housing(ID)
-        assert found.restart_policy == housing.restart_policy
-        assert set(found.mounts) - {("", "")} == set(housing.mounts) - {("", "")}
+        found = await there.container_config(ID)
+        assert found.restart_policy == container_config.restart_policy
+        assert set(found.mounts) - {("", "")} == set(container_config.mounts) - {("", "")}
 
 
 async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:
@@ -777,7 +777,7 @@ async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:
         return web.Response(status=204)
 
     async with serving(answer) as url, connected(url) as client:
-        await Inside(client).hang_up(ID)
+        await ContainerExec(client).hang_up(ID)
     assert asked == [f"POST /containers/{ID}/kill?signal=SIGHUP"]
     async with engine_of({"/kill": (403, "no")}) as there:
         with pytest.raises(SourceError, match="must allow POST /containers/ID/kill"):
@@ -787,8 +787,8 @@ async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:
 # -- what proves a reload
 
 
-def listed(pid: int, parent: int, title: str) -> Listed:
-    return Listed(pid=pid, parent=parent, title=title)
+def listed(pid: int, parent: int, title: str) -> ContainerProcess:
+    return ContainerProcess(pid=pid, parent=parent, title=title)
 
 
 MASTER = listed(10, 1, "nginx: master process nginx -g daemon off;")
@@ -842,8 +842,8 @@ class Reader:
     seen: Path | None = None
     code: int = 0
     said: str = ""
-    house: Housing = field(default_factory=Housing)
-    tops: list[tuple[Listed, ...]] = field(default_factory=lambda: [(MASTER,)])
+    house: ContainerConfig = field(default_factory=ContainerConfig)
+    tops: list[tuple[ContainerProcess, ...]] = field(default_factory=lambda: [(MASTER,)])
     execute: Callable[..., Any] | None = None
     ran: list[tuple[str, ...]] = field(default_factory=list)
     copies: int = 0
@@ -861,11 +861,11 @@ class Reader:
             shutil.copytree(self.seen.with_name("out") / ".test", self.seen, symlinks=True)
         return self.code, self.said
 
-    async def housing(self, container: str) -> Housing:
+    async def container_config(self, container: str) -> ContainerConfig:
         self._raise()
         return self.house
 
-    async def processes(self, container: str) -> tuple[Listed, ...]:
+    async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
         self._raise()
         return self.tops.pop(0) if len(self.tops) > 1 else self.tops[0]
 
@@ -904,7 +904,7 @@ class Reader:
 
 
 def control_of(reader: Reader, world: World, *, command: tuple[str, ...] | None = None) -> ContainerControl:
-    return ContainerControl(reader, whereabouts=world.followed("label=role=edge"), command=command)  # type: ignore[arg-type]
+    return ContainerControl(reader, nginx_container=world.followed("label=role=edge"), command=command)  # type: ignore[arg-type]
 
 
 EDGE = replace(NGINX, labels=(("role", "edge"),))
@@ -913,7 +913,7 @@ EDGE = replace(NGINX, labels=(("role", "edge"),))
 @pytest.mark.parametrize("policy", ["", "no", "always", "unless-stopped"])
 async def test_what_a_signal_costs_is_said_once_for_each_container(policy: str) -> None:
     """The second time it is noise; a recreated container is another one, which has its own policy."""
-    world, reader = World(EDGE), Reader(house=Housing(restart_policy=policy))
+    world, reader = World(EDGE), Reader(house=ContainerConfig(restart_policy=policy))
     control = control_of(reader, world)
     costs = policy in ("always", "unless-stopped")
     with structlog.testing.capture_logs() as logs:
@@ -921,7 +921,7 @@ async def test_what_a_signal_costs_is_said_once_for_each_container(policy: str) 
         await control.reload()
     assert [line["event"] for line in logs] == (["nginx.restart_disarmed"] if costs else [])
     assert (f"restart policy {policy} " in (control.remark or "")) == costs
-    reader.house = Housing(restart_policy="no")
+    reader.house = ContainerConfig(restart_policy="no")
     world.now(replace(EDGE, id=OTHER))
     with structlog.testing.capture_logs() as logs:
         await control.reload()
@@ -935,7 +935,7 @@ async def test_of_two_containers_the_warning_is_still_about_the_signal() -> None
     world = World(EDGE, replace(EDGE, id=OTHER, name="second", started_ns=2))
     for policy, words in (("no", []), ("always", ["restart policy always"])):
         with structlog.testing.capture_logs() as logs:
-            await control_of(Reader(house=Housing(restart_policy=policy)), world).reload()
+            await control_of(Reader(house=ContainerConfig(restart_policy=policy)), world).reload()
         assert [line["event"] for line in logs] == ["nginx.restart_disarmed"] * len(words)
         assert all(each in line["reason"] for each, line in zip(words, logs, strict=True)), logs
 
@@ -948,7 +948,7 @@ async def test_a_reload_that_the_program_refuses_is_told_apart_from_one_that_cou
     with pytest.raises(ReloadError, match="container nginx: gone") as raised:
         await control_of(Reader(error=SourceError("gone")), world, command=words).reload()
     assert not isinstance(raised.value, ReloadRefusedError)
-    world.now(replace(EDGE, status=Status.EXITED))
+    world.now(replace(EDGE, status=ContainerStatus.EXITED))
     with pytest.raises(ReloadError, match="does not run"):
         await control_of(Reader(), world, command=words).reload()
 
@@ -984,7 +984,7 @@ async def test_the_nginx_that_runs_is_named_with_its_start() -> None:
     assert control.latest_start() == first
     world.now(replace(EDGE, started_ns=2))
     assert control.running() not in (None, first)
-    world.now(replace(EDGE, started_ns=2, status=Status.RESTARTING))
+    world.now(replace(EDGE, started_ns=2, status=ContainerStatus.RESTARTING))
     assert control.running() is None
     assert control.latest_start() not in (None, first)
     assert await control_of(Reader(error=SourceError("gone")), World(EDGE)).workers() is None
@@ -1003,7 +1003,7 @@ def house(tmp_path: Path) -> Reader:
     (root / "etc/nginx/nginx.conf").write_text(CONF)
     (tmp_path / "out").mkdir()
     return Reader(
-        root=root, seen=tmp_path / "seen", house=Housing(mounts=((str(tmp_path / "out"), "/etc/nginx/conf.d"),))
+        root=root, seen=tmp_path / "seen", house=ContainerConfig(mounts=((str(tmp_path / "out"), "/etc/nginx/conf.d"),))
     )
 
 
@@ -1014,13 +1014,13 @@ def trying(
     folder.mkdir(exist_ok=True)
     return ContainerTester(
         reader,  # type: ignore[arg-type]
-        whereabouts=world.followed(),
+        nginx_container=world.followed(),
         command=("nginx",),
         main=None if main is None else Path(main),
         output=tmp_path / "out/lbwatch.conf",
         output_there=None,
         folder=folder,
-        tree=tmp_path / "out/.test",
+        copy=tmp_path / "out/.test",
         mountinfo=lambda: mountinfo(ROOT),
     )
 
@@ -1030,9 +1030,9 @@ async def test_a_candidate_stands_in_the_outputs_place(house: Reader, tmp_path: 
     tester = trying(house, tmp_path, world=World(NGINX))
     assert await tester.test("# candidate\n")
     assert house.ran == [("nginx", "-t", "-q", "-c", "/etc/nginx/conf.d/.test/nginx.conf")]
-    tree = tmp_path / "seen"
-    assert "include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf" in (tree / "nginx.conf").read_text()
-    assert (tree / ".lbwatch/candidate.conf").read_text() == "# candidate\n"
+    copy = tmp_path / "seen"
+    assert "include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf" in (copy / "nginx.conf").read_text()
+    assert (copy / ".lbwatch/candidate.conf").read_text() == "# candidate\n"
     house.code, house.said = 1, "nginx: [emerg] bad in /etc/nginx/conf.d/.test/.lbwatch/candidate.conf:7\n"
     with pytest.raises(ConfigRejectedError, match=f"bad in {tmp_path}/out/lbwatch.conf:7") as raised:
         await tester.test("# bad\n")
@@ -1135,7 +1135,7 @@ async def test_another_container_is_looked_at_anew(house: Reader, tmp_path: Path
     (house.root / "opt").mkdir()
     (house.root / "opt/lead").write_text("include /data/*.conf;\n")
     (house.root / "etc/nginx/nginx.conf").write_text("events {}\nhttp { include /opt/lead; }\n")
-    house.house = Housing(mounts=((str(tmp_path / "out"), "/data"),))
+    house.house = ContainerConfig(mounts=((str(tmp_path / "out"), "/data"),))
     world.now(replace(NGINX, id=OTHER))
     assert await tester.test("# two\n")
     assert tester.remark is None
@@ -1185,10 +1185,14 @@ async def test_whichever_way_the_output_is_led_to_it_is_found(
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(Status.EXITED, "is exited"), (Status.PAUSED, "is paused"), (Status.RESTARTING, "is restarting")],
+    [
+        (ContainerStatus.EXITED, "is exited"),
+        (ContainerStatus.PAUSED, "is paused"),
+        (ContainerStatus.RESTARTING, "is restarting"),
+    ],
 )
 async def test_a_container_that_does_not_run_cannot_test(
-    house: Reader, tmp_path: Path, status: Status, words: str
+    house: Reader, tmp_path: Path, status: ContainerStatus, words: str
 ) -> None:
     """That is no refusal; and once it runs the remark is gone."""
     world = World(replace(NGINX, status=status))
@@ -1207,10 +1211,10 @@ async def test_without_a_container_nothing_is_to_be_written(house: Reader, tmp_p
     world = World()
     for tester in (trying(house, tmp_path, world=world), ElsewhereTester(world.followed(), tester=None)):
         world.known = None
-        for backends in ((), (container("other", id=OTHER),), (NGINX,)):
+        for containers in ((), (container("other", id=OTHER),), (NGINX,)):
             with pytest.raises(ReloadError):
                 await tester.test("# candidate\n")
-            world.now(*backends)
+            world.now(*containers)
     assert not await ElsewhereTester(world.followed(), tester=None).test("# candidate\n")
 
 
@@ -1258,8 +1262,8 @@ async def test_a_tree_that_nginx_does_not_see_is_said(house: Reader, tmp_path: P
 
 # -- whose turn it is while nothing can test
 
-WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, backend="web-1"),)),)
-API = (Upstream(name="api", servers=(Server(address="192.0.2.2", port=80, backend="api-1"),)),)
+WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, container="web-1"),)),)
+API = (Upstream(name="api", servers=(Server(address="192.0.2.2", port=80, container="api-1"),)),)
 
 
 class Untested:
@@ -1330,13 +1334,13 @@ class Trial:
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
     output, puppet = tmp_path / "lbwatch.conf", Puppet()
-    with files.Claim(output) as claim:
+    with files.FileLock(output) as lock:
         nginx = Nginx(
             Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()]),
             output=output,
             tester=Untested(),
             control=puppet,
-            claim=claim,
+            lock=lock,
         )
         yield Trial(nginx, puppet, output)
 
@@ -1359,11 +1363,11 @@ async def test_the_file_that_nginx_starts_from_is_what_stays(trial: Trial) -> No
     """From then on nothing is kept aside."""
     trial.output.write_text("# old\n")
     await trial.apply(WEB)
-    assert files.is_aside(trial.output)
+    assert files.has_backup(trial.output)
     trial.puppet.starts, trial.puppet.runs = 2, True
     assert await trial.apply(WEB) == "in force"
     assert trial.holds == "web"
-    assert not files.is_aside(trial.output)
+    assert not files.has_backup(trial.output)
 
 
 async def test_an_nginx_that_starts_from_the_old_file_is_given_the_new_one_once_more(trial: Trial) -> None:
@@ -1401,7 +1405,7 @@ async def test_what_a_running_nginx_refuses_is_taken_back_at_once(trial: Trial) 
     trial.puppet.refuses = True
     assert await trial.apply(API) == "taken back"
     assert trial.holds == "web"
-    assert not files.is_aside(trial.output)
+    assert not files.has_backup(trial.output)
     trial.puppet.refuses = False
     assert await trial.apply(API) == "in force"
     assert trial.holds == "api"
@@ -1415,14 +1419,14 @@ async def test_whatever_comes_between_the_file_is_one_that_was_meant_or_was_good
     """And once nginx runs and takes it, the new one is in force and nothing is left beside it."""
     output, puppet = tmp_path_factory.mktemp("trial") / "lbwatch.conf", Puppet()
     good: set[str] = {"nothing"}
-    with files.Claim(output) as claim:
+    with files.FileLock(output) as lock:
         trial = Trial(
             Nginx(
                 Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()]),
                 output=output,
                 tester=Untested(),
                 control=puppet,
-                claim=claim,
+                lock=lock,
             ),
             puppet,
             output,
@@ -1434,11 +1438,11 @@ async def test_whatever_comes_between_the_file_is_one_that_was_meant_or_was_good
             came = await trial.apply({"web": WEB, "api": API}[meant])
             if came == "in force":
                 good = {meant}
-                assert not files.is_aside(output)
+                assert not files.has_backup(output)
             assert trial.holds in good | {meant}
             if puppet.runs and puppet.refuses and came != "in force":
                 assert trial.holds in good
         puppet.runs, puppet.refuses, puppet.starts = True, False, puppet.starts + 1
         assert await trial.apply(WEB) == "in force"
         assert trial.holds == "web"
-        assert not files.is_aside(output)
+        assert not files.has_backup(output)

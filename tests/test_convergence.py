@@ -1,7 +1,7 @@
 """
 Whatever happens in whatever order, and whatever fails, the file comes to say what the engine does, and nginx runs it.
 
-A state machine over the embedded engine and the whole daemon but for its nginx, in simulated time. What must be written
+A state machine over the fake engine and the whole daemon but for its nginx, in simulated time. What must be written
 is worked out by the oracle, from what inspect answers. `CONVERGENCE_SEED` repeats a run, `CONVERGENCE_STEPS` makes it longer.
 """
 
@@ -34,7 +34,7 @@ from oracle import Blocks, Reach, expected_blocks
 from simulation import SimulatedLoop, SimulatedNginx, blocks_of
 
 from lbwatch import app, files
-from lbwatch.embedded import EmbeddedEngine, views
+from lbwatch.embedded import FakeEngine, views
 from lbwatch.embedded.faults import Cut, Fault, Said, Silent
 from lbwatch.embedded.model import Container, RefusedError
 from lbwatch.errors import OutputError, StateError
@@ -103,7 +103,7 @@ class Anything(RuleBasedStateMachine):
         self.by_hand: set[str] = set()  # who is drained so
         self.kept = True  # whether the disk could take that
         self.steady: dict[str, tuple[str, str]] = {}  # whose server line must stay, whatever fails
-        self.engine = EmbeddedEngine(
+        self.engine = FakeEngine(
             socket=self.folder / "s", clock_ns=self._clock_ns, monotonic=self.loop.time, lag_s=0.06
         )
         self.disk_full = False
@@ -285,7 +285,7 @@ class Anything(RuleBasedStateMachine):
         for _ in range(3):
             self.deed("die", id)
         self.wait(2.0)  # in 5 s it may be back
-        self._compare(damped={self.engine.world.containers.find(id).name})
+        self._compare(crash_looping={self.engine.world.containers.find(id).name})
         self.wait(SOON_S + SOON_S)
         self._compare()
         self.crashed[id] = [began] * 3  # one more crash, and it is out for longer
@@ -522,16 +522,16 @@ class Anything(RuleBasedStateMachine):
             if any(later - sooner < 60.0 for sooner, later in zip(times, times[2:], strict=False))
         }
 
-    def _compare(self, *, damped: Collection[str] = ()) -> None:
+    def _compare(self, *, crash_looping: Collection[str] = ()) -> None:
         assert self.daemon is not None
         assert not self.daemon.done(), self.daemon.exception()
         while self._drains_end_within(0.0):
             self.wait(SOON_S)
         everyone = [views.inspect_answer(each) for each in self.engine.world.containers]
         found, wanted = self._file(), []
-        for held in _subsets(each.name for each in self.engine.world.containers if each.id in self._loopers()):
-            out = {*damped, *held}
-            wanted.append(expected_blocks(everyone, reach=HOST_ELSEWHERE, damped=out, draining=self._draining()))
+        for suspended in _subsets(each.name for each in self.engine.world.containers if each.id in self._loopers()):
+            out = {*crash_looping, *suspended}
+            wanted.append(expected_blocks(everyone, reach=HOST_ELSEWHERE, crash_looping=out, draining=self._draining()))
             if found == wanted[-1]:
                 break
         else:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import container, decide, reasons_of, snapshot, upstream_of
 
-from lbwatch.damping import LOOP_RESTARTS, LOOP_WINDOW_S, STAY_UP_FIRST_S, STAY_UP_LIMIT_S, Damper
+from lbwatch.damping import LOOP_RESTARTS, LOOP_WINDOW_S, STAY_UP_FIRST_S, STAY_UP_LIMIT_S, CrashLoops
 from lbwatch.desired import Rules, desired_state
-from lbwatch.model import Backend, Status
+from lbwatch.model import Container, ContainerStatus
 
 WEB = container("web")
 
@@ -18,22 +18,22 @@ class Life:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.backend = WEB
-        self.damper = Damper()
+        self.container = WEB
+        self.damper = CrashLoops()
         self.look()
 
     def look(self) -> float | None:
-        return self.damper.damped([self.backend], now=self.now).get(self.backend.id)
+        return self.damper.crash_looping([self.container], now=self.now).get(self.container.id)
 
     def restart(self, *, times: int = 1, after: float = 1.0) -> float | None:
         """The engine finds it dead and starts it again, *after* seconds; only the end of it is looked at."""
         self.now += after
-        started_ns = self.backend.started_ns + 1
-        self.backend = replace(self.backend, restarts=self.backend.restarts + times, started_ns=started_ns)
+        started_ns = self.container.started_ns + 1
+        self.container = replace(self.container, restarts=self.container.restarts + times, started_ns=started_ns)
         return self.look()
 
     def start_by_hand(self) -> float | None:
-        self.backend = replace(self.backend, restarts=0, started_ns=self.backend.started_ns + 1)
+        self.container = replace(self.container, restarts=0, started_ns=self.container.started_ns + 1)
         return self.look()
 
     def wait(self, seconds: float) -> float | None:
@@ -92,10 +92,10 @@ def test_down_is_not_up() -> None:
     """Between a death and the next start the engine waits up to a minute itself."""
     life = Life()
     life.restart(times=3)
-    life.backend = replace(life.backend, status=Status.RESTARTING)
+    life.container = replace(life.container, status=ContainerStatus.RESTARTING)
     assert life.wait(100.0) == STAY_UP_FIRST_S
     assert life.damper.changes_at() is None
-    life.backend = replace(life.backend, status=Status.RUNNING)
+    life.container = replace(life.container, status=ContainerStatus.RUNNING)
     assert life.wait(0.0) == STAY_UP_FIRST_S
 
 
@@ -103,7 +103,7 @@ def test_a_pause_is_no_death() -> None:
     """It goes on with the same start."""
     life = Life()
     life.restart(times=3)
-    life.backend = replace(life.backend, status=Status.PAUSED)
+    life.container = replace(life.container, status=ContainerStatus.PAUSED)
     assert life.wait(STAY_UP_FIRST_S) is None
 
 
@@ -127,17 +127,17 @@ def test_a_start_by_hand_clears_it() -> None:
 
 def test_what_happened_before_it_was_seen_is_not_held_against_it() -> None:
     """A start of lbwatch must not take out what serves since yesterday."""
-    damper = Damper()
-    assert damper.damped([replace(WEB, restarts=500)], now=1.0) == {}
-    assert damper.damped([replace(WEB, restarts=502)], now=2.0) == {}
-    assert list(damper.damped([replace(WEB, restarts=503)], now=3.0)) == [WEB.id]
+    damper = CrashLoops()
+    assert damper.crash_looping([replace(WEB, restarts=500)], now=1.0) == {}
+    assert damper.crash_looping([replace(WEB, restarts=502)], now=2.0) == {}
+    assert list(damper.crash_looping([replace(WEB, restarts=503)], now=3.0)) == [WEB.id]
 
 
 def test_a_removed_container_is_forgotten() -> None:
     """Memory stays flat however many come and go."""
     life = Life()
     life.restart(times=3)
-    assert life.damper.damped([], now=life.now) == {}
+    assert life.damper.crash_looping([], now=life.now) == {}
     assert not life.damper._loops
     assert not life.damper._restarts
 
@@ -165,29 +165,29 @@ def test_only_a_loop_is_left_out(waits: list[float]) -> None:
             return
 
 
-def damped_state(*backends: Backend, damped: dict[str, float]) -> tuple[list[str], list[str]]:
-    desired = desired_state([snapshot(backends)], rules=Rules(), damped=damped)
-    return [server.backend for server in upstream_of(desired, "web").servers], reasons_of(desired, "web")
+def damped_state(*containers: Container, crash_looping: dict[str, float]) -> tuple[list[str], list[str]]:
+    plan = desired_state([snapshot(containers)], rules=Rules(), crash_looping=crash_looping)
+    return [server.container for server in upstream_of(plan, "web").servers], reasons_of(plan, "web")
 
 
 def test_a_damped_container_is_out_with_the_reason_and_its_upstreams_name_stays() -> None:
     """The operator must read why, up or down, and nginx's own files may use the name."""
-    for status in (Status.RUNNING, Status.RESTARTING):
-        servers, reasons = damped_state(replace(WEB, status=status), damped={WEB.id: 10.0})
+    for status in (ContainerStatus.RUNNING, ContainerStatus.RESTARTING):
+        servers, reasons = damped_state(replace(WEB, status=status), crash_looping={WEB.id: 10.0})
         assert (servers, reasons) == ([], ["restart-loop"])
-    assert "10 s" in desired_state([snapshot([WEB])], rules=Rules(), damped={WEB.id: 10.0}).skipped[0].detail
+    assert "10 s" in desired_state([snapshot([WEB])], rules=Rules(), crash_looping={WEB.id: 10.0}).skipped[0].detail
 
 
 def test_a_damped_container_claims_no_address() -> None:
     """Or it would keep out the one that the engine gave its address to."""
     other = container("other", endpoints=WEB.endpoints, started_ns=1, labels={"lbwatch.upstream": "web"})
     assert reasons_of(decide(WEB, other), "other") == ["address-conflict"]
-    servers, _ = damped_state(WEB, other, damped={WEB.id: 10.0})
+    servers, _ = damped_state(WEB, other, crash_looping={WEB.id: 10.0})
     assert servers == ["other"]
 
 
 def test_a_bad_label_is_the_reason_before_a_loop() -> None:
     """It is what must be mended first."""
     bad = replace(WEB, labels=(("lbwatch.port", "many"),))
-    desired = desired_state([snapshot([bad])], rules=Rules(), damped={WEB.id: 10.0})
-    assert reasons_of(desired, "web") == ["bad-label"]
+    plan = desired_state([snapshot([bad])], rules=Rules(), crash_looping={WEB.id: 10.0})
+    assert reasons_of(plan, "web") == ["bad-label"]

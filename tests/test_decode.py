@@ -16,14 +16,14 @@ from lbwatch.decode import (
     MAX_LINE_BYTES,
     UNREADABLE,
     EventDecoder,
-    backend_of_inspect,
-    backends_of_list,
+    container_of_inspect,
+    containers_of_list,
     http_date_s,
     nanoseconds,
     signal_number,
 )
 from lbwatch.errors import SourceError
-from lbwatch.model import Backend, Endpoint, Event, Health, Status
+from lbwatch.model import Container, ContainerStatus, Endpoint, Event, Health
 
 LIMIT = 200
 
@@ -95,7 +95,7 @@ def test_a_real_event_of_just_under_a_mebibyte_is_read() -> None:
     assert MAX_LINE_BYTES == 1024 * 1024
     line = event_line(**{"lbwatch.vars.big": "x" * (MAX_LINE_BYTES - 300)})
     (event,) = EventDecoder().feed(line + b"\n")
-    assert event.backend == "c1"
+    assert event.container == "c1"
 
 
 def test_an_endless_line_is_not_kept_in_memory() -> None:
@@ -158,7 +158,7 @@ def test_json_of_any_shape_never_raises_and_gives_only_events(value: Any) -> Non
     """An engine that speaks JSON may still speak nonsense."""
     for event in decoded(json.dumps(value).encode() + b"\n", limit=100_000):
         assert isinstance(event.action, str)
-        assert event.backend is None or event.backend
+        assert event.container is None or event.container
 
 
 @pytest.mark.parametrize(
@@ -199,27 +199,27 @@ def test_hostile_attributes_never_change_whom_an_event_is_about(labels: dict[str
     """Labels are merged over the attributes: only Actor.ID may say which container it is."""
     attributes = labels | clever
     line = json.dumps({"Type": "container", "Action": "die", "Actor": {"ID": "c1", "Attributes": attributes}}).encode()
-    assert decoded(line + b"\n", limit=100_000) == [Event(action="die", backend="c1", labels=attributes)]
+    assert decoded(line + b"\n", limit=100_000) == [Event(action="die", container="c1", labels=attributes)]
 
 
 def test_a_container_event_without_attributes_has_no_labels() -> None:
     """Go writes an empty map as null: that is no reason to look at everything."""
     for attributes in ("null", "{}"):
         line = b'{"Type":"container","Action":"die","Actor":{"ID":"c1","Attributes":%s}}\n' % attributes.encode()
-        assert decoded(line) == [Event(action="die", backend="c1", labels={})]
+        assert decoded(line) == [Event(action="die", container="c1", labels={})]
 
 
 @pytest.mark.parametrize("action", ["connect", "disconnect"])
 def test_a_network_event_is_about_the_container_in_its_attributes(action: str) -> None:
     """Docker's actor is the network there; the container's labels are not in it and must not be taken as none."""
     line = event_line(kind="network", action=action, actor="net1", container="c1", name="front", type="bridge")
-    assert decoded(line + b"\n") == [Event(action=action, backend="c1", labels=None, at_ns=1)]
+    assert decoded(line + b"\n") == [Event(action=action, container="c1", labels=None, at_ns=1)]
 
 
 def test_podmans_network_event_is_about_its_actor() -> None:
     """Podman turns it around: the actor is the container, the network stands in the attributes."""
     line = event_line(kind="network", action="connect", actor="c1", network="front")
-    assert decoded(line + b"\n") == [Event(action="connect", backend="c1", labels=None, at_ns=1)]
+    assert decoded(line + b"\n") == [Event(action="connect", container="c1", labels=None, at_ns=1)]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def attributes(**given: str) -> dict[str, Any]:
 def test_a_kill_tells_its_signal_and_its_time() -> None:
     """It is in no state: what the event does not say here nobody will ever know."""
     event = kill_event(time=1772600767, timeNano=1772600767123456789)
-    assert (event.action, event.backend, event.signal) == ("kill", "c1", 15)
+    assert (event.action, event.container, event.signal) == ("kill", "c1", 15)
     assert event.at_ns == 1772600767123456789
     assert kill_event(**attributes(signal="SIGHUP")).signal == 1  # Podman writes names
     assert kill_event(**attributes(signal="28")).signal == 28
@@ -270,7 +270,7 @@ def test_where_nanoseconds_are_missing_the_seconds_are_the_time(times: dict[str,
 def test_a_kill_with_any_signal_at_all_is_a_kill(text: str) -> None:
     """A label by that name overwrites the attribute, so that anything may stand there."""
     event = kill_event(**attributes(signal=text))
-    assert (event.action, event.backend) == ("kill", "c1")
+    assert (event.action, event.container) == ("kill", "c1")
     assert event.signal is None or 1 <= event.signal <= 64
 
 
@@ -428,11 +428,11 @@ def changed(answer: dict[str, Any], path: str, value: Any) -> bytes:
 def test_an_inspect_answer_is_read_whole() -> None:
     """Every field that routing depends on, in one look, against the Engine API's reference."""
     second = int(datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC).timestamp())
-    assert backend_of_inspect(json.dumps(INSPECT).encode()) == Backend(
+    assert container_of_inspect(json.dumps(INSPECT).encode()) == Container(
         id="c" * 64,
         name="web",
         labels=(("a", "b"), ("lbwatch.port", "80")),
-        status=Status.RUNNING,
+        status=ContainerStatus.RUNNING,
         health=Health.UNHEALTHY,
         created_ns=second * 10**9 + 123_456_789,
         started_ns=(second + 1) * 10**9 + 1,
@@ -446,12 +446,12 @@ def test_an_inspect_answer_is_read_whole() -> None:
 
 def test_a_list_entry_is_read_whole() -> None:
     """A container that asks for nothing is known from the list alone, under its own name and not a link's."""
-    (backend,) = backends_of_list(json.dumps([ENTRY]).encode())
-    assert backend == Backend(
+    (container,) = containers_of_list(json.dumps([ENTRY]).encode())
+    assert container == Container(
         id="c" * 64,
         name="web",
         labels=(("lbwatch.port", "80"),),
-        status=Status.RUNNING,
+        status=ContainerStatus.RUNNING,
         health=Health.HEALTHY,
         created_ns=1772600767 * 10**9,
         exposed=(80,),
@@ -471,8 +471,8 @@ def test_a_list_entry_is_read_whole() -> None:
 )
 def test_health_is_read_out_of_the_words_of_a_list_entry(words: str, health: Health) -> None:
     """Before API 1.52 the list tells it in no other way."""
-    (backend,) = backends_of_list(json.dumps([ENTRY | {"Status": words}]).encode())
-    assert backend.health is health
+    (container,) = containers_of_list(json.dumps([ENTRY | {"Status": words}]).encode())
+    assert container.health is health
 
 
 @pytest.mark.parametrize(
@@ -488,21 +488,21 @@ def test_health_is_read_out_of_the_words_of_a_list_entry(words: str, health: Hea
 )
 def test_null_in_an_inspect_answer_means_empty(path: str) -> None:
     """Go writes an empty map or an absent part as null; the container must stay known."""
-    assert backend_of_inspect(changed(INSPECT, path, None)).name == "web"
+    assert container_of_inspect(changed(INSPECT, path, None)).name == "web"
 
 
 @pytest.mark.parametrize("key", ["Names", "Labels", "Ports", "NetworkSettings"])
 def test_null_in_a_list_entry_means_empty(key: str) -> None:
     """One container with a null must not make the whole list unreadable."""
-    (backend,) = backends_of_list(json.dumps([ENTRY | {key: None}]).encode())
-    assert backend.id == "c" * 64
+    (container,) = containers_of_list(json.dumps([ENTRY | {key: None}]).encode())
+    assert container.id == "c" * 64
 
 
 def test_whose_network_a_container_uses_is_read_from_its_mode() -> None:
     """`container:X` has no networks of its own, and `host` none at all."""
-    joined = backend_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "container:" + "d" * 64))
-    host = backend_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "host"))
-    own = backend_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "hostile"))
+    joined = container_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "container:" + "d" * 64))
+    host = container_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "host"))
+    own = container_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "hostile"))
     assert (joined.network_of, joined.host_network) == ("d" * 64, False)
     assert (host.network_of, host.host_network) == (None, True)
     assert (own.network_of, own.host_network) == (None, False)
@@ -522,14 +522,14 @@ def test_whose_network_a_container_uses_is_read_from_its_mode() -> None:
 def test_only_possible_tcp_ports_count_as_exposed(ports: list[str], exposed: tuple[int, ...]) -> None:
     """The only exposed port becomes a server line: 65536 there would make nginx refuse the whole file."""
     answer = changed(INSPECT, "Config > ExposedPorts", {port: {} for port in ports})
-    assert backend_of_inspect(answer).exposed == exposed
+    assert container_of_inspect(answer).exposed == exposed
 
 
 def test_impossible_ports_of_a_list_entry_do_not_count() -> None:
     """The list is as foreign as the inspect answer."""
     ports = [{"PrivatePort": port, "Type": "tcp"} for port in (0, -1, 65_536, 10**12, 81)]
-    (backend,) = backends_of_list(json.dumps([ENTRY | {"Ports": ports}]).encode())
-    assert backend.exposed == (81,)
+    (container,) = containers_of_list(json.dumps([ENTRY | {"Ports": ports}]).encode())
+    assert container.exposed == (81,)
 
 
 WRONG = [
@@ -550,15 +550,15 @@ WRONG = [
 def test_an_answer_of_another_kind_is_a_source_error(body: bytes) -> None:
     """A proxy's page in the place of the engine must read as `wait`, not as `no containers`."""
     with pytest.raises(SourceError):
-        backends_of_list(body)
+        containers_of_list(body)
     with pytest.raises(SourceError):
-        backend_of_inspect(body)
+        container_of_inspect(body)
 
 
 @given(st.data())
 def test_a_truncated_answer_is_a_source_error(data: st.DataObject) -> None:
     """A connection that broke must never look like a container with fewer networks."""
-    for answer, read in ((INSPECT, backend_of_inspect), ([ENTRY], backends_of_list)):
+    for answer, read in ((INSPECT, container_of_inspect), ([ENTRY], containers_of_list)):
         body = json.dumps(answer).encode()
         with pytest.raises(SourceError):
             read(body[: data.draw(st.integers(0, len(body) - 1))])
@@ -576,27 +576,27 @@ def paths(answer: Any, *, above: str = "") -> list[str]:
 def test_any_value_in_any_place_of_an_inspect_answer_is_read_or_refused(path: str, value: Any) -> None:
     """Nothing but a SourceError may come out of what an engine says."""
     try:
-        backend = backend_of_inspect(changed(INSPECT, path, value))
+        container = container_of_inspect(changed(INSPECT, path, value))
     except SourceError:
         return
-    assert isinstance(backend.status, Status)
-    assert all(1 <= port <= 65_535 for port in backend.exposed)
+    assert isinstance(container.status, ContainerStatus)
+    assert all(1 <= port <= 65_535 for port in container.exposed)
 
 
 @given(st.sampled_from(paths(ENTRY)), _json)
 def test_any_value_in_any_place_of_a_list_is_read_or_refused(path: str, value: Any) -> None:
     """Likewise for the list."""
     try:
-        (backend,) = backends_of_list(b"[" + changed(ENTRY, path, value) + b"]")
+        (container,) = containers_of_list(b"[" + changed(ENTRY, path, value) + b"]")
     except SourceError:
         return
-    assert isinstance(backend.status, Status)
+    assert isinstance(container.status, ContainerStatus)
 
 
 @given(st.binary(max_size=200))
 def test_an_answer_of_any_bytes_is_read_or_refused(body: bytes) -> None:
     """Likewise for what is no JSON at all."""
-    for read in (backend_of_inspect, backends_of_list):
+    for read in (container_of_inspect, containers_of_list):
         with pytest.raises(SourceError):
             read(b"!" + body)
 
@@ -604,7 +604,7 @@ def test_an_answer_of_any_bytes_is_read_or_refused(body: bytes) -> None:
 def test_a_source_error_does_not_carry_a_whole_answer() -> None:
     """Answers hold secrets; only a short piece may reach a log."""
     with pytest.raises(SourceError) as caught:
-        backends_of_list(b'[{"Id": "' + b"s3cret" * 1000 + b'"')
+        containers_of_list(b'[{"Id": "' + b"s3cret" * 1000 + b'"')
     assert len(str(caught.value)) <= 256
 
 
@@ -654,26 +654,31 @@ def test_a_date_header_is_the_engines_clock_in_seconds() -> None:
 def test_a_state_that_no_engine_has_is_no_answer(status: str) -> None:
     """Taken for `dead` it would take a container out that may well serve."""
     with pytest.raises(SourceError):
-        backend_of_inspect(changed(INSPECT, "State > Status", status))
+        container_of_inspect(changed(INSPECT, "State > Status", status))
 
 
 @pytest.mark.parametrize(
-    ("status", "meant"), [("configured", Status.CREATED), ("stopped", Status.EXITED), ("stopping", Status.EXITED)]
+    ("status", "meant"),
+    [
+        ("configured", ContainerStatus.CREATED),
+        ("stopped", ContainerStatus.EXITED),
+        ("stopping", ContainerStatus.EXITED),
+    ],
 )
-def test_podmans_own_states_are_understood(status: str, meant: Status) -> None:
+def test_podmans_own_states_are_understood(status: str, meant: ContainerStatus) -> None:
     """Its compat API lets some of them through."""
-    assert backend_of_inspect(changed(INSPECT, "State > Status", status)).status is meant
+    assert container_of_inspect(changed(INSPECT, "State > Status", status)).status is meant
 
 
 def test_an_unknown_state_in_a_list_does_not_spoil_the_list() -> None:
     """One odd container must not hide all others; inspect has the say on it anyway."""
-    assert len(backends_of_list(json.dumps([ENTRY | {"State": "wobbly"}]).encode())) == 1
+    assert len(containers_of_list(json.dumps([ENTRY | {"State": "wobbly"}]).encode())) == 1
 
 
 def test_the_engines_count_of_restarts_is_read() -> None:
     """It is what tells a loop of restarts."""
-    assert backend_of_inspect(changed(INSPECT, "RestartCount", 7)).restarts == 7
-    assert backend_of_inspect(json.dumps(INSPECT).encode()).restarts == 0
+    assert container_of_inspect(changed(INSPECT, "RestartCount", 7)).restarts == 7
+    assert container_of_inspect(json.dumps(INSPECT).encode()).restarts == 0
 
 
 @pytest.mark.parametrize(
@@ -682,12 +687,12 @@ def test_the_engines_count_of_restarts_is_read() -> None:
 )
 def test_the_stop_signal_is_the_configured_one_and_term_where_that_is_none(written: str, number: int) -> None:
     """nginx's image stops by QUIT, httpd's by WINCH: whoever waits for TERM drains neither."""
-    assert backend_of_inspect(changed(INSPECT, "Config > StopSignal", written)).stop_signal == number
+    assert container_of_inspect(changed(INSPECT, "Config > StopSignal", written)).stop_signal == number
 
 
 def test_a_container_without_a_stop_signal_stops_by_term() -> None:
     """Most images name none, and older engines leave the field out."""
-    assert backend_of_inspect(json.dumps(INSPECT).encode()).stop_signal == 15
+    assert container_of_inspect(json.dumps(INSPECT).encode()).stop_signal == 15
 
 
 @pytest.mark.parametrize("value", ["", "1", "SIGTERM", "green"])
@@ -695,6 +700,6 @@ def test_a_label_by_the_name_of_signal_hides_which_one_comes(value: str) -> None
     """It overwrites the attribute in each event: a HUP and a TERM look the same then."""
     answer = json.loads(changed(INSPECT, "Config > StopSignal", "SIGQUIT"))
     labels = answer["Config"]["Labels"]
-    assert backend_of_inspect(changed(answer, "Config > Labels", labels | {"signal": value})).stop_signal is None
-    assert backend_of_inspect(changed(answer, "Config > Labels", labels | {"Signal": value})).stop_signal == 3
-    assert backend_of_inspect(changed(answer, "Config > Labels", labels | {"lbwatch.signal": value})).stop_signal == 3
+    assert container_of_inspect(changed(answer, "Config > Labels", labels | {"signal": value})).stop_signal is None
+    assert container_of_inspect(changed(answer, "Config > Labels", labels | {"Signal": value})).stop_signal == 3
+    assert container_of_inspect(changed(answer, "Config > Labels", labels | {"lbwatch.signal": value})).stop_signal == 3

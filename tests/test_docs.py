@@ -19,10 +19,10 @@ from realnginx import RealNginx
 from test_commands import lbwatch
 
 from lbwatch import errors, labels
-from lbwatch.embedded import EmbeddedEngine
-from lbwatch.journal import Journal, Progress
-from lbwatch.model import Contact, Desired, NoticeKind, Reason, Seen, Server, Upstream
-from lbwatch.report import Picture
+from lbwatch.embedded import FakeEngine
+from lbwatch.journal import AppliedPlan, History
+from lbwatch.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Server, Upstream
+from lbwatch.report import Status
 from lbwatch.settings import described_settings
 from lbwatch.status.metrics import exposition
 
@@ -127,7 +127,7 @@ def test_every_log_event_is_explained() -> None:
     """One line at three in the morning must be enough to look it up."""
     of_errors = {each.event for each in vars(errors).values() if hasattr(each, "event")}
     found = set(_logged())
-    assert {"source.connected", "backend.skipped", "nginx.untested", "source.list_failed"} <= found
+    assert {"source.connected", "container.not_routed", "nginx.untested", "source.list_failed"} <= found
     assert _rows(DOCS / "operations.md", "The log") == found | of_errors
 
 
@@ -139,16 +139,16 @@ def test_every_reason_and_warning_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     """And none that is not there any more."""
-    progress = Progress(desired=Desired(), in_force=(Upstream(name="web"),), confirmed=True, digest="d", applied_at=1.0)
-    contact = Contact(source="engine", connected=True, since=0.0, synced_at=1.0, backends=1, events={"start": 1})
-    picture = Picture(
+    progress = AppliedPlan(plan=Plan(), in_force=(Upstream(name="web"),), confirmed=True, digest="d", applied_at=1.0)
+    contact = EngineStatus(source="engine", connected=True, since=0.0, synced_at=1.0, containers=1, events={"start": 1})
+    picture = Status(
         version="1",
         now=2.0,
         at=2.0,
-        contacts=(contact,),
+        engines=(contact,),
         progress=progress,
-        work=Journal().copy(),
-        seen=Seen(digest="d", workers=(1, 0)),
+        work=History().copy(),
+        seen=BalancerStatus(digest="d", workers=(1, 0)),
         resync_interval_s=30.0,
         reload_interval_s=1.0,
     )
@@ -195,7 +195,7 @@ async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealN
     need("nginx", root=False)
     (tmp_path / "sites.conf.j2").write_text(_example())
     socket = tmp_path / "docker.sock"
-    async with EmbeddedEngine(socket=socket) as engine:
+    async with FakeEngine(socket=socket) as engine:
         engine.world.run(name="shop", labels={"lbwatch.vars.host": "shop.example", "lbwatch.weight": "2"})
         engine.world.run(name="evil", labels={"lbwatch.vars.host": "x; } server { listen 81;"})
         engine.world.run(name="bare", labels={"lbwatch.enable": "true"})

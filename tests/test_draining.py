@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import container, snapshot
 
 from lbwatch.draining import BY_HAND, TOLD_TO_STOP, Drains, StopSignals
-from lbwatch.model import Backend, Event, Snapshot, Status
+from lbwatch.model import Container, ContainerStatus, Event, Snapshot
 
 HUP, INT, QUIT, KILL, USR1, TERM, WINCH = 1, 2, 3, 9, 10, 15, 28
 WEB = container("web")
@@ -18,7 +18,7 @@ WEB = container("web")
 _signals = st.sampled_from([None, HUP, INT, QUIT, KILL, USR1, TERM, WINCH, 37])
 _stop_signals = st.sampled_from([None, TERM, QUIT, WINCH, HUP, 37])
 _times_ns = st.integers(0, 8)  # few, so that ties happen
-_backends = st.builds(
+_containers = st.builds(
     lambda name, stop, started_ns: container(name, stop_signal=stop, started_ns=started_ns),
     st.sampled_from(["web", "api"]),
     _stop_signals,
@@ -26,13 +26,13 @@ _backends = st.builds(
 )
 
 
-def kill(signal: int | None = TERM, *, at_ns: int = WEB.started_ns + 1, backend: str = WEB.id) -> Event:
-    return Event(action="kill", backend=backend, at_ns=at_ns, signal=signal)
+def kill(signal: int | None = TERM, *, at_ns: int = WEB.started_ns + 1, container: str = WEB.id) -> Event:
+    return Event(action="kill", container=container, at_ns=at_ns, signal=signal)
 
 
 _kills = st.lists(
     st.builds(
-        lambda signal, at_ns, name: kill(signal, at_ns=at_ns, backend=container(name).id),
+        lambda signal, at_ns, name: kill(signal, at_ns=at_ns, container=container(name).id),
         _signals,
         _times_ns,
         st.sampled_from(["web", "api"]),
@@ -42,89 +42,89 @@ _kills = st.lists(
 
 
 def _same(one: Event, other: Event) -> bool:
-    return (one.backend, one.signal) == (other.backend, other.signal)
+    return (one.container, one.signal) == (other.container, other.signal)
 
 
-def hear(signals: StopSignals, event: Event, *, late_s: float = 0.0) -> None:
+def record(signals: StopSignals, event: Event, *, late_s: float = 0.0) -> None:
     """Tell of an event as a stream does, so much later than it happened: one second of the loop's is one nanosecond."""
-    signals.hear(event, backend=None, now=event.at_ns + late_s, age_s=late_s)
+    signals.record(event, container=None, now=event.at_ns + late_s, age_s=late_s)
 
 
-def stopping(events: Sequence[Event], *backends: Backend) -> dict[str, float]:
+def stopping(events: Sequence[Event], *containers: Container) -> dict[str, float]:
     signals = StopSignals()
     for event in events:
-        hear(signals, event)
-    return signals.stopping({backend.id: backend for backend in backends})
+        record(signals, event)
+    return signals.stopping({container.id: container for container in containers})
 
 
-def told_times(events: Sequence[Event], backend: Backend) -> list[int]:
+def told_times(events: Sequence[Event], container: Container) -> list[int]:
     """Say the contract a second time: when a container was told to stop since its start."""
-    ending = {TERM, KILL, backend.stop_signal}
+    ending = {TERM, KILL, container.stop_signal}
     return [
         event.at_ns
         for event in events
-        if event.backend == backend.id
-        and event.at_ns > backend.started_ns
-        and (event.signal is None or backend.stop_signal is None or event.signal in ending)
+        if event.container == container.id
+        and event.at_ns > container.started_ns
+        and (event.signal is None or container.stop_signal is None or event.signal in ending)
     ]
 
 
 # -- laws of signals
 
 
-@given(_kills, _backends)
-def test_told_to_stop_is_who_got_an_ending_signal_since_its_start(events: list[Event], backend: Backend) -> None:
+@given(_kills, _containers)
+def test_told_to_stop_is_who_got_an_ending_signal_since_its_start(events: list[Event], container: Container) -> None:
     """For any stop signal: one too many takes a good server out, one too few sends requests to a dying one."""
-    times = told_times(events, backend)
-    assert stopping(events, backend) == ({backend.id: max(times)} if times else {})
+    times = told_times(events, container)
+    assert stopping(events, container) == ({container.id: max(times)} if times else {})
 
 
-@given(_kills, _backends, st.randoms(use_true_random=False), st.floats(0.0, 1000.0))
+@given(_kills, _containers, st.randoms(use_true_random=False), st.floats(0.0, 1000.0))
 def test_streams_may_tell_the_same_in_any_order_and_any_number_of_times(
-    events: list[Event], backend: Backend, random: Any, late_s: float
+    events: list[Event], container: Container, random: Any, late_s: float
 ) -> None:
     """They overlap, and their replay is not ordered by time."""
     again = [event for event in events for _ in range(random.randint(1, 3))]
     random.shuffle(again)
     signals = StopSignals()
     for event in again:
-        hear(signals, event, late_s=random.choice([0.0, late_s]))
-    assert signals.stopping({backend.id: backend}) == pytest.approx(stopping(events, backend))
+        record(signals, event, late_s=random.choice([0.0, late_s]))
+    assert signals.stopping({container.id: container}) == pytest.approx(stopping(events, container))
 
 
-@given(_kills, _backends, st.randoms(use_true_random=False))
-def test_what_is_told_again_later_refreshes_nothing(events: list[Event], backend: Backend, random: Any) -> None:
+@given(_kills, _containers, st.randoms(use_true_random=False))
+def test_what_is_told_again_later_refreshes_nothing(events: list[Event], container: Container, random: Any) -> None:
     """Else each new stream would begin the drain anew, and one that survives its signal would never be back."""
     signals = StopSignals()
     for event in events:
-        hear(signals, event)
-    before = signals.stopping({backend.id: backend})
+        record(signals, event)
+    before = signals.stopping({container.id: container})
     random.shuffle(events)
     for event in events:
-        signals.hear(event, backend=backend, now=10_000.0, age_s=0.0)  # as if it had happened just now
+        signals.record(event, container=container, now=10_000.0, age_s=0.0)  # as if it had happened just now
         if event.at_ns == max(each.at_ns for each in events if _same(each, event)):
-            signals.hear(event, backend=backend, now=10_000.0)  # a live stream's own double
-    assert signals.stopping({backend.id: backend}) == before
+            signals.record(event, container=container, now=10_000.0)  # a live stream's own double
+    assert signals.stopping({container.id: container}) == before
 
 
-@given(_kills, _backends, st.data())
+@given(_kills, _containers, st.data())
 def test_a_look_in_between_changes_nothing_that_is_told(
-    events: list[Event], backend: Backend, data: st.DataObject
+    events: list[Event], container: Container, data: st.DataObject
 ) -> None:
     """Looks end when they end: before, between and after the signals that they were asked for by."""
     signals = StopSignals()
     for event in events:
         if data.draw(st.booleans()):
-            signals.settle(backend.id, backend)
-        hear(signals, event)
-    signals.settle(backend.id, backend)
-    assert signals.stopping({backend.id: backend}) == stopping(events, backend)
+            signals.settle(container.id, container)
+        record(signals, event)
+    signals.settle(container.id, container)
+    assert signals.stopping({container.id: container}) == stopping(events, container)
 
 
-@given(_kills, _backends)
-def test_what_is_older_than_the_start_never_counts(events: list[Event], backend: Backend) -> None:
+@given(_kills, _containers)
+def test_what_is_older_than_the_start_never_counts(events: list[Event], container: Container) -> None:
     """A new stream tells of the stop that the last restart began with, and the container serves again."""
-    later = replace(backend, started_ns=max((event.at_ns for event in events), default=0))
+    later = replace(container, started_ns=max((event.at_ns for event in events), default=0))
     assert stopping(events, later) == {}
 
 
@@ -140,29 +140,29 @@ def test_nothing_is_kept_of_a_container_that_is_gone(events: list[Event]) -> Non
     """A daemon runs for months, and each container has another id."""
     signals = StopSignals()
     for event in events:
-        hear(signals, event)
+        record(signals, event)
     for event in events:
-        assert event.backend is not None
-        signals.settle(event.backend, None)
+        assert event.container is not None
+        signals.settle(event.container, None)
     assert not signals._heard
 
 
-@given(_kills, _backends)
-def test_nothing_is_kept_that_is_older_than_the_start(events: list[Event], backend: Backend) -> None:
+@given(_kills, _containers)
+def test_nothing_is_kept_that_is_older_than_the_start(events: list[Event], container: Container) -> None:
     """One that is told to stop and started anew all day must not fill the memory either."""
     signals = StopSignals()
     for event in events:
-        hear(signals, event)
-    signals.settle(backend.id, backend)
-    kept = signals._heard.get(backend.id, {}).values()
-    assert all(each.at_ns > backend.started_ns for each in kept)
-    assert (backend.id in signals._heard) == bool(kept), "not even an empty place"
+        record(signals, event)
+    signals.settle(container.id, container)
+    kept = signals._heard.get(container.id, {}).values()
+    assert all(each.at_ns > container.started_ns for each in kept)
+    assert (container.id in signals._heard) == bool(kept), "not even an empty place"
 
 
 @given(st.sampled_from(["die", "stop", "start", "killed", "Kill", "restart", "unreadable"]), _signals)
 def test_only_a_kill_tells_anyone_to_stop(action: str, signal: int | None) -> None:
     """What else happens is seen by looking: an event is believed in this one thing."""
-    assert stopping([Event(action=action, backend=WEB.id, at_ns=WEB.started_ns + 1, signal=signal)], WEB) == {}
+    assert stopping([Event(action=action, container=WEB.id, at_ns=WEB.started_ns + 1, signal=signal)], WEB) == {}
 
 
 # -- rules of signals
@@ -194,8 +194,8 @@ def test_its_own_stop_signal_ends_a_container_and_so_do_term_and_kill(
     stop: int | None, signal: int | None, ends: bool
 ) -> None:
     """nginx stops by QUIT, httpd by WINCH; one that cannot be read, or that a label hides, is taken for it."""
-    backend = replace(WEB, stop_signal=stop)
-    assert bool(stopping([kill(signal)], backend)) is ends
+    container = replace(WEB, stop_signal=stop)
+    assert bool(stopping([kill(signal)], container)) is ends
 
 
 def test_a_signal_in_the_very_nanosecond_of_the_start_is_the_former_life_s() -> None:
@@ -219,14 +219,14 @@ def test_what_is_not_there_is_not_told() -> None:
 def test_the_age_of_what_is_replayed_counts() -> None:
     """After a start of lbwatch the minute of a container that got its signal 50 s ago is nearly over."""
     signals = StopSignals()
-    signals.hear(kill(), backend=WEB, now=100.0, age_s=50.0)
+    signals.record(kill(), container=WEB, now=100.0, age_s=50.0)
     assert signals.stopping({WEB.id: WEB}) == {WEB.id: 50.0}
 
 
 def test_an_event_without_a_container_is_nobody_s() -> None:
     """A line that could not be read has none."""
     signals = StopSignals()
-    signals.hear(Event(action="kill", backend=None, at_ns=10**12, signal=TERM), backend=None, now=1.0)
+    signals.record(Event(action="kill", container=None, at_ns=10**12, signal=TERM), container=None, now=1.0)
     assert not signals._heard
 
 
@@ -237,10 +237,10 @@ def test_a_stop_counts_although_the_engine_s_clock_was_set_back_since_the_start(
     """Else no container that runs would drain for as long as the clock was set back: an hour of failed requests."""
     started = container("web", started_ns=10 * HOUR_NS)
     signals = StopSignals()
-    signals.hear(kill(at_ns=9 * HOUR_NS), backend=started, now=100.0)
+    signals.record(kill(at_ns=9 * HOUR_NS), container=started, now=100.0)
     signals.settle(started.id, started)
     assert signals.stopping({started.id: started}) == {started.id: 100.0}
-    signals.hear(kill(at_ns=9 * HOUR_NS + 1), backend=started, now=200.0)
+    signals.record(kill(at_ns=9 * HOUR_NS + 1), container=started, now=200.0)
     assert signals.stopping({started.id: started}) == {started.id: 200.0}, "told once more"
 
 
@@ -248,16 +248,18 @@ def test_a_stop_that_is_told_after_the_fact_is_no_reason_to_think_so() -> None:
     """A replay is full of what former lives were told."""
     started = container("web", started_ns=10 * HOUR_NS)
     signals = StopSignals()
-    signals.hear(kill(at_ns=9 * HOUR_NS), backend=started, now=100.0, age_s=HOUR_NS / 1e9)
-    signals.hear(kill(at_ns=10 * HOUR_NS - 10**9), backend=started, now=100.0)  # a second late, and live
+    signals.record(kill(at_ns=9 * HOUR_NS), container=started, now=100.0, age_s=HOUR_NS / 1e9)
+    signals.record(kill(at_ns=10 * HOUR_NS - 10**9), container=started, now=100.0)  # a second late, and live
     assert signals.stopping({started.id: started}) == {}
 
 
-@pytest.mark.parametrize("status", [Status.EXITED, Status.RESTARTING, Status.CREATED, Status.DEAD])
-def test_who_was_seen_down_begins_anew_whatever_the_clock_says(status: Status) -> None:
+@pytest.mark.parametrize(
+    "status", [ContainerStatus.EXITED, ContainerStatus.RESTARTING, ContainerStatus.CREATED, ContainerStatus.DEAD]
+)
+def test_who_was_seen_down_begins_anew_whatever_the_clock_says(status: ContainerStatus) -> None:
     """It is told to stop, the clock is set back, it is started: by the clock the signal came after the start."""
     signals = StopSignals()
-    signals.hear(kill(at_ns=10 * HOUR_NS), backend=WEB, now=100.0)
+    signals.record(kill(at_ns=10 * HOUR_NS), container=WEB, now=100.0)
     signals.settle(WEB.id, replace(WEB, status=status))
     later = replace(WEB, started_ns=9 * HOUR_NS)
     signals.settle(WEB.id, later)
@@ -270,11 +272,11 @@ def test_a_restart_ends_a_drain_although_the_clock_was_set_back_in_between() -> 
     later = replace(started, started_ns=9 * HOUR_NS)
     for before_ns, while_ns in ((10 * HOUR_NS + 1, 9 * HOUR_NS - 1), (10 * HOUR_NS + 1, 10 * HOUR_NS + 2)):
         signals = StopSignals()
-        signals.hear(kill(at_ns=before_ns), backend=started, now=100.0)
-        signals.hear(kill(at_ns=while_ns), backend=started, now=200.0)
+        signals.record(kill(at_ns=before_ns), container=started, now=100.0)
+        signals.record(kill(at_ns=while_ns), container=started, now=200.0)
         signals.settle(later.id, later)
         assert signals.stopping({later.id: later}) == {}
-    signals.hear(kill(at_ns=9 * HOUR_NS + 1), backend=started, now=300.0)  # before its start was looked at
+    signals.record(kill(at_ns=9 * HOUR_NS + 1), container=started, now=300.0)  # before its start was looked at
     signals.settle(later.id, later)
     assert signals.stopping({later.id: later}) == {later.id: 300.0}
 
@@ -282,8 +284,8 @@ def test_a_restart_ends_a_drain_although_the_clock_was_set_back_in_between() -> 
 def test_a_pause_ends_no_drain() -> None:
     """`docker pause` and `unpause` in between are no new life."""
     signals = StopSignals()
-    signals.hear(kill(), backend=WEB, now=100.0)
-    signals.settle(WEB.id, replace(WEB, status=Status.PAUSED))
+    signals.record(kill(), container=WEB, now=100.0)
+    signals.settle(WEB.id, replace(WEB, status=ContainerStatus.PAUSED))
     assert signals.stopping({WEB.id: WEB}) == {WEB.id: 100.0}
 
 
@@ -292,9 +294,9 @@ def test_a_pause_ends_no_drain() -> None:
 
 def told(*times: float, source: str = "engine") -> Snapshot:
     """An engine whose containers were told to stop at these loop times."""
-    backends = [container(f"{source}{number}") for number in range(len(times))]
-    at = dict(zip((backend.id for backend in backends), times, strict=True))
-    return replace(snapshot(backends, source=source), stopping=at)
+    containers = [container(f"{source}{number}") for number in range(len(times))]
+    at = dict(zip((container.id for container in containers), times, strict=True))
+    return replace(snapshot(containers, source=source), stopping=at)
 
 
 @given(
@@ -323,7 +325,7 @@ def test_told_drains_until_its_time_is_over_and_by_hand_for_good(
 def test_a_container_that_survives_its_stop_signal_comes_back_at_the_time_that_is_told() -> None:
     """A server that stays out for ever is lost capacity."""
     world, drains = told(100.0), Drains(timeout_s=60.0)
-    (id,) = world.backends
+    (id,) = world.containers
     assert drains.draining([world], by_hand=(), now=100.0) == {id: TOLD_TO_STOP}
     assert drains.changes_at() == 160.0
     assert drains.draining([world], by_hand=(), now=159.999) == {id: TOLD_TO_STOP}
@@ -343,7 +345,7 @@ def test_with_a_drain_timeout_of_zero_nobody_drains_but_by_hand() -> None:
 def test_the_words_of_a_drain_by_hand_come_first() -> None:
     """It outlasts the signal, and only they say how it ends."""
     world, drains = told(100.0), Drains(timeout_s=60.0)
-    (id,) = world.backends
+    (id,) = world.containers
     assert drains.draining([world], by_hand=[id], now=100.0) == {id: BY_HAND}
     assert "undrain" in BY_HAND
     assert drains.draining([world], by_hand=[id], now=200.0) == {id: BY_HAND}

@@ -1,5 +1,5 @@
 """
-The embedded engine lies only where the real one lies: every row of the table of events, and each trap of the stream.
+The fake engine lies only where the real one lies: every row of the table of events, and each trap of the stream.
 
 Over real HTTP on the unix socket, as lbwatch meets it; what the real engine did is in the facts these tests name.
 """
@@ -14,7 +14,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.embedded.model import ConflictError, ForbiddenError, InvalidError, NotFoundError
 
 DEADLINE_S = 10.0
@@ -31,7 +31,7 @@ async def until(claim: Callable[[], object]) -> None:
 class Docker:
     """A client of the engine; `listen` collects what the stream says."""
 
-    def __init__(self, engine: EmbeddedEngine) -> None:
+    def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
 
     async def __aenter__(self) -> Self:
@@ -115,13 +115,13 @@ def networks_of(inspected: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
         yield engine
 
 
 @pytest.fixture
-async def docker(engine: EmbeddedEngine) -> AsyncIterator[Docker]:
+async def docker(engine: FakeEngine) -> AsyncIterator[Docker]:
     async with Docker(engine) as docker:
         yield docker
 
@@ -178,7 +178,7 @@ ROWS: dict[str, tuple[Callable[[Any, str], object], list[str]]] = {
 
 @pytest.mark.parametrize("row", ROWS)
 async def test_each_deed_makes_the_events_of_the_table_in_its_order(
-    row: str, engine: EmbeddedEngine, docker: Docker
+    row: str, engine: FakeEngine, docker: Docker
 ) -> None:
     # A follower tried on another order than the real one is tried on nothing.
     engine.world.create_network("back")
@@ -190,9 +190,7 @@ async def test_each_deed_makes_the_events_of_the_table_in_its_order(
         assert words(await stream.rest()) == expected
 
 
-async def test_a_restart_policy_brings_back_what_was_killed_from_the_host(
-    engine: EmbeddedEngine, docker: Docker
-) -> None:
+async def test_a_restart_policy_brings_back_what_was_killed_from_the_host(engine: FakeEngine, docker: Docker) -> None:
     # No kill and no stop: whoever waits for them keeps a dead address for the time between.
     container = engine.world.run(restart="always")
     async with docker.listen() as stream:
@@ -203,7 +201,7 @@ async def test_a_restart_policy_brings_back_what_was_killed_from_the_host(
 
 
 async def test_the_count_of_restarts_grows_by_the_policy_and_is_reset_by_a_start_by_hand(
-    engine: EmbeddedEngine, docker: Docker
+    engine: FakeEngine, docker: Docker
 ) -> None:
     # A loop of restarts is told by it; measured on the real engine (facts, stream 19).
     container = engine.world.run(restart="always")
@@ -219,7 +217,7 @@ async def test_the_count_of_restarts_grows_by_the_policy_and_is_reset_by_a_start
 
 
 async def test_a_restart_policy_brings_nothing_back_that_was_stopped_or_killed_by_the_api(
-    engine: EmbeddedEngine, docker: Docker
+    engine: FakeEngine, docker: Docker
 ) -> None:
     # Else a removed server would come back in tests and not in life.
     stopped, killed = (engine.world.run(restart="always") for _ in range(2))
@@ -239,7 +237,7 @@ async def test_a_restart_policy_brings_nothing_back_that_was_stopped_or_killed_b
     ],
 )
 async def test_a_hup_through_the_api_disarms_the_restart_policy(
-    *, policy: str, stop_signal: str | None, returns: bool, engine: EmbeddedEngine
+    *, policy: str, stop_signal: str | None, returns: bool, engine: FakeEngine
 ) -> None:
     # moby#41302, the reason why lbwatch reloads by exec; `always` survives where the image names a stop signal.
     world = engine.world
@@ -250,7 +248,7 @@ async def test_a_hup_through_the_api_disarms_the_restart_policy(
     assert world.containers.find(container).running is returns
 
 
-async def test_on_failure_counts_its_retries_and_lets_a_clean_exit_be(engine: EmbeddedEngine) -> None:
+async def test_on_failure_counts_its_retries_and_lets_a_clean_exit_be(engine: FakeEngine) -> None:
     # Else a container that finished its work would serve again.
     world = engine.world
     clean, failing = world.run(restart="on-failure"), world.run(restart="on-failure:1")
@@ -262,7 +260,7 @@ async def test_on_failure_counts_its_retries_and_lets_a_clean_exit_be(engine: Em
 
 
 async def test_a_container_in_anothers_network_is_listed_although_it_has_none(
-    engine: EmbeddedEngine, docker: Docker
+    engine: FakeEngine, docker: Docker
 ) -> None:
     # A list without it would hide it from whoever lost its events.
     owner = engine.world.run()
@@ -271,7 +269,7 @@ async def test_a_container_in_anothers_network_is_listed_although_it_has_none(
     assert {entry["Id"] for entry in (await docker.listed()).values()} == {owner, member}
 
 
-async def test_a_container_in_anothers_network_makes_no_network_events(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_container_in_anothers_network_makes_no_network_events(engine: FakeEngine, docker: Docker) -> None:
     # `die` is the only sign there will ever be (facts, stream 4).
     engine.world.run(name="owner")
     async with docker.listen() as stream:
@@ -285,7 +283,7 @@ async def test_a_container_in_anothers_network_makes_no_network_events(engine: E
 
 @pytest.mark.parametrize(("mode", "driver"), [("host", "host"), ("none", "null")])
 async def test_host_and_none_are_networks_with_events_and_without_addresses(
-    mode: str, driver: str, engine: EmbeddedEngine, docker: Docker
+    mode: str, driver: str, engine: FakeEngine, docker: Docker
 ) -> None:
     # Their network events look as if an address had come.
     async with docker.listen() as stream:
@@ -296,7 +294,7 @@ async def test_host_and_none_are_networks_with_events_and_without_addresses(
     assert networks_of(await docker.inspect(container))[mode]["IPAddress"] == ""
 
 
-async def test_stop_sends_the_containers_own_signal(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_stop_sends_the_containers_own_signal(engine: FakeEngine, docker: Docker) -> None:
     # nginx stops by QUIT, httpd by WINCH: whoever waits for 15 drains neither.
     async with docker.listen(filters=json.dumps({"event": ["kill"]})) as stream:
         for stop_signal in ("SIGQUIT", "SIGWINCH"):
@@ -304,7 +302,7 @@ async def test_stop_sends_the_containers_own_signal(engine: EmbeddedEngine, dock
         assert words(await stream.take(2)) == ["kill 3", "kill 28"]
 
 
-async def test_connecting_a_stopped_container_is_told_to_nobody(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_connecting_a_stopped_container_is_told_to_nobody(engine: FakeEngine, docker: Docker) -> None:
     # Only a resync sees it (facts, stream 6).
     engine.world.create_network("back")
     container = engine.world.create(name="web")
@@ -315,9 +313,7 @@ async def test_connecting_a_stopped_container_is_told_to_nobody(engine: Embedded
     assert list(networks_of(await docker.inspect(container))) == ["back", "bridge"]
 
 
-async def test_pausing_leaves_a_checked_container_unhealthy_without_a_word(
-    engine: EmbeddedEngine, docker: Docker
-) -> None:
+async def test_pausing_leaves_a_checked_container_unhealthy_without_a_word(engine: FakeEngine, docker: Docker) -> None:
     # No probe runs then, and moby calls that unhealthy; after unpause only the next probe says otherwise.
     container = engine.world.run(health="healthy")
     async with docker.listen() as stream:
@@ -331,7 +327,7 @@ async def test_pausing_leaves_a_checked_container_unhealthy_without_a_word(
 # What an event says.
 
 
-async def test_container_events_have_the_shape_of_the_real_ones(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_container_events_have_the_shape_of_the_real_ones(engine: FakeEngine, docker: Docker) -> None:
     # Templates and decoders are written against these keys.
     async with docker.listen() as stream:
         container = engine.world.run(name="web", labels={"tier": "front"})
@@ -355,7 +351,7 @@ async def test_container_events_have_the_shape_of_the_real_ones(engine: Embedded
     assert die["Actor"]["Attributes"] == attributes | {"exitCode": "3"}
 
 
-async def test_labels_overwrite_what_an_event_says(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_labels_overwrite_what_an_event_says(engine: FakeEngine, docker: Docker) -> None:
     # A label can feign a clean exit or another signal (facts, stream 10); image and name it cannot (moby).
     labels = {"exitCode": "0", "signal": "1", "name": "liar", "image": "liar"}
     async with docker.listen() as stream:
@@ -369,7 +365,7 @@ async def test_labels_overwrite_what_an_event_says(engine: EmbeddedEngine, docke
 # Filters.
 
 
-async def test_values_of_one_key_are_alternatives_and_keys_add_up(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_values_of_one_key_are_alternatives_and_keys_add_up(engine: FakeEngine, docker: Docker) -> None:
     # The stream is narrowed by them; a value too few loses a death.
     filters = {"type": {"container": True}, "event": {"start": True, "die": True}}  # the older form
     async with docker.listen(filters=json.dumps(filters)) as stream:
@@ -378,7 +374,7 @@ async def test_values_of_one_key_are_alternatives_and_keys_add_up(engine: Embedd
         assert words(await stream.rest()) == ["start", "die"]
 
 
-async def test_a_label_filter_removes_every_network_event(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_label_filter_removes_every_network_event(engine: FakeEngine, docker: Docker) -> None:
     # The trap of facts 9: addresses then change unheard.
     async with docker.listen(filters=json.dumps({"label": ["tier"]})) as stream:
         engine.world.run(labels={"tier": "front"})
@@ -387,7 +383,7 @@ async def test_a_label_filter_removes_every_network_event(engine: EmbeddedEngine
         assert words(await stream.rest()) == ["create", "start"]
 
 
-async def test_all_wanted_labels_must_be_there(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_all_wanted_labels_must_be_there(engine: FakeEngine, docker: Docker) -> None:
     # Labels are the one key whose values add up (moby, filters.Args.MatchKVList).
     filters = json.dumps({"label": ["tier=front", "blue"], "event": ["create"]})
     async with docker.listen(filters=filters) as stream:
@@ -400,7 +396,7 @@ async def test_all_wanted_labels_must_be_there(engine: EmbeddedEngine, docker: D
 
 @pytest.mark.parametrize("key", ["health_status", "exec_create"])
 async def test_one_health_or_exec_value_turns_every_value_into_a_prefix(
-    key: str, engine: EmbeddedEngine, docker: Docker
+    key: str, engine: FakeEngine, docker: Docker
 ) -> None:
     # `re` is no event, but then takes restart and rename; without the trap it takes nothing.
     container = engine.world.run(name="web")
@@ -418,7 +414,7 @@ async def test_one_health_or_exec_value_turns_every_value_into_a_prefix(
 
 
 async def test_a_container_filter_takes_names_by_their_beginning_and_no_network_events(
-    engine: EmbeddedEngine, docker: Docker
+    engine: FakeEngine, docker: Docker
 ) -> None:
     # Following one container by this filter misses its addresses and hears its namesakes.
     async with docker.listen(filters=json.dumps({"container": ["web"], "event": ["start", "connect"]})) as stream:
@@ -429,9 +425,7 @@ async def test_a_container_filter_takes_names_by_their_beginning_and_no_network_
     assert [(e["Action"], e["Actor"]["Attributes"]["name"]) for e in heard] == [("start", "web"), ("start", "web-2")]
 
 
-async def test_filters_know_network_image_and_scope_and_ignore_other_keys(
-    engine: EmbeddedEngine, docker: Docker
-) -> None:
+async def test_filters_know_network_image_and_scope_and_ignore_other_keys(engine: FakeEngine, docker: Docker) -> None:
     # Docker ignores an unknown key in the stream, Podman refuses it (facts, stream 9).
     engine.world.create_network("back")
     async with (
@@ -448,7 +442,7 @@ async def test_filters_know_network_image_and_scope_and_ignore_other_keys(
 # since, until, and what is lost.
 
 
-async def test_since_replays_and_then_goes_on(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_since_replays_and_then_goes_on(engine: FakeEngine, docker: Docker) -> None:
     # What happened between a list and the stream is caught so.
     engine.world.create(name="before")
     since = repr_s(engine.world.clock_ns())
@@ -459,7 +453,7 @@ async def test_since_replays_and_then_goes_on(engine: EmbeddedEngine, docker: Do
     assert names == ["between", "after"]
 
 
-async def test_without_since_nothing_is_replayed(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_without_since_nothing_is_replayed(engine: FakeEngine, docker: Docker) -> None:
     # Else a follower would look safe without `since`.
     engine.world.create(name="before")
     async with docker.listen() as stream:
@@ -467,7 +461,7 @@ async def test_without_since_nothing_is_replayed(engine: EmbeddedEngine, docker:
         assert await stream.rest() == []
 
 
-async def test_the_ring_holds_256_events_and_shares_them_with_probes(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_ring_holds_256_events_and_shares_them_with_probes(engine: FakeEngine, docker: Docker) -> None:
     # 86 probes push out a death: `since` is no resume token (facts, stream 2).
     container = engine.world.run()
     engine.world.die(engine.world.run())
@@ -481,7 +475,7 @@ async def test_the_ring_holds_256_events_and_shares_them_with_probes(engine: Emb
 async def test_replay_stops_at_the_first_older_entry_going_backwards(tmp_path: Path) -> None:
     # The ring is not ordered by time, so younger events behind an older one are never found.
     now = {"ns": 0}
-    async with EmbeddedEngine(socket=tmp_path / "s", clock_ns=lambda: now["ns"]) as engine, Docker(engine) as docker:
+    async with FakeEngine(socket=tmp_path / "s", clock_ns=lambda: now["ns"]) as engine, Docker(engine) as docker:
         for second, name in ((50, "young"), (20, "old"), (60.4, "youngest")):
             now["ns"] = int(second * 10**9)
             engine.world.create(name=name)
@@ -491,7 +485,7 @@ async def test_replay_stops_at_the_first_older_entry_going_backwards(tmp_path: P
     assert [event["Actor"]["Attributes"]["name"] for event in replayed] == ["youngest"]
 
 
-async def test_what_happens_between_header_and_subscription_is_lost(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_what_happens_between_header_and_subscription_is_lost(engine: FakeEngine, docker: Docker) -> None:
     # The 200 proves nothing (facts, stream 3): list after it, and ask with `since`.
     engine.subscribe_gap_s = FOREVER_S
     async with docker.session.get("/events") as response:
@@ -504,7 +498,7 @@ async def test_what_happens_between_header_and_subscription_is_lost(engine: Embe
         assert (await stream.next())["Actor"]["Attributes"]["name"] == "heard"
 
 
-async def test_a_full_channel_drops_events_silently(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_full_channel_drops_events_silently(engine: FakeEngine, docker: Docker) -> None:
     # 1024 and no sign of the rest (facts, stream 1): what only listens stays wrong for ever.
     container = engine.world.run()
     async with docker.listen() as stream:
@@ -514,7 +508,7 @@ async def test_a_full_channel_drops_events_silently(engine: EmbeddedEngine, dock
         assert len(await stream.rest()) == 1024
 
 
-async def test_events_can_be_lost_on_purpose(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_events_can_be_lost_on_purpose(engine: FakeEngine, docker: Docker) -> None:
     # Neither the stream nor `since` may know of them.
     engine.lose_events(lambda event: event["Action"] == "die")
     async with docker.listen() as stream:
@@ -524,7 +518,7 @@ async def test_events_can_be_lost_on_purpose(engine: EmbeddedEngine, docker: Doc
     assert heard == words(await docker.past()) == [*UP, "kill 15", "network disconnect", "stop"]
 
 
-async def test_until_in_the_future_ends_the_stream_cleanly(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_until_in_the_future_ends_the_stream_cleanly(engine: FakeEngine, docker: Docker) -> None:
     # A bounded stream is one way to notice a half-open connection.
     soon = repr_s(engine.world.clock_ns() + 50_000_000)
     async with docker.session.get("/events", params={"until": soon}) as response, asyncio.timeout(DEADLINE_S):
@@ -532,7 +526,7 @@ async def test_until_in_the_future_ends_the_stream_cleanly(engine: EmbeddedEngin
     await until(lambda: engine.listeners == 0)
 
 
-async def test_a_listener_that_leaves_is_forgotten(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_listener_that_leaves_is_forgotten(engine: FakeEngine, docker: Docker) -> None:
     # A demo runs for hours and is reloaded often.
     async with docker.listen():
         assert engine.listeners == 1
@@ -542,7 +536,7 @@ async def test_a_listener_that_leaves_is_forgotten(engine: EmbeddedEngine, docke
 # The list lags, inspect tells the truth.
 
 
-async def test_the_list_is_stale_after_a_death_until_somebody_inspects(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_list_is_stale_after_a_death_until_somebody_inspects(engine: FakeEngine, docker: Docker) -> None:
     # 60 of 60 lists after a death were stale, 275 of 275 after an inspect were fresh (facts, stream 4 and 5).
     container = engine.world.run(name="web")
     assert (await docker.listed())["web"]["State"] == "running"
@@ -554,7 +548,7 @@ async def test_the_list_is_stale_after_a_death_until_somebody_inspects(engine: E
     assert (await docker.listed())["web"]["State"] == "exited"
 
 
-async def test_the_barrier_freshens_no_other_container(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_barrier_freshens_no_other_container(engine: FakeEngine, docker: Docker) -> None:
     # The lock is the container's own: each touched one needs its own inspect.
     for name in ("web", "db"):
         engine.world.run(name=name)
@@ -569,7 +563,7 @@ async def test_the_barrier_freshens_no_other_container(engine: EmbeddedEngine, d
     }
 
 
-async def test_what_is_new_or_gone_is_listed_late_too(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_what_is_new_or_gone_is_listed_late_too(engine: FakeEngine, docker: Docker) -> None:
     # Absence from a list proves no absence, presence no presence; a 404 settles it.
     gone = engine.world.run(name="gone")
     await docker.listed()
@@ -582,7 +576,7 @@ async def test_what_is_new_or_gone_is_listed_late_too(engine: EmbeddedEngine, do
     assert list(await docker.listed()) == ["new"]
 
 
-async def test_the_list_catches_up_by_itself(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_list_catches_up_by_itself(engine: FakeEngine, docker: Docker) -> None:
     # It lags, it does not stick; a lesser lag holds for older changes too.
     container = engine.world.run(name="web")
     await docker.listed()
@@ -593,7 +587,7 @@ async def test_the_list_catches_up_by_itself(engine: EmbeddedEngine, docker: Doc
     assert (await docker.listed())["web"]["State"] == "paused"
 
 
-async def test_an_inspect_that_hangs_holds_up_nothing_else(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_an_inspect_that_hangs_holds_up_nothing_else(engine: FakeEngine, docker: Docker) -> None:
     # moby#46782: without a timeout a follower stands still.
     hanging, other = engine.world.run(name="hanging"), engine.world.run(name="other")
     engine.inspect_delay_s[hanging] = FOREVER_S
@@ -609,7 +603,7 @@ async def test_an_inspect_that_hangs_holds_up_nothing_else(engine: EmbeddedEngin
 # The shapes of list and inspect.
 
 
-async def test_a_stopped_container_keeps_its_networks_without_addresses(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_stopped_container_keeps_its_networks_without_addresses(engine: FakeEngine, docker: Docker) -> None:
     # Whoever reads the address without looking at the state gets an empty one.
     container = engine.world.run()
     running = await docker.inspect(container)
@@ -623,14 +617,14 @@ async def test_a_stopped_container_keeps_its_networks_without_addresses(engine: 
     )
 
 
-async def test_a_container_never_started_is_created_since_the_year_one(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_container_never_started_is_created_since_the_year_one(engine: FakeEngine, docker: Docker) -> None:
     # Go's zero time breaks parsers.
     answer = await docker.inspect(engine.world.create(name="web"))
     assert (answer["State"]["Status"], answer["State"]["StartedAt"]) == ("created", "0001-01-01T00:00:00Z")
     assert (await docker.listed())["web"]["Status"] == "Created"
 
 
-async def test_health_is_there_only_with_a_check(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_health_is_there_only_with_a_check(engine: FakeEngine, docker: Docker) -> None:
     # An absent key, not an empty one, is what most containers have.
     engine.world.run(name="plain")
     engine.world.run(name="off", health="none")
@@ -643,7 +637,7 @@ async def test_health_is_there_only_with_a_check(engine: EmbeddedEngine, docker:
     assert (await docker.inspect("off"))["Config"]["Healthcheck"] == {"Test": ["NONE"]}
 
 
-async def test_the_lists_words_tell_the_health(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_lists_words_tell_the_health(engine: FakeEngine, docker: Docker) -> None:
     # The list has no other field for it before API 1.52.
     container = engine.world.run(name="web", health="starting")
     said = [(await docker.listed())["web"]["Status"]]
@@ -655,7 +649,7 @@ async def test_the_lists_words_tell_the_health(engine: EmbeddedEngine, docker: D
     assert [words.partition("(")[2] for words in said] == ["health: starting)", "healthy)", "unhealthy)", "Paused)"]
 
 
-async def test_addresses_come_back_to_the_next_container(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_addresses_come_back_to_the_next_container(engine: FakeEngine, docker: Docker) -> None:
     # The address of a dead container is soon another's: the very mistake a stale upstream makes.
     world = engine.world
     first, second = world.run(), world.run()
@@ -666,7 +660,7 @@ async def test_addresses_come_back_to_the_next_container(engine: EmbeddedEngine,
     assert addresses == ["172.17.0.4", "172.17.0.3", "172.17.0.2"]
 
 
-async def test_the_lowest_free_address_is_given_first(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_lowest_free_address_is_given_first(engine: FakeEngine, docker: Docker) -> None:
     # Else two runs of the same test see other addresses.
     world = engine.world
     containers = [world.run() for _ in range(3)]
@@ -675,7 +669,7 @@ async def test_the_lowest_free_address_is_given_first(engine: EmbeddedEngine, do
     assert networks_of(await docker.inspect(world.run()))["bridge"]["IPAddress"] == "172.17.0.2"
 
 
-async def test_each_network_has_its_own_range_and_may_have_ipv6(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_each_network_has_its_own_range_and_may_have_ipv6(engine: FakeEngine, docker: Docker) -> None:
     # Addresses of several networks must never be mixed up.
     engine.world.create_network("both", ipv6=True)
     engine.world.create_network("six", ipv4=False, ipv6=True)
@@ -688,7 +682,7 @@ async def test_each_network_has_its_own_range_and_may_have_ipv6(engine: Embedded
     assert ends["six"][1] not in ("", ends["both"][1])
 
 
-async def test_a_list_shows_running_ones_unless_asked_for_all(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_list_shows_running_ones_unless_asked_for_all(engine: FakeEngine, docker: Docker) -> None:
     # Paused counts as running; stopped ones keep an upstream's name alive only if they are asked for.
     for name in ("up", "frozen", "ended"):
         engine.world.run(name=name)
@@ -700,7 +694,7 @@ async def test_a_list_shows_running_ones_unless_asked_for_all(engine: EmbeddedEn
     assert [entry["Names"] for entry in exited] == [["/ended"]]
 
 
-async def test_a_list_can_be_filtered(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_list_can_be_filtered(engine: FakeEngine, docker: Docker) -> None:
     # As `docker ps --filter` does; an unknown key is refused here, unlike in the stream.
     engine.world.create_network("back")
     web = engine.world.run(name="web", labels={"tier": "front"}, networks=("back",))
@@ -721,7 +715,7 @@ async def test_ping_tells_the_version_and_the_engines_clock(tmp_path: Path) -> N
     def clock_ns() -> int:
         return 1_000_000_000 * 10**9
 
-    async with EmbeddedEngine(socket=tmp_path / "s", clock_ns=clock_ns) as engine, Docker(engine) as docker:
+    async with FakeEngine(socket=tmp_path / "s", clock_ns=clock_ns) as engine, Docker(engine) as docker:
         for method in ("GET", "HEAD"):
             async with docker.session.request(method, "/_ping") as response:
                 assert response.headers["Api-Version"] == "1.41"
@@ -743,7 +737,7 @@ async def test_versions_outside_its_range_are_refused(version: str, status: int,
     assert words in (answer["message"] if status == 400 else "")
 
 
-async def test_requests_are_counted_without_version_and_id(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_requests_are_counted_without_version_and_id(engine: FakeEngine, docker: Docker) -> None:
     # One event costs one request: this count is how that law is watched.
     engine.world.run(name="web")
     await docker.ask("GET", "/v1.41/containers/web/json")
@@ -757,7 +751,7 @@ async def test_requests_are_counted_without_version_and_id(engine: EmbeddedEngin
     }
 
 
-async def test_containers_answer_to_id_beginning_of_id_and_name(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_containers_answer_to_id_beginning_of_id_and_name(engine: FakeEngine, docker: Docker) -> None:
     # People type what `docker ps` shows.
     container = engine.world.run(name="web")
     assert {(await docker.inspect(ref))["Id"] for ref in (container, container[:12], "web")} == {container}
@@ -765,7 +759,7 @@ async def test_containers_answer_to_id_beginning_of_id_and_name(engine: Embedded
     assert (status, answer) == (404, {"message": "No such container: nobody"})
 
 
-async def test_the_whole_life_of_a_container_over_http(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_the_whole_life_of_a_container_over_http(engine: FakeEngine, docker: Docker) -> None:
     # The same deeds stand behind the endpoints; statuses are those that docker and compose act on.
     body = {
         "Image": "app",
@@ -805,7 +799,7 @@ async def test_what_an_image_says_holds_unless_the_body_says_otherwise(docker: D
     assert (answer["HostConfig"]["NetworkMode"], list(networks_of(answer))) == ("default", ["bridge"])
 
 
-async def test_networks_over_http(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_networks_over_http(engine: FakeEngine, docker: Docker) -> None:
     # Compose makes its networks so.
     engine.world.run(name="web")
     _, made = await docker.ask("POST", "/networks/create", body={"Name": "back", "EnableIPv6": True})
@@ -852,7 +846,7 @@ async def test_networks_over_http(engine: EmbeddedEngine, docker: Docker) -> Non
     ],
 )
 async def test_refusals_are_a_status_and_a_message(
-    *, method: str, path: str, body: object, status: int, engine: EmbeddedEngine, docker: Docker
+    *, method: str, path: str, body: object, status: int, engine: FakeEngine, docker: Docker
 ) -> None:
     # Clients show `message` to people.
     engine.world.run(name="web")
@@ -863,7 +857,7 @@ async def test_refusals_are_a_status_and_a_message(
     assert answer["message"]
 
 
-async def test_in_process_refusals_are_errors(engine: EmbeddedEngine) -> None:
+async def test_in_process_refusals_are_errors(engine: FakeEngine) -> None:
     # A test that does the impossible should fail there, not later.
     world = engine.world
     container = world.create(name="web")
@@ -884,7 +878,7 @@ async def test_in_process_refusals_are_errors(engine: EmbeddedEngine) -> None:
 # The engine comes and goes.
 
 
-async def test_streams_can_be_cut_cleanly_and_taken_up_again(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_streams_can_be_cut_cleanly_and_taken_up_again(engine: FakeEngine, docker: Docker) -> None:
     # A socket proxy does so every ten minutes: it is no error (facts, stream 8).
     async with docker.listen() as first, docker.listen() as second:
         engine.cut_streams()
@@ -896,7 +890,7 @@ async def test_streams_can_be_cut_cleanly_and_taken_up_again(engine: EmbeddedEng
 
 @pytest.mark.parametrize(("containers", "status"), [("live", "running"), ("end", "exited")])
 async def test_an_engine_that_went_down_comes_back_on_its_socket(
-    containers: Any, status: str, engine: EmbeddedEngine, docker: Docker
+    containers: Any, status: str, engine: FakeEngine, docker: Docker
 ) -> None:
     # What ended meanwhile was heard by nobody, and the default bridge has another id (facts, stream 6 and 7).
     engine.world.run(name="web", restart="always")
@@ -917,7 +911,7 @@ async def test_an_engine_that_went_down_comes_back_on_its_socket(
         assert words([await stream.next()]) == ["create"]
 
 
-async def test_a_death_while_the_engine_is_down_is_found_afterwards(engine: EmbeddedEngine, docker: Docker) -> None:
+async def test_a_death_while_the_engine_is_down_is_found_afterwards(engine: FakeEngine, docker: Docker) -> None:
     # Under live-restore no event tells of it, and no policy acts meanwhile; the list is fresh after the boot.
     container = engine.world.run(name="web", restart="always")
     engine.lag_s = FOREVER_S
@@ -932,7 +926,7 @@ async def test_ids_are_the_same_in_each_run(tmp_path: Path) -> None:
     # A failure that depends on an id can be seen again.
     ids = []
     for seed in (0, 0, 1):
-        world = EmbeddedEngine(socket=tmp_path / "s", seed=seed).world
+        world = FakeEngine(socket=tmp_path / "s", seed=seed).world
         ids.append((world.create_network("back"), world.create()))
     assert ids[0] == ids[1] != ids[2]
     assert all(len(made) == 64 for made in ids[0])

@@ -12,33 +12,33 @@ from realnginx import RealNginx
 from test_nginx import balancer
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError, RenderError
-from lbwatch.model import Fallback, Form, Server, Upstream
-from lbwatch.nginx.control import TreeTester
-from lbwatch.nginx.fallback import MAX_TRIES, Candidate, accepted
+from lbwatch.model import Degraded, Level, Server, Upstream
+from lbwatch.nginx.control import CopyTester
+from lbwatch.nginx.fallback import MAX_TRIES, AcceptedConfig, accepted
 from lbwatch.render import Renderer, shipped_templates
 
-FORMS = tuple(Form)
+FORMS = tuple(Level)
 
 
 def upstream(name: str, *, number: int = 1, **parameters: object) -> Upstream:
-    server = Server(address=f"192.0.2.{number}", port=80, backend=f"{name}-1", weight=2, **parameters)  # type: ignore[arg-type]
+    server = Server(address=f"192.0.2.{number}", port=80, container=f"{name}-1", weight=2, **parameters)  # type: ignore[arg-type]
     return Upstream(name=name, servers=(server,), method="least_conn")
 
 
-def form_of(written: Upstream | None, whole: Upstream) -> Form:
+def form_of(written: Upstream | None, whole: Upstream) -> Level:
     """Tell how much of it was written, without asking the code that wrote it."""
     if written is None:
-        return Form.OUT
+        return Level.OUT
     if written == whole:
-        return Form.FULL
+        return Level.FULL
     assert (written.name, written.method, written.keepalive, written.zone_kib) == (whole.name, None, None, None)
     if not written.servers:
-        return Form.EMPTY
-    assert [(s.address, s.port, s.backend) for s in written.servers] == [
-        (s.address, s.port, s.backend) for s in whole.servers
+        return Level.EMPTY
+    assert [(s.address, s.port, s.container) for s in written.servers] == [
+        (s.address, s.port, s.container) for s in whole.servers
     ]
     assert all((s.weight, s.vars, s.backup, s.max_conns) == (1, {}, False, None) for s in written.servers)
-    return Form.PLAIN
+    return Level.PLAIN
 
 
 class Judge:
@@ -48,7 +48,7 @@ class Judge:
         self,
         whole: tuple[Upstream, ...],
         *,
-        bears: Mapping[str, Form],
+        bears: Mapping[str, Level],
         talks: bool = True,
         renders: bool = True,
         word: str = "some",
@@ -62,10 +62,10 @@ class Judge:
 
     def render(self, upstreams: tuple[Upstream, ...]) -> str:
         written = {each.name: each for each in upstreams}
-        forms = {name: form_of(written.get(name), whole) for name, whole in self.whole.items()}
-        if not self.renders and (bad := self.bad(forms)) and set(written) & {bad}:
+        levels = {name: form_of(written.get(name), whole) for name, whole in self.whole.items()}
+        if not self.renders and (bad := self.bad(levels)) and set(written) & {bad}:
             raise RenderError("'dict object' has no attribute 'domain'", path="mine.j2", line=1)
-        return "".join(f"{name} {form}\n" for name, form in forms.items())
+        return "".join(f"{name} {level}\n" for name, level in levels.items())
 
     async def test(self, text: str) -> bool:
         self.tries += 1
@@ -73,13 +73,13 @@ class Judge:
             raise ConfigRejectedError(f'[emerg] {self.word} "{bad}" in mine.conf:1' if self.talks else "[emerg] no")
         return True
 
-    def bad(self, forms: Mapping[str, str]) -> str | None:
-        over = (name for name, most in self.bears.items() if FORMS.index(Form(forms[name])) < FORMS.index(most))
+    def bad(self, levels: Mapping[str, str]) -> str | None:
+        over = (name for name, most in self.bears.items() if FORMS.index(Level(levels[name])) < FORMS.index(most))
         return next(over, None)
 
-    async def outcome(self, *, known: tuple[Fallback, ...] = ()) -> tuple[Candidate, dict[str, Form]]:
+    async def outcome(self, *, known: tuple[Degraded, ...] = ()) -> tuple[AcceptedConfig, dict[str, Level]]:
         found = await accepted(tuple(self.whole.values()), render=self.render, test=self.test, known=known)
-        return found, {name: Form(form) for name, form in (line.split() for line in found.text.splitlines())}
+        return found, {name: Level(level) for name, level in (line.split() for line in found.text.splitlines())}
 
 
 NAMES = [f"u{number:02}" for number in range(12)]
@@ -90,45 +90,45 @@ bears = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(FORMS), max_size
 @given(bears=bears, talks=st.booleans(), renders=st.booleans())
 @settings(max_examples=200)
 async def test_just_those_that_are_refused_fall_back_and_no_further_than_they_must(
-    bears: dict[str, Form], talks: bool, renders: bool
+    bears: dict[str, Level], talks: bool, renders: bool
 ) -> None:
     """One bad upstream must not cost the others anything, and itself as little as can be."""
     judge = Judge(WHOLE, bears=bears, talks=talks, renders=renders)
-    found, forms = await judge.outcome()
-    assert forms == dict.fromkeys(NAMES, Form.FULL) | bears
-    named = {item.upstream: item.form for item in found.fallbacks}
-    assert named == {name: form for name, form in bears.items() if form is not Form.FULL}
+    found, levels = await judge.outcome()
+    assert levels == dict.fromkeys(NAMES, Level.FULL) | bears
+    named = {item.upstream: item.level for item in found.degraded}
+    assert named == {name: level for name, level in bears.items() if level is not Level.FULL}
     assert found.tested
-    assert all(item.error for item in found.fallbacks)
+    assert all(item.error for item in found.degraded)
 
 
 @given(bears=bears, before=bears, talks=st.booleans())
 async def test_what_was_found_before_is_a_help_and_never_a_burden(
-    bears: dict[str, Form], before: dict[str, Form], talks: bool
+    bears: dict[str, Level], before: dict[str, Level], talks: bool
 ) -> None:
     """The cause of yesterday may be gone, and another one there."""
-    known = tuple(Fallback(upstream=name, form=form, error="yesterday's") for name, form in before.items())
-    _, forms = await Judge(WHOLE, bears=bears, talks=talks).outcome(known=known)
-    assert forms == dict.fromkeys(NAMES, Form.FULL) | bears
+    known = tuple(Degraded(upstream=name, level=level, error="yesterday's") for name, level in before.items())
+    _, levels = await Judge(WHOLE, bears=bears, talks=talks).outcome(known=known)
+    assert levels == dict.fromkeys(NAMES, Level.FULL) | bears
 
 
 async def test_what_was_found_before_is_found_again_at_once() -> None:
     """Each later change of any container pays for it."""
-    judge = Judge(WHOLE, bears={"u07": Form.PLAIN}, talks=False)
+    judge = Judge(WHOLE, bears={"u07": Level.PLAIN}, talks=False)
     found, _ = await judge.outcome()
     judge.tries = 0
-    await judge.outcome(known=found.fallbacks)
+    await judge.outcome(known=found.degraded)
     assert judge.tries == 2
 
 
 async def test_one_of_a_thousand_is_found_in_few_tries() -> None:
     """Each is a test by nginx, of 10 ms at this size, and meanwhile nothing else is brought in force."""
     whole = tuple(upstream(f"u{number:03}") for number in range(1000))
-    silent = Judge(whole, bears={"u617": Form.PLAIN}, talks=False)
+    silent = Judge(whole, bears={"u617": Level.PLAIN}, talks=False)
     found, _ = await silent.outcome()
-    assert [item.upstream for item in found.fallbacks] == ["u617"]
+    assert [item.upstream for item in found.degraded] == ["u617"]
     assert silent.tries <= 16
-    talking = Judge(whole, bears={"u617": Form.PLAIN})
+    talking = Judge(whole, bears={"u617": Level.PLAIN})
     await talking.outcome()
     assert talking.tries == 3, "in full, plain, and in full once more: a cause may have passed"
 
@@ -150,44 +150,44 @@ async def test_a_refusal_that_no_upstream_is_to_blame_for_is_the_whole_ones() ->
 async def test_with_too_many_culprits_all_are_plain_that_are_not_cleared_in_time() -> None:
     """The search must not hold up everything for minutes, nor many culprits everybody's changes."""
     whole = tuple(upstream(f"u{number:03}") for number in range(300))
-    bad = {each.name: Form.PLAIN for each in whole if int(each.name[1:]) % 2}
+    bad = {each.name: Level.PLAIN for each in whole if int(each.name[1:]) % 2}
     judge = Judge(whole, bears=bad, talks=False)
-    _, forms = await judge.outcome()
-    assert {name for name, form in forms.items() if form is not Form.PLAIN} <= set(forms) - set(bad)
-    assert set(forms.values()) == {Form.FULL, Form.PLAIN}
+    _, levels = await judge.outcome()
+    assert {name for name, level in levels.items() if level is not Level.PLAIN} <= set(levels) - set(bad)
+    assert set(levels.values()) == {Level.FULL, Level.PLAIN}
     assert judge.tries < 4 * MAX_TRIES
 
 
 async def test_all_the_names_that_one_container_may_claim_are_found_to_be_taken() -> None:
     """Each of them could be one of the user's own."""
     whole = tuple(upstream(f"u{number:03}") for number in range(200))
-    judge = Judge(whole, bears={f"u{number:03}": Form.OUT for number in range(64)}, word="duplicate upstream")
-    found, forms = await judge.outcome()
-    assert [item.form for item in found.fallbacks] == [Form.OUT] * 64
-    assert list(forms.values()).count(Form.FULL) == 136
+    judge = Judge(whole, bears={f"u{number:03}": Level.OUT for number in range(64)}, word="duplicate upstream")
+    found, levels = await judge.outcome()
+    assert [item.level for item in found.degraded] == [Level.OUT] * 64
+    assert list(levels.values()).count(Level.FULL) == 136
 
 
 @pytest.mark.parametrize(("talks", "renders"), [(True, True), (False, True), (True, False)])
-@pytest.mark.parametrize("most", [Form.EMPTY, Form.OUT])
+@pytest.mark.parametrize("most", [Level.EMPTY, Level.OUT])
 async def test_a_mistake_that_most_upstreams_would_have_to_go_for_is_refused_as_a_whole(
-    talks: bool, renders: bool, most: Form
+    talks: bool, renders: bool, most: Level
 ) -> None:
     """A template that is wrong for all would empty the whole site; the last good file serves."""
     judge = Judge(WHOLE, bears=dict.fromkeys(NAMES[:7], most), talks=talks, renders=renders)
     with pytest.raises((ConfigRejectedError, RenderError)):
         await judge.outcome()
     half = Judge(WHOLE, bears=dict.fromkeys(NAMES[:6], most), talks=talks, renders=renders)
-    assert len((await half.outcome())[0].fallbacks) == 6
+    assert len((await half.outcome())[0].degraded) == 6
 
 
-@pytest.mark.parametrize("most", [Form.EMPTY, Form.OUT])
-async def test_upstreams_without_a_server_are_no_reason_to_empty_the_others(most: Form) -> None:
+@pytest.mark.parametrize("most", [Level.EMPTY, Level.OUT])
+async def test_upstreams_without_a_server_are_no_reason_to_empty_the_others(most: Level) -> None:
     """Names of stopped containers are many on some hosts; it is the servers that a site lives of."""
     full, empty = WHOLE[:3], tuple(Upstream(name=f"z{number:02}") for number in range(40))
     judge = Judge((*full, *empty), bears=dict.fromkeys(NAMES[:2], most))
     with pytest.raises(ConfigRejectedError):
         await judge.outcome()
-    assert (await Judge((*full, *empty), bears={NAMES[0]: most}).outcome())[0].fallbacks
+    assert (await Judge((*full, *empty), bears={NAMES[0]: most}).outcome())[0].degraded
 
 
 async def test_a_test_that_cannot_be_run_blames_nobody() -> None:
@@ -216,7 +216,7 @@ async def test_a_refusal_that_passes_leaves_everything_whole(words: str) -> None
             raise ConfigRejectedError(words)
         return await judge.test(text)
 
-    assert not (await accepted(WHOLE, render=judge.render, test=test)).fallbacks
+    assert not (await accepted(WHOLE, render=judge.render, test=test)).degraded
 
 
 async def test_a_stop_in_the_middle_of_a_search_is_obeyed_at_once() -> None:
@@ -247,7 +247,7 @@ class Site(Judge):
     It looks for them last, as nginx does: after it has read, and may have refused, everything else.
     """
 
-    def __init__(self, whole: tuple[Upstream, ...], *, uses: Sequence[str], bears: Mapping[str, Form], **how: bool):
+    def __init__(self, whole: tuple[Upstream, ...], *, uses: Sequence[str], bears: Mapping[str, Level], **how: bool):
         super().__init__(whole, bears=bears, **how)
         self.uses = uses
 
@@ -259,7 +259,7 @@ class Site(Judge):
         lines = text.splitlines()
         await super().test("\n".join(line for line in lines if not line.startswith("extra ")))
         written = {line.split()[1] for line in lines if line.startswith("extra ")}
-        written |= {line.split()[0] for line in lines if not line.endswith(f" {Form.OUT}")}
+        written |= {line.split()[0] for line in lines if not line.endswith(f" {Level.OUT}")}
         if missing := next((name for name in self.uses if name.lower() not in written), None):
             raise ConfigRejectedError(
                 f'nginx: [emerg] host not found in upstream "{missing}" in /etc/nginx/conf.d/site.conf:4\n'
@@ -267,11 +267,11 @@ class Site(Judge):
             )
         return True
 
-    async def found(self, *, before: Collection[str]) -> Candidate:
+    async def found(self, *, before: Collection[str]) -> AcceptedConfig:
         return await accepted(tuple(self.whole.values()), render=self.render, test=self.test, before=before)
 
 
-def extras(candidate: Candidate) -> dict[str, int]:
+def extras(candidate: AcceptedConfig) -> dict[str, int]:
     """The upstreams that nobody asks for any more, with their numbers of servers."""
     lines = (line.split() for line in candidate.text.splitlines() if line.startswith("extra "))
     return {name: int(servers) for _, name, servers in lines}
@@ -290,10 +290,10 @@ async def test_whatever_way_nginx_s_files_use_it_it_is_kept(
     )
     folder = tmp_path / "tree"
     folder.mkdir()
-    tester = TreeTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
+    tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
     renderer = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()])
     found = await accepted((), render=renderer.text, test=tester.test, before=["gone", "other"])
-    assert [(each.upstream, each.form, each.kept) for each in found.fallbacks] == [("gone", Form.EMPTY, True)]
+    assert [(each.upstream, each.level, each.kept) for each in found.degraded] == [("gone", Level.EMPTY, True)]
     with pytest.raises(ConfigRejectedError):
         await accepted((), render=renderer.text, test=tester.test, before=["other"])
 
@@ -302,9 +302,9 @@ async def test_an_upstream_that_is_gone_but_still_used_is_kept_as_a_placeholder(
     """Its last container was removed; nginx would refuse everybody's changes and, worse, not start any more."""
     found = await Site(WHOLE, uses=["web"], bears={}).found(before=["web", "old", *NAMES])
     assert extras(found) == {"web": 0}
-    (fallback,) = found.fallbacks
-    assert (fallback.upstream, fallback.form) == ("web", Form.EMPTY)
-    assert 'host not found in upstream "web"' in fallback.error
+    (degraded,) = found.degraded
+    assert (degraded.upstream, degraded.level) == ("web", Level.EMPTY)
+    assert 'host not found in upstream "web"' in degraded.error
     assert found.tested
 
 
@@ -313,7 +313,7 @@ async def test_several_that_are_gone_are_each_kept_and_those_not_used_are_not() 
     found = await Site(WHOLE, uses=["web", "api", "Db"], bears={}).found(before=["db", "web", "old", "api"])
     assert extras(found) == {"api": 0, "db": 0, "web": 0}
     assert list(extras(found)) == ["api", "db", "web"], "in order: the same world gives the same file"
-    assert [item.upstream for item in found.fallbacks] == ["api", "db", "web"]
+    assert [item.upstream for item in found.degraded] == ["api", "db", "web"]
 
 
 @pytest.mark.parametrize("before", [(), ("old",), NAMES])
@@ -333,17 +333,17 @@ async def test_one_that_is_kept_and_one_that_was_never_ours_are_refused_as_a_who
 
 @given(bears=bears, used=st.sets(st.sampled_from(["web", "api", "a"])), talks=st.booleans(), renders=st.booleans())
 async def test_what_is_kept_and_what_is_refused_are_found_together(
-    bears: dict[str, Form], used: set[str], talks: bool, renders: bool
+    bears: dict[str, Level], used: set[str], talks: bool, renders: bool
 ) -> None:
     """A bad weight and a stack that goes down on the same day."""
     site = Site(WHOLE, uses=sorted(used), bears=bears, talks=talks, renders=renders)
     found = await site.found(before=["web", "api", "a", "old"])
-    forms = {name: form for name, form in (line.split()[:2] for line in found.text.splitlines()) if name != "extra"}
-    assert forms == dict.fromkeys(NAMES, Form.FULL) | bears
+    levels = {name: level for name, level in (line.split()[:2] for line in found.text.splitlines()) if name != "extra"}
+    assert levels == dict.fromkeys(NAMES, Level.FULL) | bears
     assert extras(found) == dict.fromkeys(sorted(used), 0)
-    reduced = {name: form for name, form in bears.items() if form is not Form.FULL}
-    assert {item.upstream: item.form for item in found.fallbacks} == reduced | dict.fromkeys(used, Form.EMPTY)
-    assert [item.upstream for item in found.fallbacks] == sorted(item.upstream for item in found.fallbacks)
+    reduced = {name: level for name, level in bears.items() if level is not Level.FULL}
+    assert {item.upstream: item.level for item in found.degraded} == reduced | dict.fromkeys(used, Level.EMPTY)
+    assert [item.upstream for item in found.degraded] == sorted(item.upstream for item in found.degraded)
 
 
 async def test_a_large_stack_that_is_gone_at_once_is_kept_or_refused_and_never_ends_the_daemon() -> None:
@@ -400,13 +400,13 @@ async def test_an_upstream_with_a_parameter_that_nginx_refuses_is_written_plain(
         await one.apply((bad, good))
         assert "upstream bad { server 192.0.2.1:80 ; }" in written(real_nginx)
         assert "upstream good { server 192.0.2.2:80 weight=7; }" in written(real_nginx)
-        assert [(item.upstream, item.form) for item in applied.fallbacks] == [("bad", Form.PLAIN)]
-        assert 'invalid parameter "nonsense"' in applied.fallbacks[0].error
+        assert [(item.upstream, item.level) for item in applied.degraded] == [("bad", Level.PLAIN)]
+        assert 'invalid parameter "nonsense"' in applied.degraded[0].error
         mended = upstream("bad", vars={"extra": "weight=3"})
-        assert not (await one.apply((mended, good))).fallbacks
+        assert not (await one.apply((mended, good))).degraded
     assert "192.0.2.1:80 weight=3;" in written(real_nginx)
     told = [(log["event"], log["upstream"]) for log in logs if log["event"].startswith("upstream.")]
-    assert told == [("upstream.fell_back", "bad"), ("upstream.restored", "bad")], "once each, not at every pass"
+    assert told == [("upstream.degraded", "bad"), ("upstream.restored", "bad")], "once each, not at every pass"
 
 
 async def test_an_upstream_that_the_template_fails_on_keeps_its_name(real_nginx: RealNginx, tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ async def test_an_upstream_that_the_template_fails_on_keeps_its_name(real_nginx:
     applied = await one.apply((upstream("bad", number=3), upstream("good", number=5)))
     assert "# share 6" in written(real_nginx)
     assert "upstream bad { server 127.0.0.1:1 down; }" in written(real_nginx)
-    assert [(item.upstream, item.form) for item in applied.fallbacks] == [("bad", Form.EMPTY)]
+    assert [(item.upstream, item.level) for item in applied.degraded] == [("bad", Level.EMPTY)]
 
 
 async def test_an_upstream_that_the_user_has_too_is_left_out_until_the_user_has_it_no_more(
@@ -427,11 +427,11 @@ async def test_an_upstream_that_the_user_has_too_is_left_out_until_the_user_has_
     mine.write_text("upstream web { server 192.0.2.9:80; }\n")
     one = balancer(real_nginx, tmp_path)
     applied = await one.apply((upstream("api"), upstream("web", number=2)))
-    assert [(item.upstream, item.form) for item in applied.fallbacks] == [("web", Form.OUT)]
+    assert [(item.upstream, item.level) for item in applied.degraded] == [("web", Level.OUT)]
     assert "upstream api" in written(real_nginx)
     assert "upstream web" not in written(real_nginx)
     mine.unlink()
-    assert not (await one.apply((upstream("api"), upstream("web", number=2)))).fallbacks
+    assert not (await one.apply((upstream("api"), upstream("web", number=2)))).degraded
     assert "upstream web" in written(real_nginx)
 
 
@@ -474,12 +474,12 @@ async def test_an_upstream_that_the_user_s_files_use_outlives_its_last_container
     real_nginx.rewrite(http="server { listen 127.0.0.1:1; location / { proxy_pass http://web; } }")
     kept = await one.apply((upstream("api"),))
     assert "upstream web { server 127.0.0.1:1 down; }" in written(real_nginx)
-    assert [(item.upstream, item.form) for item in kept.fallbacks] == [("web", Form.EMPTY)]
-    assert not (await one.apply((upstream("api"), upstream("web", number=2)))).fallbacks
+    assert [(item.upstream, item.level) for item in kept.degraded] == [("web", Level.EMPTY)]
+    assert not (await one.apply((upstream("api"), upstream("web", number=2)))).degraded
     assert "server 192.0.2.2:80" in written(real_nginx)
     await one.apply((upstream("api"),))
     real_nginx.rewrite(http="")
-    assert not (await one.apply((upstream("api"),))).fallbacks
+    assert not (await one.apply((upstream("api"),))).degraded
     assert "upstream web" not in written(real_nginx)
 
 

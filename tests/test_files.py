@@ -281,41 +281,41 @@ def test_the_order_of_the_steps_is_the_one_that_survives_a_loss_of_power(
 
 def test_a_second_claim_is_refused_and_told_who_holds_the_first(output: Path) -> None:
     """Two that write one file undo each other's work, each reload a surprise to the other."""
-    with files.Claim(output) as first, files.Claim(output) as second:
-        assert first.take()
+    with files.FileLock(output) as first, files.FileLock(output) as second:
+        assert first.acquire()
         with pytest.raises(OutputHeldError, match=f"process {os.getpid()} on {socket.gethostname()}"):
-            second.take()
+            second.acquire()
         first.close()
-        assert second.take()
+        assert second.acquire()
 
 
 def test_a_claim_of_a_killed_process_holds_nobody_up(output: Path) -> None:
     """A crash must not need an operator to remove a lock."""
-    code = "import sys, pathlib; from lbwatch.files import Claim; c = Claim(pathlib.Path(sys.argv[1])); c.take()"
+    code = "import sys, pathlib; from lbwatch.files import FileLock; c = FileLock(pathlib.Path(sys.argv[1])); c.acquire()"
     code += "; print('taken', flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code, str(output)], stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "taken\n"
-        with files.Claim(output) as claim:
+        with files.FileLock(output) as lock:
             with pytest.raises(OutputHeldError, match=f"process {holder.pid} "):
-                claim.take()
+                lock.acquire()
             holder.kill()
             holder.wait(10)
-            assert claim.take()
+            assert lock.acquire()
 
 
 def test_a_claim_follows_its_path_to_another_folder(tmp_path: Path) -> None:
     """Someone may put a new folder in the old one's place, and a second lbwatch in front of that."""
     folder = tmp_path / "conf.d"
     folder.mkdir()
-    with files.Claim(folder / "x.conf") as first, files.Claim(folder / "x.conf") as second:
-        first.take()
+    with files.FileLock(folder / "x.conf") as first, files.FileLock(folder / "x.conf") as second:
+        first.acquire()
         folder.rename(tmp_path / "old")
         folder.mkdir()
-        first.take()
+        first.acquire()
         with pytest.raises(OutputHeldError):
-            second.take()
+            second.acquire()
 
 
 def test_a_claim_holds_nothing_where_there_are_no_locks(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,32 +325,32 @@ def test_a_claim_holds_nothing_where_there_are_no_locks(output: Path, monkeypatc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    with files.Claim(output) as claim:
-        assert [claim.take(), claim.take()] == [False, False]
+    with files.FileLock(output) as lock:
+        assert [lock.acquire(), lock.acquire()] == [False, False]
 
 
 def test_a_claim_follows_no_link_in_its_locks_place(output: Path, tmp_path: Path) -> None:
     """Who may write the folder must not have any file of root's overwritten."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
-    lock = output.with_name(f".{output.name}.lock")
-    lock.symlink_to(victim)
-    with files.Claim(output) as claim, pytest.raises(OutputError):
-        claim.take()
+    path = output.with_name(f".{output.name}.lock")
+    path.symlink_to(victim)
+    with files.FileLock(output) as lock, pytest.raises(OutputError):
+        lock.acquire()
     assert victim.read_text() == "mine"
 
 
 def test_claims_of_two_files_are_apart(tmp_path: Path) -> None:
     """One folder may hold the files of several."""
-    with files.Claim(tmp_path / "a.conf") as first, files.Claim(tmp_path / "b.conf") as second:
-        assert first.take()
-        assert second.take()
+    with files.FileLock(tmp_path / "a.conf") as first, files.FileLock(tmp_path / "b.conf") as second:
+        assert first.acquire()
+        assert second.acquire()
 
 
 def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
     """The folder is included by `*.conf`."""
-    with files.Claim(output) as claim:
-        claim.take()
+    with files.FileLock(output) as lock:
+        lock.acquire()
     assert [path.name for path in output.parent.glob("*.conf")] in ([], [output.name])
 
 
@@ -361,18 +361,18 @@ def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
 def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes | None) -> None:
     """Also that there was none."""
     output.unlink() if old is None else output.write_bytes(old)
-    files.set_aside(output)
-    assert files.is_aside(output)
+    files.back_up(output)
+    assert files.has_backup(output)
     files.replace(output, text="# new\n")
-    files.put_back(output)
+    files.restore(output)
     assert (output.read_bytes() if output.exists() else None) == old
-    assert not files.is_aside(output)
+    assert not files.has_backup(output)
 
 
 def test_what_was_set_aside_is_forgotten_once(output: Path) -> None:
     """Twice is no error: nothing is there to forget most of the time."""
-    files.set_aside(output)
-    files.forget_aside(output)
-    files.forget_aside(output)
-    assert not files.is_aside(output)
+    files.back_up(output)
+    files.discard_backup(output)
+    files.discard_backup(output)
+    assert not files.has_backup(output)
     assert [path.name for path in output.parent.iterdir()] == [output.name]

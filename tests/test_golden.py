@@ -2,8 +2,8 @@
 The golden files: containers and their labels above a line, the expected config below it; one rule of the contract each.
 
 Above the line stands TOML. Containers were created and started in the order in which they stand. A network is
-`name = "IPV4"` or `name = ["IPV4", "IPV6"]`; `[rules]` are those of `lbwatch.desired.Rules`; the rest has the defaults
-of `inspected`. Each container goes the whole way: inspect answer, backend, desired, text.
+`name = "IPV4"` or `name = ["IPV4", "IPV6"]`; `[rules]` are those of `lbwatch.plan.Rules`; the rest has the defaults
+of `inspected`. Each container goes the whole way: inspect answer, container, desired, text.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from strategies import snapshot
 
-from lbwatch.decode import backend_of_inspect
+from lbwatch.decode import container_of_inspect
 from lbwatch.desired import Rules, desired_state
 from lbwatch.render import Renderer, shipped_templates
 
@@ -61,10 +61,10 @@ def test_labels_give_the_config_that_stands_below_them(case: Path) -> None:
     given: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in told.get("rules", {}).items()
     }
-    backends = [backend_of_inspect(inspected(name, facts, ids=ids)) for name, facts in told["containers"].items()]
-    random.Random(case.stem).shuffle(backends)
-    desired = desired_state([snapshot(backends)], rules=Rules(**given))
-    text = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()]).text(desired.upstreams)
+    containers = [container_of_inspect(inspected(name, facts, ids=ids)) for name, facts in told["containers"].items()]
+    random.Random(case.stem).shuffle(containers)
+    plan = desired_state([snapshot(containers)], rules=Rules(**given))
+    text = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()]).text(plan.upstreams)
     assert text == expected
 
 

@@ -17,24 +17,24 @@ from strategies import (
     wild_labels,
 )
 
-from lbwatch.labels import Membership, Wishes, asks, meaning, nearest, relevant, slip, wishes
+from lbwatch.labels import ContainerLabels, UpstreamLabels, asks, meaning, nearest, read_labels, relevant, slip
 
 PLAIN_METHODS = ("round_robin", "least_conn", "ip_hash", "random")
 HASH = re.compile(r"hash (?P<key>([A-Za-z0-9_.:/-]|\$\w+|\$\{\w+\})+)( consistent)?", re.ASCII)
 
 
-def read(labels: dict[str, str] | None = None, /, *, prefix: str = "lbwatch", **fields: str) -> Wishes:
+def read(labels: dict[str, str] | None = None, /, *, prefix: str = "lbwatch", **fields: str) -> ContainerLabels:
     own = {f"{prefix}.{key}": value for key, value in fields.items()}
-    return wishes(sorted_labels((labels or {}) | own), prefix=prefix)
+    return read_labels(sorted_labels((labels or {}) | own), prefix=prefix)
 
 
-def only(read_: Wishes) -> Membership:
+def only(read_: ContainerLabels) -> UpstreamLabels:
     assert read_.refusal is None
-    (membership,) = read_.memberships
+    (membership,) = read_.upstreams
     return membership
 
 
-def assert_refused(read_: Wishes, *, naming: str) -> None:
+def assert_refused(read_: ContainerLabels, *, naming: str) -> None:
     assert read_.refusal is not None
     assert naming in read_.refusal
 
@@ -194,7 +194,7 @@ def test_an_unknown_key_is_told_and_harms_nothing(key: str) -> None:
     read_ = read({f"lbwatch.{key}": "8080", "lbwatch.port": "80"})
     assert read_.refusal is None
     assert any(f"lbwatch.{key}" in unknown for unknown in read_.unknown)
-    assert read_.memberships == read(port="80").memberships
+    assert read_.upstreams == read(port="80").upstreams
 
 
 def test_ten_thousand_unknown_keys_are_told_in_a_few_lines() -> None:
@@ -216,7 +216,7 @@ def test_labels_of_others_ask_for_nothing() -> None:
     foreign = {"lbwatch": "x", "lbwatcher.port": "80", "com.lbwatch.port": "80", "lbwatch_port": "80"}
     read_ = read(foreign)
     assert not read_.asks
-    assert read_.memberships == (Membership(),)
+    assert read_.upstreams == (UpstreamLabels(),)
     assert not asks(foreign, prefix="lbwatch")
 
 
@@ -266,7 +266,7 @@ def test_enable_false_wins_over_enable_true_in_another_case() -> None:
 def test_enable_true_alone_asks_for_the_defaults() -> None:
     """It is the shortest way to be routed."""
     read_ = read(enable="true")
-    assert (read_.asks, read_.enable, read_.memberships) == (True, True, (Membership(),))
+    assert (read_.asks, read_.enable, read_.upstreams) == (True, True, (UpstreamLabels(),))
 
 
 # -- named upstreams
@@ -281,16 +281,16 @@ def test_named_upstreams_take_the_same_fields() -> None:
             "lbwatch.upstreams.admin.weight": "5",
         }
     )
-    assert read_.memberships == (
-        Membership(upstream="admin", port=81, weight=5),
-        Membership(upstream="api", port=80),
+    assert read_.upstreams == (
+        UpstreamLabels(upstream="admin", port=81, weight=5),
+        UpstreamLabels(upstream="api", port=80),
     )
 
 
 @pytest.mark.parametrize("name", ["api.v1", "a.b.c", "port", "x.port", "upstreams", "1.2.3.4"])
 def test_a_named_upstream_may_have_dots(name: str) -> None:
     """NAME is what stands between the family and the last dot; FIELD never has one."""
-    assert only(read({f"lbwatch.upstreams.{name}.port": "80"})) == Membership(upstream=name, port=80)
+    assert only(read({f"lbwatch.upstreams.{name}.port": "80"})) == UpstreamLabels(upstream=name, port=80)
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -300,7 +300,7 @@ def test_every_field_is_known_in_both_places(label: str, field: str) -> None:
     value = {"network": "front", "backup": "true", "method": "random", "health": "ignore"}.get(field, "7")
     read_ = read({f"lbwatch.{label.format(field)}": value})
     assert (read_.refusal, read_.unknown) == (None, ())
-    assert read_.memberships != (Membership(),)
+    assert read_.upstreams != (UpstreamLabels(),)
 
 
 @pytest.mark.parametrize("name", ["a b", "a;b", "wéb", "x" * 5000, "", ".{"])
@@ -308,14 +308,14 @@ def test_a_named_upstream_with_a_wrong_name_is_refused_or_unknown(name: str) -> 
     """The name is a value too: it never comes out as it is."""
     read_ = read({f"lbwatch.upstreams.{name}.port": "80"})
     assert read_.refusal is not None or read_.unknown
-    assert all(member.upstream is None for member in read_.memberships)
+    assert all(member.upstream is None for member in read_.upstreams)
 
 
 # -- anything
 
 
-def assert_within_contract(read_: Wishes) -> None:
-    for member in read_.memberships:
+def assert_within_contract(read_: ContainerLabels) -> None:
+    for member in read_.upstreams:
         assert member.upstream is None or re.fullmatch(r"[a-z0-9_.-]+", member.upstream, re.ASCII)
         assert member.port is None or 1 <= member.port <= 65_535
         assert member.network is None or member.network.strip()
@@ -350,7 +350,7 @@ def test_one_hostile_value_is_refused_or_harmless(field: str, value: str) -> Non
 def test_labels_without_the_prefix_never_count(labels: dict[str, str]) -> None:
     """An engine is full of other programs' labels, of any content."""
     foreign = {key: value for key, value in labels.items() if not key.lower().startswith("lbwatch.")}
-    assert read(foreign) == Wishes()
+    assert read(foreign) == ContainerLabels()
 
 
 @given(good_labels)

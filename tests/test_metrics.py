@@ -13,25 +13,25 @@ from prometheus_client.parser import text_string_to_metric_families
 from strategies import NASTY, container, decide
 
 from lbwatch import errors
-from lbwatch.journal import BUCKETS_S, KEPT_CHANGES, KEPT_LINES, Distribution, Journal, Progress
+from lbwatch.journal import BUCKETS_S, KEPT_CHANGES, KEPT_LINES, AppliedPlan, Distribution, History
 from lbwatch.model import (
     UPSTREAM_NAME,
     Applied,
-    Contact,
-    Desired,
-    Fallback,
-    Form,
+    BalancerStatus,
+    Degraded,
+    EngineStatus,
     Health,
+    Level,
     Notice,
     NoticeKind,
+    Plan,
     Reason,
-    Seen,
     Server,
     ServerState,
     Skipped,
     Upstream,
 )
-from lbwatch.report import Picture, report_of
+from lbwatch.report import Status, report_of
 from lbwatch.status.metrics import ACTIONS, CONTENT_TYPE, OUTCOMES, exposition
 
 NOW = 1_000.0
@@ -44,34 +44,36 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def server(name: str, number: int = 2) -> Server:
-    return Server(address=f"172.18.0.{number}", port=80, backend=name)
+    return Server(address=f"172.18.0.{number}", port=80, container=name)
 
 
-def contact(**given: Any) -> Contact:
-    return Contact(**({"source": SOURCE, "connected": True, "since": 900.0, "synced_at": 990.0, "backends": 3} | given))
+def contact(**given: Any) -> EngineStatus:
+    return EngineStatus(
+        **({"source": SOURCE, "connected": True, "since": 900.0, "synced_at": 990.0, "containers": 3} | given)
+    )
 
 
-def progress(desired: Desired | None = None, **given: Any) -> Progress:
+def progress(plan: Plan | None = None, **given: Any) -> AppliedPlan:
     """All that was decided is in force, but for what is given."""
-    desired = Desired() if desired is None else desired
-    facts = {"in_force": desired.upstreams, "confirmed": True, "turned_at": NOW, "digest": DIGEST, "applied_at": AT}
-    return Progress(desired=desired, **(facts | given))
+    plan = Plan() if plan is None else plan
+    facts = {"in_force": plan.upstreams, "confirmed": True, "turned_at": NOW, "digest": DIGEST, "applied_at": AT}
+    return AppliedPlan(plan=plan, **(facts | given))
 
 
-def picture(desired: Desired | None = None, *, journal: Journal | None = None, **given: Any) -> Picture:
+def picture(plan: Plan | None = None, *, history: History | None = None, **given: Any) -> Status:
     """A daemon in step, but for what is given."""
     facts: dict[str, Any] = {
         "version": "1.2.3",
         "now": NOW,
         "at": AT,
-        "contacts": (contact(),),
-        "progress": progress(desired),
-        "work": (journal or Journal()).copy(),
-        "seen": Seen(digest=DIGEST, running=DIGEST, workers=(2, 0)),
+        "engines": (contact(),),
+        "progress": progress(plan),
+        "work": (history or History()).copy(),
+        "seen": BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 0)),
         "resync_interval_s": 30.0,
         "reload_interval_s": 1.0,
     }
-    return Picture(**(facts | given))
+    return Status(**(facts | given))
 
 
 def samples(text: bytes) -> Samples:
@@ -85,18 +87,18 @@ def samples(text: bytes) -> Samples:
     return found
 
 
-def values(picture: Picture, name: str, label: str) -> dict[str, float]:
+def values(picture: Status, name: str, label: str) -> dict[str, float]:
     """A metric's values by one of its labels."""
     return {
         dict(labels)[label]: value for (each, labels), value in samples(exposition(picture)).items() if each == name
     }
 
 
-def value(picture: Picture, name: str, /, **labels: str) -> float | None:
+def value(picture: Status, name: str, /, **labels: str) -> float | None:
     return samples(exposition(picture)).get((name, tuple(sorted(labels.items()))))
 
 
-def full_picture() -> Picture:
+def full_picture() -> Status:
     """A daemon of which every metric has something to tell, by whatever is possible at once."""
     containers = (
         container("web-1", labels={"lbwatch.upstream": "web"}),
@@ -106,20 +108,20 @@ def full_picture() -> Picture:
         container("wrong", labels={"lbwatch.port": "many"}),
         container("other", labels={}),
     )
-    desired = decide(*containers, declare=("later",))
-    journal = Journal()
+    plan = decide(*containers, declare=("later",))
+    history = History()
     for heard_s in (0.12, 0.3, 1.2, None):
         done = applied(live_s=0.02, verified_s=0.1)
-        journal.applied(done, at=AT, took_s=0.11, heard_s=heard_s)
+        history.applied(done, at=AT, took_s=0.11, heard_s=heard_s)
     for outcome in OUTCOMES[2:]:
-        journal.failed(outcome, error=f"{outcome} it was", at=AT, took_s=2.0)
-    journal.decided(desired, at=AT)
-    fallback = Fallback(upstream="api", form=Form.PLAIN, error="nginx says no")
+        history.failed(outcome, error=f"{outcome} it was", at=AT, took_s=2.0)
+    history.decided(plan, at=AT)
+    degraded = Degraded(upstream="api", level=Level.PLAIN, error="nginx says no")
     return picture(
-        contacts=(contact(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
-        progress=progress(desired, fallbacks=(fallback,)),
-        work=journal.copy(),
-        seen=Seen(digest=DIGEST, running=DIGEST, workers=(2, 4)),
+        engines=(contact(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
+        progress=progress(plan, degraded=(degraded,)),
+        work=history.copy(),
+        seen=BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 4)),
     )
 
 
@@ -181,9 +183,9 @@ def test_the_same_picture_gives_the_same_text() -> None:
 def test_a_daemon_that_knows_nothing_yet_has_metrics_too() -> None:
     """The first scrape comes at any time, and the alerts are about just such daemons."""
     nothing = picture(
-        contacts=(Contact(source=SOURCE, connected=False, since=999.0),),
-        progress=Progress(desired=None, in_force=None),
-        seen=Seen(),
+        engines=(EngineStatus(source=SOURCE, connected=False, since=999.0),),
+        progress=AppliedPlan(plan=None, in_force=None),
+        seen=BalancerStatus(),
     )
     found = samples(exposition(nothing))
     assert found["lbwatch_ready", ()] == 0
@@ -205,7 +207,7 @@ def test_what_runs_is_told() -> None:
 
 def test_the_stream_and_the_latest_look_are_told_by_their_age() -> None:
     """An age needs no clock that two machines agree on."""
-    look = picture(contacts=(contact(since=940.0, synced_at=980.0, drift=7, backends=12),))
+    look = picture(engines=(contact(since=940.0, synced_at=980.0, drift=7, containers=12),))
     assert value(look, "lbwatch_source_connected", source=SOURCE) == 1
     assert value(look, "lbwatch_source_stream_age_seconds", source=SOURCE) == 60
     assert value(look, "lbwatch_source_last_sync_age_seconds", source=SOURCE) == 20
@@ -216,7 +218,7 @@ def test_the_stream_and_the_latest_look_are_told_by_their_age() -> None:
 def test_each_engine_has_its_own_series() -> None:
     """One that is lost must not hide behind one that is there."""
     other = "tcp://10.0.0.2:2376"
-    look = picture(contacts=(contact(), contact(source=other, connected=False, error="refused", backends=0)))
+    look = picture(engines=(contact(), contact(source=other, connected=False, error="refused", containers=0)))
     assert values(look, "lbwatch_source_connected", "source") == {SOURCE: 1, other: 0}
     assert values(look, "lbwatch_source_containers", "source") == {SOURCE: 3, other: 0}
     assert value(look, "lbwatch_ready") == 0
@@ -224,13 +226,13 @@ def test_each_engine_has_its_own_series() -> None:
 
 def test_an_engine_without_containers_has_none_and_not_no_number() -> None:
     """0 is a fact; absent means that it was not read."""
-    assert value(picture(contacts=(contact(backends=0),)), "lbwatch_source_containers", source=SOURCE) == 0
+    assert value(picture(engines=(contact(containers=0),)), "lbwatch_source_containers", source=SOURCE) == 0
 
 
 def test_events_are_counted_by_their_names_and_unknown_ones_together() -> None:
     """A future engine's events, or a broken proxy's, must not make series without end."""
     events = {"start": 3, "health_status": 2, "exec_create": 5, "exec_start": 5, "exec_start: sh -c 'x'": 1, "\n": 1}
-    look = picture(contacts=(contact(events=events),))
+    look = picture(engines=(contact(events=events),))
     assert values(look, "lbwatch_source_events_total", "action") == {"start": 3, "health_status": 2, "other": 12}
 
 
@@ -238,7 +240,7 @@ def test_events_are_counted_by_their_names_and_unknown_ones_together() -> None:
 @given(st.dictionaries(st.sampled_from(sorted(ACTIONS)) | st.text() | st.sampled_from(NASTY), st.integers(0, 10**6)))
 def test_no_event_is_lost_or_names_a_series(events: dict[str, int]) -> None:
     """The sum is what came, whatever the engine calls it."""
-    look = picture(contacts=(contact(events=events),))
+    look = picture(engines=(contact(events=events),))
     found = values(look, "lbwatch_source_events_total", "action")
     assert sum(found.values()) == sum(events.values())
     assert found.keys() <= ACTIONS | {"other"}
@@ -250,13 +252,13 @@ def test_no_event_is_lost_or_names_a_series(events: dict[str, int]) -> None:
 def test_passes_are_counted_by_outcome_and_those_that_never_came_are_zero() -> None:
     """A counter that appears with its first failure has no increase, and its alert never fires."""
     assert values(picture(), "lbwatch_passes_total", "outcome") == dict.fromkeys(OUTCOMES, 0)
-    journal = Journal()
-    journal.applied(applied(), at=AT, took_s=0.1, heard_s=None)
-    journal.applied(applied(reloaded=False), at=AT, took_s=0.1, heard_s=None)
+    history = History()
+    history.applied(applied(), at=AT, took_s=0.1, heard_s=None)
+    history.applied(applied(reloaded=False), at=AT, took_s=0.1, heard_s=None)
     for number, outcome in enumerate(OUTCOMES[2:], start=2):
         for _ in range(number):
-            journal.failed(outcome, error="no", at=AT, took_s=0.1)
-    look = picture(journal=journal)
+            history.failed(outcome, error="no", at=AT, took_s=0.1)
+    look = picture(history=history)
     wanted = {"verified": 1, "unchanged": 1} | {outcome: n for n, outcome in enumerate(OUTCOMES[2:], start=2)}
     assert values(look, "lbwatch_passes_total", "outcome") == wanted
     assert value(look, "lbwatch_pass_duration_seconds_count") == sum(wanted.values())
@@ -274,25 +276,25 @@ def test_whatever_can_end_a_pass_has_its_counter() -> None:
 
 def test_an_apply_that_changed_nothing_is_no_reload_and_has_no_latency() -> None:
     """The latency is of changes; thousands of passes that do nothing would hide the slow ones."""
-    journal = Journal()
-    journal.applied(applied(reloaded=False, changed=False), at=AT, took_s=0.01, heard_s=5.0)
-    look = picture(journal=journal)
+    history = History()
+    history.applied(applied(reloaded=False, changed=False), at=AT, took_s=0.01, heard_s=5.0)
+    look = picture(history=history)
     assert value(look, "lbwatch_event_to_verified_seconds_count") == 0
     assert values(look, "lbwatch_reloads_total", "outcome") == {"ok": 0, "failed": 0}
-    assert journal.copy().changes == ()
+    assert history.copy().changes == ()
 
 
 def test_a_change_that_no_event_told_has_no_latency() -> None:
     """At the start, and after drift, there is nothing to measure from; 0 s would be a lie."""
-    journal = Journal()
-    journal.applied(applied(), at=AT, took_s=0.1, heard_s=None)
-    journal.applied(applied(), at=AT, took_s=0.1, heard_s=0.25)
-    look = picture(journal=journal)
+    history = History()
+    history.applied(applied(), at=AT, took_s=0.1, heard_s=None)
+    history.applied(applied(), at=AT, took_s=0.1, heard_s=0.25)
+    look = picture(history=history)
     assert value(look, "lbwatch_event_to_verified_seconds_count") == 1
     assert value(look, "lbwatch_event_to_verified_seconds_sum") == 0.25
 
 
-def buckets(look: Picture, name: str) -> list[tuple[float, float]]:
+def buckets(look: Status, name: str) -> list[tuple[float, float]]:
     found = values(look, f"{name}_bucket", "le")
     return [(float(bound), count) for bound, count in found.items()]
 
@@ -307,10 +309,10 @@ DURATIONS = st.floats(0.0, 100.0) | st.sampled_from(BUCKETS_S)
 @example([0.0])
 def test_the_buckets_are_cumulative_and_end_with_all(durations: list[float]) -> None:
     """Prometheus takes any numbers and computes nonsense from wrong ones; a bound belongs to its own bucket."""
-    journal = Journal()
+    history = History()
     for seconds in durations:
-        journal.applied(applied(), at=AT, took_s=seconds / 2, heard_s=seconds)
-    look = picture(journal=journal)
+        history.applied(applied(), at=AT, took_s=seconds / 2, heard_s=seconds)
+    look = picture(history=history)
     found = buckets(look, "lbwatch_event_to_verified_seconds")
     assert [bound for bound, _ in found] == [*BUCKETS_S, math.inf]
     assert found == [(bound, sum(seconds <= bound for seconds in durations)) for bound, _ in found]
@@ -347,7 +349,7 @@ def test_servers_are_counted_by_upstream_and_state_and_those_that_are_none_are_z
         Upstream(name="empty"),
         Upstream(name="sick", servers=(server("c", 4),)),
     )
-    look = picture(Desired(upstreams=upstreams, makeshifts={"sick": ServerState.UNHEALTHY}))
+    look = picture(Plan(upstreams=upstreams, makeshifts={"sick": ServerState.UNHEALTHY}))
     found = {dict(labels)["upstream"]: {} for name, labels in samples(exposition(look)) if name == "lbwatch_servers"}
     for (name, labels), count in samples(exposition(look)).items():
         if name == "lbwatch_servers":
@@ -358,7 +360,7 @@ def test_servers_are_counted_by_upstream_and_state_and_those_that_are_none_are_z
 
 def test_servers_are_those_that_nginx_runs_and_not_those_that_it_should() -> None:
     """Else everything looks well while nothing gets through."""
-    wanted = Desired(upstreams=(Upstream(name="web", servers=(server("a", 2), server("b", 3))),))
+    wanted = Plan(upstreams=(Upstream(name="web", servers=(server("a", 2), server("b", 3))),))
     runs = (Upstream(name="web", servers=(server("a", 2),)),)
     look = picture(progress=progress(wanted, in_force=runs, error="[emerg] no", behind_since=990.0))
     assert value(look, "lbwatch_servers", upstream="web", state="up") == 1
@@ -367,40 +369,46 @@ def test_servers_are_those_that_nginx_runs_and_not_those_that_it_should() -> Non
 
 def test_skipped_containers_are_counted_by_each_reason() -> None:
     """Every reason is there from the beginning, so that an alert on one can be written before it is met."""
-    skipped = tuple(Skipped(backend=f"c{number}", reason=reason, detail="") for number, reason in enumerate(Reason))
-    twice = (Skipped(backend="twice", reason=Reason.NO_PORT, detail=""),)
-    found = values(picture(Desired(skipped=skipped + twice)), "lbwatch_containers_skipped", "reason")
+    skipped = tuple(Skipped(container=f"c{number}", reason=reason, detail="") for number, reason in enumerate(Reason))
+    twice = (Skipped(container="twice", reason=Reason.NO_PORT, detail=""),)
+    found = values(picture(Plan(skipped=skipped + twice)), "lbwatch_containers_skipped", "reason")
     assert found == dict.fromkeys(map(str, Reason), 1) | {"no-port": 2}
     assert values(picture(), "lbwatch_containers_skipped", "reason") == dict.fromkeys(map(str, Reason), 0)
 
 
-def test_upstreams_that_are_not_written_as_they_should_be_are_counted_by_form() -> None:
+def test_upstreams_that_are_not_written_as_they_should_be_are_counted_by_level() -> None:
     """The daemon is in step with the rest, so that only this number tells."""
-    fallbacks = tuple(
-        Fallback(upstream=name, form=form, error="no")
-        for name, form in (("a", Form.PLAIN), ("b", Form.EMPTY), ("c", Form.EMPTY))
+    degraded = tuple(
+        Degraded(upstream=name, level=level, error="no")
+        for name, level in (("a", Level.PLAIN), ("b", Level.EMPTY), ("c", Level.EMPTY))
     )
-    look = picture(progress=progress(fallbacks=fallbacks))
+    look = picture(progress=progress(degraded=degraded))
     assert values(look, "lbwatch_upstreams_reduced", "form") == {"plain": 1, "empty": 2, "out": 0}
 
 
 def test_the_digests_on_disk_and_running_are_told_as_far_as_they_are_known() -> None:
     """Where they differ the next start of nginx takes another configuration than the one that was proven."""
 
-    def digests(look: Picture) -> dict[str, str]:
+    def digests(look: Status) -> dict[str, str]:
         found = [dict(labels) for name, labels in samples(exposition(look)) if name == "lbwatch_config_info"]
         return {labels["where"]: labels["digest"] for labels in found}
 
     assert digests(picture()) == {"disk": DIGEST, "running": DIGEST}
-    assert digests(picture(seen=Seen(digest="f" * 12, running=DIGEST))) == {"disk": "f" * 12, "running": DIGEST}
-    assert digests(picture(seen=Seen(running=DIGEST))) == {"running": DIGEST}
-    assert digests(picture(seen=Seen(digest=DIGEST))) == {"disk": DIGEST}
+    assert digests(picture(seen=BalancerStatus(digest="f" * 12, running=DIGEST))) == {
+        "disk": "f" * 12,
+        "running": DIGEST,
+    }
+    assert digests(picture(seen=BalancerStatus(running=DIGEST))) == {"running": DIGEST}
+    assert digests(picture(seen=BalancerStatus(digest=DIGEST))) == {"disk": DIGEST}
 
 
 def test_old_workers_are_counted_where_they_can_be_seen() -> None:
     """Each costs memory; where none can be seen, 0 would be a lie."""
-    assert values(picture(seen=Seen(workers=(4, 9))), "lbwatch_nginx_workers", "state") == {"serving": 4, "retiring": 9}
-    assert values(picture(seen=Seen(workers=None)), "lbwatch_nginx_workers", "state") == {}
+    assert values(picture(seen=BalancerStatus(workers=(4, 9))), "lbwatch_nginx_workers", "state") == {
+        "serving": 4,
+        "retiring": 9,
+    }
+    assert values(picture(seen=BalancerStatus(workers=None)), "lbwatch_nginx_workers", "state") == {}
 
 
 # -- who may write into it
@@ -421,22 +429,22 @@ def strings(text: bytes) -> Iterable[str]:
 @given(st.sampled_from(EVIL), st.sampled_from(EVIL), st.sampled_from(sorted(Reason)))
 def test_no_text_of_a_container_gets_into_the_metrics(one: str, other: str, reason: Reason) -> None:
     """Whoever may start a container must not forge a metric, and none may make series without end."""
-    fallback = Fallback(upstream="web", form=Form.PLAIN, error=one)
-    desired = Desired(
+    degraded = Degraded(upstream="web", level=Level.PLAIN, error=one)
+    plan = Plan(
         upstreams=(Upstream(name="web", servers=(server(one),), method=f"hash {MARK}"),),
-        skipped=(Skipped(backend=other, reason=reason, detail=one, upstream=other),),
-        notices=(Notice(backend=one, kind=NoticeKind.UNKNOWN_LABEL, detail=other),),
+        skipped=(Skipped(container=other, reason=reason, detail=one, upstream=other),),
+        notices=(Notice(container=one, kind=NoticeKind.UNKNOWN_LABEL, detail=other),),
     )
-    journal = Journal()
-    journal.applied(applied(difference=one), at=AT, took_s=0.1, heard_s=0.1)
-    journal.failed("nginx.rejected", error=other, at=AT, took_s=0.1)
-    journal.decided(desired, at=AT)
+    history = History()
+    history.applied(applied(difference=one), at=AT, took_s=0.1, heard_s=0.1)
+    history.failed("nginx.rejected", error=other, at=AT, took_s=0.1)
+    history.decided(plan, at=AT)
     text = exposition(
         picture(
-            contacts=(contact(events={one: 1, other: 2}, connected=False, error=one),),
-            progress=progress(desired, fallbacks=(fallback,), error=one, behind_since=1.0),
-            work=journal.copy(),
-            seen=Seen(digest=DIGEST, workers=(1, 1), remarks=(one, other)),
+            engines=(contact(events={one: 1, other: 2}, connected=False, error=one),),
+            progress=progress(plan, degraded=(degraded,), error=one, behind_since=1.0),
+            work=history.copy(),
+            seen=BalancerStatus(digest=DIGEST, workers=(1, 1), remarks=(one, other)),
         )
     )
     assert not [each for each in strings(text) if MARK in each]
@@ -450,9 +458,9 @@ def test_hostile_labels_and_names_of_real_containers_do_not_get_in_either() -> N
         container(f"c{number}", name=text, labels={"lbwatch.upstream": text, f"lbwatch.{text}": text, text: text})
         for number, text in enumerate(EVIL)
     ]
-    desired = decide(*hostile, container("web", labels={"lbwatch.upstream": "good"}))
-    text = exposition(picture(desired))
-    accepted = {upstream.name for upstream in desired.upstreams}
+    plan = decide(*hostile, container("web", labels={"lbwatch.upstream": "good"}))
+    text = exposition(picture(plan))
+    accepted = {upstream.name for upstream in plan.upstreams}
     assert "good" in accepted
     assert all(UPSTREAM_NAME.fullmatch(name) for name in accepted)
     assert {each for each in strings(text) if MARK in each} <= accepted
@@ -463,14 +471,14 @@ def test_hostile_labels_and_names_of_real_containers_do_not_get_in_either() -> N
 
 def test_the_journal_keeps_the_latest_changes_and_no_more() -> None:
     """A daemon runs for months."""
-    journal = Journal()
+    history = History()
     for number in range(KEPT_CHANGES * 3):
-        journal.applied(applied(digest=f"{number:012}"), at=number, took_s=0.1, heard_s=None)
-    changes = journal.copy().changes
+        history.applied(applied(digest=f"{number:012}"), at=number, took_s=0.1, heard_s=None)
+    changes = history.copy().changes
     assert KEPT_CHANGES == 50
     assert [change.at for change in changes] == list(range(100, 150)), "oldest first"
-    assert journal.copy().passes == {"verified": 150}
-    told = [each.at for each in report_of(picture(journal=journal)).changes]
+    assert history.copy().passes == {"verified": 150}
+    told = [each.at for each in report_of(picture(history=history)).changes]
     assert told == sorted(told, reverse=True), "the status has the latest first"
     assert told[0].startswith("1970-01-01T00:02:29")
 
@@ -481,9 +489,9 @@ def test_the_journal_keeps_the_latest_changes_and_no_more() -> None:
 def test_a_difference_is_cut_to_its_first_lines_and_says_how_many_are_missing(lines: int) -> None:
     """A stack of 1,000 containers at once must not stay in memory 50 times."""
     text = "".join(f"+line {number}\n" for number in range(lines))
-    journal = Journal()
-    journal.applied(applied(difference=text), at=AT, took_s=0.1, heard_s=None)
-    (change,) = journal.copy().changes
+    history = History()
+    history.applied(applied(difference=text), at=AT, took_s=0.1, heard_s=None)
+    (change,) = history.copy().changes
     kept = change.difference.splitlines()
     assert KEPT_LINES == 200
     if lines <= KEPT_LINES:
@@ -495,10 +503,10 @@ def test_a_difference_is_cut_to_its_first_lines_and_says_how_many_are_missing(li
 
 def test_a_change_tells_all_that_came_of_it() -> None:
     """It is what people look at after an incident."""
-    journal = Journal()
+    history = History()
     done = applied(difference="+ server 1;\n", live_s=0.02, verified_s=0.13)
-    journal.applied(done, at=AT, took_s=0.14, heard_s=0.5)
-    (change,) = journal.copy().changes
+    history.applied(done, at=AT, took_s=0.14, heard_s=0.5)
+    (change,) = history.copy().changes
     assert (change.at, change.outcome, change.digest, change.error) == (AT, "verified", DIGEST, None)
     assert (change.live_s, change.verified_s, change.heard_s) == (0.02, 0.13, 0.5)
     assert (change.difference, change.times) == ("+ server 1;\n", 1)
@@ -506,15 +514,15 @@ def test_a_change_tells_all_that_came_of_it() -> None:
 
 def test_the_same_failure_in_a_row_is_one_change_with_a_count_and_the_latest_time() -> None:
     """An nginx that is down for a night would push everything else out."""
-    journal = Journal()
-    journal.applied(applied(), at=1.0, took_s=0.1, heard_s=None)
+    history = History()
+    history.applied(applied(), at=1.0, took_s=0.1, heard_s=None)
     for number in range(1000):
-        journal.failed("nginx.reload_failed", error="nginx is not running here", at=10.0 + number, took_s=0.1)
-    first, second = journal.copy().changes
+        history.failed("nginx.reload_failed", error="nginx is not running here", at=10.0 + number, took_s=0.1)
+    first, second = history.copy().changes
     assert first.outcome == "verified"
     assert (second.outcome, second.error) == ("nginx.reload_failed", "nginx is not running here")
     assert (second.times, second.at) == (1000, 1009.0)
-    assert journal.copy().passes["nginx.reload_failed"] == 1000, "each of them counts"
+    assert history.copy().passes["nginx.reload_failed"] == 1000, "each of them counts"
 
 
 OUTCOME = st.sampled_from(OUTCOMES[2:])
@@ -526,97 +534,97 @@ def test_what_failed_the_same_way_is_put_together_until_something_succeeds(
     deeds: list[tuple[str, str] | None],
 ) -> None:
     """Two reasons that take turns must not push all others out; a success between them is what somebody looks for."""
-    journal = Journal()
+    history = History()
     wanted: list[tuple[Any, int, int]] = []
     failures: dict[tuple[str, str], tuple[int, int]] = {}  # since the latest success, the latest last
     for number, deed in enumerate(deeds):
         if deed is None:
-            journal.applied(applied(), at=number, took_s=0.1, heard_s=None)
+            history.applied(applied(), at=number, took_s=0.1, heard_s=None)
             wanted += [(what, at, times) for what, (at, times) in failures.items()]
             wanted.append((("verified", None), number, 1))
             failures.clear()
         else:
-            journal.failed(deed[0], error=deed[1], at=number, took_s=0.1)
+            history.failed(deed[0], error=deed[1], at=number, took_s=0.1)
             _, times = failures.pop(deed, (0, 0))
             failures[deed] = (number, times + 1)
     wanted += [(what, at, times) for what, (at, times) in failures.items()]
-    found = journal.copy()
+    found = history.copy()
     assert [((each.outcome, each.error), each.at, each.times) for each in found.changes] == wanted[-KEPT_CHANGES:]
     assert found.passes == Counter("verified" if deed is None else deed[0] for deed in deeds)
     assert sum(found.durations.counts) == len(deeds)
 
 
-def routed(*names: str, upstream: str = "web") -> Desired:
-    return Desired(upstreams=(Upstream(name=upstream, servers=tuple(server(name) for name in names)),))
+def routed(*names: str, upstream: str = "web") -> Plan:
+    return Plan(upstreams=(Upstream(name=upstream, servers=tuple(server(name) for name in names)),))
 
 
 def test_since_keeps_its_time_while_nothing_changes_and_renews_it_when_something_does() -> None:
     """`for 3 days` must not begin anew because another container came."""
-    journal = Journal()
-    journal.decided(routed("a"), at=1.0)
-    journal.decided(routed("a"), at=2.0)
-    journal.decided(routed("a", "b"), at=3.0)
-    assert journal.copy().since == {("a", "web"): 1.0, ("b", "web"): 3.0}
-    out = Desired(skipped=(Skipped(backend="a", reason=Reason.PAUSED, detail="", upstream="web"),))
-    journal.decided(out, at=4.0)
-    assert journal.copy().since == {("a", "web"): 4.0}, "and who is gone is forgotten"
-    journal.decided(routed("a", "b"), at=5.0)
-    assert journal.copy().since == {("a", "web"): 5.0, ("b", "web"): 5.0}
+    history = History()
+    history.decided(routed("a"), at=1.0)
+    history.decided(routed("a"), at=2.0)
+    history.decided(routed("a", "b"), at=3.0)
+    assert history.copy().since == {("a", "web"): 1.0, ("b", "web"): 3.0}
+    out = Plan(skipped=(Skipped(container="a", reason=Reason.PAUSED, detail="", upstream="web"),))
+    history.decided(out, at=4.0)
+    assert history.copy().since == {("a", "web"): 4.0}, "and who is gone is forgotten"
+    history.decided(routed("a", "b"), at=5.0)
+    assert history.copy().since == {("a", "web"): 5.0, ("b", "web"): 5.0}
 
 
 def test_since_renews_with_the_state_and_the_reason_and_not_with_the_words() -> None:
     """The words may count seconds; each upstream of a container has its own time."""
-    journal = Journal()
+    history = History()
 
-    def skip(reason: Reason, detail: str) -> Desired:
-        return Desired(skipped=(Skipped(backend="a", reason=reason, detail=detail),))
+    def skip(reason: Reason, detail: str) -> Plan:
+        return Plan(skipped=(Skipped(container="a", reason=reason, detail=detail),))
 
-    journal.decided(skip(Reason.RESTART_LOOP, "for 5 s"), at=1.0)
-    journal.decided(skip(Reason.RESTART_LOOP, "for 4 s"), at=2.0)
-    assert journal.copy().since == {("a", None): 1.0}
-    journal.decided(skip(Reason.NOT_RUNNING, "for 4 s"), at=3.0)
-    assert journal.copy().since == {("a", None): 3.0}
-    both = Desired(upstreams=(*routed("a").upstreams, *routed("a", upstream="api").upstreams))
-    journal.decided(both, at=4.0)
-    makeshift = Desired(upstreams=both.upstreams, makeshifts={"api": ServerState.DRAINING})
-    journal.decided(makeshift, at=5.0)
-    assert journal.copy().since == {("a", "web"): 4.0, ("a", "api"): 5.0}
+    history.decided(skip(Reason.RESTART_LOOP, "for 5 s"), at=1.0)
+    history.decided(skip(Reason.RESTART_LOOP, "for 4 s"), at=2.0)
+    assert history.copy().since == {("a", None): 1.0}
+    history.decided(skip(Reason.NOT_RUNNING, "for 4 s"), at=3.0)
+    assert history.copy().since == {("a", None): 3.0}
+    both = Plan(upstreams=(*routed("a").upstreams, *routed("a", upstream="api").upstreams))
+    history.decided(both, at=4.0)
+    makeshift = Plan(upstreams=both.upstreams, makeshifts={"api": ServerState.DRAINING})
+    history.decided(makeshift, at=5.0)
+    assert history.copy().since == {("a", "web"): 4.0, ("a", "api"): 5.0}
 
 
 SEATS = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, Reason.PAUSED, Reason.STARTING]))
 
 
 @given(st.lists(SEATS, max_size=12))
-def test_since_is_the_beginning_of_the_latest_run_of_the_same(history: list[dict[str, Reason | None]]) -> None:
+def test_since_is_the_beginning_of_the_latest_run_of_the_same(passes: list[dict[str, Reason | None]]) -> None:
     """The law behind the examples above: `None` is routed here."""
-    journal = Journal()
-    for at, seats in enumerate(history):
+    history = History()
+    for at, seats in enumerate(passes):
         names = [name for name, reason in seats.items() if reason is None]
         skipped = tuple(
-            Skipped(backend=name, reason=reason, detail="", upstream="web")
+            Skipped(container=name, reason=reason, detail="", upstream="web")
             for name, reason in seats.items()
             if reason is not None
         )
-        journal.decided(Desired(upstreams=routed(*names).upstreams, skipped=skipped), at=float(at))
+        history.decided(Plan(upstreams=routed(*names).upstreams, skipped=skipped), at=float(at))
     wanted = {}
-    for name, reason in (history[-1] if history else {}).items():
-        began = len(history) - 1
-        while began and history[began - 1].get(name, "absent") == reason:
+    for name, reason in (passes[-1] if passes else {}).items():
+        began = len(passes) - 1
+        while began and passes[began - 1].get(name, "absent") == reason:
             began -= 1
         wanted[name, "web"] = float(began)
-    assert journal.copy().since == wanted
+    assert history.copy().since == wanted
 
 
 def test_a_copy_does_not_change_with_the_journal() -> None:
     """It is read in another thread while the loop goes on."""
-    journal = Journal()
-    journal.applied(applied(), at=AT, took_s=0.1, heard_s=0.1)
-    journal.decided(routed("a"), at=1.0)
-    copy = journal.copy()
+    history = History()
+    history.applied(applied(), at=AT, took_s=0.1, heard_s=0.1)
+    history.decided(routed("a"), at=1.0)
+    copy = history.copy()
     before = exposition(picture(work=copy)), copy.changes, dict(copy.since)
-    journal.applied(applied(), at=AT, took_s=7.0, heard_s=7.0)
-    journal.failed("nginx.rejected", error="no", at=AT, took_s=7.0)
-    journal.decided(routed("b"), at=2.0)
+    history.applied(applied(), at=AT, took_s=7.0, heard_s=7.0)
+    history.failed("nginx.rejected", error="no", at=AT, took_s=7.0)
+    history.decided(routed("b"), at=2.0)
     assert (exposition(picture(work=copy)), copy.changes, dict(copy.since)) == before
 
 

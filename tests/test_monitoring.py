@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_metrics import full_picture
 from test_status import WEB, SimulatedNginx, is_ready, running, told
 
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.status.metrics import exposition
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "monitoring"
@@ -143,7 +143,7 @@ async def test_a_daemon_exposes_what_the_picture_of_these_tests_has(tmp_path: Pa
     nginx = SimulatedNginx(tmp_path / "lbwatch.conf")
     nginx.start()
     async with (
-        EmbeddedEngine(socket=tmp_path / "s", lag_s=0.0) as engine,
+        FakeEngine(socket=tmp_path / "s", lag_s=0.0) as engine,
         running(tmp_path, engine, nginx) as (place, _),
     ):
         engine.world.run(name="web-1", labels=WEB)

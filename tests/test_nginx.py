@@ -16,18 +16,18 @@ from waiting import eventually
 
 from lbwatch import files
 from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, TakenBackError
-from lbwatch.files import Claim
+from lbwatch.files import FileLock
 from lbwatch.model import Server, Upstream
 from lbwatch.nginx import proof
 from lbwatch.nginx.apply import Nginx
-from lbwatch.nginx.control import CommandTester, LocalControl, TreeTester, built_in_main
+from lbwatch.nginx.control import CommandTester, CopyTester, LocalControl, built_in_main
 from lbwatch.nginx.process import Process, find_master, signal_reload, workers_of
 from lbwatch.render import Renderer, shipped_templates
 
-WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, backend="web-1"),)),)
+WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, container="web-1"),)),)
 NO_WEB = (Upstream(name="web"),)
 
-_CLAIMS: dict[Path, Claim] = {}  # one for each output: the tests make several load balancers of one nginx
+_CLAIMS: dict[Path, FileLock] = {}  # one for each output: the tests make several load balancers of one nginx
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,9 @@ def balancer(
     return Nginx(
         Renderer(template, folders=[shipped_templates()]),
         output=nginx.output,
-        tester=TreeTester((program,), main=nginx.conf, output=nginx.output, folder=folder / "test"),
+        tester=CopyTester((program,), main=nginx.conf, output=nginx.output, folder=folder / "test"),
         control=LocalControl(pidfile=nginx.pidfile, command=reload_command),
-        claim=_CLAIMS.setdefault(nginx.output, Claim(nginx.output)),
+        lock=_CLAIMS.setdefault(nginx.output, FileLock(nginx.output)),
     )
 
 
@@ -143,7 +143,7 @@ async def test_the_candidate_is_tested_together_with_the_user_s_own_files(
     """An upstream `web` beside the user's `upstream web` breaks the whole config, and only both together show it."""
     (real_nginx.output.parent / "mine.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
     applied = await balancer(real_nginx, tmp_path).apply(WEB)
-    assert 'duplicate upstream "web"' in applied.fallbacks[0].error
+    assert 'duplicate upstream "web"' in applied.degraded[0].error
     assert "upstream" not in real_nginx.output.read_text()
 
 
@@ -153,7 +153,7 @@ async def test_a_test_touches_nothing_that_is_live(real_nginx: RealNginx, tmp_pa
     files = [path for path in sorted(real_nginx.folder.rglob("*")) if path.is_file()]
     log = real_nginx.folder / "error.log"  # nginx itself writes to it while old workers end
     watched = {path: path.stat() for path in files if path != log}
-    tester = TreeTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=tmp_path / "test")
+    tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=tmp_path / "test")
     await tester.test("upstream other { server 192.0.2.1:80; }\n")
     assert {path: path.stat() for path in watched} == watched
     assert [path for path in sorted(real_nginx.folder.rglob("*")) if path.is_file()] == files
@@ -161,7 +161,7 @@ async def test_a_test_touches_nothing_that_is_live(real_nginx: RealNginx, tmp_pa
 
 async def test_a_user_s_change_is_seen_by_the_next_test(real_nginx: RealNginx, tmp_path: Path) -> None:
     """The test tree is kept between tests; it must not grow stale."""
-    tester = TreeTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=tmp_path)
+    tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=tmp_path)
     text = "upstream web { server 192.0.2.1:80; }\n"
     await tester.test(text)
     mine = real_nginx.output.parent / "mine.conf"
@@ -199,31 +199,31 @@ async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: s
     main = folder / "nginx.conf"
     main.write_text(f"error_log {folder}/e.log; pid {folder}/p;\nevents {{}}\nhttp {{ access_log off; {include} }}\n")
     (tmp_path / "test").mkdir()
-    tester = TreeTester(("nginx",), main=main, output=output, folder=tmp_path / "test")
+    tester = CopyTester(("nginx",), main=main, output=output, folder=tmp_path / "test")
     await tester.test("upstream web { server 192.0.2.1:80; }\n")
     with pytest.raises(ConfigRejectedError, match="unknown directive"):
         await tester.test("nonsense on;\n")
-    assert tester.tree is not None
-    assert tester.tree.includes_output
+    assert tester.copy is not None
+    assert tester.copy.includes_output
     assert not (folder / "p").exists()
     assert not (folder / "e.log").exists()
 
 
 async def test_the_test_tree_survives_cleaners_and_removals(tmp_path: Path) -> None:
     """/tmp is cleaned by age, and users remove files: neither may block every later update."""
-    folder, tree = tmp_path / "etc", tmp_path / "tree"
+    folder, copy = tmp_path / "etc", tmp_path / "tree"
     (folder / "conf.d").mkdir(parents=True)
-    tree.mkdir()
+    copy.mkdir()
     (folder / "a.inc").write_text("")
     (folder / "b.inc").write_text("")
     main = folder / "nginx.conf"
     main.write_text(f"pid {folder}/p; include *.inc;\nevents {{}}\nhttp {{ access_log off; include conf.d/*.conf; }}\n")
-    tester = TreeTester(("nginx",), main=main, output=folder / "conf.d/lbwatch.conf", folder=tree)
+    tester = CopyTester(("nginx",), main=main, output=folder / "conf.d/lbwatch.conf", folder=copy)
     await tester.test("upstream web { server 192.0.2.1:80; }\n")
     (folder / "b.inc").unlink()
     await tester.test("upstream web { server 192.0.2.2:80; }\n")
-    shutil.rmtree(tree)
-    tree.mkdir()
+    shutil.rmtree(copy)
+    copy.mkdir()
     await tester.test("upstream web { server 192.0.2.3:80; }\n")
     with pytest.raises(ConfigRejectedError, match="unknown directive"):
         await tester.test("nonsense on;\n")
@@ -233,7 +233,7 @@ async def test_an_nginx_program_that_cannot_run_refuses_and_does_not_end_the_dae
     """A config that could not be tested must not be published, and an update of nginx is no reason to die."""
     program = tmp_path / "nginx"
     program.write_text("no program")
-    tester = TreeTester((str(program),), main=None, output=tmp_path / "x.conf", folder=tmp_path)
+    tester = CopyTester((str(program),), main=None, output=tmp_path / "x.conf", folder=tmp_path)
     with pytest.raises(ConfigRejectedError, match="Permission denied"):
         await tester.test("")
     program.chmod(0o755)
@@ -246,7 +246,7 @@ async def test_an_nginx_program_that_cannot_run_refuses_and_does_not_end_the_dae
 
 async def test_without_an_nginx_program_nothing_is_tested_and_that_is_said(tmp_path: Path) -> None:
     """A sidecar beside nginx has no nginx of its own; its configuration may not be there either."""
-    tester = TreeTester(("no-nginx",), main=tmp_path / "none.conf", output=tmp_path / "x.conf", folder=tmp_path)
+    tester = CopyTester(("no-nginx",), main=tmp_path / "none.conf", output=tmp_path / "x.conf", folder=tmp_path)
     with structlog.testing.capture_logs() as logs:
         await tester.test("nonsense on;")
         await tester.test("nonsense on;")
@@ -337,7 +337,7 @@ async def test_while_nginx_is_down_what_nobody_could_test_and_the_old_file_take_
     with pytest.raises(TakenBackError):
         await untested(wrong=True).apply(WEB)
     assert real_nginx.output.read_text() == good
-    assert not files.is_aside(real_nginx.output)
+    assert not files.has_backup(real_nginx.output)
 
 
 async def test_an_nginx_that_starts_from_what_nobody_could_test_proves_it(
@@ -348,11 +348,11 @@ async def test_an_nginx_that_starts_from_what_nobody_could_test_proves_it(
     real_nginx.stop()
     with pytest.raises(ReloadError, match="not running"):
         await untested().apply(WEB)
-    assert files.is_aside(real_nginx.output)
+    assert files.has_backup(real_nginx.output)
     real_nginx.start()
     assert (await untested().apply(WEB)).reloaded
     assert "192.0.2.1" in real_nginx.output.read_text()
-    assert not files.is_aside(real_nginx.output)
+    assert not files.has_backup(real_nginx.output)
 
 
 async def test_what_is_taken_back_is_the_old_file_byte_for_byte(
@@ -374,7 +374,7 @@ async def test_what_was_set_aside_goes_once_a_test_was_possible(
         await untested().apply(NO_WEB)
     real_nginx.start()
     await balancer(real_nginx, tmp_path).apply(WEB)
-    assert not files.is_aside(real_nginx.output)
+    assert not files.has_backup(real_nginx.output)
 
 
 async def test_a_stop_in_the_middle_of_what_nobody_could_test_leaves_the_old_file(

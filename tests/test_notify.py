@@ -18,7 +18,7 @@ from test_commands import WEB, Running, command, environment, upstreams
 from waiting import eventually, never
 
 from lbwatch import notify
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.notify import Notifier
 
 SILENCE_S = 2.5  # more than twice as long as passes are apart
@@ -80,8 +80,8 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock") as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock") as engine:
         yield engine
 
 
@@ -145,7 +145,7 @@ async def test_an_abstract_socket_is_as_good(run: Run, tmp_path: Path) -> None:
 
 
 async def test_the_status_says_how_things_stand(
-    run: Run, manager: Manager, engine: EmbeddedEngine, real_nginx: RealNginx
+    run: Run, manager: Manager, engine: FakeEngine, real_nginx: RealNginx
 ) -> None:
     """`systemctl status` is where one looks first."""
     engine.world.run(name="web-1", labels=WEB)
@@ -159,7 +159,7 @@ async def test_the_status_says_how_things_stand(
 
 
 async def test_failures_that_are_handled_feed_the_watchdog(
-    run: Run, manager: Manager, engine: EmbeddedEngine, real_nginx: RealNginx
+    run: Run, manager: Manager, engine: FakeEngine, real_nginx: RealNginx
 ) -> None:
     """A restart mends neither an nginx nor an engine that is down, and would forget what is known."""
     engine.world.run(name="web-1", labels=WEB)
@@ -175,9 +175,7 @@ async def test_failures_that_are_handled_feed_the_watchdog(
     await eventually(lambda: manager.count("WATCHDOG=1") >= fed + 3)
 
 
-async def test_a_pass_that_hangs_feeds_nothing(
-    run: Run, manager: Manager, engine: EmbeddedEngine, tmp_path: Path
-) -> None:
+async def test_a_pass_that_hangs_feeds_nothing(run: Run, manager: Manager, engine: FakeEngine, tmp_path: Path) -> None:
     """The watchdog is for what nobody foresaw; a mere timer would go on."""
     program = tmp_path / "test"
     program.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\ntouch {tmp_path}/hangs\nexec sleep 1000\n")
@@ -218,7 +216,7 @@ async def test_a_reload_begins_and_ends(run: Run, manager: Manager) -> None:
 
 
 async def test_a_socket_that_vanishes_harms_nothing(
-    run: Run, manager: Manager, engine: EmbeddedEngine, real_nginx: RealNginx
+    run: Run, manager: Manager, engine: FakeEngine, real_nginx: RealNginx
 ) -> None:
     """The manager may be restarted, or never have been there; that is not worth a line each second."""
     daemon = await run(**of(real_nginx))

@@ -1,4 +1,4 @@
-"""In which order servers come and go when containers replace each other, on the embedded engine in simulated time."""
+"""In which order servers come and go when containers replace each other, on the fake engine in simulated time."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from simulation import blocks_of, following, in_simulated_time
 
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.embedded.events import container_event
 
 WEB = {"lbwatch.upstream": "web"}
@@ -21,7 +21,7 @@ def addresses(text: str) -> dict[str, list[str]]:
     return {name: _ADDRESS.findall(body) for name, body in blocks_of(text).items()}
 
 
-def address_of(engine: EmbeddedEngine, id: str) -> str:
+def address_of(engine: FakeEngine, id: str) -> str:
     return engine.world.containers.find(id).links["bridge"].ipv4
 
 
@@ -39,13 +39,13 @@ def test_an_address_that_is_given_out_again_is_at_no_upstream_but_its_own(told: 
             for _ in range(60):
                 await asyncio.sleep(dice.choice([0.0, 0.3, 1.5]))
                 dying = dice.sample(list(ids), 2)
-                held = {address_of(engine, id): ids[id] for id in dying}
+                suspended = {address_of(engine, id): ids[id] for id in dying}
                 for id in dying:
                     engine.world.die(id)
                 for id in dice.sample(dying, 2):
                     engine.world.start(id)
                     await asyncio.sleep(dice.choice([0.0, 0.02]))
-                given_again += any(held[address_of(engine, id)] != ids[id] for id in dying)
+                given_again += any(suspended[address_of(engine, id)] != ids[id] for id in dying)
                 await asyncio.sleep(0.2)
                 owners = {address_of(engine, id): name for id, name in ids.items()}
                 for name, found in addresses(nginx.runs or "").items():

@@ -25,22 +25,22 @@ import pytest
 from conftest import need
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from lbwatch.journal import Change, Distribution, Progress, Work
+from lbwatch.journal import AppliedPlan, Change, Distribution, HistoryCopy
 from lbwatch.model import (
-    Contact,
-    Desired,
-    Fallback,
-    Form,
+    BalancerStatus,
+    Degraded,
+    EngineStatus,
+    Level,
     Notice,
     NoticeKind,
+    Plan,
     Reason,
-    Seen,
     Server,
     ServerState,
     Skipped,
     Upstream,
 )
-from lbwatch.report import Picture, Report, report_of
+from lbwatch.report import Report, Status, report_of
 from lbwatch.status import page as subject
 from lbwatch.status import server
 from lbwatch.status.server import serving
@@ -54,9 +54,9 @@ CHROMIUM_FLAGS = (
 
 NOW, AT = 5000.0, 1_795_560_846.0  # loop time, and 2026-11-24 22:54:06
 ENGINE = "unix:///var/run/docker.sock"
-CONTACT = Contact(source=ENGINE, connected=True, since=NOW - 4 * 3600, synced_at=NOW - 12, backends=21)
+CONTACT = EngineStatus(source=ENGINE, connected=True, since=NOW - 4 * 3600, synced_at=NOW - 12, containers=21)
 DIGEST = "5f0c2a9be113"
-IN_STEP = Seen(digest=DIGEST, workers=(2, 0))
+IN_STEP = BalancerStatus(digest=DIGEST, workers=(2, 0))
 POLL_MS = 2000
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`&lt;</td></table></details>{{ 7 * 7 }}"
 LONG = "averylongnamewithoutaplacetobreakit" * 8
@@ -67,12 +67,12 @@ LONG = "averylongnamewithoutaplacetobreakit" * 8
 
 def upstream(name: str, *servers: tuple[str, str], method: str | None = None, port: int = 8080) -> Upstream:
     """One whose servers are given by address and container."""
-    lines = (Server(address=address, port=port, backend=backend) for address, backend in servers)
+    lines = (Server(address=address, port=port, container=container) for address, container in servers)
     return Upstream(name=name, method=method, servers=tuple(lines))
 
 
 def skipped(container: str, reason: Reason, detail: str, of: str | None = None) -> Skipped:
-    return Skipped(backend=container, reason=reason, detail=detail, upstream=of)
+    return Skipped(container=container, reason=reason, detail=detail, upstream=of)
 
 
 def verified(at: float, **values: Any) -> Change:
@@ -100,34 +100,34 @@ def picture(
     makeshifts: Mapping[str, ServerState] | None = None,
     changes: Iterable[Change] = (),
     since: Mapping[tuple[str, str | None], float] | None = None,
-    contacts: Iterable[Contact] = (CONTACT,),
-    seen: Seen = IN_STEP,
+    engines: Iterable[EngineStatus] = (CONTACT,),
+    seen: BalancerStatus = IN_STEP,
     version: str = "0.1.0",
     **progress: Any,
-) -> Picture:
+) -> Status:
     """A world in step, but for what is said."""
-    desired = Desired(
+    plan = Plan(
         upstreams=tuple(sorted(upstreams, key=lambda each: each.name)),
         skipped=tuple(unrouted),
         notices=tuple(notices),
         makeshifts=makeshifts or {},
     )
-    usual = {"desired": desired, "in_force": desired.upstreams, "confirmed": True, "digest": DIGEST}
+    usual = {"desired": plan, "in_force": plan.upstreams, "confirmed": True, "digest": DIGEST}
     none = Distribution()
-    return Picture(
+    return Status(
         version=version,
         now=NOW,
         at=AT,
-        contacts=tuple(contacts),
-        progress=Progress(**usual | {"applied_at": AT - 95} | progress),
-        work=Work(changes=tuple(changes), passes={}, durations=none, heard=none, since=since or {}),
+        engines=tuple(engines),
+        progress=AppliedPlan(**usual | {"applied_at": AT - 95} | progress),
+        work=HistoryCopy(changes=tuple(changes), passes={}, durations=none, heard=none, since=since or {}),
         seen=seen,
         resync_interval_s=30,
         reload_interval_s=1,
     )
 
 
-def shop() -> Picture:
+def shop() -> Status:
     """What an ordinary evening looks like."""
     chance = random.Random(7)
     unrouted = [
@@ -151,11 +151,11 @@ def shop() -> Picture:
             upstream("search", ("172.19.0.3", "search-1"), ("[fd00::4]", "search-2"), method="hash $request_uri"),
         ],
         unrouted=unrouted,
-        since={(each.backend, each.upstream): AT - 40 * (number + 1) ** 2 for number, each in enumerate(unrouted)},
+        since={(each.container, each.upstream): AT - 40 * (number + 1) ** 2 for number, each in enumerate(unrouted)},
         makeshifts={"mail": ServerState.DRAINING},
         notices=[
             Notice(
-                backend="mail-preview",
+                container="mail-preview",
                 kind=NoticeKind.SERVES_DRAINING,
                 detail="it was told to stop, and it serves upstream mail all the same: nobody is ready",
             ),
@@ -178,7 +178,7 @@ def shop() -> Picture:
     )
 
 
-def troubled() -> Picture:
+def troubled() -> Status:
     """A bad night: every part of the page that an ordinary evening does not show."""
     return picture(
         upstreams=[
@@ -187,19 +187,21 @@ def troubled() -> Picture:
             upstream("well", ("10.0.0.3", "three")),
         ],
         makeshifts={"sick": ServerState.UNHEALTHY},
-        fallbacks=(
-            Fallback(upstream="plain", form=Form.PLAIN, error="invalid parameter"),
-            Fallback(upstream="gone", form=Form.OUT, error="no such method", kept=True),
+        degraded=(
+            Degraded(upstream="plain", level=Level.PLAIN, error="invalid parameter"),
+            Degraded(upstream="gone", level=Level.OUT, error="no such method", kept=True),
         ),
         unrouted=[
             *(skipped(f"for-{reason}", reason, f"the detail of {reason}", "any") for reason in Reason),
             skipped("wrong", Reason.BAD_LABEL, "lbwatch.port is '<script>alert(1)</script>': it takes 1-65535"),
         ],
-        contacts=(
-            Contact(source="tcp://one:2376", connected=False, since=NOW - 100, error="it does not answer", drift=3),
+        engines=(
+            EngineStatus(
+                source="tcp://one:2376", connected=False, since=NOW - 100, error="it does not answer", drift=3
+            ),
             CONTACT,
         ),
-        seen=Seen(digest="0123456789ab", workers=None, remarks=("the output was changed by somebody else",)),
+        seen=BalancerStatus(digest="0123456789ab", workers=None, remarks=("the output was changed by somebody else",)),
         error="nginx: [emerg] out of luck",
         behind_since=NOW - 42,
         changes=[
@@ -209,20 +211,22 @@ def troubled() -> Picture:
     )
 
 
-def first_minute() -> Picture:
+def first_minute() -> Status:
     """Nothing is known yet."""
-    unknown = Contact(source=ENGINE, connected=False, since=NOW - 3)
-    return picture(contacts=(unknown,), seen=Seen(), desired=None, in_force=None, confirmed=False, applied_at=None)
+    unknown = EngineStatus(source=ENGINE, connected=False, since=NOW - 3)
+    return picture(
+        engines=(unknown,), seen=BalancerStatus(), plan=None, in_force=None, confirmed=False, applied_at=None
+    )
 
 
-def hostile() -> Picture:
+def hostile() -> Status:
     """Everything that somebody else may name is an attack."""
     return picture(
         upstreams=[upstream("web", ("10.0.0.1", HOSTILE), ("10.0.0.2", LONG))],
         unrouted=[skipped(HOSTILE + reason, reason, HOSTILE + LONG, HOSTILE) for reason in Reason],
-        notices=[Notice(backend=HOSTILE, kind=NoticeKind.UNKNOWN_LABEL, detail=HOSTILE)],
-        contacts=(Contact(source=LONG, connected=False, since=NOW - 9, error=HOSTILE),),
-        seen=Seen(digest=DIGEST, remarks=(HOSTILE + LONG,)),
+        notices=[Notice(container=HOSTILE, kind=NoticeKind.UNKNOWN_LABEL, detail=HOSTILE)],
+        engines=(EngineStatus(source=LONG, connected=False, since=NOW - 9, error=HOSTILE),),
+        seen=BalancerStatus(digest=DIGEST, remarks=(HOSTILE + LONG,)),
         error=HOSTILE + LONG,
         behind_since=NOW - 1,
         changes=[
@@ -232,7 +236,7 @@ def hostile() -> Picture:
     )
 
 
-def any_world(chance: random.Random) -> Picture:
+def any_world(chance: random.Random) -> Status:
     """Some containers, each of them somewhere or nowhere; some changes."""
     names = [f"c{number}" for number in range(12)]
     homes = {name: chance.choice(("web", "api", "mail", "unrouted", "idle", "gone")) for name in names}
@@ -249,7 +253,7 @@ def any_world(chance: random.Random) -> Picture:
             if homes[each] in reasons
         ],
         notices=[
-            Notice(backend=each, kind=NoticeKind.RESTARTED, detail="it was restarted")
+            Notice(container=each, kind=NoticeKind.RESTARTED, detail="it was restarted")
             for each in chance.sample(names, 2)
         ],
         changes=[
@@ -257,7 +261,7 @@ def any_world(chance: random.Random) -> Picture:
             *(troubles if chance.random() < 0.5 else ()),
         ],
         error=chance.choice((None, "nginx is not there")),
-        seen=chance.choice((Seen(), Seen(digest=DIGEST, workers=(2, 1), remarks=("a remark",)))),
+        seen=chance.choice((BalancerStatus(), BalancerStatus(digest=DIGEST, workers=(2, 1), remarks=("a remark",)))),
     )
 
 
@@ -307,7 +311,7 @@ class Outline(HTMLParser):
             self.texts.append(data)
 
 
-def outline(world: Picture | Report) -> Outline:
+def outline(world: Status | Report) -> Outline:
     return Outline(subject.written(world if isinstance(world, Report) else report_of(world)))
 
 
@@ -324,7 +328,7 @@ def strings(value: object, *, at: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_everything_in_the_report_is_on_the_page(world: Callable[[], Picture]) -> None:
+def test_everything_in_the_report_is_on_the_page(world: Callable[[], Status]) -> None:
     """Whoever looks at the page must not need the JSON too."""
     report = report_of(world())
     seen = outline(report)
@@ -391,7 +395,7 @@ def test_a_big_world_is_cut_and_says_how_much_is_missing() -> None:
             for number in range(1000)
         ],
         unrouted=[skipped(f"u{number}", Reason.NO_PORT, "it exposes no TCP port") for number in range(3000)],
-        notices=[Notice(backend=f"c{n}", kind=NoticeKind.RESTARTED, detail="it was restarted") for n in range(700)],
+        notices=[Notice(container=f"c{n}", kind=NoticeKind.RESTARTED, detail="it was restarted") for n in range(700)],
         changes=[verified(AT - n, digest=f"{n:012x}", difference="+line\n" * 201) for n in range(50)],
     )
     began = time.perf_counter()
@@ -616,10 +620,10 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def glance(self) -> Picture:
+    def quick_status(self) -> Status:
         return self.world
 
-    async def look(self) -> Picture:
+    async def look(self) -> Status:
         self.looks += 1
         return self.world
 
@@ -726,7 +730,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Visits]:
         visits.close()
 
 
-def update(page: Page, site: Site, world: Picture | None = None) -> None:
+def update(page: Page, site: Site, world: Status | None = None) -> None:
     """Give the page the time to ask again, and wait until it has shown the answer."""
     if world is not None:
         site.world = world
@@ -777,7 +781,7 @@ def test_an_update_touches_nothing_that_did_not_change(visit: Visits, site: Site
     )
     latest = verified(AT - 1, digest="0" * 12)
     others = [upstream("new", ("10.3.3.3", "new-1")), upstream("web", ("172.18.0.2", "shop-web-1"))]
-    unrouted = [skipped("aaa", Reason.NO_PORT, "none"), *shop().progress.desired.skipped]  # type: ignore[union-attr]
+    unrouted = [skipped("aaa", Reason.NO_PORT, "none"), *shop().progress.plan.skipped]  # type: ignore[union-attr]
     update(page, site, picture(upstreams=others, unrouted=unrouted, changes=[*shop().work.changes, latest]))
     expect(page.get_by_text("new-1")).to_be_visible()
     assert page.evaluate("window.kept.isConnected && String(getSelection()) === 'postgres'")
@@ -942,7 +946,7 @@ def test_a_keyboard_is_enough(visit: Visits, site: Site) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_text("billing-old")).to_be_visible()
     update(page, site, shop())
-    update(page, site, picture(unrouted=[*shop().progress.desired.skipped][1:]))  # type: ignore[union-attr]
+    update(page, site, picture(unrouted=[*shop().progress.plan.skipped][1:]))  # type: ignore[union-attr]
     expect(page.get_by_text("billing-old")).to_be_visible()
     expect(focused).to_contain_text("Not running")
 

@@ -53,7 +53,7 @@ def test_one_command_shows_it_to_whoever_has_no_engine(tmp_path: Path) -> None:
         argv, check=False, capture_output=True, text=True, cwd=REPOSITORY, env=environment, timeout=100
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "this is the demo on the embedded engine" in done.stdout
+    assert "this is the demo on the fake engine" in done.stdout
     assert "upstream" in done.stdout
 
 

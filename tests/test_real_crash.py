@@ -126,11 +126,11 @@ def wait_until_served(stage: Stage, wreck: Wreck) -> None:
 
 def assert_mended(stage: Stage, wreck: Wreck) -> None:
     """The next lbwatch owes nothing and leaves nothing."""
-    held = stage.output.read_bytes()
+    suspended = stage.output.read_bytes()
     stage.lbwatch.start()
     stage.wait_in_step({"web": wreck.after})
     stage.lbwatch.wait_for_log("reconcile.finished")
-    assert not wreck.is_new or stage.output.read_bytes() == held, "the same world, other bytes"
+    assert not wreck.is_new or stage.output.read_bytes() == suspended, "the same world, other bytes"
     left = set(os.listdir(stage.output.parent)) - {".lbwatch.conf.lock"}
     assert left == {"lbwatch.conf"}, left
 

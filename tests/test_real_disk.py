@@ -149,7 +149,7 @@ def test_another_folder_in_the_place_of_the_old_one_gets_the_file(stage: Stage, 
     """A deployment that swaps whole folders must not end in an nginx without upstreams at its next start."""
     mark = begin(stage)
     folder, old = stage.output.parent, stage.output.parent.with_name("conf.d.old")
-    held = stage.output.read_bytes()
+    suspended = stage.output.read_bytes()
     folder.rename(old)
     folder.mkdir()
     if theirs is not None:
@@ -158,7 +158,7 @@ def test_another_folder_in_the_place_of_the_old_one_gets_the_file(stage: Stage, 
     stage.lbwatch.wait_for_log("nginx.reloaded", since=mark)
     stage.engine.run("two", labels=WEB)
     stage.wait_in_step({"web": {"one", "two"}})
-    assert (old / "lbwatch.conf").read_bytes() == held, "it wrote to the old folder"
+    assert (old / "lbwatch.conf").read_bytes() == suspended, "it wrote to the old folder"
     others = {path.name: path.read_text() for path in folder.iterdir() if not path.name.startswith(".")}
     del others["lbwatch.conf"]
     assert others == ({} if theirs is None else {"theirs.conf": theirs})

@@ -62,7 +62,7 @@ def test_a_signal_that_ends_nothing_changes_nothing(stage: Stage, engine: RealEn
     mark = stage.lbwatch.mark()
     for signal in ("HUP", "USR1", "QUIT", "WINCH"):
         engine.docker("kill", "--signal", signal, "web1")
-    stage.lbwatch.wait_for_log("event.heeded", since=mark, count=4, action="kill")
+    stage.lbwatch.wait_for_log("event.handled", since=mark, count=4, action="kill")
     stage.wait_heard()
     assert not stage.differences({"web": {"web1", "web2"}})
     assert len(stage.lbwatch.logged("nginx.reloaded", since=mark)) <= 3, "the marker's own"
@@ -101,7 +101,7 @@ def test_a_drain_never_empties_an_upstream(stage: Stage, engine: RealEngine) -> 
     for name in ("one", "two"):
         engine.docker("kill", "--signal", "TERM", name)
     stage.wait_in_step({"web": {"one", "two"}}, draining={"one", "two"})
-    stage.lbwatch.wait_for_log("backend.noticed", backend="two", notice="serves-draining")
+    stage.lbwatch.wait_for_log("container.noticed", container="two", notice="serves-draining")
     engine.docker("kill", "one")
     stage.wait_in_step({"web": {"two"}}, draining={"two"})
     engine.docker("kill", "two")
@@ -117,7 +117,7 @@ def test_a_stop_signal_of_a_former_life_says_nothing(stage: Stage, engine: RealE
     engine.docker("restart", "--time", "2", "web1")
     stage.lbwatch.kill9()
     stage.lbwatch.start()
-    stage.lbwatch.wait_for_log("event.heeded", action="kill", within=10)
+    stage.lbwatch.wait_for_log("event.handled", action="kill", within=10)
     stage.wait_in_step({"web": {"web1", "web2"}})
     stage.wait_heard()
     assert not stage.differences({"web": {"web1", "web2"}})
@@ -139,7 +139,7 @@ def test_a_label_that_hides_the_signal_drains_at_any(stage: Stage, engine: RealE
     engine.run("odd", labels={**WEB, "signal": "1"}, deaf=True)
     engine.run("other", labels=WEB)
     stage.wait_in_step({"web": {"odd", "other"}})
-    stage.lbwatch.wait_for_log("backend.noticed", backend="odd", notice="signal-hidden")
+    stage.lbwatch.wait_for_log("container.noticed", container="odd", notice="signal-hidden")
     engine.docker("kill", "--signal", "TERM", "odd")
     stage.wait_in_step({"web": {"other"}}, draining={"odd"})
 
@@ -222,7 +222,7 @@ def test_only_what_is_healthy_serves_and_the_sick_only_where_nobody_is(stage: St
     stage.wait_in_step({"web": {"web2"}})
     engine.remove("web2")
     stage.wait_in_step({"web": {"web1"}})
-    stage.lbwatch.wait_for_log("backend.noticed", backend="web1", notice="serves-unhealthy")
+    stage.lbwatch.wait_for_log("container.noticed", container="web1", notice="serves-unhealthy")
 
 
 def test_a_draining_container_serves_before_an_unhealthy_one(stage: Stage, engine: RealEngine) -> None:

@@ -333,9 +333,9 @@ def test_a_wrong_label_takes_out_that_container_alone(stage: Stage, engine: Real
     engine.docker("restart", "--time", "2", "better")
     stage.wait_heard()
     stage.wait_in_step({"web": {"good", "better"}})
-    line = stage.lbwatch.wait_for_log("backend.skipped", backend="typo")
+    line = stage.lbwatch.wait_for_log("container.not_routed", container="typo")
     assert line["reason"]
-    assert len(stage.lbwatch.logged("backend.skipped", backend="typo")) == 1
+    assert len(stage.lbwatch.logged("container.not_routed", container="typo")) == 1
 
 
 def test_the_resync_finds_nothing_that_the_events_had_not_told(engine: RealEngine, set_stage: SetStage) -> None:

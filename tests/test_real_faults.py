@@ -321,18 +321,18 @@ def test_a_killed_nginx_is_not_missed_for_long(stage: Stage, engine: RealEngine)
     stage.wait_in_step({"web": {"one"}})
     mark = stage.lbwatch.mark()
     stage.nginx.kill9()
-    bystander = subprocess.Popen(["sleep", "60"])
+    unlabelled = subprocess.Popen(["sleep", "60"])
     try:
-        stage.nginx.pidfile.write_text(f"{bystander.pid}\n")
+        stage.nginx.pidfile.write_text(f"{unlabelled.pid}\n")
         engine.run("two", labels=WEB)
         stage.lbwatch.wait_for_log("nginx.reload_failed", since=mark)
-        assert bystander.poll() is None, "a process that is no nginx got a signal"
+        assert unlabelled.poll() is None, "a process that is no nginx got a signal"
         stage.nginx.start()
         stage.wait_in_step({"web": {"one", "two"}})
-        assert bystander.poll() is None, "a process that is no nginx got a signal"
+        assert unlabelled.poll() is None, "a process that is no nginx got a signal"
     finally:
-        bystander.kill()
-        bystander.wait(10)
+        unlabelled.kill()
+        unlabelled.wait(10)
 
 
 def test_an_nginx_that_hangs_is_waited_for_and_has_it_all_afterwards(stage: Stage, engine: RealEngine) -> None:

@@ -53,9 +53,9 @@ def test_a_loop_of_restarts_is_left_out_and_a_start_by_hand_clears_it(stage: Sta
             within=10,
             what="the engine starts it again",
         )
-    said = stage.lbwatch.wait_for_log("backend.skipped", backend="shaky", reason="restart-loop")
+    said = stage.lbwatch.wait_for_log("container.not_routed", container="shaky", reason="restart-loop")
     assert "until it stayed up for 5 s" in said["detail"]
-    stage.wait_in_step({"web": {"steady"}}, damped={"shaky"})
+    stage.wait_in_step({"web": {"steady"}}, crash_looping={"shaky"})
     engine.docker("restart", "-t", "0", "shaky")
     stage.wait_in_step({"web": {"steady", "shaky"}}, within=3)
 
@@ -67,8 +67,8 @@ def test_a_loop_of_restarts_ends_by_itself_and_reloads_nothing_meanwhile(stage: 
         *("run", "--detach", "--name", "shaky", "--restart", "always", "--label", "lbwatch.upstream=web"),
         *("--env", "WHO=shaky", IMAGE, "sh", "-c", "[ -e /tmp/ready ] || { sleep 0.1; exit 1; }; exec sh /serve"),
     )
-    stage.lbwatch.wait_for_log("backend.skipped", backend="shaky", reason="restart-loop", within=20)
-    stage.wait_in_step({"web": {"steady"}}, damped={"shaky"})
+    stage.lbwatch.wait_for_log("container.not_routed", container="shaky", reason="restart-loop", within=20)
+    stage.wait_in_step({"web": {"steady"}}, crash_looping={"shaky"})
     count = engine.inspect("shaky")["RestartCount"]
     wait_until(lambda: engine.inspect("shaky")["RestartCount"] > count, within=20, what="a restart")
     before = reloads(stage)  # the log tells of all that was before that
@@ -93,7 +93,7 @@ def test_an_upstream_that_nginx_refuses_is_left_out_and_explained_and_all_others
     taken.write_text("upstream taken { server 192.0.2.9:80; }\n")
     engine.run("bad", labels={"lbwatch.upstream": "taken"})
     engine.run("good", labels=WEB)
-    told = stage.lbwatch.wait_for_log("upstream.fell_back", upstream="taken", form="out")
+    told = stage.lbwatch.wait_for_log("upstream.degraded", upstream="taken", level="out")
     assert 'duplicate upstream "taken"' in told["error"]
     wait_until(lambda: stage.nginx.answers("web") == {"good"}, within=5, what="the others go on")
     assert [name for name, _ in file_blocks(stage.output)] == ["web"]
@@ -238,10 +238,10 @@ def test_no_label_writes_directives_or_disturbs_others(stage: Stage, engine: Rea
     for number, (kind, text) in enumerate(HOSTILE.items()):
         labels = {f"lbwatch.{field}": text for field in FIELDS} if kind != "huge" else {"lbwatch.upstream": text}
         start(engine, f"bad{number}", labels | {f"lbwatch.{text[:2000]}": "x"})
-        stage.lbwatch.wait_for_log("backend.skipped", backend=f"bad{number}", within=20)
+        stage.lbwatch.wait_for_log("container.not_routed", container=f"bad{number}", within=20)
     for number, (field, value) in enumerate(OUT_OF_RANGE.items()):
         start(engine, f"range{number}", WEB | {f"lbwatch.{field}": value})
-        stage.lbwatch.wait_for_log("backend.skipped", backend=f"range{number}", reason="bad-label")
+        stage.lbwatch.wait_for_log("container.not_routed", container=f"range{number}", reason="bad-label")
     assert skeleton(stage) == clean
     assert stage.nginx.answers("web") == {"good"}
     assert stage.lbwatch.runs
@@ -270,6 +270,6 @@ def test_ten_thousand_unknown_labels_are_ten_lines_in_the_log(stage: Stage, engi
     """A label of ours is told when it means nothing; ten thousand of them must not drown everything else."""
     start(engine, "many", WEB | {f"lbwatch.l{number:05}": "x" for number in range(10_000)})
     wait_until(lambda: stage.nginx.answers("web") == {"many"}, within=15, what="it serves all the same")
-    told = stage.lbwatch.logged("backend.noticed", backend="many")
+    told = stage.lbwatch.logged("container.noticed", container="many")
     assert len(told) == 9
     assert any("9992 more" in line["detail"] for line in told)

@@ -309,7 +309,7 @@ def test_a_broken_stream_costs_no_more_than_the_wait_for_a_list(
         hangs_s = {EVENTS: STREAM_S, PING: PING_S}[on] if fault is NEVER else 0.0
         ground.stage.lbwatch.wait_for_log("source.connected", since=mark, within=HEALED_S + hangs_s)
         past.remove(comes)
-        ground.stage.lbwatch.wait_for_log("event.heeded", since=mark, action="destroy")
+        ground.stage.lbwatch.wait_for_log("event.handled", since=mark, action="destroy")
         ground.wait_in_step()
 
 

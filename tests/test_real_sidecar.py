@@ -27,9 +27,9 @@ from realengine import RealEngine, in_namespace
 from test_real_faults import unchanged
 
 from lbwatch.docker.client import EngineClient
-from lbwatch.docker.inside import Inside
+from lbwatch.docker.inside import ContainerExec
 from lbwatch.errors import ConfigRejectedError
-from lbwatch.nginx.container import ContainerTester, Whereabouts
+from lbwatch.nginx.container import ContainerTester, NginxContainer
 from lbwatch.selector import selected
 from lbwatch.settings import engine_address
 
@@ -250,11 +250,11 @@ async def trying(nginx: ContainerNginx, *, folder: Path, main: str | None) -> As
         await client.ping()
         container = await client.inspect(nginx.engine.inspect(nginx.container)["Id"])
         assert container is not None
-        with tempfile.TemporaryDirectory(dir=nginx.output.parent, prefix=".test-") as tree:
-            os.chmod(tree, 0o755)
+        with tempfile.TemporaryDirectory(dir=nginx.output.parent, prefix=".test-") as copy:
+            os.chmod(copy, 0o755)
             yield ContainerTester(
-                Inside(client),
-                whereabouts=Whereabouts(
+                ContainerExec(client),
+                nginx_container=NginxContainer(
                     selected(nginx.container, setting="-"), known=lambda: {container.id: container}
                 ),
                 command=("nginx",),
@@ -262,7 +262,7 @@ async def trying(nginx: ContainerNginx, *, folder: Path, main: str | None) -> As
                 output=nginx.output,
                 output_there=None,
                 folder=folder,
-                tree=Path(tree),
+                copy=Path(copy),
                 mountinfo=Path("/proc/self/mountinfo").read_text,
             )
     finally:
@@ -574,7 +574,7 @@ def test_an_upstream_that_the_user_has_too_is_left_out_alone_until_the_user_mend
     engine.run("web1", labels=WEB)
     stage.wait_in_step({"web": {"web1"}})
     engine.run("taken1", labels=TAKEN)
-    fell = stage.lbwatch.wait_for_log("upstream.fell_back", upstream="taken")
+    fell = stage.lbwatch.wait_for_log("upstream.degraded", upstream="taken")
     assert 'duplicate upstream "taken"' in fell["error"]
     engine.run("web2", labels=WEB)
     wait_until(lambda: nginx.answers("web"), holds=lambda who: who == {"web1", "web2"}, within=10, what="web goes on")
@@ -701,12 +701,12 @@ def test_by_signal_nothing_is_run_in_the_container_and_a_bad_file_is_taken_back(
     stage = set_sidecar(nginx, nginx_reload="signal", docker_host=proxy.url)
     engine.run("web1", labels=WEB)
     stage.wait_in_step({"web": {"web1"}})
-    held = stage.output.read_text()
+    suspended = stage.output.read_text()
     own = stage.output.parent / "own.conf"
     own.write_text(OWN)
     engine.run("bad", labels=TAKEN)
     stage.lbwatch.wait_for_log("nginx.rejected", within=15)
-    assert stage.output.read_text() == held
+    assert stage.output.read_text() == suspended
     assert nginx.answers("web") == {"web1"}
     own.unlink()
     engine.run("web2", labels=WEB)
@@ -830,7 +830,7 @@ def test_an_nginx_of_another_user_with_another_main_file_where_mounts_do_not_tel
     stage.wait_in_step({"web": {"web1"}})
     (nginx.output.parent / "own.conf").write_text(OWN)
     engine.run("taken1", labels=TAKEN)
-    stage.lbwatch.wait_for_log("upstream.fell_back", upstream="taken")
+    stage.lbwatch.wait_for_log("upstream.degraded", upstream="taken")
     assert nginx.answers("web") == {"web1"}
 
 

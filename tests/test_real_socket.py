@@ -35,7 +35,7 @@ def test_a_socket_that_is_dead_for_ever_is_said_and_ends_the_daemon(
         with FaultProxy(engine.socket, socket):
             lbwatch.start()
             lbwatch.wait_for_log("reconcile.finished")
-            held = output.read_bytes()
+            suspended = output.read_bytes()
             assert dict(file_blocks(output)).keys() == {"web"}
         with FaultProxy(engine.socket, socket):  # another socket of the same name, as after a restart
             lost = lbwatch.wait_for_log("source.disconnected", within=5)
@@ -45,7 +45,7 @@ def test_a_socket_that_is_dead_for_ever_is_said_and_ends_the_daemon(
         assert "the socket is mounted as a file" in said["error"]
         assert "mount its folder" in said["error"]
         assert lost["level"] == "warning"
-        assert output.read_bytes() == held
+        assert output.read_bytes() == suspended
 
 
 def test_a_mounted_socket_whose_engine_is_only_down_is_waited_for(

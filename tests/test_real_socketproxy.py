@@ -82,11 +82,11 @@ def test_without_a_test_the_old_file_comes_back_where_nginx_does_not_take_the_ne
     """Nothing can test there: the reload is the trial."""
     engine.run("web1", labels=WEB)
     stage.wait_in_step({"web": {"web1"}})
-    held = stage.output.read_text()
+    suspended = stage.output.read_text()
     (stage.output.parent / "taken.conf").write_text("upstream taken { server 192.0.2.9:80; }\n")
     engine.run("bad", labels={"lbwatch.upstream": "taken"})
     stage.lbwatch.wait_for_log("nginx.rejected", within=15)
-    assert stage.output.read_text() == held
+    assert stage.output.read_text() == suspended
     assert stage.nginx.answers("web") == {"web1"}
     assert refused.strikes == 0
 

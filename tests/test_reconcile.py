@@ -14,7 +14,7 @@ from waiting import eventually, never
 from lbwatch.desired import Rules
 from lbwatch.draining import Drains
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError
-from lbwatch.model import Applied, Backend, Endpoint, Fallback, Form, Server, Snapshot, Status, Upstream
+from lbwatch.model import Applied, Container, ContainerStatus, Degraded, Endpoint, Level, Server, Snapshot, Upstream
 from lbwatch.reconcile import RETRY_LIMIT_S, Reconciler, adds_servers, removes_servers
 
 LONG_S = 600.0  # an interval that no test waits for
@@ -27,7 +27,7 @@ class World:
     name = "world"
 
     def __init__(self, *names: str) -> None:
-        self.backends: dict[str, Backend] | None = {}
+        self.containers: dict[str, Container] | None = {}
         self.changed: Callable[[], None] = lambda: None
         self.stopping: dict[str, float] = {}
         self.have(*names)
@@ -39,12 +39,12 @@ class World:
 
     def have(self, *names: str, labels: tuple[tuple[str, str], ...] = (("lbwatch.port", "80"),)) -> None:
         """Let exactly these containers run, each an upstream of its own."""
-        self.backends = {
-            name: Backend(
+        self.containers = {
+            name: Container(
                 id=name,
                 name=name,
                 labels=labels,
-                status=Status.RUNNING,
+                status=ContainerStatus.RUNNING,
                 endpoints=(Endpoint(network="bridge", ipv4=f"192.0.2.{sum(map(ord, name)) % 250 + 1}"),),
             )
             for name in names
@@ -53,15 +53,15 @@ class World:
 
     def restart(self, name: str, *, restarts: int) -> None:
         """Let the engine have restarted one so often."""
-        assert self.backends is not None
-        started_ns = self.backends[name].started_ns + 1
-        self.backends[name] = replace(self.backends[name], restarts=restarts, started_ns=started_ns)
+        assert self.containers is not None
+        started_ns = self.containers[name].started_ns + 1
+        self.containers[name] = replace(self.containers[name], restarts=restarts, started_ns=started_ns)
         self.changed()
 
     def snapshot(self) -> Snapshot | None:
-        if self.backends is None:
+        if self.containers is None:
             return None
-        return Snapshot(source=self.name, backends=dict(self.backends), stopping=dict(self.stopping))
+        return Snapshot(source=self.name, containers=dict(self.containers), stopping=dict(self.stopping))
 
     async def run(self, changed: Callable[[], None]) -> None:
         self.changed = changed
@@ -77,16 +77,16 @@ class Balancer:
         self.errors: list[LbwatchError] = []
         self.stands = True
         self.up = True
-        self.fallbacks: list[tuple[Fallback, ...]] = []
+        self.degraded: list[tuple[Degraded, ...]] = []
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         self.given.append([upstream.name for upstream in upstreams if upstream.servers])
-        self.servers.append([server.backend for upstream in upstreams for server in upstream.servers])
+        self.servers.append([server.container for upstream in upstreams for server in upstream.servers])
         if self.errors:
             raise self.errors.pop(0)
         self.stands = True
-        fallbacks = self.fallbacks.pop(0) if self.fallbacks else ()
-        return Applied(digest="0", changed=True, reloaded=True, fallbacks=fallbacks)
+        degraded = self.degraded.pop(0) if self.degraded else ()
+        return Applied(digest="0", changed=True, reloaded=True, degraded=degraded)
 
     def confirmed(self) -> bool:
         return self.stands
@@ -137,7 +137,7 @@ async def test_the_first_state_is_applied_at_once() -> None:
 async def test_nothing_is_applied_before_every_source_has_spoken() -> None:
     """Half the truth would take the other half out of service."""
     balancer, first, second = Balancer(), World("a"), World("b")
-    second.backends = None
+    second.containers = None
     async with looping(first, second, balancer=balancer):
         await never(lambda: balancer.given, during=0.2, what="half the truth was applied")
         second.have("b")
@@ -212,19 +212,19 @@ async def test_a_load_balancer_that_lost_it_gets_it_again() -> None:
 
 async def test_a_renewal_during_an_apply_is_not_lost() -> None:
     """The template may be mended while nginx is being verified; the text in force is then the old one's."""
-    balancer, held = Balancer(), asyncio.Event()
+    balancer, suspended = Balancer(), asyncio.Event()
     apply = balancer.apply
 
     async def slow(upstreams: tuple[Upstream, ...]) -> Applied:
         applied = await apply(upstreams)
-        await held.wait()
+        await suspended.wait()
         return applied
 
     balancer.apply = slow  # type: ignore[method-assign]
     async with looping(World("a"), balancer=balancer) as loop:
         await eventually(lambda: len(balancer.given) == 1)
         loop.renew()
-        held.set()
+        suspended.set()
         await eventually(lambda: len(balancer.given) == 2)
         await never(lambda: len(balancer.given) > 2, during=0.3, what="it was applied again")
 
@@ -248,7 +248,7 @@ async def test_a_wrong_label_is_logged_once_and_again_after_it_was_right() -> No
             world.have("bad", labels=(("lbwatch.port", "many"),))
 
             def skips() -> list[str]:
-                return [log["reason"] for log in logs if log["event"] == "backend.skipped"]
+                return [log["reason"] for log in logs if log["event"] == "container.not_routed"]
 
             await eventually(skips)
             for _ in range(5):
@@ -279,7 +279,9 @@ def test_a_loop_of_restarts_costs_one_reload_and_comes_back_by_itself() -> None:
 
     with structlog.testing.capture_logs() as logs:
         in_simulated_time(loop_for_a_while())
-    details = [log["detail"] for log in logs if log["event"] == "backend.skipped" and log["reason"] == "restart-loop"]
+    details = [
+        log["detail"] for log in logs if log["event"] == "container.not_routed" and log["reason"] == "restart-loop"
+    ]
     assert [each.split(" s,")[0].split()[-1] for each in details] == ["5", "10", "20"]
 
 
@@ -372,7 +374,7 @@ async def test_whoever_waits_is_told_once_it_is_in_force_and_not_before() -> Non
         standing = await asyncio.wait_for(loop.settled(), 5)
         assert balancer.servers[-1] == ["a"]
         assert not balancer.errors
-        assert [skip.backend for skip in standing.desired.skipped] == ["b"]
+        assert [skip.container for skip in standing.plan.skipped] == ["b"]
 
 
 def test_whoever_waits_does_not_wait_for_what_others_do_meanwhile() -> None:
@@ -411,12 +413,12 @@ def test_a_container_that_outlives_its_drain_is_logged_once() -> None:
             await asyncio.sleep(1.0)
             world.tell_to_stop("b")
             await asyncio.sleep(DRAIN_S - 1.0)
-            assert not [log for log in logs if log["event"] == "backend.outlived_drain"]
+            assert not [log for log in logs if log["event"] == "container.outlived_drain"]
             await asyncio.sleep(100.0)
 
     with structlog.testing.capture_logs() as logs:
         in_simulated_time(outlive())
-    assert [log["backend"] for log in logs if log["event"] == "backend.outlived_drain"] == ["b"]
+    assert [log["container"] for log in logs if log["event"] == "container.outlived_drain"] == ["b"]
 
 
 def test_what_fell_back_is_tried_again_and_what_stands_is_left_alone() -> None:
@@ -424,7 +426,7 @@ def test_what_fell_back_is_tried_again_and_what_stands_is_left_alone() -> None:
 
     async def fall_back_twice() -> None:
         balancer = Balancer()
-        balancer.fallbacks = [(Fallback(upstream="a", form=Form.PLAIN, error="no"),)] * 2
+        balancer.degraded = [(Degraded(upstream="a", level=Level.PLAIN, error="no"),)] * 2
         async with looping(World("a"), balancer=balancer, interval_s=0.1, retry_limit_s=20.0):
             for tries in (1, 2, 3):
                 await asyncio.sleep(1.0)
@@ -452,7 +454,7 @@ def test_a_removal_is_a_server_that_is_missing_afterwards(before: list[str], aft
 
 
 def web(*names: str, weight: int = 1, method: str | None = None, name: str = "web") -> Upstream:
-    servers = tuple(Server(address=f"192.0.2.{ord(each)}", port=80, backend=each, weight=weight) for each in names)
+    servers = tuple(Server(address=f"192.0.2.{ord(each)}", port=80, container=each, weight=weight) for each in names)
     return Upstream(name=name, servers=servers, method=method)
 
 
@@ -493,7 +495,7 @@ async def test_an_error_that_is_no_longer_in_the_way_is_not_told_any_more() -> N
         world.have("a")
         await eventually(lambda: loop.progress().error is None)
         assert loop.progress().behind_since is None
-        assert [change.outcome for change in loop.journal.changes][-1] == "nginx.rejected"
+        assert [change.outcome for change in loop.history.changes][-1] == "nginx.rejected"
 
 
 async def test_a_reload_that_is_owed_is_told_as_what_nginx_does_not_run() -> None:
@@ -515,21 +517,21 @@ def test_the_time_from_an_event_counts_the_wait_for_its_turn() -> None:
         loop = asyncio.get_running_loop()
         async with looping(world, balancer=balancer, interval_s=5.0) as reconciler:
             await eventually(lambda: reconciler.progress().in_force)
-            assert reconciler.journal.heard.counts == [0] * len(reconciler.journal.heard.counts), "no event told that"
+            assert reconciler.history.heard.counts == [0] * len(reconciler.history.heard.counts), "no event told that"
             began = loop.time()
             world.have("a", "b")
             reconciler.wake(heard_at=began)
             await eventually(lambda: len(balancer.given) == 2, within=60)
             took_s = loop.time() - began
             assert took_s > 3
-            assert reconciler.journal.heard.total_s == pytest.approx(took_s, abs=0.1)
+            assert reconciler.history.heard.total_s == pytest.approx(took_s, abs=0.1)
             reconciler.wake(heard_at=loop.time())  # of an event that changes nothing
             await asyncio.sleep(10)
-            assert sum(reconciler.journal.heard.counts) == 1
+            assert sum(reconciler.history.heard.counts) == 1
             world.have("a", "b", "c")
             reconciler.wake(heard_at=loop.time())
             await eventually(lambda: len(balancer.given) == 3, within=60)
-            assert reconciler.journal.heard.total_s == pytest.approx(took_s, abs=0.2), "the quiet time was counted"
+            assert reconciler.history.heard.total_s == pytest.approx(took_s, abs=0.2), "the quiet time was counted"
 
     in_simulated_time(play())
 
@@ -538,11 +540,11 @@ async def test_since_when_a_container_is_routed_or_not_is_kept() -> None:
     """A drain of ten seconds is a deploy, one of an hour is forgotten."""
     balancer, world = Balancer(), World("a", "b")
     async with looping(world, balancer=balancer, interval_s=0.1) as loop:
-        await eventually(lambda: ("a", "a") in loop.journal.since)
-        since = loop.journal.since[("a", "a")]
+        await eventually(lambda: ("a", "a") in loop.history.since)
+        since = loop.history.since[("a", "a")]
         world.have("a", "b", labels=(("lbwatch.port", "no"),))
-        await eventually(lambda: loop.journal.since.get(("a", None), 0) > since)
-        assert ("a", "a") not in loop.journal.since
+        await eventually(lambda: loop.history.since.get(("a", None), 0) > since)
+        assert ("a", "a") not in loop.history.since
 
 
 @pytest.mark.parametrize("why", ["in step", "no engine", "its turn has not come", "nginx refuses"])
@@ -554,7 +556,7 @@ def test_a_pass_ends_each_second_whatever_is_waited_for(why: str) -> None:
         clock = asyncio.get_running_loop().time
         ends = [clock()]
         if why == "no engine":
-            world.backends = None
+            world.containers = None
         if why == "nginx refuses":
             balancer.errors = [ConfigRejectedError("no")] * 1000
         async with looping(world, balancer=balancer, passed=lambda: ends.append(clock())):

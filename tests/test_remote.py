@@ -1,4 +1,4 @@
-"""`drain` and `undrain`: the daemon and its command line over a real socket, on the embedded engine."""
+"""`drain` and `undrain`: the daemon and its command line over a real socket, on the fake engine."""
 
 import asyncio
 import errno
@@ -22,10 +22,10 @@ from waiting import eventually, never
 
 from lbwatch import app, files, remote
 from lbwatch.draining import BY_HAND, TOLD_TO_STOP
-from lbwatch.embedded import EmbeddedEngine
-from lbwatch.errors import OrderError, OutputError
-from lbwatch.model import Backend, Desired, Held, Standing
-from lbwatch.remote import Desk, found, held, listening, order
+from lbwatch.embedded import FakeEngine
+from lbwatch.errors import OutputError, RequestError
+from lbwatch.model import Container, Plan, SettledPlan, Suspended
+from lbwatch.remote import ControlService, found, listening, request, suspended
 from lbwatch.settings import Settings
 from lbwatch.state import State
 from lbwatch.story import Explanation
@@ -45,15 +45,15 @@ class Stage:
         return re.findall(r"server ([0-9.]+):", self.nginx.runs or "")
 
     async def drain(self, container: str) -> str:
-        return await order(self.socket, verb="drain", container=container)
+        return await request(self.socket, verb="drain", container=container)
 
     async def undrain(self, container: str) -> str:
-        return await order(self.socket, verb="undrain", container=container)
+        return await request(self.socket, verb="undrain", container=container)
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
         yield engine
 
 
@@ -65,7 +65,7 @@ def nginx(tmp_path: Path) -> SimulatedNginx:
 
 
 @asynccontextmanager
-async def running(folder: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -> AsyncIterator[Stage]:
+async def running(folder: Path, engine: FakeEngine, nginx: SimulatedNginx) -> AsyncIterator[Stage]:
     """The daemon as `app.run` builds it, until the end of the context."""
     settings = Settings(
         docker_host=engine.url,
@@ -77,7 +77,10 @@ async def running(folder: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -
     )
     async with (
         app.build(settings, tester=nginx, control=nginx) as daemon,
-        listening(settings.control_socket, desk=Desk(daemon.state, balance=daemon.reconciler, explain=daemon.explain)),
+        listening(
+            settings.control_socket,
+            service=ControlService(daemon.state, loop=daemon.reconciler, explain=daemon.explain),
+        ),
     ):
         stopped = asyncio.Event()
         task = asyncio.create_task(app.keep_going(daemon, until=stopped))
@@ -91,7 +94,7 @@ async def running(folder: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx) -> AsyncIterator[Stage]:
     """Two containers serve upstream web: web-1 at .2 and web-2 at .3."""
     for name in ("web-1", "web-2"):
         engine.world.run(name=name, labels=WEB)
@@ -100,25 +103,25 @@ async def stage(tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx) -
         yield stage
 
 
-async def unasked(backend: Backend | None) -> Explanation:
-    raise AssertionError(f"nobody asks for {backend}")
+async def unasked(container: Container | None) -> Explanation:
+    raise AssertionError(f"nobody asks for {container}")
 
 
-class Balance:
+class Loop:
     """Knows its containers, and is settled or never will be."""
 
-    def __init__(self, *backends: Backend, settles: bool = True) -> None:
-        self.known: tuple[Backend, ...] | None = backends
+    def __init__(self, *containers: Container, settles: bool = True) -> None:
+        self.known: tuple[Container, ...] | None = containers
         self.settles = settles
-        self.held = Held()
+        self.suspended = Suspended()
 
-    def backends(self) -> tuple[Backend, ...] | None:
+    def containers(self) -> tuple[Container, ...] | None:
         return self.known
 
-    async def settled(self) -> Standing:
+    async def settled(self) -> SettledPlan:
         if not self.settles:
             await asyncio.Event().wait()
-        return Standing(desired=Desired())
+        return SettledPlan(plan=Plan())
 
 
 @contextmanager
@@ -155,7 +158,7 @@ async def test_to_drain_twice_or_to_undrain_for_nothing_does_no_harm_and_is_said
     assert list(stage.state.drained.values()) == ["web-1"]
 
 
-async def test_the_last_servers_stay_until_they_die(stage: Stage, engine: EmbeddedEngine) -> None:
+async def test_the_last_servers_stay_until_they_die(stage: Stage, engine: FakeEngine) -> None:
     """A drain never empties an upstream; whoever drains the last one must read that it serves on."""
     await stage.drain("web-1")
     said = await stage.drain("web-2")
@@ -169,7 +172,7 @@ async def test_the_last_servers_stay_until_they_die(stage: Stage, engine: Embedd
 
 
 async def test_a_drain_holds_over_a_restart_of_lbwatch_and_of_the_container(
-    tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """Work on a container does not end because somebody updates lbwatch."""
     for name in ("web-1", "web-2"):
@@ -187,7 +190,7 @@ async def test_a_drain_holds_over_a_restart_of_lbwatch_and_of_the_container(
 
 
 async def test_a_container_is_named_by_its_name_with_or_without_slash_or_by_the_beginning_of_its_id(
-    stage: Stage, engine: EmbeddedEngine
+    stage: Stage, engine: FakeEngine
 ) -> None:
     """As the docker client takes it."""
     whole = engine.world.containers.find("web-1").id
@@ -203,7 +206,7 @@ async def test_a_container_is_named_by_its_name_with_or_without_slash_or_by_the_
 async def test_an_unknown_container_is_an_error_in_one_line_and_changes_nothing(stage: Stage, ref: str) -> None:
     """A typing error in a deploy script must stop it before it stops the container."""
     for give in (stage.drain, stage.undrain):
-        with pytest.raises(OrderError, match="the engine has no container '") as caught:
+        with pytest.raises(RequestError, match="the engine has no container '") as caught:
             await give(ref)
         assert len(str(caught.value)) < 400
         assert str(caught.value).isprintable()
@@ -212,7 +215,7 @@ async def test_an_unknown_container_is_an_error_in_one_line_and_changes_nothing(
 
 
 async def test_drains_of_containers_that_are_gone_are_forgotten_with_the_next_order(
-    stage: Stage, engine: EmbeddedEngine
+    stage: Stage, engine: FakeEngine
 ) -> None:
     """The file would grow with each deploy for ever."""
     await stage.drain("web-1")
@@ -226,7 +229,7 @@ async def test_drains_of_containers_that_are_gone_are_forgotten_with_the_next_or
     assert list(kept.drained.values()) == ["web-3"]
 
 
-async def test_orders_at_once_are_all_carried_out(stage: Stage, engine: EmbeddedEngine) -> None:
+async def test_orders_at_once_are_all_carried_out(stage: Stage, engine: FakeEngine) -> None:
     """`for each in ...; do lbwatch drain $each & done`."""
     for number in range(3, 8):
         engine.world.run(name=f"web-{number}", labels=WEB)
@@ -249,10 +252,10 @@ async def test_the_state_is_written_by_one_order_at_a_time(tmp_path: Path) -> No
             assert gate.wait(10.0)
             super().drain(id, name)
 
-    desk = Desk(Slow(tmp_path), balance=Balance(container("web-1"), container("web-2")), explain=unasked)
+    service = ControlService(Slow(tmp_path), loop=Loop(container("web-1"), container("web-2")), explain=unasked)
     async with asyncio.TaskGroup() as group:
         for name in ("web-1", "web-2"):
-            group.create_task(desk.drain(name))
+            group.create_task(service.drain(name))
         await eventually(lambda: inside, what="the first one writes")
         await never(lambda: len(inside) > 1, during=0.1, what="both write at once")
         gate.set()
@@ -265,21 +268,21 @@ def test_a_beginning_that_two_ids_share_is_refused_and_a_name_comes_first() -> N
     """The wrong one of two would be drained."""
     one, two = container("a", id="abcd1" + "0" * 59), container("b", id="abcd2" + "0" * 59)
     named = container("abcd", id="f" * 64)
-    assert found("abcd1", backends=[one, two]) is one
-    with pytest.raises(OrderError, match="'abcd' is the beginning of 2 ids: give more of it"):
-        found("abcd", backends=[one, two])
-    assert found("abcd", backends=[one, two, named]) is named
-    with pytest.raises(OrderError, match="no container 'abc'"):
-        found("abc", backends=[one])
+    assert found("abcd1", containers=[one, two]) is one
+    with pytest.raises(RequestError, match="'abcd' is the beginning of 2 ids: give more of it"):
+        found("abcd", containers=[one, two])
+    assert found("abcd", containers=[one, two, named]) is named
+    with pytest.raises(RequestError, match="no container 'abc'"):
+        found("abc", containers=[one])
 
 
 async def test_an_order_before_the_engine_was_read_says_so(tmp_path: Path) -> None:
     """`no such container` would be a lie then."""
-    balance = Balance()
-    balance.known = None
-    async with listening(tmp_path / "s", desk=Desk(State(tmp_path), balance=balance, explain=unasked)):
-        with pytest.raises(OrderError, match="has not read the engine yet"):
-            await order(tmp_path / "s", verb="drain", container="web-1")
+    loop = Loop()
+    loop.known = None
+    async with listening(tmp_path / "s", service=ControlService(State(tmp_path), loop=loop, explain=unasked)):
+        with pytest.raises(RequestError, match="has not read the engine yet"):
+            await request(tmp_path / "s", verb="drain", container="web-1")
 
 
 async def test_an_order_that_is_not_in_force_in_time_fails_and_says_what_holds(
@@ -289,10 +292,10 @@ async def test_an_order_that_is_not_in_force_in_time_fails_and_says_what_holds(
     monkeypatch.setattr(remote, "IN_FORCE_TIMEOUT_S", 0.05)
     state = State(tmp_path / "state")
     async with listening(
-        tmp_path / "s", desk=Desk(state, balance=Balance(container("web-1"), settles=False), explain=unasked)
+        tmp_path / "s", service=ControlService(state, loop=Loop(container("web-1"), settles=False), explain=unasked)
     ):
-        with pytest.raises(OrderError, match=r"web-1 is drained; nginx does not run that after 0\.05 s: .* log"):
-            await order(tmp_path / "s", verb="drain", container="web-1")
+        with pytest.raises(RequestError, match=r"web-1 is drained; nginx does not run that after 0\.05 s: .* log"):
+            await request(tmp_path / "s", verb="drain", container="web-1")
     assert list(state.drained.values()) == ["web-1"]
 
 
@@ -301,7 +304,7 @@ async def test_nginx_that_refuses_makes_an_order_fail(stage: Stage, monkeypatch:
     monkeypatch.setattr(remote, "IN_FORCE_TIMEOUT_S", 0.3)
     monkeypatch.setattr("simulation.VERIFY_TIMEOUT_S", 0.1)
     stage.nginx.takes_back = True
-    with pytest.raises(OrderError, match="nginx does not run that"):
+    with pytest.raises(RequestError, match="nginx does not run that"):
         await stage.drain("web-1")
     assert stage.servers() == ["172.17.0.2", "172.17.0.3"]
     stage.nginx.takes_back = False
@@ -313,10 +316,12 @@ async def test_a_drain_that_cannot_be_kept_is_carried_out_and_says_so(tmp_path: 
     (tmp_path / "state").write_text("in the place of the folder")
     state = State(tmp_path / "state")
     with logged() as warnings:
-        async with listening(tmp_path / "s", desk=Desk(state, balance=Balance(container("web-1")), explain=unasked)):
-            said = await order(tmp_path / "s", verb="drain", container="web-1")
+        async with listening(
+            tmp_path / "s", service=ControlService(state, loop=Loop(container("web-1")), explain=unasked)
+        ):
+            said = await request(tmp_path / "s", verb="drain", container="web-1")
             assert list(state.drained.values()) == ["web-1"]
-            undone = await order(tmp_path / "s", verb="undrain", container="web-1")
+            undone = await request(tmp_path / "s", verb="undrain", container="web-1")
             assert state.drained == {}
     assert said.startswith("web-1 is drained (but a restart of lbwatch undoes that: state_dir: ")
     assert str(tmp_path / "state") in said
@@ -352,8 +357,8 @@ async def test_only_the_two_orders_are_taken_and_only_by_post(
 # -- the socket
 
 
-def idle_desk(folder: Path) -> Desk:
-    return Desk(State(folder / "state"), balance=Balance(container("web-1")), explain=unasked)
+def idle_desk(folder: Path) -> ControlService:
+    return ControlService(State(folder / "state"), loop=Loop(container("web-1")), explain=unasked)
 
 
 async def test_the_socket_is_its_owner_s_alone_and_gone_at_the_end(tmp_path: Path) -> None:
@@ -361,7 +366,7 @@ async def test_the_socket_is_its_owner_s_alone_and_gone_at_the_end(tmp_path: Pat
     path = tmp_path / "run" / "lbwatch.sock"
     before = os.umask(0)
     try:
-        async with listening(path, desk=idle_desk(tmp_path)):
+        async with listening(path, service=idle_desk(tmp_path)):
             assert stat.S_ISSOCK(path.stat().st_mode)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
@@ -379,8 +384,8 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
         dead.listen()
     (tmp_path / f".s.{os.getpid()}").write_text("of a crash in between, by one of the same pid")
     with logged() as warnings:
-        async with listening(path, desk=idle_desk(tmp_path)):
-            assert (await order(path, verb="drain", container="web-1")).startswith("web-1 is drained")
+        async with listening(path, service=idle_desk(tmp_path)):
+            assert (await request(path, verb="drain", container="web-1")).startswith("web-1 is drained")
     assert warnings == []
     assert not path.exists()
 
@@ -388,19 +393,19 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
 async def test_a_socket_at_which_another_one_answers_is_left_alone(tmp_path: Path) -> None:
     """Two daemons of one machine need two sockets; the second must not take the first one's orders away."""
     path, first, second = tmp_path / "s", State(tmp_path / "one"), State(tmp_path / "two")
-    async with listening(path, desk=Desk(first, balance=Balance(container("web-1")), explain=unasked)):
+    async with listening(path, service=ControlService(first, loop=Loop(container("web-1")), explain=unasked)):
         with logged() as warnings:
-            async with listening(path, desk=Desk(second, balance=Balance(container("web-1")), explain=unasked)):
-                await order(path, verb="drain", container="web-1")
+            async with listening(path, service=ControlService(second, loop=Loop(container("web-1")), explain=unasked)):
+                await request(path, verb="drain", container="web-1")
         assert warnings == ["control.unavailable"]
         assert (first.drained != {}, second.drained != {}) == (True, False)
-        assert await order(path, verb="undrain", container="web-1"), "after the second one's end too"
+        assert await request(path, verb="undrain", container="web-1"), "after the second one's end too"
 
 
 async def test_a_socket_that_another_one_put_there_meanwhile_is_not_removed(tmp_path: Path) -> None:
     """The next container of a deployment is up before this one is down."""
     path = tmp_path / "s"
-    async with listening(path, desk=idle_desk(tmp_path)):
+    async with listening(path, service=idle_desk(tmp_path)):
         path.rename(tmp_path / "moved")  # its inode must not be given out again
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(path))
@@ -409,7 +414,7 @@ async def test_a_socket_that_another_one_put_there_meanwhile_is_not_removed(tmp_
 
 async def test_a_socket_that_is_gone_already_is_no_error_at_the_end(tmp_path: Path) -> None:
     """Somebody cleaned up /run."""
-    async with listening(tmp_path / "s", desk=idle_desk(tmp_path)):
+    async with listening(tmp_path / "s", service=idle_desk(tmp_path)):
         (tmp_path / "s").unlink()
 
 
@@ -434,7 +439,7 @@ async def test_what_is_no_socket_is_never_removed(tmp_path: Path, put: Callable[
     put(path)
     before = path.lstat()
     with structlog.testing.capture_logs() as logs:
-        async with listening(path, desk=idle_desk(tmp_path)):
+        async with listening(path, service=idle_desk(tmp_path)):
             pass
     assert [(log["event"], log["control_socket"]) for log in logs] == [("control.unavailable", str(path))]
     assert "drain and undrain are not possible" in logs[0]["reason"]
@@ -447,7 +452,7 @@ async def test_where_no_socket_can_be_routing_goes_on_without(tmp_path: Path, wh
     """A read-only /run must not keep the daemon from its work."""
     (tmp_path / "file").write_text("")
     with logged() as warnings:
-        async with listening(tmp_path / where, desk=idle_desk(tmp_path)):
+        async with listening(tmp_path / where, service=idle_desk(tmp_path)):
             pass
     assert warnings == ["control.unavailable"]
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
@@ -459,8 +464,8 @@ async def test_without_a_daemon_it_is_said_what_to_look_at(tmp_path: Path) -> No
         dead.bind(str(tmp_path / "dead"))
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "none", tmp_path / "dead", tmp_path / "file", tmp_path / "no" / "folder"):
-        with pytest.raises(OrderError, match=r"no lbwatch takes orders at .* is `lbwatch run` running") as caught:
-            await order(path, verb="drain", container="web-1")
+        with pytest.raises(RequestError, match=r"no lbwatch takes orders at .* is `lbwatch run` running") as caught:
+            await request(path, verb="drain", container="web-1")
         assert str(path) in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
 
@@ -471,20 +476,20 @@ async def test_another_user_is_told_that_it_is_not_theirs(tmp_path: Path) -> Non
     folder = Path("/tmp") / f"lbw-{os.getpid()}"
     folder.mkdir(mode=0o755)
     try:
-        async with listening(folder / "s", desk=idle_desk(tmp_path)):
+        async with listening(folder / "s", service=idle_desk(tmp_path)):
             os.seteuid(65534)
             try:
                 with pytest.raises(
-                    OrderError, match="may not be used by this user: be the one that lbwatch runs as, or root"
+                    RequestError, match="may not be used by this user: be the one that lbwatch runs as, or root"
                 ):
-                    await order(folder / "s", verb="drain", container="web-1")
+                    await request(folder / "s", verb="drain", container="web-1")
             finally:
                 os.seteuid(0)
     finally:
         folder.rmdir()
 
 
-async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: Stage, engine: EmbeddedEngine) -> None:
+async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: Stage, engine: FakeEngine) -> None:
     """It must not say that a container serves which is in nobody's file."""
     engine.world.run(labels={"lbwatch.upstream": "api"})
     await stage.drain("web-1")
@@ -494,25 +499,25 @@ async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: Stage,
     assert "serves" not in said
 
 
-async def test_who_is_held_back_can_be_asked_for(stage: Stage, engine: EmbeddedEngine) -> None:
+async def test_who_is_held_back_can_be_asked_for(stage: Stage, engine: FakeEngine) -> None:
     """`explain` asks: the engine does not remember for long who was told to stop."""
     await stage.drain("web-1")
     engine.world.tell_to_stop("web-2")
     ids = [engine.world.containers.find(name).id for name in ("web-1", "web-2")]
 
     async def told() -> bool:
-        known = await held(stage.socket)
+        known = await suspended(stage.socket)
         return known is not None and known.draining == dict(zip(ids, (BY_HAND, TOLD_TO_STOP), strict=True))
 
     await eventually(lambda: stage.servers() == ["172.17.0.2", "172.17.0.3"], what="nobody is left but those two")
     assert await told()
-    assert await held(stage.socket.with_name("none")) is None
+    assert await suspended(stage.socket.with_name("none")) is None
 
 
 async def test_a_path_too_long_for_a_socket_is_an_error_of_the_order(tmp_path: Path) -> None:
     """And no traceback: the kernel takes 107 bytes."""
-    with pytest.raises(OrderError):
-        await order(tmp_path / ("x" * 200), verb="drain", container="web-1")
+    with pytest.raises(RequestError):
+        await request(tmp_path / ("x" * 200), verb="drain", container="web-1")
 
 
 async def test_a_daemon_that_hangs_up_or_says_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,15 +526,15 @@ async def test_a_daemon_that_hangs_up_or_says_nothing_is_told(tmp_path: Path, mo
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent"))
         silent.listen()
-        with pytest.raises(OrderError, match=r"does not answer within 0\.1 s"):
-            await order(tmp_path / "silent", verb="drain", container="web-1")
+        with pytest.raises(RequestError, match=r"does not answer within 0\.1 s"):
+            await request(tmp_path / "silent", verb="drain", container="web-1")
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     async with await asyncio.start_unix_server(hang_up, tmp_path / "rude"):
-        with pytest.raises(OrderError, match="ended before it answered: `lbwatch explain web-1` tells what holds"):
-            await order(tmp_path / "rude", verb="drain", container="web-1")
+        with pytest.raises(RequestError, match="ended before it answered: `lbwatch explain web-1` tells what holds"):
+            await request(tmp_path / "rude", verb="drain", container="web-1")
 
 
 # -- the command line
@@ -565,7 +570,7 @@ async def test_the_commands_print_what_came_of_it(stage: Stage) -> None:
 
 
 async def test_the_whole_daemon_takes_orders_keeps_them_and_removes_its_socket(
-    tmp_path: Path, engine: EmbeddedEngine
+    tmp_path: Path, engine: FakeEngine
 ) -> None:
     """What `app.run` puts together: the socket, the state and the loop, over a restart."""
     for name in ("web-1", "web-2"):
@@ -621,16 +626,20 @@ async def test_the_whole_daemon_takes_orders_keeps_them_and_removes_its_socket(
 def test_a_state_that_cannot_be_kept_or_is_another_s_is_told_and_hinders_nothing(tmp_path: Path) -> None:
     """Routing needs no state: neither a full disk nor a second lbwatch may keep the daemon from its start."""
 
-    class Full(files.Claim):
-        def take(self) -> bool:
+    class Full(files.FileLock):
+        def acquire(self) -> bool:
             raise OutputError(tmp_path, error=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     state = State(tmp_path / "state")
-    with structlog.testing.capture_logs() as logs, files.Claim(state.path) as first, files.Claim(state.path) as second:
-        app._keep_state(state, claim=first)
+    with (
+        structlog.testing.capture_logs() as logs,
+        files.FileLock(state.path) as first,
+        files.FileLock(state.path) as second,
+    ):
+        app._keep_state(state, lock=first)
         assert logs == []
-        app._keep_state(state, claim=second)
-        app._keep_state(state, claim=Full(state.path))
+        app._keep_state(state, lock=second)
+        app._keep_state(state, lock=Full(state.path))
     assert [log["event"] for log in logs] == ["state.not_kept"] * 2
     assert "give this one its own" in logs[0]["reason"]
     assert "No space left on device: drains by hand will not survive a restart" in logs[1]["reason"]

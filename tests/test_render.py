@@ -36,11 +36,11 @@ from strategies import (
 
 from lbwatch.desired import Rules, desired_state
 from lbwatch.errors import RenderError
-from lbwatch.model import Backend, Endpoint, Server, Upstream
+from lbwatch.model import Container, Endpoint, Server, Upstream
 from lbwatch.render import Renderer, digest, shipped_templates
 
 DEFAULT = "nginx/upstreams.conf.j2"
-SERVER = Server(address="172.18.0.2", port=80, backend="web-1", vars={"team": "red"})
+SERVER = Server(address="172.18.0.2", port=80, container="web-1", vars={"team": "red"})
 WEB = Upstream(name="web", servers=(SERVER,))
 
 _MAIN = """\
@@ -194,7 +194,7 @@ def test_free_text_of_a_server_never_reaches_the_file(upstreams: tuple[Upstream,
     hostile = tuple(
         replace(
             upstream,
-            servers=tuple(replace(server, backend=text, vars={other: text}) for server in upstream.servers),
+            servers=tuple(replace(server, container=text, vars={other: text}) for server in upstream.servers),
         )
         for upstream in upstreams
     )
@@ -203,12 +203,12 @@ def test_free_text_of_a_server_never_reaches_the_file(upstreams: tuple[Upstream,
 
 @given(data=st.data(), world=worlds(good_labels), rules_=rules)
 def test_hostile_names_networks_and_foreign_labels_leave_the_skeleton_as_it_is(
-    data: st.DataObject, world: tuple[Backend, ...], rules_: Rules, tree: Path
+    data: st.DataObject, world: tuple[Container, ...], rules_: Rules, tree: Path
 ) -> None:
     """Whatever a container calls itself and its networks, nginx gets the directives of a harmless one."""
-    harmless = tuple(_named_by_label(backend) for backend in world)
+    harmless = tuple(_named_by_label(container) for container in world)
     renamed = {name: data.draw(hostile_text) + name for name in (*NETWORKS, "nowhere")}
-    hostile = tuple(_made_hostile(backend, data=data, renamed=renamed) for backend in harmless)
+    hostile = tuple(_made_hostile(container, data=data, renamed=renamed) for container in harmless)
     order = rules_.networks or NETWORKS  # given, since without it names decide about the order
     before = desired_state([snapshot(harmless)], rules=replace(rules_, networks=order))
     after = desired_state([snapshot(hostile)], rules=replace(rules_, networks=tuple(renamed[name] for name in order)))
@@ -217,30 +217,30 @@ def test_hostile_names_networks_and_foreign_labels_leave_the_skeleton_as_it_is(
     )
 
 
-def _named_by_label(backend: Backend) -> Backend:
-    own = {key: value for key, value in backend.labels if key.startswith("lbwatch.")}
-    return replace(backend, labels=sorted_labels({"lbwatch.upstream": "web"} | own))
+def _named_by_label(container: Container) -> Container:
+    own = {key: value for key, value in container.labels if key.startswith("lbwatch.")}
+    return replace(container, labels=sorted_labels({"lbwatch.upstream": "web"} | own))
 
 
-def _made_hostile(backend: Backend, *, data: st.DataObject, renamed: dict[str, str]) -> Backend:
-    labels = {key: renamed[value] if key.endswith(".network") else value for key, value in backend.labels}
+def _made_hostile(container: Container, *, data: st.DataObject, renamed: dict[str, str]) -> Container:
+    labels = {key: renamed[value] if key.endswith(".network") else value for key, value in container.labels}
     labels |= {f"lbwatch.vars.{data.draw(hostile_text)}": data.draw(hostile_text)}
     labels |= {f"maintainer{data.draw(hostile_text)}": data.draw(hostile_text)}
     return replace(
-        backend,
-        name=data.draw(hostile_text) + backend.id,
+        container,
+        name=data.draw(hostile_text) + container.id,
         labels=sorted_labels(labels),
-        endpoints=tuple(replace(endpoint, network=renamed[endpoint.network]) for endpoint in backend.endpoints),
+        endpoints=tuple(replace(endpoint, network=renamed[endpoint.network]) for endpoint in container.endpoints),
     )
 
 
 @given(world=worlds(st.one_of(wild_labels, wild_labels, good_labels)), rules_=rules)
 def test_labels_of_any_kind_give_only_upstreams_with_servers(
-    world: tuple[Backend, ...], rules_: Rules, tree: Path
+    world: tuple[Container, ...], rules_: Rules, tree: Path
 ) -> None:
     """No label reaches the output as nginx text: what a parser finds is known directives, known places, nothing else."""
     addresses = {"127.0.0.1"} | {
-        text.lower() for backend in world for end in backend.endpoints for text in (end.ipv4, _expanded(end.ipv6))
+        text.lower() for container in world for end in container.endpoints for text in (end.ipv4, _expanded(end.ipv6))
     }
     for block in parsed(rendered(desired_state([snapshot(world)], rules=rules_).upstreams), tree=tree):
         assert block["directive"] in ("upstream", "#")
@@ -272,7 +272,7 @@ def test_nginx_accepts_what_the_model_allows(upstreams: tuple[Upstream, ...], tr
 
 @given(world=worlds(st.one_of(good_labels, good_labels, wild_labels), most=12), rules_=rules)
 @settings(max_examples=80)
-def test_nginx_accepts_whatever_containers_ask_for(world: tuple[Backend, ...], rules_: Rules, tree: Path) -> None:
+def test_nginx_accepts_whatever_containers_ask_for(world: tuple[Container, ...], rules_: Rules, tree: Path) -> None:
     """The whole way from labels to the file, with everything that users may combine."""
     accepts(rendered(desired_state([snapshot(world)], rules=rules_).upstreams), tree=tree)
 
@@ -284,9 +284,9 @@ def test_nginx_accepts_every_hash_key_that_the_labels_allow(tree: Path) -> None:
         container(f"c{number}", labels={"lbwatch.method": f"hash {key}{extra}"})
         for number, (key, extra) in enumerate((key, extra) for key in keys for extra in ("", " consistent"))
     ]
-    desired = decide(*world)
-    assert len(servers_of(desired)) == len(world)
-    accepts(rendered(desired.upstreams), tree=tree)
+    plan = decide(*world)
+    assert len(servers_of(plan)) == len(world)
+    accepts(rendered(plan.upstreams), tree=tree)
 
 
 @given(name=any_upstream_name)
@@ -294,9 +294,9 @@ def test_nginx_accepts_every_hash_key_that_the_labels_allow(tree: Path) -> None:
 def test_nginx_accepts_every_name_that_the_labels_allow(name: str, tree: Path) -> None:
     """`.`, `-` and digits included: what the contract allows must not be what nginx refuses."""
     limited = {"lbwatch.upstream": name, "lbwatch.max_conns": "1"}
-    desired = decide(container(labels=limited))
-    assert [upstream.name for upstream in desired.upstreams] == [name.lower()]
-    accepts(rendered(desired.upstreams), tree=tree)
+    plan = decide(container(labels=limited))
+    assert [upstream.name for upstream in plan.upstreams] == [name.lower()]
+    accepts(rendered(plan.upstreams), tree=tree)
 
 
 @pytest.mark.parametrize("servers", [1, 61, 500, 2000])
@@ -311,17 +311,17 @@ def test_nginx_accepts_the_zone_of_an_upstream_of_any_size(servers: int, tree: P
         )
         for number in range(servers)
     ]
-    desired = decide(*world)
-    assert len(upstream_of(desired, "web").servers) == servers
-    accepts(rendered(desired.upstreams), tree=tree)
+    plan = decide(*world)
+    assert len(upstream_of(plan, "web").servers) == servers
+    accepts(rendered(plan.upstreams), tree=tree)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_nginx_accepts_every_method_with_every_other_wish(method: str, tree: Path) -> None:
     """Method, keepalive, zone and backups meet in one block."""
     labels = {"lbwatch.upstream": "web", "lbwatch.method": method, "lbwatch.keepalive": "8", "lbwatch.max_conns": "5"}
-    desired = decide(container("one", labels=labels), container("two", labels=labels | {"lbwatch.backup": "true"}))
-    accepts(rendered(desired.upstreams), tree=tree)
+    plan = decide(container("one", labels=labels), container("two", labels=labels | {"lbwatch.backup": "true"}))
+    accepts(rendered(plan.upstreams), tree=tree)
 
 
 # -- users' templates

@@ -16,7 +16,7 @@ from conftest import need
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError
 from lbwatch.nginx import rights
-from lbwatch.nginx.control import TreeTester
+from lbwatch.nginx.control import CopyTester
 
 NOBODY = 65534
 GOOD = "upstream web { server 192.0.2.1:80; }\n"
@@ -45,14 +45,14 @@ class Site:
         self.folder = folder / "etc"
         self.main = self.folder / "nginx.conf"
         self.output = self.folder / "lbwatch" / "lbwatch.conf"
-        self.tree = folder / "tree"
+        self.copy = folder / "tree"
         self.output.parent.mkdir(parents=True)
         (self.folder / "conf.d").mkdir()
-        self.tree.mkdir()
+        self.copy.mkdir()
         self.write("")
         os.chown(self.output.parent, NOBODY, NOBODY)
-        os.chown(self.tree, NOBODY, NOBODY)
-        self._tester: TreeTester | None = None
+        os.chown(self.copy, NOBODY, NOBODY)
+        self._tester: CopyTester | None = None
 
     def write(self, http: str, *, main: str = "") -> None:
         """Write the main file, whose logs and temporary files are where they always are."""
@@ -76,13 +76,13 @@ class Site:
     def test(self, text: str = GOOD) -> bool:
         """Test a candidate as nobody."""
         if self._tester is None:
-            self._tester = TreeTester(("nginx",), main=self.main, output=self.output, folder=self.tree)
+            self._tester = CopyTester(("nginx",), main=self.main, output=self.output, folder=self.copy)
         with as_nobody():
             return asyncio.run(self._tester.test(text))
 
     def copies(self) -> list[str]:
         """The files that stand in the place of the user's, but for the main file and the candidate."""
-        return sorted(path.name for path in (self.tree / ".lbwatch").glob("*.conf") if path.name != "candidate.conf")
+        return sorted(path.name for path in (self.copy / ".lbwatch").glob("*.conf") if path.name != "candidate.conf")
 
 
 @pytest.fixture
@@ -252,9 +252,9 @@ def test_a_relative_log_is_not_taken_for_one_of_ours(
 ) -> None:
     """It begins at the folder that nginx was built for, wherever we are."""
     lock(site, pair)
-    (site.tree / "logs").mkdir()
-    os.chown(site.tree / "logs", NOBODY, NOBODY)
-    monkeypatch.chdir(site.tree)
+    (site.copy / "logs").mkdir()
+    os.chown(site.copy / "logs", NOBODY, NOBODY)
+    monkeypatch.chdir(site.copy)
     site.include(LOCKED["log nobody knows where"])
     assert site.test()
 
@@ -281,10 +281,10 @@ def test_folders_of_nginx_that_let_nobody_in_do_not_matter(
     closed = site.folder / "closed"
     closed.mkdir(mode=0o700)
     monkeypatch.setattr(rights, "_BUILT_IN", (str(closed / "tmp"),))
-    site.write(f"proxy_temp_path {site.tree}/mine;")
+    site.write(f"proxy_temp_path {site.copy}/mine;")
     site.include(f"server {{ {LISTEN}; }}")
     assert site.test()
-    text = (site.tree / "nginx.conf").read_text()
+    text = (site.copy / "nginx.conf").read_text()
     assert text.count("_temp_path ") == 5
     assert "/mine" not in text
 
@@ -340,7 +340,7 @@ def test_root_has_nothing_left_out(site: Site, pair: tuple[str, str]) -> None:
     """It may open all, and what nginx would not start from is found."""
     lock(site, pair)
     site.include(f"server {{ {LOCKED_TLS} access_log {{folder}}/secret/log; }}")
-    tester = TreeTester(("nginx",), main=site.main, output=site.output, folder=site.tree)
+    tester = CopyTester(("nginx",), main=site.main, output=site.output, folder=site.copy)
     assert asyncio.run(tester.test(GOOD))
     assert site.copies() == []
-    assert "access_log" not in (site.tree / "nginx.conf").read_text()
+    assert "access_log" not in (site.copy / "nginx.conf").read_text()

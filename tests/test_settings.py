@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import hostile_text
 
 import lbwatch.cli
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.errors import SettingsError
 from lbwatch.settings import (
     Settings,
@@ -197,7 +197,7 @@ def test_the_config_flag_may_stand_before_the_command(cli: Cli, tmp_path: Path) 
 async def test_lists_are_comma_separated_and_arrays_in_toml(cli: Cli, tmp_path: Path, given: dict[str, Any]) -> None:
     """Seen where it counts: in what would be written."""
     socket = tmp_path / "engine.sock"
-    async with EmbeddedEngine(socket=socket):
+    async with FakeEngine(socket=socket):
         flags = ("--docker-host", f"unix://{socket}", *given.get("flags", ()))
         answer = await asyncio.to_thread(cli, "render", *flags, env=given.get("env"), toml=given.get("toml"))
     assert answer.code == 0, answer.err

@@ -1,4 +1,4 @@
-"""The source on the embedded engine, whose lists lag for half a minute: only inspect can tell the truth in time."""
+"""The source on the fake engine, whose lists lag for half a minute: only inspect can tell the truth in time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,12 +14,12 @@ from waiting import eventually, never
 from lbwatch.docker import source as source_room
 from lbwatch.docker import stream as stream_room
 from lbwatch.docker.client import EngineClient
-from lbwatch.docker.marks import Mark
+from lbwatch.docker.marks import Priority
 from lbwatch.docker.source import DockerSource
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.embedded.faults import Said, Silent
 from lbwatch.errors import SourceError, SourceTimeoutError
-from lbwatch.model import Backend, Status
+from lbwatch.model import Container, ContainerStatus
 from lbwatch.settings import engine_address
 
 INSPECT = "GET /containers/ID/json"
@@ -31,13 +31,13 @@ Follow = Callable[..., AbstractAsyncContextManager[DockerSource]]
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock", lag_s=30.0) as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=30.0) as engine:
         yield engine
 
 
 @pytest.fixture
-def follow(engine: EmbeddedEngine) -> Follow:
+def follow(engine: FakeEngine) -> Follow:
     @asynccontextmanager
     async def following(
         *, expose_all: bool = False, resync_interval_s: float = 300.0, synced: bool = True
@@ -52,7 +52,7 @@ def follow(engine: EmbeddedEngine) -> Follow:
 
 @asynccontextmanager
 async def followed(
-    engine: EmbeddedEngine,
+    engine: FakeEngine,
     *,
     expose_all: bool = False,
     resync_interval_s: float = 300.0,
@@ -78,23 +78,27 @@ async def followed(
         await client.close()
 
 
-def backend(source: DockerSource, name: str) -> Backend | None:
+def container(source: DockerSource, name: str) -> Container | None:
     snapshot = source.snapshot()
-    found = (each for each in snapshot.backends.values() if each.name == name) if snapshot else iter(())
+    found = (each for each in snapshot.containers.values() if each.name == name) if snapshot else iter(())
     return next(found, None)
 
 
 def is_running(source: DockerSource, name: str) -> bool:
-    found = backend(source, name)
-    return found is not None and found.status is Status.RUNNING and bool(found.endpoints and found.endpoints[0].ipv4)
+    found = container(source, name)
+    return (
+        found is not None
+        and found.status is ContainerStatus.RUNNING
+        and bool(found.endpoints and found.endpoints[0].ipv4)
+    )
 
 
-def is_in(source: DockerSource, name: str, status: Status) -> bool:
-    found = backend(source, name)
+def is_in(source: DockerSource, name: str, status: ContainerStatus) -> bool:
+    found = container(source, name)
     return found is not None and found.status is status
 
 
-async def quiet(engine: EmbeddedEngine) -> None:
+async def quiet(engine: FakeEngine) -> None:
     """Wait until nothing was asked for a while: the replay of the engine's memory, at a connection, is dealt with."""
     asked, since = -1, 0.0
     clock = asyncio.get_running_loop().time
@@ -109,7 +113,7 @@ async def quiet(engine: EmbeddedEngine) -> None:
     await eventually(still, what="the engine is left in peace")
 
 
-async def test_what_runs_already_is_in_the_first_snapshot(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_what_runs_already_is_in_the_first_snapshot(engine: FakeEngine, follow: Follow) -> None:
     """A start of lbwatch must find the world as it is."""
     engine.lag_s = 0
     for name in ("web-1", "web-2"):
@@ -120,7 +124,7 @@ async def test_what_runs_already_is_in_the_first_snapshot(engine: EmbeddedEngine
 
 
 async def test_events_before_the_first_list_are_not_taken_for_the_whole(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A config with the few containers that happened to have events would take all others out of service."""
     engine.lag_s = 0
@@ -128,13 +132,13 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
     engine.world.run(name="old", labels=WEB)
     engine.lose_events(None)
     engine.world.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
-    listed, list_backends = asyncio.Event(), EngineClient.list_backends
+    listed, list_containers = asyncio.Event(), EngineClient.list_containers
 
-    async def list_late(client: EngineClient) -> tuple[Backend, ...]:
+    async def list_late(client: EngineClient) -> tuple[Container, ...]:
         await listed.wait()
-        return await list_backends(client)
+        return await list_containers(client)
 
-    monkeypatch.setattr(EngineClient, "list_backends", list_late)
+    monkeypatch.setattr(EngineClient, "list_containers", list_late)
     async with follow(synced=False) as source:
         await eventually(lambda: engine.requests[INSPECT], what="the look at what events touched")
         await quiet(engine)
@@ -145,7 +149,7 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
         assert is_running(source, "new")
 
 
-async def test_a_started_container_is_known_although_lists_are_stale(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_started_container_is_known_although_lists_are_stale(engine: FakeEngine, follow: Follow) -> None:
     """Lists come from a replica: who believes them routes to yesterday."""
     async with follow() as source:
         engine.world.run(name="web-1", labels=WEB)
@@ -153,10 +157,11 @@ async def test_a_started_container_is_known_although_lists_are_stale(engine: Emb
 
 
 @pytest.mark.parametrize(
-    ("deed", "status"), [("stop", Status.EXITED), ("die", Status.EXITED), ("pause", Status.PAUSED)]
+    ("deed", "status"),
+    [("stop", ContainerStatus.EXITED), ("die", ContainerStatus.EXITED), ("pause", ContainerStatus.PAUSED)],
 )
 async def test_a_container_that_leaves_is_known_although_lists_are_stale(
-    engine: EmbeddedEngine, follow: Follow, deed: str, status: Status
+    engine: FakeEngine, follow: Follow, deed: str, status: ContainerStatus
 ) -> None:
     """Each request to a dead server is an error for somebody."""
     async with follow() as source:
@@ -166,16 +171,16 @@ async def test_a_container_that_leaves_is_known_although_lists_are_stale(
         await eventually(lambda: is_in(source, "web-1", status))
 
 
-async def test_a_removed_container_is_forgotten(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_removed_container_is_forgotten(engine: FakeEngine, follow: Follow) -> None:
     """Its address is given out again."""
     async with follow() as source:
         engine.world.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         engine.world.remove("web-1", force=True)
-        await eventually(lambda: backend(source, "web-1") is None)
+        await eventually(lambda: container(source, "web-1") is None)
 
 
-async def test_one_event_costs_one_inspect(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_one_event_costs_one_inspect(engine: FakeEngine, follow: Follow) -> None:
     """On a host with many containers anything else is a storm for each deploy."""
     engine.lag_s = 0
     for number in range(30):
@@ -185,14 +190,14 @@ async def test_one_event_costs_one_inspect(engine: EmbeddedEngine, follow: Follo
         await quiet(engine)
         inspects, lists = engine.requests[INSPECT], engine.requests[LIST]
         engine.world.pause("web-7")
-        await eventually(lambda: is_in(source, "web-7", Status.PAUSED))
+        await eventually(lambda: is_in(source, "web-7", ContainerStatus.PAUSED))
         engine.world.unpause("web-7")
         await eventually(lambda: is_running(source, "web-7"))
         assert engine.requests[INSPECT] == inspects + 2
         assert engine.requests[LIST] == lists
 
 
-async def test_a_container_that_asks_for_nothing_costs_nothing(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_container_that_asks_for_nothing_costs_nothing(engine: FakeEngine, follow: Follow) -> None:
     """A CI host starts thousands of containers that are none of our business."""
     async with follow() as source:
         inspects = engine.requests[INSPECT]
@@ -207,7 +212,7 @@ async def test_a_container_that_asks_for_nothing_costs_nothing(engine: EmbeddedE
         assert engine.requests[INSPECT] - inspects <= 3  # those of web-1: create, connect, start
 
 
-async def test_with_expose_all_every_container_is_looked_at(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_with_expose_all_every_container_is_looked_at(engine: FakeEngine, follow: Follow) -> None:
     """`expose=all` routes containers without labels."""
     async with follow(expose_all=True) as source:
         engine.world.run(name="plain")
@@ -215,7 +220,7 @@ async def test_with_expose_all_every_container_is_looked_at(engine: EmbeddedEngi
 
 
 async def test_a_resync_finds_what_no_event_told_and_counts_it(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine drops events silently; that it happened must show."""
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
@@ -225,12 +230,12 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
         await quiet(engine)
         engine.lose_events(lambda event: True)
         engine.world.die("web-1")
-        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await eventually(lambda: source.drift == 1)
 
 
 async def test_what_is_found_while_the_stream_is_down_is_no_drift(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That gap is known; the alarm is for the gaps that nobody knows of."""
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
@@ -241,14 +246,14 @@ async def test_what_is_found_while_the_stream_is_down_is_no_drift(
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
         engine.cut_streams()  # it lived under a second or so: no new stream for a minute
-        await eventually(lambda: not source.contact().connected, what="the stream is down")
+        await eventually(lambda: not source.status().connected, what="the stream is down")
         engine.world.die("web-1")
-        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await never(lambda: source.drift, during=0.2, what="a known gap was counted as drift")
 
 
 async def test_what_events_told_is_no_drift(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drift alarm that rings for nothing is switched off."""
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
@@ -262,7 +267,7 @@ async def test_what_events_told_is_no_drift(
         assert source.drift == 0
 
 
-async def test_an_engine_that_vanishes_takes_nothing_away(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_an_engine_that_vanishes_takes_nothing_away(engine: FakeEngine, follow: Follow) -> None:
     """A crashed engine's containers serve on; an empty config would take the site down for nothing."""
     async with follow(resync_interval_s=0.1) as source:
         engine.world.run(name="web-1", labels=WEB)
@@ -277,7 +282,7 @@ async def test_an_engine_that_vanishes_takes_nothing_away(engine: EmbeddedEngine
 
 
 async def test_containers_that_ended_with_their_engine_are_found_after_its_return(
-    engine: EmbeddedEngine, follow: Follow
+    engine: FakeEngine, follow: Follow
 ) -> None:
     """A host that boots tells no events of what died with it."""
     engine.lag_s = 0
@@ -286,10 +291,10 @@ async def test_containers_that_ended_with_their_engine_are_found_after_its_retur
         await eventually(lambda: is_running(source, "web-1"))
         await engine.go_down("end")
         await engine.come_back()
-        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
 
 
-async def test_each_step_of_the_back_off_is_one_log_line(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_each_step_of_the_back_off_is_one_log_line(engine: FakeEngine, follow: Follow) -> None:
     """An operator must see that lbwatch tries, and not drown in it."""
     await engine.go_down("live")
     with structlog.testing.capture_logs() as logs:
@@ -307,7 +312,7 @@ def loud(logs: list[Any]) -> list[Any]:
     return [log for log in logs if log["log_level"] != "debug"]
 
 
-async def test_a_stream_that_is_cut_is_followed_on(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: Follow) -> None:
     """Socket proxies cut streams every ten minutes."""
     async with follow() as source:
         streams = engine.requests["GET /events"]
@@ -318,7 +323,7 @@ async def test_a_stream_that_is_cut_is_followed_on(engine: EmbeddedEngine, follo
 
 
 async def test_a_stream_that_grew_old_is_replaced(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-open connection says nothing for ever; nobody would notice."""
     monkeypatch.setattr(stream_room, "MAX_STREAM_AGE_S", 0.1)
@@ -330,7 +335,7 @@ async def test_a_stream_that_grew_old_is_replaced(
 
 
 async def test_one_container_that_hangs_holds_nobody_back(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Inspect can hang with a container's lock for good (moby#46782)."""
     monkeypatch.setattr("lbwatch.docker.client.INSPECT_TIMEOUT_S", 0.2)
@@ -341,7 +346,7 @@ async def test_one_container_that_hangs_holds_nobody_back(
 
 
 async def test_one_container_that_hangs_does_not_hold_back_the_start(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else one sick container would keep every other one unrouted after a restart of lbwatch."""
     monkeypatch.setattr("lbwatch.docker.client.INSPECT_TIMEOUT_S", 0.2)
@@ -353,7 +358,7 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
         assert is_running(source, "stuck")  # by its list entry
 
 
-async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: FakeEngine, follow: Follow) -> None:
     """Its list may be from before the crash; what the last lbwatch wrote serves until there is a truth."""
     engine.lag_s = 0
     engine.world.run(name="web-1", labels=WEB)
@@ -368,7 +373,7 @@ async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: Emb
 
 
 async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First seen before its start it would stay out for as long as it cannot be looked at."""
     monkeypatch.setattr("lbwatch.docker.client.INSPECT_TIMEOUT_S", 0.2)
@@ -378,12 +383,12 @@ async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
     engine.inspect_delay_s[stuck] = 60.0
     engine.lose_events(lambda event: True)
     async with follow(resync_interval_s=1.0) as source:
-        assert is_in(source, "stuck", Status.CREATED)
+        assert is_in(source, "stuck", ContainerStatus.CREATED)
         engine.world.start("stuck")
         await eventually(lambda: is_running(source, "stuck"), within=20.0)
 
 
-async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: FakeEngine, follow: Follow) -> None:
     """An answer that got lost with its connection would hold up the truth for 10 s after everything is well again."""
     over = asyncio.Event()
     async with follow() as source:
@@ -401,7 +406,7 @@ async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: Embed
 
 @pytest.mark.parametrize("error", [SourceError("500"), SourceError("null"), SourceTimeoutError("nothing")])
 async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch, error: SourceError
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch, error: SourceError
 ) -> None:
     """An engine may answer 500 for one broken container for ever."""
     engine.lag_s = 0
@@ -409,7 +414,7 @@ async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
     engine.world.run(name="web-1", labels=WEB)
     inspect = EngineClient.inspect
 
-    async def refusing(client: EngineClient, id: str) -> Backend | None:
+    async def refusing(client: EngineClient, id: str) -> Container | None:
         if id == broken:
             raise error
         return await inspect(client, id)
@@ -420,7 +425,7 @@ async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
 
 
 async def test_looks_that_are_owed_do_not_multiply(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each resync would add one more for ever, and a log line for each."""
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 0.4)
@@ -429,7 +434,7 @@ async def test_looks_that_are_owed_do_not_multiply(
     failing, looks = False, 0
     inspect = EngineClient.inspect
 
-    async def refusing(client: EngineClient, id: str) -> Backend | None:
+    async def refusing(client: EngineClient, id: str) -> Container | None:
         nonlocal looks
         if failing:
             looks += 1
@@ -450,43 +455,43 @@ async def test_looks_that_are_owed_do_not_multiply(
         await eventually(lambda: not source._retries and not source._failures, what="the debts are paid")
 
 
-async def quiet_but_lists(engine: EmbeddedEngine) -> None:
+async def quiet_but_lists(engine: FakeEngine) -> None:
     """Wait until the replay of the engine's memory is dealt with, while lists go on."""
     lists = engine.requests[LIST]
     await eventually(lambda: engine.requests[LIST] >= lists + 3)
 
 
 async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_nothing(
-    engine: EmbeddedEngine, follow: Follow
+    engine: FakeEngine, follow: Follow
 ) -> None:
     """When it dies, the container that uses its network is unreachable, and `die` is the only event."""
     async with follow() as source:
         engine.world.run(name="vpn")
         engine.world.run(name="web-1", labels=WEB, network_mode="container:vpn")
         await eventually(lambda: is_running(source, "vpn"))
-        found = await eventually(lambda: backend(source, "web-1"))
-        vpn = backend(source, "vpn")
+        found = await eventually(lambda: container(source, "web-1"))
+        vpn = container(source, "vpn")
         assert vpn is not None
         assert found.network_of == vpn.id
         engine.world.die("vpn")
-        await eventually(lambda: is_in(source, "vpn", Status.EXITED))
+        await eventually(lambda: is_in(source, "vpn", ContainerStatus.EXITED))
 
 
-async def test_labels_of_others_are_not_kept(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_labels_of_others_are_not_kept(engine: FakeEngine, follow: Follow) -> None:
     """They may be megabytes long, and thousands of containers are remembered."""
     engine.lag_s = 0
     compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
     engine.world.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
     engine.world.run(name="bystander", labels={"readme": "x" * 100_000})
     async with follow() as source:
-        asks, bystander = backend(source, "asks"), backend(source, "bystander")
+        asks, unlabelled = container(source, "asks"), container(source, "bystander")
         assert asks is not None
         assert dict(asks.labels) == WEB | compose
-        assert bystander is not None
-        assert bystander.labels == ()
+        assert unlabelled is not None
+        assert unlabelled.labels == ()
 
 
-async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: FakeEngine, follow: Follow) -> None:
     """A mark is a mark, however often the container was touched."""
     async with follow() as source:
         engine.world.run(name="web-1", labels=WEB)
@@ -496,18 +501,18 @@ async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: 
             engine.world.pause("web-1")
             engine.world.unpause("web-1")
         engine.world.pause("web-1")
-        await eventually(lambda: is_in(source, "web-1", Status.PAUSED))
+        await eventually(lambda: is_in(source, "web-1", ContainerStatus.PAUSED))
         assert engine.requests[INSPECT] - inspects < 50
 
 
-async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: FakeEngine, follow: Follow) -> None:
     """So it is where the other was created first; a look by name would be answered for another id, again and again."""
     engine.lag_s = 0
     async with follow() as source:
         engine.world.create(name="user", labels=WEB, network_mode="container:owner")
         owner = engine.world.run(name="owner")
         engine.world.start("user")
-        await eventually(lambda: is_in(source, "user", Status.RUNNING))
+        await eventually(lambda: is_in(source, "user", ContainerStatus.RUNNING))
         await eventually(lambda: is_running(source, "owner"), what="the owner is followed")
         await quiet(engine)
         asked = engine.requests.total()
@@ -515,7 +520,7 @@ async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: Emb
         await eventually(lambda: engine.requests.total() > asked, what="it is looked at, although it asks for nothing")
 
 
-async def test_what_a_failed_look_owed_is_no_drift(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_what_a_failed_look_owed_is_no_drift(engine: FakeEngine, follow: Follow) -> None:
     """Its event was heard: a resync that comes before the next try finds nothing that was lost."""
     engine.lag_s = 0
     engine.world.run(name="other", labels=WEB)
@@ -528,8 +533,8 @@ async def test_what_a_failed_look_owed_is_no_drift(engine: EmbeddedEngine, follo
         await eventually(lambda: engine.requests[INSPECT] >= asked + 5, what="looks that fail, each later")
         await eventually(lambda: source._retries, what="one that is owed")
         engine.fault = None
-        source._marks.add(next(iter(source._retries)), Mark.RESYNCED)
-        await eventually(lambda: is_in(source, "web-1", Status.EXITED))
+        source._queue.add(next(iter(source._retries)), Priority.RESYNC)
+        await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await asyncio.sleep(source_room.DRIFT_GRACE_S + 0.1)
         assert source.drift == 0
 
@@ -541,12 +546,12 @@ def stopping(source: DockerSource) -> dict[str, float]:
     """Loop times at which containers were told to stop, by name."""
     snapshot = source.snapshot()
     assert snapshot is not None
-    return {snapshot.backends[id].name: at for id, at in snapshot.stopping.items()}
+    return {snapshot.containers[id].name: at for id, at in snapshot.stopping.items()}
 
 
 @pytest.mark.parametrize("stop_signal", [None, "SIGQUIT", "SIGRTMIN+3"])
 async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs(
-    engine: EmbeddedEngine, follow: Follow, stop_signal: str | None
+    engine: FakeEngine, follow: Follow, stop_signal: str | None
 ) -> None:
     """It takes no more requests, or none for long: no state of the engine's tells that, whatever its stop signal."""
     engine.world.run(name="web-1", labels=WEB, stop_signal=stop_signal)
@@ -563,7 +568,7 @@ async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs
 
 
 @pytest.mark.parametrize("signal", ["SIGHUP", "SIGUSR1", "SIGWINCH"])
-async def test_a_signal_that_ends_nothing_changes_nothing(engine: EmbeddedEngine, follow: Follow, signal: str) -> None:
+async def test_a_signal_that_ends_nothing_changes_nothing(engine: FakeEngine, follow: Follow, signal: str) -> None:
     """`docker kill -s HUP` has a service read its files again; it must not lose its traffic for a minute."""
     engine.world.run(name="web-1", labels=WEB)
     engine.world.run(name="httpd", labels=WEB, stop_signal="SIGWINCH")
@@ -575,31 +580,31 @@ async def test_a_signal_that_ends_nothing_changes_nothing(engine: EmbeddedEngine
         assert list(stopping(source)) == ["httpd"]
 
 
-async def test_a_label_named_signal_makes_any_signal_count(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_label_named_signal_makes_any_signal_count(engine: FakeEngine, follow: Follow) -> None:
     """It overwrites the attribute: rather a drain for nothing than requests to a container that ends."""
     engine.world.run(name="odd", labels=WEB | {"signal": "SIGHUP"})
     async with follow() as source:
         await eventually(lambda: is_running(source, "odd"))
-        found = backend(source, "odd")
+        found = container(source, "odd")
         assert found is not None
         assert found.stop_signal is None
         engine.world.tell_to_stop("odd")
         await eventually(lambda: "odd" in stopping(source))
 
 
-async def test_a_restart_clears_it(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_restart_clears_it(engine: FakeEngine, follow: Follow) -> None:
     """The signal was for the process of before."""
     engine.world.run(name="web-1", labels=WEB)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-1"))
-        before = backend(source, "web-1")
+        before = container(source, "web-1")
         assert before is not None
         engine.world.tell_to_stop("web-1")
         await eventually(lambda: stopping(source))
         engine.world.restart("web-1")
 
         def restarted() -> bool:
-            found = backend(source, "web-1")
+            found = container(source, "web-1")
             return found is not None and found.started_ns > before.started_ns
 
         await eventually(lambda: restarted() and is_running(source, "web-1"))
@@ -611,7 +616,7 @@ async def test_a_restart_clears_it(engine: EmbeddedEngine, follow: Follow) -> No
         assert stopping(source) == {}
 
 
-async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: FakeEngine, follow: Follow) -> None:
     """Each deploy kills some, for months."""
     async with follow() as source:
         for number in range(20):
@@ -620,7 +625,7 @@ async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: Em
         for number in range(20):
             engine.world.tell_to_stop(f"web-{number}")
             engine.world.remove(f"web-{number}", force=True)
-        await eventually(lambda: backend(source, "web-19") is None)
+        await eventually(lambda: container(source, "web-19") is None)
         await quiet(engine)
         assert stopping(source) == {}
         assert not source._signals._heard
@@ -629,12 +634,12 @@ async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: Em
 BOOT_NS = 1_772_600_767_300_000_000  # the engine's clock when simulated time began, not at a whole second
 
 
-def with_simulated_engine(folder: Path, body: Callable[[EmbeddedEngine], Any]) -> None:
+def with_simulated_engine(folder: Path, body: Callable[[FakeEngine], Any]) -> None:
     """Run a test's body in simulated time, the engine's clock included."""
 
     async def run() -> None:
         clock = asyncio.get_running_loop().time
-        async with EmbeddedEngine(
+        async with FakeEngine(
             socket=folder / "s", monotonic=clock, clock_ns=lambda: BOOT_NS + int(clock() * 1e9)
         ) as engine:
             await body(engine)
@@ -649,7 +654,7 @@ def now() -> float:
 def test_a_signal_that_is_told_again_keeps_its_time(tmp_path: Path) -> None:
     """Streams overlap: were each a new beginning, a container that survived would never have traffic again."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         engine.world.run(name="web-1", labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
@@ -672,7 +677,7 @@ def test_a_signal_that_is_told_again_keeps_its_time(tmp_path: Path) -> None:
 def test_a_signal_that_was_missed_is_heard_after_the_next_connection_with_its_age(tmp_path: Path) -> None:
     """For as long as a drain lasts a stream that was down asks back; the minute counts from the signal."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         for name in ("web-1", "web-2"):
             engine.world.run(name=name, labels=WEB)
         async with followed(engine) as source:
@@ -696,7 +701,7 @@ def test_a_signal_that_was_missed_is_heard_after_the_next_connection_with_its_ag
 def test_a_signal_that_a_deaf_stream_missed_is_heard_from_the_next_one(tmp_path: Path) -> None:
     """A flow that died half-open looks well for minutes: when it ended says nothing of since when it was deaf."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         engine.world.run(name="web-1", labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
@@ -716,7 +721,7 @@ def test_a_signal_that_a_deaf_stream_missed_is_heard_from_the_next_one(tmp_path:
 def test_a_signal_from_before_the_start_of_lbwatch_is_heard_with_its_age(tmp_path: Path) -> None:
     """An update of lbwatch in the middle of a deployment must not bring dying containers back."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         for name in ("old", "restarted", "web-1"):
             engine.world.run(name=name, labels=WEB)
         await asyncio.sleep(100.0)
@@ -737,7 +742,7 @@ def test_a_signal_from_before_the_start_of_lbwatch_is_heard_with_its_age(tmp_pat
 def test_a_signal_counts_from_now_where_the_engine_s_clock_was_set_back(tmp_path: Path) -> None:
     """Long after its beginning a stream tells nothing old: what looks so is new by another clock."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         engine.world.run(name="web-1", labels=WEB)
         true_ns = engine.world.clock_ns
         async with followed(engine) as source:
@@ -753,7 +758,7 @@ def test_a_signal_counts_from_now_where_the_engine_s_clock_was_set_back(tmp_path
 def test_what_comes_together_is_told_together(tmp_path: Path) -> None:
     """A new container is in before the old one is out: told one by one the last would leave for an empty upstream."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         told: list[tuple[float, bool, bool]] = []  # when, whether the new one is there, whether the old one is stopping
 
         def changed(source: DockerSource) -> None:
@@ -764,7 +769,7 @@ def test_what_comes_together_is_told_together(tmp_path: Path) -> None:
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
             told.clear()
-            engine.inspect_delay_s[engine.world.run(name="new", labels=WEB)] = 0.6 * source_room.GATHER_S
+            engine.inspect_delay_s[engine.world.run(name="new", labels=WEB)] = 0.6 * source_room.DEBOUNCE_S
             engine.world.tell_to_stop("old")
             began = now()
             await asyncio.sleep(1.0)
@@ -781,7 +786,7 @@ def test_what_comes_together_is_told_together(tmp_path: Path) -> None:
 def test_a_look_that_hangs_holds_a_stop_back_for_a_moment_only(tmp_path: Path, new_first: bool) -> None:
     """Inspect may hang for seconds (moby#46782), and each is one of requests to a dying server."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         told: list[float] = []
 
         def changed(source: DockerSource) -> None:
@@ -807,7 +812,7 @@ def test_a_look_that_hangs_holds_a_stop_back_for_a_moment_only(tmp_path: Path, n
 def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp_path: Path) -> None:
     """The event says all that there is to know; the look would hang with the lock that the stop holds."""
 
-    async def body(engine: EmbeddedEngine) -> None:
+    async def body(engine: FakeEngine) -> None:
         told: list[float] = []
 
         def changed(source: DockerSource) -> None:
@@ -827,12 +832,12 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
     with_simulated_engine(tmp_path, body)
 
 
-async def test_what_a_new_stream_tells_again_is_counted_once(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine, follow: Follow) -> None:
     """Each stream begins with a minute of the one before: the last events of a container would be copies of one."""
     async with follow() as source:
         engine.world.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
-        await eventually(lambda: source.contact().events.get("start") == 1)
+        await eventually(lambda: source.status().events.get("start") == 1)
         told = source.recent()
         for number in range(2, 4):
             connections = engine.requests["GET /events"]
@@ -840,40 +845,40 @@ async def test_what_a_new_stream_tells_again_is_counted_once(engine: EmbeddedEng
             await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
             engine.world.run(name=f"web-{number}", labels=WEB)
             await eventually(lambda name=f"web-{number}": is_running(source, name))
-            assert source.contact().events["start"] == number
+            assert source.status().events["start"] == number
         assert source.recent()[: len(told)] == told
         assert len(set(source.recent())) == len(source.recent())
 
 
 async def test_a_renewal_is_no_interruption(
-    engine: EmbeddedEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever reads `connected for 5 minutes` each day looks for a fault that is none."""
     monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
     async with follow() as source:
-        await eventually(lambda: source.contact().connected)
-        since, connections = source.contact().since, engine.requests["GET /events"]
+        await eventually(lambda: source.status().connected)
+        since, connections = source.status().since, engine.requests["GET /events"]
         engine.cut_streams()
-        await eventually(lambda: engine.requests["GET /events"] > connections and source.contact().connected)
-        assert source.contact().since == since
+        await eventually(lambda: engine.requests["GET /events"] > connections and source.status().connected)
+        assert source.status().since == since
         await engine.close()
-        await eventually(lambda: source.contact().error and not source.contact().connected)
-        lost = source.contact()
+        await eventually(lambda: source.status().error and not source.status().connected)
+        lost = source.status()
         assert lost.since > since
         await engine.start()
-        await eventually(lambda: source.contact().connected)
-        assert source.contact().since > lost.since
-        await eventually(lambda: source.contact().error is None)  # a list may have failed meanwhile
+        await eventually(lambda: source.status().connected)
+        assert source.status().since > lost.since
+        await eventually(lambda: source.status().error is None)  # a list may have failed meanwhile
 
 
-async def test_a_list_that_is_refused_is_told_although_events_come(engine: EmbeddedEngine, follow: Follow) -> None:
+async def test_a_list_that_is_refused_is_told_although_events_come(engine: FakeEngine, follow: Follow) -> None:
     """A socket proxy may allow the one and not the other; `not read yet` alone helps nobody."""
     engine.fault = lambda request: (
         Said(body="<h1>403</h1>", status=403, content_type="text/html") if request == LIST else None
     )
     async with follow(synced=False) as source:
-        await eventually(lambda: source.contact().error)
-        assert source.contact().connected
-        assert "/containers/json: refused by what stands before the engine" in str(source.contact().error)
+        await eventually(lambda: source.status().error)
+        assert source.status().connected
+        assert "/containers/json: refused by what stands before the engine" in str(source.status().error)
         engine.fault = None
-        await eventually(lambda: source.contact().error is None)
+        await eventually(lambda: source.status().error is None)

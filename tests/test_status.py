@@ -24,11 +24,11 @@ from waiting import eventually
 
 from lbwatch import app
 from lbwatch.docker import stream
-from lbwatch.embedded import EmbeddedEngine, views
+from lbwatch.embedded import FakeEngine, views
 from lbwatch.errors import SettingsError
-from lbwatch.model import Desired, Seen, Skipped, Upstream
+from lbwatch.model import BalancerStatus, Plan, Skipped, Upstream
 from lbwatch.model import Reason as Why
-from lbwatch.report import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Picture, report_of
+from lbwatch.report import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status, report_of
 from lbwatch.settings import Settings, listen_address
 from lbwatch.status import page
 from lbwatch.status import server as status
@@ -42,12 +42,12 @@ WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 class StillLife:
     """A view that shows always the same."""
 
-    picture: Picture = field(default_factory=full_picture)
+    picture: Status = field(default_factory=full_picture)
 
-    def glance(self) -> Picture:
+    def quick_status(self) -> Status:
         return self.picture
 
-    async def look(self) -> Picture:
+    async def look(self) -> Status:
         return self.picture
 
 
@@ -253,23 +253,23 @@ async def ended(reader: asyncio.StreamReader, *, within: float = 10.0) -> bytes:
 
 OUT_OF_STEP = {
     "the engine was never read": (
-        {"contacts": (contact(synced_at=None, backends=None),)},
+        {"engines": (contact(synced_at=None, containers=None),)},
         r"engine unix:///var/run/docker\.sock: it was not read yet",
     ),
     "the engine was never read, and is not there": (
-        {"contacts": (contact(connected=False, synced_at=None, backends=None, error="no such file"),)},
+        {"engines": (contact(connected=False, synced_at=None, containers=None, error="no such file"),)},
         r"engine unix:///var/run/docker\.sock: it was not read yet: no such file",
     ),
     "the engine is gone": (
-        {"contacts": (contact(connected=False, since=NOW - 42, error="connection refused"),)},
+        {"engines": (contact(connected=False, since=NOW - 42, error="connection refused"),)},
         r"engine unix:///var/run/docker\.sock: not followed for 42 s: connection refused",
     ),
     "the latest full look is too old": (
-        {"contacts": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
+        {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
         r"engine unix:///var/run/docker\.sock: no full look at it ended for 91 s",
     ),
     "one engine of two is gone": (
-        {"contacts": (contact(), contact(source="tcp://other:2376", connected=False, error="refused"))},
+        {"engines": (contact(), contact(source="tcp://other:2376", connected=False, error="refused"))},
         r"engine tcp://other:2376: not followed for 100 s: refused",
     ),
     "nothing was in force yet": (
@@ -308,10 +308,10 @@ IN_STEP = {
     "an apply is under way": {"progress": progress(confirmed=False, applying=True, behind_since=NOW - 0.1)},
     "a change waits for its turn": {"progress": progress(behind_since=NOW - 59), "reload_interval_s": 60.0},
     "a change waits for as long as it may": {"progress": progress(behind_since=NOW - STUCK_S - 1.0)},
-    "the stream is renewed": {"contacts": (contact(connected=False, since=NOW - 0.1),)},
-    "the latest full look is as old as it may be": {"contacts": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)},
-    "full looks are far apart": {"contacts": (contact(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
-    "nothing at all is routed": {"progress": progress(Desired())},
+    "the stream is renewed": {"engines": (contact(connected=False, since=NOW - 0.1),)},
+    "the latest full look is as old as it may be": {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)},
+    "full looks are far apart": {"engines": (contact(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
+    "nothing at all is routed": {"progress": progress(Plan())},
     "an upstream is reduced": {"progress": full_picture().progress},
 }
 
@@ -346,7 +346,7 @@ async def test_in_step_is_ready_also_while_work_goes_on(case: str) -> None:
 async def test_all_reasons_are_given_at_once() -> None:
     """Whoever mends the first must not have to come back for the second."""
     look = picture(
-        contacts=(contact(connected=False, error="refused"), contact(source="tcp://other:2376", synced_at=None)),
+        engines=(contact(connected=False, error="refused"), contact(source="tcp://other:2376", synced_at=None)),
         progress=progress(error="[emerg] no", behind_since=NOW - 1),
     )
     async with served(StillLife(look)) as place:
@@ -358,8 +358,8 @@ async def test_all_reasons_are_given_at_once() -> None:
 )
 async def test_healthy_is_whose_loop_turns(*, still_s: float, applying: bool, healthy: bool) -> None:
     """A supervisor kills by it: an engine or an nginx that is away must not, nor a long apply."""
-    state = progress(Desired(), turned_at=NOW - still_s, applying=applying, error="nginx is away", behind_since=1.0)
-    look = picture(contacts=(contact(connected=False, error="refused"),), progress=state)
+    state = progress(Plan(), turned_at=NOW - still_s, applying=applying, error="nginx is away", behind_since=1.0)
+    look = picture(engines=(contact(connected=False, error="refused"),), progress=state)
     async with served(StillLife(look)) as place:
         answer = await place.get("/healthz")
         assert answer.status == (200 if healthy else 503)
@@ -449,11 +449,11 @@ async def test_the_state_has_the_keys_and_types_of_the_contract(place: Place) ->
 async def test_the_state_of_a_daemon_that_knows_nothing_yet_has_the_same_keys() -> None:
     """A script that starts with it must not fall over what is not there yet."""
     look = picture(
-        contacts=(contact(connected=False, synced_at=None, backends=None),),
+        engines=(contact(connected=False, synced_at=None, containers=None),),
         progress=progress(in_force=None, confirmed=False, applied_at=None, digest=""),
-        seen=Seen(),
+        seen=BalancerStatus(),
     )
-    look = replace(look, progress=replace(look.progress, desired=None))
+    look = replace(look, progress=replace(look.progress, plan=None))
     async with served(StillLife(look)) as place:
         state = (await place.get("/api/state")).json
         assert wrong_in(state, STATE | {"applied": MAYBE, "workers": MAYBE}) == []
@@ -480,9 +480,9 @@ async def test_applied_is_not_verified_once_nginx_is_another_or_something_failed
 
 async def test_what_was_decided_and_does_not_run_yet_is_unrouted_with_the_reason() -> None:
     """A container is in one of the two lists at any time; in none it would be lost to whoever looks for it."""
-    wanted = Desired(
+    wanted = Plan(
         upstreams=(Upstream(name="web", servers=(server("old", 2), server("new", 3))),),
-        skipped=(Skipped(backend="stopped", reason=Why.NOT_RUNNING, detail="exited"),),
+        skipped=(Skipped(container="stopped", reason=Why.NOT_RUNNING, detail="exited"),),
     )
     runs = (Upstream(name="web", servers=(server("old", 2),)),)
     look = picture(progress=progress(wanted, in_force=runs, error="[emerg] no", behind_since=NOW - 1))
@@ -499,7 +499,7 @@ async def test_what_was_decided_and_does_not_run_yet_is_unrouted_with_the_reason
 async def test_a_container_is_not_said_to_serve_and_to_be_unrouted_at_once() -> None:
     """While nginx owes a reload nobody knows which of the two it is; the two lists must not contradict each other."""
     upstreams = (Upstream(name="web", servers=(server("web-1"),)),)
-    owed = progress(Desired(upstreams=upstreams), confirmed=False, error="no", serves_old=False, behind_since=NOW - 1)
+    owed = progress(Plan(upstreams=upstreams), confirmed=False, error="no", serves_old=False, behind_since=NOW - 1)
     state = report_of(picture(progress=owed))
     serving = {line.container for each in state.upstreams for line in each.servers if str(line.state) != "down"}
     assert not serving & {each.container for each in state.unrouted}
@@ -691,13 +691,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "_SWEEP_S", 0.02)
 
 
-def crowd(count: int, *, servers: int = 2) -> Picture:
+def crowd(count: int, *, servers: int = 2) -> Status:
     """A daemon with so many upstreams, of so many servers each."""
     upstreams = tuple(
         Upstream(name=f"up-{n:05}", servers=tuple(server(f"c-{n}-{each}", 2 + each) for each in range(servers)))
         for n in range(count)
     )
-    return picture(Desired(upstreams=upstreams))
+    return picture(Plan(upstreams=upstreams))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -886,7 +886,7 @@ async def test_a_picture_is_written_in_another_thread() -> None:
     seen: list[int] = []
 
     class Watched(StillLife):
-        async def look(self) -> Picture:
+        async def look(self) -> Status:
             found = self.picture
 
             class Spied(tuple):  # noqa: SLOT001 - its iteration shows who iterates
@@ -894,7 +894,7 @@ async def test_a_picture_is_written_in_another_thread() -> None:
                     seen.append(threading.get_ident())
                     return super().__iter__()
 
-            return replace(found, contacts=Spied(found.contacts))
+            return replace(found, engines=Spied(found.engines))
 
     async with served(Watched()) as place:
         for path in ("/api/state", "/metrics", "/"):
@@ -908,7 +908,7 @@ async def test_many_who_look_at_once_cost_as_much_as_one() -> None:
     """A page that is open on every screen of a team must not cost the daemon one report for each of them."""
     view, looks = StillLife(), 0
 
-    async def look() -> Picture:
+    async def look() -> Status:
         nonlocal looks
         looks += 1
         await asyncio.sleep(0.01)
@@ -930,7 +930,7 @@ async def test_a_picture_that_cannot_be_had_fails_for_those_who_ask_now_only() -
     """A passing fault must not stick."""
     view, faults = StillLife(), [OSError("passing")]
 
-    async def look() -> Picture:
+    async def look() -> Status:
         if faults:
             raise faults.pop()
         return view.picture
@@ -970,7 +970,7 @@ async def test_many_who_look_do_not_hold_up_the_work_of_the_daemon() -> None:
 
 @asynccontextmanager
 async def running(
-    folder: Path, engine: EmbeddedEngine, nginx: SimulatedNginx, **more: Any
+    folder: Path, engine: FakeEngine, nginx: SimulatedNginx, **more: Any
 ) -> AsyncIterator[tuple[Place, app.Daemon]]:
     """The daemon as `app.run` builds it, with its status."""
     settings = Settings(
@@ -995,8 +995,8 @@ async def running(
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    async with EmbeddedEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
+async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
+    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
         yield engine
 
 
@@ -1021,7 +1021,7 @@ def is_ready(answer: Answer) -> bool:
 
 
 async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
-    tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The whole way: engine, decision, nginx, status."""
     for name in ("web-1", "web-2"):
@@ -1055,7 +1055,7 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
 
 
 async def test_an_upstream_whose_servers_are_gone_shows_its_placeholder(
-    tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The stopped one keeps the name alive; the contract's `down`."""
     engine.world.run(name="web-1", labels=WEB)
@@ -1071,7 +1071,7 @@ async def test_an_upstream_whose_servers_are_gone_shows_its_placeholder(
 
 
 async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_each_is_again(
-    tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The three things that go wrong, as they do."""
     engine.world.run(name="web-1", labels=WEB)
@@ -1102,7 +1102,7 @@ async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_
 
 
 async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
-    tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked all the time while containers come and go; a balancer in front would take the machine out."""
     monkeypatch.setattr(stream, "SHORT_LIFE_S", 0.0)  # so that streams end as those do that grew too old
@@ -1120,7 +1120,7 @@ async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
 
 
 async def test_no_environment_of_a_container_is_shown_anywhere(
-    tmp_path: Path, engine: EmbeddedEngine, nginx: SimulatedNginx, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They hold passwords, and the port is open to whoever reaches it."""
     secret = "correct-horse-battery-staple"
@@ -1146,7 +1146,7 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
         assert "web-1" in (await place.get("/api/state")).text
 
 
-async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engine: EmbeddedEngine) -> None:
+async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engine: FakeEngine) -> None:
     """`lbwatch run` as it is shipped, by its own port, with a name of its own."""
     engine.world.run(name="web-1", labels=WEB)
     place, log_file = Place(port=free_port()), tmp_path / "log"

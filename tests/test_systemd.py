@@ -17,7 +17,7 @@ from conftest import need
 from realsystemd import RealSystemd
 from waiting import eventually
 
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.settings import Settings, check_toml
 from lbwatch.status.server import STILL_S
 
@@ -233,9 +233,9 @@ def machine() -> Iterator[Machine]:
 
 
 @asynccontextmanager
-async def engine_of(machine: Machine) -> AsyncIterator[EmbeddedEngine]:
+async def engine_of(machine: Machine) -> AsyncIterator[FakeEngine]:
     """An engine whose socket the group docker may open, as everywhere."""
-    async with EmbeddedEngine(socket=machine.docker) as engine:
+    async with FakeEngine(socket=machine.docker) as engine:
         gid = machine.run("getent", "group", "docker").stdout.split(":")[2]
         os.chown(machine.docker, 0, int(gid))
         machine.docker.chmod(0o660)
@@ -243,12 +243,12 @@ async def engine_of(machine: Machine) -> AsyncIterator[EmbeddedEngine]:
 
 
 @pytest.fixture
-async def engine(machine: Machine) -> AsyncIterator[EmbeddedEngine]:
+async def engine(machine: Machine) -> AsyncIterator[FakeEngine]:
     async with engine_of(machine) as engine:
         yield engine
 
 
-async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, engine: EmbeddedEngine) -> None:
+async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, engine: FakeEngine) -> None:
     """Tested, written, reloaded and verified by a user who may open neither nginx's logs nor its keys."""
     machine.serve()
     machine.run("systemctl", "start", "lbwatch")
@@ -272,7 +272,7 @@ async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, 
     assert machine.read("/etc/nginx/lbwatch/lbwatch.conf"), "nginx could not start any more"
 
 
-async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine, engine: EmbeddedEngine) -> None:
+async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine, engine: FakeEngine) -> None:
     """They are pasted as root, on a machine that serves."""
     machine.serve()
     machine.paste(pasted("As root")[-1:])
@@ -291,7 +291,7 @@ async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine
     assert left == []
 
 
-async def test_what_nginx_would_refuse_is_not_written(machine: Machine, engine: EmbeddedEngine) -> None:
+async def test_what_nginx_would_refuse_is_not_written(machine: Machine, engine: FakeEngine) -> None:
     """A test that this user cannot get through must not be no test."""
     machine.serve()
     machine.write("/etc/nginx/sites-enabled/own", "upstream api { server 192.0.2.9:80; }\n")
@@ -331,7 +331,7 @@ def test_it_has_the_rights_that_it_needs_and_no_others(machine: Machine) -> None
     assert not (machine.root / "tmp/x").exists()
 
 
-async def test_a_crash_is_followed_by_a_start(machine: Machine, engine: EmbeddedEngine) -> None:
+async def test_a_crash_is_followed_by_a_start(machine: Machine, engine: FakeEngine) -> None:
     """Whatever ended it, but a setting."""
     machine.serve()
     machine.run("systemctl", "start", "lbwatch")

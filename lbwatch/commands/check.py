@@ -8,9 +8,9 @@ from lbwatch.commands import DONE, FAILED
 from lbwatch.commands.look import trial
 from lbwatch.docker.client import EngineClient
 from lbwatch.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
-from lbwatch.model import Backend
+from lbwatch.model import Container
 from lbwatch.nginx.container import ContainerControl, ContainerTester
-from lbwatch.nginx.control import TreeTester
+from lbwatch.nginx.control import CopyTester
 from lbwatch.nginx.process import find_master, require_signal, workers_of
 from lbwatch.reach import Reach, selector
 from lbwatch.selector import chosen
@@ -54,7 +54,7 @@ async def _check_template(settings: Settings) -> str:
 async def _check_engine(settings: Settings) -> str:
     async with _connected(settings) as client:
         ping = await client.ping()
-        containers = await client.list_backends()
+        containers = await client.list_containers()
         asked = ", ".join(Reach(settings, client=client, known=dict).asked())
     api, name = ".".join(map(str, ping.api)), app.make_address(settings).name
     return f"{name}: API {api}, {len(containers)} containers; asked for {asked}"
@@ -70,12 +70,12 @@ async def _check_config(settings: Settings) -> str:
     """Have nginx test its configuration with what is there now, or with nothing, in the output's place."""
     async with trial(settings, known=await _nginx_containers(settings)) as tester:
         tested = await tester.test(files.read(settings.output) or "# nothing yet\n")
-    if not isinstance(tester, TreeTester | ContainerTester):
+    if not isinstance(tester, CopyTester | ContainerTester):
         return "test_command takes the configuration" if tested else f"not tested: {tester.remark}"
-    if not tested or tester.tree is None:
+    if not tested or tester.copy is None:
         return f"not tested: {tester.remark}"
-    if not tester.tree.includes_output:
-        raise ConfigRejectedError(f"{tester.main} does not include {tester.tree.output}: nginx would never read it")
+    if not tester.copy.includes_output:
+        raise ConfigRejectedError(f"{tester.main} does not include {tester.copy.output}: nginx would never read it")
     return f"{tester.main} includes the output, and nginx takes it"
 
 
@@ -98,8 +98,8 @@ async def _check_container(settings: Settings) -> str:
     async with _connected(settings) as client:
         await client.ping()
         reach = Reach(settings, client=client, known=lambda: known)
-        assert reach.whereabouts is not None
-        container, control = reach.whereabouts.running(), reach.control()
+        assert reach.nginx_container is not None
+        container, control = reach.nginx_container.running(), reach.control()
         assert isinstance(control, ContainerControl)
         workers = await control.checked()
         remarks = "".join(f"; {remark}" for remark in (control.remark,) if remark is not None)
@@ -116,13 +116,13 @@ async def _connected(settings: Settings) -> AsyncIterator[EngineClient]:
         await client.close()
 
 
-async def _nginx_containers(settings: Settings) -> Mapping[str, Backend]:
+async def _nginx_containers(settings: Settings) -> Mapping[str, Container]:
     """Look at the containers that nginx may run in, and at those whose network they use, by id."""
     if (followed := selector(settings)) is None:
         return {}
     async with _connected(settings) as client:
         await client.ping()
-        listed = chosen(await client.list_backends(), followed)
+        listed = chosen(await client.list_containers(), followed)
         looked = [await client.inspect(each.id) for each in listed]
         found = {each.id: each for each in looked if each is not None}
         owners = {each.network_of for each in found.values() if each.network_of} - found.keys()

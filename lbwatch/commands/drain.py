@@ -6,9 +6,9 @@ from lbwatch.settings import Settings
 
 async def drain(settings: Settings, *, container: str) -> None:
     """Have the running daemon take a container out of its upstreams, and print what came of it."""
-    terminal.show(await remote.order(settings.control_socket, verb="drain", container=container) + "\n")
+    terminal.show(await remote.request(settings.control_socket, verb="drain", container=container) + "\n")
 
 
 async def undrain(settings: Settings, *, container: str) -> None:
     """Undo that."""
-    terminal.show(await remote.order(settings.control_socket, verb="undrain", container=container) + "\n")
+    terminal.show(await remote.request(settings.control_socket, verb="undrain", container=container) + "\n")

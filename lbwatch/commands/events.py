@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import replace
 
 from lbwatch import app, terminal
-from lbwatch.damping import Damper
+from lbwatch.damping import CrashLoops
 from lbwatch.desired import Memory, desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
@@ -40,7 +40,7 @@ async def events(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         source = app.make_source(client, settings=settings, address=address)
-        reach = Reach(settings, client=client, known=source.backends)
+        reach = Reach(settings, client=client, known=source.containers)
         watch = _Watch(settings, source=source, reach=reach, screen=terminal.EventScreen(wall=time.time))
         following = asyncio.create_task(watch.run(), name="events")
         stop = asyncio.create_task(ended.wait(), name="stop")
@@ -87,7 +87,7 @@ class _Watch:
         self._reach = reach
         self._state = app.make_state(settings)
         self._drains = Drains(timeout_s=settings.drain_timeout)
-        self._damper = Damper()
+        self._crash_loops = CrashLoops()
         self._memory = Memory()
         self._said: dict[str, tuple[str, ...]] | None = None  # of each container, as of the latest look
         self._names: dict[str, str] = {}  # by id: events of networks tell none
@@ -97,7 +97,7 @@ class _Watch:
 
     async def run(self) -> None:
         """Show for good."""
-        self._source.heard = self._hear
+        self._source.heard = self._handle_signal
         async with asyncio.TaskGroup() as group:
             group.create_task(self._source.run(self._wake), name="source")
             group.create_task(self._keep_deciding(), name="decisions")
@@ -105,7 +105,7 @@ class _Watch:
     def _wake(self, *, heard_at: float | None = None) -> None:  # noqa: ARG002 - whatever woke it
         self._woken.set()
 
-    def _hear(self, event: Event, *, matters: bool) -> None:
+    def _handle_signal(self, event: Event, *, matters: bool) -> None:
         """Have an event shown, once; what comes before the first full look has ended was there already."""
         bare = replace(event, labels=None)
         if self._said is None or bare in self._shown:
@@ -115,8 +115,8 @@ class _Watch:
         self._woken.set()
 
     def _name(self, event: Event) -> str:
-        id, snapshot = event.backend or "", self._source.snapshot()
-        known = snapshot.backends.get(id) if snapshot is not None else None
+        id, snapshot = event.container or "", self._source.snapshot()
+        known = snapshot.containers.get(id) if snapshot is not None else None
         told = (event.labels or {}).get("name") or self._names.get(id)
         name = told or (known.name if known is not None else id[:12])
         self._names[id] = name
@@ -146,15 +146,15 @@ class _Watch:
         if snapshot is None:
             return
         now = asyncio.get_running_loop().time()
-        desired = desired_state(
+        plan = desired_state(
             [snapshot],
             rules=self._reach.rules(engine_pid=self._source.engine_pid),
-            damped=self._damper.damped(list(snapshot.backends.values()), now=now),
+            crash_looping=self._crash_loops.crash_looping(list(snapshot.containers.values()), now=now),
             draining=self._drains.draining([snapshot], by_hand=self._state.drained, now=now),
             memory=self._memory,
         )
         said: dict[str, tuple[str, ...]] = {}
-        for row in explained(desired):
+        for row in explained(plan):
             said[row.container] = (*said.get(row.container, ()), *terminal.row_words(row))
         before, self._said = self._said, said
         if before is None:

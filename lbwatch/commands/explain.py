@@ -11,9 +11,9 @@ from lbwatch.commands.look import FirstLook, candidate, closely, looked
 from lbwatch.damping import LOOP_RESTARTS
 from lbwatch.errors import NoDaemonError
 from lbwatch.explain import explained
-from lbwatch.model import Backend, Desired, Notice, NoticeKind, Snapshot
+from lbwatch.model import Container, Notice, NoticeKind, Plan, Snapshot
 from lbwatch.settings import Settings
-from lbwatch.story import Explanation, Story, places_of, story_of
+from lbwatch.story import Explanation, Story, addresses_of, story_of
 
 
 async def explain(settings: Settings, *, container: str | None, as_json: bool, recorded: Path | None) -> int:
@@ -28,7 +28,7 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool, r
     """
     told = None if recorded else await _told_by_daemon(settings, container=container)
     if told is None:
-        told = await _found_out(settings, container=container, recorded=recorded)
+        told = await _found_out(settings, ref=container, recorded=recorded)
     for reason in told.reasons:
         _say(f"not in step, so that this may be old: {reason}")
     for remark in told.remarks:
@@ -54,46 +54,46 @@ async def _told_by_daemon(settings: Settings, *, container: str | None) -> Expla
     return told
 
 
-async def _found_out(settings: Settings, *, container: str | None, recorded: Path | None) -> Explanation:
+async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | None) -> Explanation:
     look = await looked(settings, recorded=recorded)
-    desired = look.desired if look.held_by_daemon else _with_loops(look.desired, look.snapshot)
+    plan = look.plan if look.known_by_daemon else _with_loops(look.plan, look.snapshot)
     found = await candidate(settings, look)
-    rows = tuple(explained(desired, fallbacks=found.fallbacks if found else ()))
+    rows = tuple(explained(plan, degraded=found.degraded if found else ()))
     story = None
-    if container is not None:
-        backend = remote.found(container, backends=look.snapshot.backends.values())
-        rows = tuple(row for row in rows if row.container == backend.name)
+    if ref is not None:
+        container = remote.found(ref, containers=look.snapshot.containers.values())
+        rows = tuple(row for row in rows if row.container == container.name)
         if recorded is None:
-            backend = await closely(settings, backend)
-        story = _story(backend, look=look, text=found.text if found else "")
+            container = await closely(settings, container)
+        story = _story(container, look=look, text=found.text if found else "")
     return Explanation(source=look.snapshot.source, rows=rows, story=story)
 
 
-def _story(backend: Backend, *, look: FirstLook, text: str) -> Story:
+def _story(container: Container, *, look: FirstLook, text: str) -> Story:
     return story_of(
-        backend,
+        container,
         rules=look.rules,
-        backends=look.snapshot.backends,
-        held=look.held,
+        containers=look.snapshot.containers,
+        suspended=look.suspended,
         events=(),
-        places=places_of(backend.name, look.desired),
+        places=addresses_of(container.name, look.plan),
         text=text,
     )
 
 
-def _with_loops(desired: Desired, snapshot: Snapshot) -> Desired:
+def _with_loops(plan: Plan, snapshot: Snapshot) -> Plan:
     """Warn of those that a daemon may leave out: it alone knows how often each was restarted lately."""
     notices = (
         Notice(
-            backend=backend.name,
+            container=container.name,
             kind=NoticeKind.RESTARTED,
-            detail=f"the engine restarted it {backend.restarts} times since its last start by hand: the daemon leaves "
-            "it out while that goes on (restart-loop in its log)",
+            detail=f"the engine restarted it {container.restarts} times since its last start by hand: the daemon "
+            "leaves it out while that goes on (restart-loop in its log)",
         )
-        for backend in snapshot.backends.values()
-        if backend.restarts >= LOOP_RESTARTS
+        for container in snapshot.containers.values()
+        if container.restarts >= LOOP_RESTARTS
     )
-    return replace(desired, notices=(*desired.notices, *notices))
+    return replace(plan, notices=(*plan.notices, *notices))
 
 
 def _as_json(told: Explanation) -> str:

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lbwatch import app, files, reach, remote
-from lbwatch.decode import backends_of_recording
+from lbwatch.decode import containers_of_recording
 from lbwatch.desired import Rules, desired_state
 from lbwatch.docker.client import EngineClient
 from lbwatch.docker.source import DockerSource
 from lbwatch.draining import Drains
 from lbwatch.errors import ConfigRejectedError, OutputError, ReloadError, RenderError, SettingsError, SourceError
-from lbwatch.explain import fallback_words
+from lbwatch.explain import degraded_words
 from lbwatch.labels import relevant
-from lbwatch.model import Backend, Desired, Held, Snapshot
+from lbwatch.model import Container, Plan, Snapshot, Suspended
 from lbwatch.nginx.container import TEST_FOLDER, ElsewhereTester
 from lbwatch.nginx.control import Tester
-from lbwatch.nginx.fallback import Candidate, accepted, names_in
+from lbwatch.nginx.fallback import AcceptedConfig, accepted, names_in
 from lbwatch.reach import Reach
 from lbwatch.settings import Settings
 
@@ -34,16 +34,16 @@ class FirstLook:
     What a command that only looks found.
 
     Attributes:
-        held: Who is held back, as far as that is known.
-        held_by_daemon: Whether a running daemon said so.
+        suspended: Who is held back, as far as that is known.
+        known_by_daemon: Whether a running daemon said so.
         recorded: Whether it is of a recorded engine.
     """
 
     snapshot: Snapshot
     rules: Rules
-    held: Held
-    held_by_daemon: bool
-    desired: Desired
+    suspended: Suspended
+    known_by_daemon: bool
+    plan: Plan
     recorded: bool = False
 
 
@@ -63,36 +63,38 @@ async def looked(settings: Settings, *, recorded: Path | None) -> FirstLook:
     """
     if recorded is not None:
         return _recorded_look(settings, body=_read(recorded), name=str(recorded))
-    held = await remote.held(settings.control_socket)
+    suspended = await remote.suspended(settings.control_socket)
     address = app.make_address(settings)
     client = EngineClient(address)
     source = app.make_source(client, settings=settings, address=address)
     try:
         await client.ping()
-        for backend in (await client.list_backends())[:1]:  # what is refused is said at once, and not tried again
-            await client.inspect(backend.id)
+        for container in (await client.list_containers())[:1]:  # what is refused is said at once, and not tried again
+            await client.inspect(container.id)
         async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
             snapshot = await _first_snapshot(source)
     except TimeoutError as error:
-        why = source.contact().error or "no whole answer"
+        why = source.status().error or "no whole answer"
         raise SourceError(f"{address.name}: {why} (for {FIRST_LOOK_TIMEOUT_S:g} s)") from error
     finally:
         await client.close()
-    rules = Reach(settings, client=client, known=lambda: snapshot.backends).rules(engine_pid=source.engine_pid)
+    rules = Reach(settings, client=client, known=lambda: snapshot.containers).rules(engine_pid=source.engine_pid)
     now, drains = asyncio.get_running_loop().time(), Drains(timeout_s=settings.drain_timeout)
-    known = held or Held(draining=drains.draining([snapshot], by_hand=app.make_state(settings).drained, now=now))
-    return _decided(snapshot, rules=rules, held=known, held_by_daemon=held is not None)
+    known = suspended or Suspended(
+        draining=drains.draining([snapshot], by_hand=app.make_state(settings).drained, now=now)
+    )
+    return _decided(snapshot, rules=rules, suspended=known, known_by_daemon=suspended is not None)
 
 
-async def closely(settings: Settings, backend: Backend) -> Backend:
+async def closely(settings: Settings, container: Container) -> Container:
     """Look at one container again: of one that asks for nothing little was read."""
     address = app.make_address(settings)
     client = EngineClient(address)
     try:
         await client.ping()
-        return await app.make_source(client, settings=settings, address=address).look(backend.id) or backend
+        return await app.make_source(client, settings=settings, address=address).look(container.id) or container
     except SourceError:
-        return backend
+        return container
     finally:
         await client.close()
 
@@ -105,21 +107,21 @@ def _recorded_look(settings: Settings, *, body: bytes, name: str) -> FirstLook:
         SourceError: It is none.
     """
     try:
-        found = backends_of_recording(body)
+        found = containers_of_recording(body)
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     prefix = settings.label_prefix
     followed = reach.selector(settings)
     also = () if followed is None else (followed.key,)
-    backends = {each.id: replace(each, labels=relevant(each.labels, prefix=prefix, also=also)) for each in found}
-    snapshot = Snapshot(source=name, backends=backends)
-    rules = reach.rules(settings, reach.whereabouts(settings, known=lambda: backends), host_shared=lambda: False)
-    return replace(_decided(snapshot, rules=rules, held=Held(), held_by_daemon=False), recorded=True)
+    containers = {each.id: replace(each, labels=relevant(each.labels, prefix=prefix, also=also)) for each in found}
+    snapshot = Snapshot(source=name, containers=containers)
+    rules = reach.rules(settings, reach.nginx_container(settings, known=lambda: containers), host_shared=lambda: False)
+    return replace(_decided(snapshot, rules=rules, suspended=Suspended(), known_by_daemon=False), recorded=True)
 
 
-def _decided(snapshot: Snapshot, *, rules: Rules, held: Held, held_by_daemon: bool) -> FirstLook:
-    desired = desired_state([snapshot], rules=rules, damped=held.damped, draining=held.draining)
-    return FirstLook(snapshot=snapshot, rules=rules, held=held, held_by_daemon=held_by_daemon, desired=desired)
+def _decided(snapshot: Snapshot, *, rules: Rules, suspended: Suspended, known_by_daemon: bool) -> FirstLook:
+    plan = desired_state([snapshot], rules=rules, crash_looping=suspended.crash_looping, draining=suspended.draining)
+    return FirstLook(snapshot=snapshot, rules=rules, suspended=suspended, known_by_daemon=known_by_daemon, plan=plan)
 
 
 async def _first_snapshot(source: DockerSource) -> Snapshot:
@@ -152,14 +154,14 @@ def _read(recorded: Path) -> bytes:
         raise SettingsError("engine_from", value=recorded, takes=takes) from error
 
 
-async def candidate(settings: Settings, look: FirstLook) -> Candidate | None:
+async def candidate(settings: Settings, look: FirstLook) -> AcceptedConfig | None:
     """Work out what would be written, as the daemon does, and say what is wrong; `None`: nothing would be written."""
     renderer = app.make_renderer(settings)
     renderer.load()
     try:
-        async with trial(settings, known=look.snapshot.backends, recorded=look.recorded) as tester:
+        async with trial(settings, known=look.snapshot.containers, recorded=look.recorded) as tester:
             found = await accepted(
-                look.desired.upstreams,
+                look.plan.upstreams,
                 render=renderer.text,
                 test=tester.test,
                 before=_names_in_force(settings),
@@ -167,13 +169,13 @@ async def candidate(settings: Settings, look: FirstLook) -> Candidate | None:
     except (RenderError, ConfigRejectedError, ReloadError) as error:
         print(f"lbwatch: nothing would be written now: {error}", file=sys.stderr)
         return None
-    for fallback in found.fallbacks:
-        print(f"lbwatch: {fallback_words(fallback)}", file=sys.stderr)
+    for degraded in found.degraded:
+        print(f"lbwatch: {degraded_words(degraded)}", file=sys.stderr)
     return found
 
 
 @asynccontextmanager
-async def trial(settings: Settings, *, known: Mapping[str, Backend], recorded: bool = False) -> AsyncIterator[Tester]:
+async def trial(settings: Settings, *, known: Mapping[str, Container], recorded: bool = False) -> AsyncIterator[Tester]:
     """
     Give what tests a candidate as the daemon does, beside a daemon that may be doing so just now.
 
@@ -189,23 +191,23 @@ async def trial(settings: Settings, *, known: Mapping[str, Backend], recorded: b
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
         client = EngineClient(app.make_address(settings))
         stack.push_async_callback(client.close)
-        nginx, tree = Reach(settings, client=client, known=lambda: known), None
-        if nginx.whereabouts is not None and settings.test_command is None and settings.nginx_reload == "exec":
+        nginx, copy = Reach(settings, client=client, known=lambda: known), None
+        if nginx.nginx_container is not None and settings.test_command is None and settings.nginx_reload == "exec":
             if recorded:
-                yield ElsewhereTester(nginx.whereabouts, tester=None)
+                yield ElsewhereTester(nginx.nginx_container, tester=None)
                 return
             await client.ping()
-            tree = stack.enter_context(_beside(settings.output))
-        yield nginx.tester(folder=folder, tree=tree, quiet=True)
+            copy = stack.enter_context(_beside(settings.output))
+        yield nginx.tester(folder=folder, copy=copy, quiet=True)
 
 
 @contextmanager
 def _beside(output: Path) -> Iterator[Path]:
     """Make a folder that is seen wherever the output is, by anyone."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{TEST_FOLDER}-", dir=output.parent) as tree:
-            os.chmod(tree, 0o755)  # noqa: S103 - nginx may be another user; there is no secret in it
-            yield Path(tree)
+        with tempfile.TemporaryDirectory(prefix=f"{TEST_FOLDER}-", dir=output.parent) as copy:
+            os.chmod(copy, 0o755)  # noqa: S103 - nginx may be another user; there is no secret in it
+            yield Path(copy)
     except OSError as error:
         raise OutputError(output.parent, error=error) from error
 

@@ -20,7 +20,7 @@ async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded:
     """
     look = await looked(settings, recorded=recorded)
     found = await candidate(settings, look)
-    text = found.text if found else app.make_renderer(settings).text(look.desired.upstreams)
+    text = found.text if found else app.make_renderer(settings).text(look.plan.upstreams)
     before = files.read(settings.output) or "" if differ or exit_code else ""
     if differ:
         terminal.show_difference(diff.unified(before, text), names=(str(settings.output), "what would be written"))

@@ -1,4 +1,4 @@
-"""What is played: on the embedded engine a little of everything; on a real one the walk of Docker's documentation."""
+"""What is played: on the fake engine a little of everything; on a real one the walk of Docker's documentation."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 from lbwatch.demo.screen import Screen
 from lbwatch.demo.stage import Watched, staged
 from lbwatch.docker.client import EngineClient
-from lbwatch.embedded import EmbeddedEngine
+from lbwatch.embedded import FakeEngine
 from lbwatch.errors import DemoError, SourceError
 from lbwatch.settings import Settings, engine_address
 
@@ -21,7 +21,7 @@ REAL_PREFIX = "lbwatch-demo"
 async def on_embedded(settings: Settings, folder: Path, screen: Screen) -> None:
     """Let containers come, go and move on an engine that runs nothing."""
     screen.say("engine", "embedded: no Docker is needed and none is touched", style="bold")
-    async with EmbeddedEngine(socket=folder / "docker.sock") as engine:
+    async with FakeEngine(socket=folder / "docker.sock") as engine:
         settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch")
         async with staged(settings, folder, screen) as watched:
             for words, action, servers in _steps(engine.world):

@@ -259,7 +259,7 @@ async def _show_events(settings: Settings, screen: Screen) -> None:
         async with client.events(since_s=None) as chunks:
             async for chunk in chunks:
                 for event in decoder.feed(chunk):
-                    id = event.backend or ""
+                    id = event.container or ""
                     names.setdefault(id, (event.labels or {}).get("name", id[:12]))
                     screen.say("event", f"{event.action} {names[id]}", style="blue")
     finally:

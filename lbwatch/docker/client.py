@@ -22,9 +22,9 @@ from typing import Any
 import aiohttp
 
 from lbwatch import files
-from lbwatch.decode import backend_of_inspect, backends_of_list, http_date_s
+from lbwatch.decode import container_of_inspect, containers_of_list, http_date_s
 from lbwatch.errors import DeadSocketError, SettingsError, SourceError, SourceTimeoutError, excerpt
-from lbwatch.model import Backend
+from lbwatch.model import Container
 from lbwatch.settings import EngineAddress
 
 CONNECT_TIMEOUT_S = 5.0
@@ -130,26 +130,26 @@ class EngineClient:
         pings = (self._get("/_ping", timeout_s=PING_TIMEOUT_S) for _ in range(connections))
         await asyncio.gather(*pings, return_exceptions=True)  # one that fails is opened when it is needed
 
-    async def list_backends(self) -> tuple[Backend, ...]:
+    async def list_containers(self) -> tuple[Container, ...]:
         """List all containers, stopped ones too. The answer may lag behind the truth: it only proposes ids."""
         status, body = await self._get("/containers/json", timeout_s=LIST_TIMEOUT_S, query={"all": "1"})
         _require_ok(status, body, path="/containers/json")
-        return backends_of_list(body)
+        return containers_of_list(body)
 
-    async def inspect(self, backend: str) -> Backend | None:
+    async def inspect(self, container: str) -> Container | None:
         """
         Ask for the truth about one container, by its whole id.
 
         Returns:
             `None` if the engine says that there is none of this id.
         """
-        path = f"/containers/{backend}/json"
+        path = f"/containers/{container}/json"
         status, body = await self._get(path, timeout_s=INSPECT_TIMEOUT_S)
         if status == 404 and "no such container" in _message(body).lower():
             return None
         _require_ok(status, body, path=path)
-        found = backend_of_inspect(body)
-        if found.id != backend:
+        found = container_of_inspect(body)
+        if found.id != container:
             raise SourceError(f"{path}: the engine answered with container {found.id[:12]!r}, which was not asked for")
         return found
 

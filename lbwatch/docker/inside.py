@@ -15,7 +15,7 @@ import msgspec
 
 from lbwatch.docker.client import EngineClient
 from lbwatch.errors import SourceError
-from lbwatch.model import Housing, Listed
+from lbwatch.model import ContainerConfig, ContainerProcess
 
 EXEC_ASKED = (
     "POST /containers/ID/exec",
@@ -82,7 +82,7 @@ class _Top(msgspec.Struct, rename="pascal", frozen=True):
     processes: tuple[tuple[str, ...], ...] | None = None
 
 
-class Inside:
+class ContainerExec:
     """
     The containers of one engine from the inside; each call names one by its id and raises `SourceError`.
 
@@ -93,12 +93,12 @@ class Inside:
     def __init__(self, client: EngineClient) -> None:
         self._client = client
 
-    async def housing(self, container: str) -> Housing:
+    async def container_config(self, container: str) -> ContainerConfig:
         """Ask where it is and how it is kept."""
         path = f"/containers/{container}/json"
         answer = _read(await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=(_any(path),)), _Inspect)
         policy = answer.host_config and answer.host_config.restart_policy
-        return Housing(
+        return ContainerConfig(
             mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
             restart_policy=policy.name if policy else "",
             stop_signal=answer.config.stop_signal if answer.config else "",
@@ -140,7 +140,7 @@ class Inside:
                 raise SourceError(f"{program} did not end: its output is over, and it has no exit code")
             await asyncio.sleep(_POLL_S)
 
-    async def processes(self, container: str) -> tuple[Listed, ...]:
+    async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
         """List what runs in it."""
         path = f"/containers/{container}/top"
         answer = await self._client.ask(
@@ -154,7 +154,8 @@ class Inside:
         try:
             pid, parent, title = (_column(top.titles, *names) for names in (("PID",), ("PPID",), ("COMMAND", "CMD")))
             return tuple(
-                Listed(pid=int(each[pid]), parent=int(each[parent]), title=each[title]) for each in top.processes or ()
+                ContainerProcess(pid=int(each[pid]), parent=int(each[parent]), title=each[title])
+                for each in top.processes or ()
             )
         except (LookupError, ValueError) as error:
             raise SourceError(f"{path}: the engine's list of processes cannot be read: {error}") from error

@@ -13,12 +13,12 @@ from typing import Protocol
 import structlog
 
 from lbwatch.docker.client import EngineClient
-from lbwatch.docker.marks import Mark, Marks
+from lbwatch.docker.marks import Priority, WorkQueue
 from lbwatch.docker.stream import Stream
 from lbwatch.draining import StopSignals
 from lbwatch.errors import DeadSocketError, SourceError
 from lbwatch.labels import asks, relevant
-from lbwatch.model import Backend, Contact, Event, Health, Snapshot, Status
+from lbwatch.model import Container, ContainerStatus, EngineStatus, Event, Health, Snapshot
 from lbwatch.pacing import Backoff
 from lbwatch.place import network_owner
 from lbwatch.selector import Selector
@@ -30,13 +30,13 @@ INSPECTORS = 8
 LIST_PATIENCE_S = 3.0
 """How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
 
-GATHER_S = 0.05
+DEBOUNCE_S = 0.05
 """How long looks that have ended wait for those that events asked for meanwhile: one change for all, not one each."""
 
 DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
 
-MAX_BLIND_LOOKS = 2
+MAX_FAILED_LOOKS = 2
 """Looks at a container that fail or hang (moby#46782) before a full look does without it."""
 
 MAX_STALE_LOOKS = 5
@@ -66,7 +66,7 @@ class Heard(Protocol):
 
 class DockerSource:
     """
-    One engine as a source of backends.
+    One engine as a source of containers.
 
     Args:
         client: The connection to the engine.
@@ -101,21 +101,21 @@ class DockerSource:
         self._resync_interval_s = resync_interval_s
         self._random = random
         self._changed: Changed = _nobody
-        self._backends: dict[str, Backend] = {}  # the last truth, by id
-        self._bystanders: set[str] = set()  # ids that events showed to ask for nothing, until the next list
-        self._owners: set[str] = set()  # ids whose network a backend that asks uses
+        self._containers: dict[str, Container] = {}  # the last truth, by id
+        self._unlabelled: set[str] = set()  # ids that events showed to ask for nothing, until the next list
+        self._owners: set[str] = set()  # ids whose network a container that asks uses
         self._owner_names: set[str] = set()  # what they are called by those: by id, or by name where that is all
         self._signals = StopSignals()
-        self._marks = Marks()
+        self._queue = WorkQueue()
         self._failures: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
         self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
-        self._suspects: set[str] = set()  # ids that a resync found changed before any event told
-        self._unseen: dict[str, Backend | None] = {}  # entries of the latest list that were not looked at since
+        self._drift_candidates: set[str] = set()  # ids that a resync found changed before any event told
+        self._unseen: dict[str, Container | None] = {}  # entries of the latest list that were not looked at since
         self._looking_through = False  # whether some of what the latest list held was not looked at yet
         self._synced = False  # whether all that the first list held was looked at
         self._synced_at: float | None = None  # loop time at which all was looked at that the latest list held
         self._heard_at: float | None = None  # loop time of the first event since the snapshot was published
-        self._gathering: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
+        self._debouncing: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
         self._patience: asyncio.Timeout | None = None  # of the list that is being asked for
         self._listing_since = 0.0  # loop time at which it was
         self._answers_looks = False  # whether any look succeeded since the latest list
@@ -129,7 +129,7 @@ class DockerSource:
             connections=INSPECTORS + 1,  # and one for lists
             backoff=self._backoff(),
             begun=self._list_anew,
-            heed=self._heed,
+            handle_event=self._handle_event,
         )
 
     @property
@@ -138,31 +138,31 @@ class DockerSource:
         return self._stream.engine_pid
 
     def snapshot(self) -> Snapshot | None:
-        """Give all backends as they were last seen; `None` until the first full look has ended."""
+        """Give all containers as they were last seen; `None` until the first full look has ended."""
         if not self._synced:
             return None
-        backends = dict(self._backends)
-        return Snapshot(source=self.name, backends=backends, stopping=self._signals.stopping(backends))
+        containers = dict(self._containers)
+        return Snapshot(source=self.name, containers=containers, stopping=self._signals.stopping(containers))
 
-    def backends(self) -> Mapping[str, Backend] | None:
-        """Give the same backends as they are now, to look at and not to keep; `None` likewise."""
-        return MappingProxyType(self._backends) if self._synced else None
+    def containers(self) -> Mapping[str, Container] | None:
+        """Give the same containers as they are now, to look at and not to keep; `None` likewise."""
+        return MappingProxyType(self._containers) if self._synced else None
 
-    def contact(self) -> Contact:
+    def status(self) -> EngineStatus:
         """Tell how well the engine is known now."""
         stream = self._stream
-        return Contact(
+        return EngineStatus(
             source=self.name,
             connected=stream.connected,
             since=stream.since,
             synced_at=self._synced_at,
             drift=self.drift,
-            backends=len(self._backends) if self._synced else None,
+            containers=len(self._containers) if self._synced else None,
             events=dict(stream.counts),
             error=stream.error or self._list_error or (None if self._answers_looks else self._look_error),
         )
 
-    async def look(self, id: str) -> Backend | None:
+    async def look(self, id: str) -> Container | None:
         """Ask for one container now, for whoever wants to know all of it; raises `SourceError`."""
         found = await self._client.inspect(id)
         return found and self._trimmed(found)
@@ -200,50 +200,50 @@ class DockerSource:
 
     # Events: they only mark.
 
-    def _heed(self, event: Event) -> None:
+    def _handle_event(self, event: Event) -> None:
         """Mark what an event touched, unless it asks for nothing."""
-        matters = event.backend is None or self._matters(event)
+        matters = event.container is None or self._matters(event)
         if self.heard is not None:
             self.heard(event, matters=matters)
-        if event.backend is None:
+        if event.container is None:
             self._list_wanted.set()
         elif matters:
-            _log.debug("event.heeded", source=self.name, action=event.action, backend=event.backend[:12])
-            self._suspects.discard(event.backend)
-            self._marks.add(event.backend, Mark.TOUCHED)
+            _log.debug("event.handled", source=self.name, action=event.action, container=event.container[:12])
+            self._drift_candidates.discard(event.container)
+            self._queue.add(event.container, Priority.EVENT)
             self._heard_at = self._heard_at or asyncio.get_running_loop().time()
             if event.action == "kill":
-                self._hear(event)
+                self._handle_signal(event)
         else:
-            self._bystanders.add(event.backend)
-            self._name(event, id=event.backend)
+            self._unlabelled.add(event.container)
+            self._name(event, id=event.container)
 
     def _name(self, event: Event, *, id: str) -> None:
         """Know a container that asks for nothing by its name, until the next list, for whoever looks for it."""
         if event.action == "destroy":
-            self._backends.pop(id, None)
-        elif id not in self._backends and event.labels is not None and len(self._bystanders) <= MAX_NAMED:
-            self._backends[id] = self._trimmed(_described(id, event.labels))
+            self._containers.pop(id, None)
+        elif id not in self._containers and event.labels is not None and len(self._unlabelled) <= MAX_NAMED:
+            self._containers[id] = self._trimmed(_described(id, event.labels))
 
-    def _hear(self, event: Event) -> None:
+    def _handle_signal(self, event: Event) -> None:
         """Take the one thing that an event alone tells; of a replay, when that was."""
-        assert event.backend is not None
-        now, known = asyncio.get_running_loop().time(), self._backends.get(event.backend)
-        self._signals.hear(event, backend=known, now=now, age_s=self._stream.age_s(event))
-        self._gather()
+        assert event.container is not None
+        now, known = asyncio.get_running_loop().time(), self._containers.get(event.container)
+        self._signals.record(event, container=known, now=now, age_s=self._stream.age_s(event))
+        self._debounce()
 
     def _matters(self, event: Event) -> bool:
-        assert event.backend is not None
-        if self._expose_all or event.backend in self._owners:
+        assert event.container is not None
+        if self._expose_all or event.container in self._owners:
             return True
-        known = self._backends.get(event.backend)
+        known = self._containers.get(event.container)
         if event.labels is None:
-            return self._asks(known) if known else event.backend not in self._bystanders
+            return self._asks(known) if known else event.container not in self._unlabelled
         if asks(event.labels, prefix=self._prefix):
             return True
         if self._follows is None:
             return False
-        return self._is_followed(_described(event.backend, event.labels)) or bool(known and self._is_followed(known))
+        return self._is_followed(_described(event.container, event.labels)) or bool(known and self._is_followed(known))
 
     # Lists: they only propose ids (facts, stream 4).
 
@@ -272,40 +272,40 @@ class DockerSource:
             self._patience.reschedule(self._listing_since + LIST_PATIENCE_S)
             self._patience = None
 
-    async def _list(self) -> tuple[Backend, ...]:
+    async def _list(self) -> tuple[Container, ...]:
         self._listing_since = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(None) as self._patience:
-                return await self._client.list_backends()
+                return await self._client.list_containers()
         finally:
             self._patience = None
 
-    async def _next_list(self) -> Mark:
+    async def _next_list(self) -> Priority:
         """Wait until a list is wanted or the resync is due, and tell which."""
         connected = self._stream.connected
         try:
             async with asyncio.timeout(self._resync_interval_s):
                 await self._list_wanted.wait()
-            mark = Mark.PROPOSED
+            mark = Priority.LISTED
         except TimeoutError:
-            mark = Mark.RESYNCED if connected and self._stream.connected and self._synced else Mark.PROPOSED
+            mark = Priority.RESYNC if connected and self._stream.connected and self._synced else Priority.LISTED
         self._list_wanted.clear()
         return mark
 
-    def _propose(self, listed: tuple[Backend, ...], *, mark: Mark) -> None:
+    def _propose(self, listed: tuple[Container, ...], *, mark: Priority) -> None:
         """Mark every container that asks for something, of the list and of the last truth; keep the others as told."""
-        entries = {backend.id: self._trimmed(backend) for backend in listed}
-        known = entries | self._backends
+        entries = {container.id: self._trimmed(container) for container in listed}
+        known = entries | self._containers
         owners = self._owners | self._owners_among(entries.values(), known=known)
-        tracked = {id for id, backend in known.items() if self._asks(backend) or id in owners}
-        stays = tracked | self._bystanders  # of the latter the list, which lags, may not know yet
-        bystanders = {id: entry for id, entry in entries.items() if id not in tracked}
-        self._backends = {id: known for id, known in self._backends.items() if id in stays} | bystanders
-        self._bystanders.clear()
+        tracked = {id for id, container in known.items() if self._asks(container) or id in owners}
+        stays = tracked | self._unlabelled  # of the latter the list, which lags, may not know yet
+        unlabelled = {id: entry for id, entry in entries.items() if id not in tracked}
+        self._containers = {id: known for id, known in self._containers.items() if id in stays} | unlabelled
+        self._unlabelled.clear()
         self._looking_through, self._answers_looks = True, False
         self._unseen = {id: entries.get(id) for id in tracked}
         for id in tracked:
-            self._marks.add(id, mark)
+            self._queue.add(id, mark)
         if not tracked:
             self._publish()
 
@@ -313,83 +313,83 @@ class DockerSource:
 
     async def _keep_looking(self) -> None:
         while True:
-            id, mark = await self._marks.take()
+            id, mark = await self._queue.take()
             try:
                 found = await self._client.inspect(id)
                 self._settle(id, found and self._trimmed(found), mark=mark)
             except SourceError as error:
-                self._owe(id, error=error)
+                self._schedule_retry(id, error=error)
             finally:
-                self._marks.done(id)
-            if mark is Mark.TOUCHED or not self._unseen:
-                self._gather()
+                self._queue.done(id)
+            if mark is Priority.EVENT or not self._unseen:
+                self._debounce()
 
-    def _settle(self, id: str, found: Backend | None, *, mark: Mark) -> None:
+    def _settle(self, id: str, found: Container | None, *, mark: Priority) -> None:
         """Take what inspect told about a container; *found* is `None` if there is none any more."""
         self._answers_looks, self._look_error = True, None
-        before = self._backends.pop(id, None)
+        before = self._containers.pop(id, None)
         if found is not None:
-            self._backends[id] = before if found == before and before is not None else found
-        if not self._marks.is_touched(id):  # else it may have begun another life while it was looked at
+            self._containers[id] = before if found == before and before is not None else found
+        if not self._queue.has_event(id):  # else it may have begun another life while it was looked at
             self._signals.settle(id, found)
         self._failures.pop(id, None)
         if (owed := self._retries.pop(id, None)) is not None:
             owed.cancel()
         self._unseen.pop(id, None)
-        self._watch_owner(before, found, touched=mark is Mark.TOUCHED)
-        told = self._marks.is_touched(id) or owed is not None  # an event waits for its look, or waited in vain
-        if mark is Mark.RESYNCED and _told(before) != _told(found) and not told:
-            self._suspects.add(id)
-            asyncio.get_running_loop().call_later(DRIFT_GRACE_S, self._judge, id, (found or before))
+        self._watch_owner(before, found, handles_events=mark is Priority.EVENT)
+        told = self._queue.has_event(id) or owed is not None  # an event waits for its look, or waited in vain
+        if mark is Priority.RESYNC and _told(before) != _told(found) and not told:
+            self._drift_candidates.add(id)
+            asyncio.get_running_loop().call_later(DRIFT_GRACE_S, self._report_drift, id, (found or before))
 
-    def _gather(self) -> None:
+    def _debounce(self) -> None:
         """
         Publish what was found, together with what is being looked at, for as long as that takes no time to speak of.
 
         What comes together goes out together: a new container is in before the old one's death takes that one out.
         """
-        if not self._marks.touched:
+        if not self._queue.handles_events:
             self._publish()
-        elif self._gathering is None:
-            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._publish)
+        elif self._debouncing is None:
+            self._debouncing = asyncio.get_running_loop().call_later(DEBOUNCE_S, self._publish)
 
     def _publish(self) -> None:
         """Let the snapshot be used, once it is whole."""
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
+        if self._debouncing is not None:
+            self._debouncing.cancel()
+            self._debouncing = None
         if self._looking_through and not self._unseen:
             self._looking_through, self._synced_at = False, asyncio.get_running_loop().time()
             if not self._synced:
                 self._synced = True
-                _log.info("source.synced", source=self.name, backends=len(self._backends))
+                _log.info("source.synced", source=self.name, containers=len(self._containers))
         heard_at, self._heard_at = self._heard_at, None
         self._changed(heard_at=heard_at)
 
-    def _watch_owner(self, before: Backend | None, found: Backend | None, *, touched: bool) -> None:
+    def _watch_owner(self, before: Container | None, found: Container | None, *, handles_events: bool) -> None:
         """Follow the containers whose network others use, although they ask for nothing themselves."""
         if not any(each and (each.network_of or each.name in self._owner_names) for each in (before, found)):
             return
-        self._owner_names = {each.network_of for each in self._backends.values() if each.network_of}
-        known, self._owners = self._owners, self._owners_among(self._backends.values(), known=self._backends)
+        self._owner_names = {each.network_of for each in self._containers.values() if each.network_of}
+        known, self._owners = self._owners, self._owners_among(self._containers.values(), known=self._containers)
         for owner in self._owners - known:
-            self._marks.add(owner, Mark.TOUCHED)
-        if touched and found is not None and network_owner(found, backends=self._backends) is None:
+            self._queue.add(owner, Priority.EVENT)
+        if handles_events and found is not None and network_owner(found, containers=self._containers) is None:
             self._list_wanted.set()  # it may be known by its name alone, which no look takes
 
-    def _owners_among(self, backends: Iterable[Backend], *, known: Mapping[str, Backend]) -> set[str]:
+    def _owners_among(self, containers: Iterable[Container], *, known: Mapping[str, Container]) -> set[str]:
         """List the ids of those whose network is used by one that asks; an id need not be *known* for that."""
-        users = [backend for backend in backends if backend.network_of and self._asks(backend)]
-        found = {owner.id for user in users if (owner := network_owner(user, backends=known)) is not None}
+        users = [container for container in containers if container.network_of and self._asks(container)]
+        found = {owner.id for user in users if (owner := network_owner(user, containers=known)) is not None}
         return found | {user.network_of for user in users if user.network_of and len(user.network_of) == _ID_CHARS}
 
-    def _judge(self, id: str, backend: Backend | None) -> None:
-        if id in self._suspects:
-            self._suspects.discard(id)
+    def _report_drift(self, id: str, container: Container | None) -> None:
+        if id in self._drift_candidates:
+            self._drift_candidates.discard(id)
             self.drift += 1
-            _log.warning("source.drifted", source=self.name, backend=backend.name if backend else id[:12])
+            _log.warning("source.drifted", source=self.name, container=container.name if container else id[:12])
 
-    def _owe(self, id: str, *, error: SourceError) -> None:
+    def _schedule_retry(self, id: str, *, error: SourceError) -> None:
         """Keep the last truth about a container that could not be looked at, and look again later."""
         self._look_error = str(error)
         if not self._stream.connected or id in self._retries:
@@ -399,20 +399,20 @@ class DockerSource:
         _log.warning(
             "source.look_failed",
             source=self.name,
-            backend=id[:12],
+            container=id[:12],
             error=str(error),
             attempt=backoff.attempt,
             retry_in_s=round(wait_s, 2),
         )
         self._retries[id] = asyncio.get_running_loop().call_later(wait_s, self._look_again, id)
-        if backoff.attempt >= MAX_BLIND_LOOKS:
-            self._settle_blind(id, down_believed=backoff.attempt >= MAX_STALE_LOOKS)
+        if backoff.attempt >= MAX_FAILED_LOOKS:
+            self._accept_stale(id, down_believed=backoff.attempt >= MAX_STALE_LOOKS)
 
     def _look_again(self, id: str) -> None:
         self._retries.pop(id, None)
-        self._marks.add(id, Mark.TOUCHED)
+        self._queue.add(id, Priority.EVENT)
 
-    def _settle_blind(self, id: str, *, down_believed: bool) -> None:
+    def _accept_stale(self, id: str, *, down_believed: bool) -> None:
         """
         Let one container that cannot be looked at not hold back all others: its last truth or list entry stays.
 
@@ -420,23 +420,23 @@ class DockerSource:
         """
         if not self._answers_looks:
             return
-        entry, known = self._unseen.pop(id, None), self._backends.get(id)
+        entry, known = self._unseen.pop(id, None), self._containers.get(id)
         if entry is not None and (known is None or not known.started_ns):  # none, or a list's: those tell of no start
-            self._backends[id] = entry
+            self._containers[id] = entry
         elif entry is not None and known is not None and down_believed and not _is_up(entry):
-            self._backends[id] = replace(known, status=entry.status)
+            self._containers[id] = replace(known, status=entry.status)
         self._publish()
 
-    def _asks(self, backend: Backend) -> bool:
-        labelled = self._expose_all or asks((key for key, _ in backend.labels), prefix=self._prefix)
-        return labelled or self._is_followed(backend)
+    def _asks(self, container: Container) -> bool:
+        labelled = self._expose_all or asks((key for key, _ in container.labels), prefix=self._prefix)
+        return labelled or self._is_followed(container)
 
-    def _is_followed(self, backend: Backend) -> bool:
-        return self._follows is not None and self._follows.matches(backend)
+    def _is_followed(self, container: Container) -> bool:
+        return self._follows is not None and self._follows.matches(container)
 
-    def _trimmed(self, backend: Backend) -> Backend:
+    def _trimmed(self, container: Container) -> Container:
         also = (self._follows.key,) if self._follows is not None else ()
-        return replace(backend, labels=relevant(backend.labels, prefix=self._prefix, also=also))
+        return replace(container, labels=relevant(container.labels, prefix=self._prefix, also=also))
 
     def _backoff(self) -> Backoff:
         return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=self._random)
@@ -446,20 +446,20 @@ def _nobody(*, heard_at: float | None = None) -> None:
     """Take no notice."""
 
 
-def _described(id: str, attributes: Mapping[str, str]) -> Backend:
+def _described(id: str, attributes: Mapping[str, str]) -> Container:
     """Make of an event's attributes what they tell of its container."""
-    return Backend(id=id, name=attributes.get("name", id[:12]), labels=tuple(sorted(attributes.items())))
+    return Container(id=id, name=attributes.get("name", id[:12]), labels=tuple(sorted(attributes.items())))
 
 
-def _is_up(backend: Backend) -> bool:
-    return backend.status in (Status.RUNNING, Status.PAUSED)
+def _is_up(container: Container) -> bool:
+    return container.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 
 
-def _told(backend: Backend | None) -> object:
-    """Reduce a backend to what some event would have told; `starting` and changes while stopped have none."""
-    if backend is None:
+def _told(container: Container | None) -> object:
+    """Reduce a container to what some event would have told; `starting` and changes while stopped have none."""
+    if container is None:
         return None
-    if not _is_up(backend):
-        return backend.name, "down"
-    health = backend.health if backend.health in (Health.HEALTHY, Health.UNHEALTHY) else None
-    return backend.name, backend.status, backend.started_ns, backend.endpoints, health
+    if not _is_up(container):
+        return container.name, "down"
+    health = container.health if container.health in (Health.HEALTHY, Health.UNHEALTHY) else None
+    return container.name, container.status, container.started_ns, container.endpoints, health

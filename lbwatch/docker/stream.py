@@ -52,7 +52,7 @@ class Stream:
         connections: How many more of them are opened at its beginning.
         backoff: Between two tries.
         begun: Called when events begin to come.
-        heed: Called with each event.
+        handle_event: Called with each event.
 
     Attributes:
         connected: Whether it holds; for an instant not while one that grew too old is renewed.
@@ -71,7 +71,7 @@ class Stream:
         connections: int,
         backoff: Backoff,
         begun: Callable[[], None],
-        heed: Callable[[Event], None],
+        handle_event: Callable[[Event], None],
     ) -> None:
         self.connected = False
         self.since = 0.0
@@ -86,7 +86,7 @@ class Stream:
         self._connections = connections
         self._backoff = backoff
         self._begun = begun
-        self._heed = heed
+        self._handle_event = handle_event
         self._engine_clock_s = 0.0  # what the engine's clock showed when the stream began, less the loop's
         self._replayed_until = 0.0  # loop time until which events may be old ones, told again
 
@@ -157,10 +157,10 @@ class Stream:
         return tuple(self._recent.values())
 
     def _take(self, event: Event) -> None:
-        known = (event.at_ns, event.backend, event.action)
+        known = (event.at_ns, event.container, event.action)
         if known not in self._recent or not event.at_ns:  # else it is told again by a new stream
             self.counts[event.action.partition(":")[0]] += 1
             self._recent[known] = replace(event, labels=None)
             if len(self._recent) > KEPT_EVENTS:
                 del self._recent[next(iter(self._recent))]
-        self._heed(event)
+        self._handle_event(event)

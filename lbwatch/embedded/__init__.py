@@ -6,6 +6,6 @@ engine's habits: a list that lags, a stream that loses, labels that overwrite wh
 nothing else of lbwatch, so that no mistake can be in both.
 """
 
-from lbwatch.embedded.engine import EmbeddedEngine
+from lbwatch.embedded.engine import FakeEngine
 
-__all__ = ["EmbeddedEngine"]
+__all__ = ["FakeEngine"]

@@ -1,4 +1,4 @@
-"""What callers send to the embedded engine: JSON bodies and query values, made plain or refused."""
+"""What callers send to the fake engine: JSON bodies and query values, made plain or refused."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The containers of the embedded engine by id and by name; no events and no states."""
+"""The containers of the fake engine by id and by name; no events and no states."""
 
 import random
 import re

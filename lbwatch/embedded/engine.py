@@ -1,5 +1,5 @@
 """
-The embedded engine itself: the socket, its life and death, and what a test may turn.
+The fake engine itself: the socket, its life and death, and what a test may turn.
 
 What containers do lives in `world`, what is answered in `api`.
 """
@@ -24,7 +24,7 @@ _GRACE_S = 0.01
 """How long open requests may go on when the engine goes down; it is a crash, so hardly at all."""
 
 
-class EmbeddedEngine:
+class FakeEngine:
     """
     A Docker Engine that runs nothing, on a unix socket.
 

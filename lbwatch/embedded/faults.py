@@ -1,5 +1,5 @@
 """
-How answers of the embedded engine go wrong, as those of a sick engine or of a proxy before it do.
+How answers of the fake engine go wrong, as those of a sick engine or of a proxy before it do.
 
 What goes wrong with events is `EventStream.fates`, with lists `Replica.lag_s`.
 """

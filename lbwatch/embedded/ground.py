@@ -1,4 +1,4 @@
-"""How states change in the embedded engine, and the events of each change; the deeds are in `world`."""
+"""How states change in the fake engine, and the events of each change; the deeds are in `world`."""
 
 import contextlib
 import random

@@ -1,5 +1,5 @@
 """
-The embedded engine's words: containers, networks, the link between the two, and what may be refused.
+The fake engine's words: containers, networks, the link between the two, and what may be refused.
 
 Everything here is plain state; what changes it and what is said about it lives in `world`.
 """

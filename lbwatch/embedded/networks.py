@@ -1,4 +1,4 @@
-"""The networks of the embedded engine: names, ids and address ranges; no events and no containers."""
+"""The networks of the fake engine: names, ids and address ranges; no events and no containers."""
 
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, IPv6Network

@@ -1,5 +1,5 @@
 """
-What can be done in the embedded engine, and the events that each deed makes; no HTTP.
+What can be done in the fake engine, and the events that each deed makes; no HTTP.
 
 The events and their order are those of Engine 20.10 (facts of the stream, table). Every deed is done at once.
 """

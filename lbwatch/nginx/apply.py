@@ -9,9 +9,9 @@ import structlog
 
 from lbwatch import diff, files
 from lbwatch.errors import OutputError, ReloadError, ReloadRefusedError, TakenBackError
-from lbwatch.model import Applied, Fallback, Seen, Upstream
+from lbwatch.model import Applied, BalancerStatus, Degraded, Upstream
 from lbwatch.nginx.control import Control, Tester
-from lbwatch.nginx.fallback import Candidate, accepted, names_in
+from lbwatch.nginx.fallback import AcceptedConfig, accepted, names_in
 from lbwatch.render import Renderer, digest
 
 STOP_TIMEOUT_S = 1.5
@@ -29,18 +29,18 @@ class Nginx:
         output: The file that nginx includes.
         tester: Tells whether nginx would take a text.
         control: Reloads nginx and proves it.
-        claim: The right to replace the output.
+        lock: The right to replace the output.
     """
 
     def __init__(
-        self, renderer: Renderer, *, output: Path, tester: Tester, control: Control, claim: files.Claim
+        self, renderer: Renderer, *, output: Path, tester: Tester, control: Control, lock: files.FileLock
     ) -> None:
         self._renderer = renderer
         self._output = output
         self._tester = tester
         self._control = control
-        self._claim = claim
-        self._fallbacks: tuple[Fallback, ...] = ()  # of the latest candidate
+        self._lock = lock
+        self._degraded: tuple[Degraded, ...] = ()  # of the latest candidate
         self._confirmed: object = None  # the nginx and the file of the latest verified reload
         self._verified_by: object = None  # the nginx of it
         self._verified_text: str | None = None
@@ -56,7 +56,7 @@ class Nginx:
             return files.read(self._output) or ""
         return ""
 
-    async def seen(self) -> Seen:
+    async def seen(self) -> BalancerStatus:
         """Look at the file and at nginx, for the status."""
         text, remarks = None, [each for each in (self._tester.remark, self._control.remark) if each is not None]
         try:
@@ -64,7 +64,7 @@ class Nginx:
         except OutputError as error:
             remarks.append(str(error))
         verified, running = self._verified_text, self._control.running()
-        return Seen(
+        return BalancerStatus(
             digest=None if text is None else digest(text),
             running=digest(verified) if verified is not None and running == self._verified_by else None,
             workers=await self._control.workers(),
@@ -90,7 +90,7 @@ class Nginx:
         candidate = await self._candidate(upstreams, before=names_in(before or ""))
         name, changed = digest(candidate.text), candidate.text != before
         if not changed and self.confirmed():
-            return Applied(digest=name, changed=False, reloaded=False, fallbacks=candidate.fallbacks)
+            return Applied(digest=name, changed=False, reloaded=False, degraded=candidate.degraded)
         await _to_the_end(self._put_in_force(candidate, before=before))
         live_s, verified_s = await self._verified(began=began)
         difference = await self._noted(candidate.text, before=before)
@@ -104,37 +104,37 @@ class Nginx:
             difference=difference,
             live_s=live_s,
             verified_s=verified_s,
-            fallbacks=candidate.fallbacks,
+            degraded=candidate.degraded,
         )
 
-    async def _candidate(self, upstreams: tuple[Upstream, ...], *, before: Collection[str]) -> Candidate:
+    async def _candidate(self, upstreams: tuple[Upstream, ...], *, before: Collection[str]) -> AcceptedConfig:
         candidate = await accepted(
-            upstreams, render=self._renderer.text, test=self._tester.test, known=self._fallbacks, before=before
+            upstreams, render=self._renderer.text, test=self._tester.test, known=self._degraded, before=before
         )
-        told = {(item.upstream, item.form) for item in self._fallbacks}
-        for item in candidate.fallbacks:
-            if (item.upstream, item.form) in told:
+        told = {(item.upstream, item.level) for item in self._degraded}
+        for item in candidate.degraded:
+            if (item.upstream, item.level) in told:
                 continue
             if item.kept:
                 _log.warning("upstream.kept", upstream=item.upstream, error=item.error)
             else:
-                _log.error("upstream.fell_back", upstream=item.upstream, form=str(item.form), error=item.error)
-        whole = {upstream.name for upstream in upstreams} - {item.upstream for item in candidate.fallbacks}
+                _log.error("upstream.degraded", upstream=item.upstream, level=str(item.level), error=item.error)
+        whole = {upstream.name for upstream in upstreams} - {item.upstream for item in candidate.degraded}
         for name in sorted({name for name, _ in told} & whole):
             _log.info("upstream.restored", upstream=name)
-        self._fallbacks = candidate.fallbacks
+        self._degraded = candidate.degraded
         return candidate
 
-    async def _put_in_force(self, candidate: Candidate, *, before: str | None) -> None:
+    async def _put_in_force(self, candidate: AcceptedConfig, *, before: str | None) -> None:
         """Replace and reload; what nobody could test is taken back unless nginx is seen to take it."""
         self._confirmed = None
-        if not candidate.tested and (candidate.text != before or files.is_aside(self._output)):
+        if not candidate.tested and (candidate.text != before or files.has_backup(self._output)):
             await self._put_on_trial(candidate.text, before=before)
             return
         if candidate.text != before:
             await asyncio.to_thread(self._replace, candidate.text)
-        if files.is_aside(self._output):
-            await asyncio.to_thread(files.forget_aside, self._output)
+        if files.has_backup(self._output):
+            await asyncio.to_thread(files.discard_backup, self._output)
         await self._control.reload()
 
     async def _put_on_trial(self, text: str, *, before: str | None) -> None:
@@ -149,25 +149,25 @@ class Nginx:
         if turn is not None and turn == self._turn:
             raise ReloadError("nginx is not running, and was not started since the file was replaced")
         if text == before and not runs:
-            await asyncio.to_thread(files.put_back, self._output)
+            await asyncio.to_thread(files.restore, self._output)
             raise ReloadError("nginx is not running, and nothing can test the new file: the old one's turn")
-        if not files.is_aside(self._output):
-            await asyncio.to_thread(files.set_aside, self._output)
+        if not files.has_backup(self._output):
+            await asyncio.to_thread(files.back_up, self._output)
         if text != before:
             await asyncio.to_thread(self._replace, text)
         try:
             await self._control.reload()
             await self._control.wait_live()
         except asyncio.CancelledError:
-            await asyncio.to_thread(files.put_back, self._output)
+            await asyncio.to_thread(files.restore, self._output)
             raise
         except ReloadRefusedError as error:
-            await asyncio.to_thread(files.put_back, self._output)
+            await asyncio.to_thread(files.restore, self._output)
             raise TakenBackError(f"{error}; nothing could test the new file, and the old one is back") from error
-        await asyncio.to_thread(files.forget_aside, self._output)
+        await asyncio.to_thread(files.discard_backup, self._output)
 
     def _replace(self, text: str) -> None:
-        self._claim.take()
+        self._lock.acquire()
         files.replace(self._output, text=text)
 
     async def _verified(self, *, began: float) -> tuple[float, float]:

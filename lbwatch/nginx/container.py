@@ -21,14 +21,14 @@ from lbwatch.errors import (
     SourceTimeoutError,
     excerpt,
 )
-from lbwatch.model import Backend, Housing, Listed, Status
+from lbwatch.model import Container, ContainerConfig, ContainerProcess, ContainerStatus
 from lbwatch.nginx.control import RELOAD_COMMAND_TIMEOUT_S, TEST_TIMEOUT_S, Tester, main_of, refusal
 from lbwatch.nginx.mirror import Mirror
 from lbwatch.nginx.mounts import seen_at
 from lbwatch.nginx.process import Process, Workers
-from lbwatch.nginx.proof import Proof, ProvenControl
-from lbwatch.nginx.testtree import TestTree
-from lbwatch.nginx.whereabouts import Whereabouts
+from lbwatch.nginx.proof import ProvenControl, ReloadVerifier
+from lbwatch.nginx.testtree import ConfigCopy
+from lbwatch.nginx.whereabouts import NginxContainer
 
 TEST_FOLDER = ".lbwatch-test"
 """In the folder of the output, which nginx sees too; hidden, so that no `include` takes it."""
@@ -56,13 +56,13 @@ _log = structlog.get_logger()
 class Engine(Protocol):
     """What is asked of an engine about one container, by its id; each raises `SourceError`."""
 
-    async def housing(self, container: str) -> Housing:
+    async def container_config(self, container: str) -> ContainerConfig:
         """Ask where it is and how it is kept."""
 
     async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
         """Run a program in it, and give its exit code and what it said; 127: there is none."""
 
-    async def processes(self, container: str) -> tuple[Listed, ...]:
+    async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
         """List what runs in it."""
 
     async def archive(self, container: str, path: str) -> bytes | None:
@@ -81,13 +81,13 @@ class ContainerTester:
 
     Args:
         engine: Runs it.
-        whereabouts: Tells which it is.
+        nginx_container: Tells which it is.
         command: The nginx program in there, and what it always needs.
         main: The user's main file in there; `None`: the one that the program was built for.
         output: The file that the candidate stands for, on this side.
         output_there: Where the folder of the output lies in there; `None`: found from the mounts.
         folder: An empty folder for the copy of the user's files.
-        tree: Where the test tree is made; in the folder of the output, or below.
+        copy: Where the test tree is made; in the folder of the output, or below.
         mountinfo: Gives our own mounts, as /proc/self/mountinfo has them.
     """
 
@@ -95,26 +95,26 @@ class ContainerTester:
         self,
         engine: Engine,
         *,
-        whereabouts: Whereabouts,
+        nginx_container: NginxContainer,
         command: tuple[str, ...],
         main: Path | None,
         output: Path,
         output_there: Path | None,
         folder: Path,
-        tree: Path,
+        copy: Path,
         mountinfo: Callable[[], str],
     ) -> None:
         self.main = main
-        self.tree: TestTree | None = None  # none before the first test
+        self.copy: ConfigCopy | None = None  # none before the first test
         self.remark: str | None = None
         self._engine = engine
-        self._whereabouts = whereabouts
+        self._nginx_container = nginx_container
         self._command = command
         self._asked_main = main
         self._output = output
         self._output_there = output_there
         self._mirror = Mirror(folder / "mirror")
-        self._tree_folder = tree
+        self._copy_folder = copy
         self._mountinfo = mountinfo
         self._tested: str | None = None  # id of the container that the tree is for
         self._copied: frozenset[str] = frozenset()  # files and folders of the user's, in there
@@ -127,16 +127,16 @@ class ContainerTester:
         Raises:
             ReloadError: There is no such container: nothing is to be written.
         """
-        container = self._whereabouts.container()
+        container = self._nginx_container.container()
         self.remark = None
-        if container.status is not Status.RUNNING:
+        if container.status is not ContainerStatus.RUNNING:
             self.remark = (
                 f"nginx's container {container.name} is {container.status}: nothing tests a new file until it runs"
             )
             return False
         try:
             async with asyncio.timeout(TEST_LIMIT_S):
-                tree, code, said = await self._tried(container, text=text)
+                copy, code, said = await self._tried(container, text=text)
         except (TimeoutError, SourceTimeoutError) as error:
             why = str(error) or f"the test did not end within {TEST_LIMIT_S:g} s"
             raise NotTestedError(f"nginx's container {container.name}: {why}") from error
@@ -144,41 +144,41 @@ class ContainerTester:
             kind = NotTestedError if error.status in _FOR_PEOPLE else ReloadError
             raise kind(f"nginx's container {container.name}: {error}") from error
         if code != 0:
-            raise self._refusal(said, code=code, container=container, tree=tree)
-        if not tree.includes_output:
+            raise self._refusal(said, code=code, container=container, copy=copy)
+        if not copy.includes_output:
             self._say_once(
-                f"{self.main} in container {container.name} does not include {tree.output}: nginx never reads it"
+                f"{self.main} in container {container.name} does not include {copy.output}: nginx never reads it"
             )
         return True
 
-    async def _tried(self, container: Backend, *, text: str) -> tuple[TestTree, int, str]:
+    async def _tried(self, container: Container, *, text: str) -> tuple[ConfigCopy, int, str]:
         """Run the test, and leave no copy of the user's files behind."""
         try:
-            tree = await self._prepared(container, text=text)
-            command = (*self._command, "-t", "-q", "-c", str(tree.main))
-            return tree, *await self._engine.execute(container.id, command, timeout_s=TEST_TIMEOUT_S)
+            copy = await self._prepared(container, text=text)
+            command = (*self._command, "-t", "-q", "-c", str(copy.main))
+            return copy, *await self._engine.execute(container.id, command, timeout_s=TEST_TIMEOUT_S)
         finally:
             await asyncio.to_thread(self._put_away)
 
     def _put_away(self) -> None:
         self._mirror.clear()
-        if self.tree is not None:
-            self.tree.clear()
+        if self.copy is not None:
+            self.copy.clear()
 
-    async def _prepared(self, container: Backend, *, text: str) -> TestTree:
+    async def _prepared(self, container: Container, *, text: str) -> ConfigCopy:
         """Copy the user's files as they are now, and make the test tree of them."""
-        if self._tested != container.id or self.tree is None:
-            self.tree, self._tested = await self._made(container), container.id
-        tree = self.tree
+        if self._tested != container.id or self.copy is None:
+            self.copy, self._tested = await self._made(container), container.id
+        copy = self.copy
         missing = self._copied = frozenset(self._main_places()[:1])
         for _ in range(_MAX_ROUNDS):
             for path in sorted(missing):
                 await self._copy(container, path)
             if not (missing := self._missing(self._main_places())):
-                await asyncio.to_thread(tree.write, text)
-                missing = self._missing(tree.included())
+                await asyncio.to_thread(copy.write, text)
+                missing = self._missing(copy.included())
             if not missing:
-                return tree
+                return copy
             self._copied |= missing
         raise NotTestedError(f"nginx's container {container.name}: its files include one another without an end")
 
@@ -190,7 +190,7 @@ class ContainerTester:
         real = map(self._mirror.real, places)
         return frozenset(each for each in real if not _is_below(each, self._copied))
 
-    async def _copy(self, container: Backend, path: str) -> None:
+    async def _copy(self, container: Container, path: str) -> None:
         """Copy some of the user's files out of the container."""
         try:
             packed = await self._engine.archive(container.id, path)
@@ -203,51 +203,51 @@ class ContainerTester:
         if packed is None and path in self._main_places():
             raise NotTestedError(f"nginx's container {container.name} has no {path}: see nginx_conf")
 
-    async def _made(self, container: Backend) -> TestTree:
+    async def _made(self, container: Container) -> ConfigCopy:
         self.main = self._asked_main or await self._built_in_main(container)
         there = self._output_there or await self._found(container)
-        below = self._tree_folder.relative_to(self._output.parent)
-        return TestTree(
-            self._tree_folder,
+        below = self._copy_folder.relative_to(self._output.parent)
+        return ConfigCopy(
+            self._copy_folder,
             main=self.main,
             output=there / self._output.name,
             seen_at=there / below,
             seen_from=self._mirror.root,
         )
 
-    async def _built_in_main(self, container: Backend) -> Path:
+    async def _built_in_main(self, container: Container) -> Path:
         code, said = await self._engine.execute(container.id, (*self._command, "-V"), timeout_s=TEST_TIMEOUT_S)
         if code in _NOT_STARTED:
             raise NotTestedError(self._no_program(container))
         return main_of(said)
 
-    async def _found(self, container: Backend) -> Path:
+    async def _found(self, container: Container) -> Path:
         """Find the output's folder in there."""
-        housing = await self._engine.housing(container.id)
+        container_config = await self._engine.container_config(container.id)
         folder = str(self._output.parent.resolve())
         try:
-            found = seen_at(folder, mountinfo=self._mountinfo(), mounts=housing.mounts)
+            found = seen_at(folder, mountinfo=self._mountinfo(), mounts=container_config.mounts)
         except OSError as error:
             raise NotTestedError(f"our own mounts cannot be read: {error.strerror}; set nginx_output") from error
         if found is None:
-            places = ", ".join(destination for _, destination in housing.mounts) or "none"
+            places = ", ".join(destination for _, destination in container_config.mounts) or "none"
             raise NotTestedError(
                 f"nginx's container {container.name} shares no mount with {folder} (it has {places}): mount one folder "
                 "in both, or set nginx_output to where it lies in there"
             )
         return Path(found)
 
-    def _refusal(self, said: str, *, code: int, container: Backend, tree: TestTree) -> Exception:
+    def _refusal(self, said: str, *, code: int, container: Container, copy: ConfigCopy) -> Exception:
         if code in _NOT_STARTED:
             return NotTestedError(self._no_program(container))
-        if f'"{tree.main}" failed (2:' in said:  # ENOENT, of what was written a moment ago
+        if f'"{copy.main}" failed (2:' in said:  # ENOENT, of what was written a moment ago
             return NotTestedError(
-                f"nginx's container {container.name} does not see {self._tree_folder} at {tree.main.parent}: set "
+                f"nginx's container {container.name} does not see {self._copy_folder} at {copy.main.parent}: set "
                 f"nginx_output to where {self._output.parent} lies in there ({excerpt(said)})"
             )
-        return refusal(said, candidate=tree.candidate, stands_for=self._output)
+        return refusal(said, candidate=copy.candidate, stands_for=self._output)
 
-    def _no_program(self, container: Backend) -> str:
+    def _no_program(self, container: Container) -> str:
         return (
             f"nginx's container {container.name} has no program {self._command[0]}: see nginx_container, nginx_command"
         )
@@ -264,18 +264,18 @@ class ElsewhereTester:
     Tests without nginx's container, and only while it is there: else nothing is to be written.
 
     Args:
-        whereabouts: Tells where it is.
+        nginx_container: Tells where it is.
         tester: Tests; `None`: nothing may be run in the container, and nothing else can tell.
     """
 
-    def __init__(self, whereabouts: Whereabouts, *, tester: Tester | None) -> None:
+    def __init__(self, nginx_container: NginxContainer, *, tester: Tester | None) -> None:
         self.remark = None if tester else "nginx_reload is signal: nothing tests a new file before nginx reads it"
-        self._whereabouts = whereabouts
+        self._nginx_container = nginx_container
         self._tester = tester
 
     async def test(self, text: str) -> bool:
         """Have it tested, or raise `ReloadError` if there is no container."""
-        self._whereabouts.container()
+        self._nginx_container.container()
         return self._tester is not None and await self._tester.test(text)
 
 
@@ -285,28 +285,28 @@ class ContainerControl(ProvenControl):
 
     Args:
         engine: Runs it.
-        whereabouts: Tells which it is.
+        nginx_container: Tells which it is.
         command: The words of the program that reloads, in there; `None` for HUP by the engine.
     """
 
-    def __init__(self, engine: Engine, *, whereabouts: Whereabouts, command: tuple[str, ...] | None) -> None:
+    def __init__(self, engine: Engine, *, nginx_container: NginxContainer, command: tuple[str, ...] | None) -> None:
         super().__init__()
         self._engine = engine
-        self._whereabouts = whereabouts
+        self._nginx_container = nginx_container
         self._command = command
-        self._housing: dict[str, Housing] = {}  # of the container that is signalled, by its id
+        self._container_config: dict[str, ContainerConfig] = {}  # of the container that is signalled, by its id
 
     @property
     def remark(self) -> str | None:
         """Say what is odd about the container, or what a signal does to it."""
-        odd = [each for each in (self._whereabouts.remark(), self._disarmed()) if each is not None]
+        odd = [each for each in (self._nginx_container.remark(), self._disarmed()) if each is not None]
         return "; ".join(odd) or None
 
     def _disarmed(self) -> str | None:
         """Say what a signal by the engine costs the container (facts, nginx 6)."""
-        for housing in self._housing.values():
-            policy = housing.restart_policy
-            if policy == "unless-stopped" or (policy in ("always", "on-failure") and not housing.stop_signal):
+        for container_config in self._container_config.values():
+            policy = container_config.restart_policy
+            if policy == "unless-stopped" or (policy in ("always", "on-failure") and not container_config.stop_signal):
                 return (
                     "nginx_reload is signal: the engine takes nginx's container for stopped by hand, so that its "
                     f"restart policy {policy} no longer brings it back"
@@ -315,15 +315,15 @@ class ContainerControl(ProvenControl):
 
     async def reload(self) -> None:
         """Run the command or send HUP, and remember which workers are the old ones."""
-        container = self._whereabouts.running()
+        container = self._nginx_container.running()
         before = await self._workers(container)
-        self._proof = Proof(before, look=lambda: self._workers(container), poll_s=_POLL_S)
+        self._verifier = ReloadVerifier(before, look=lambda: self._workers(container), poll_s=_POLL_S)
         try:
             await self._reload(container)
         except SourceError as error:
             raise ReloadError(f"nginx's container {container.name}: {error}") from error
 
-    async def _reload(self, container: Backend) -> None:
+    async def _reload(self, container: Container) -> None:
         if self._command is None:
             await self._learn(container)
             await self._engine.hang_up(container.id)
@@ -335,51 +335,51 @@ class ContainerControl(ProvenControl):
                 f"{words} in container {container.name} ended with exit code {code}: {excerpt(said)}"
             )
 
-    async def _learn(self, container: Backend) -> None:
+    async def _learn(self, container: Container) -> None:
         """Find out how the container is kept, and say once what a signal by the engine costs it."""
-        if container.id in self._housing:
+        if container.id in self._container_config:
             return
-        self._housing = {container.id: await self._engine.housing(container.id)}
+        self._container_config = {container.id: await self._engine.container_config(container.id)}
         if (reason := self._disarmed()) is not None:
             _log.warning("nginx.restart_disarmed", reason=reason)
 
     def running(self) -> object:
         """Name the container and its latest start."""
         try:
-            container = self._whereabouts.running()
+            container = self._nginx_container.running()
         except ReloadError:
             return None
         return container.id, container.started_ns
 
     def latest_start(self) -> object:
         """Name the latest start of the container, whether it runs or not."""
-        found = self._whereabouts.found()
+        found = self._nginx_container.found()
         return (found[0].id, found[0].started_ns) if found else None
 
     async def workers(self) -> tuple[int, int] | None:
         """Count those of the container."""
         with suppress(ReloadError):
-            workers = await self._workers(self._whereabouts.running())
+            workers = await self._workers(self._nginx_container.running())
             return len(workers.serving), len(workers.retiring)
         return None
 
     async def checked(self) -> Workers:
         """Give its workers, and find out what there is to remark, before any reload; or raise `ReloadError`."""
-        container = self._whereabouts.running()
+        container = self._nginx_container.running()
         workers = await self._workers(container)
         if self._command is None:
             with suppress(SourceError):
                 await self._learn(container)
         return workers
 
-    async def _workers(self, container: Backend) -> Workers:
+    async def _workers(self, container: Container) -> Workers:
         try:
             return workers_among(await self._engine.processes(container.id))
         except SourceError as error:
             raise ReloadError(f"nginx's container {container.name}: {error}") from error
 
 
-def workers_among(processes: Sequence[Listed]) -> Workers:
+def workers_among(processes: Sequence[ContainerProcess]) -> Workers:
     """
     Find the workers of an nginx master among a container's processes, by their titles.
 

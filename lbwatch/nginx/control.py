@@ -16,8 +16,8 @@ import structlog
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError, ReloadError, ReloadRefusedError, excerpt
 from lbwatch.nginx.process import Process, Workers, find_master, signal_reload, workers_of
-from lbwatch.nginx.proof import Proof, ProvenControl
-from lbwatch.nginx.testtree import TestTree
+from lbwatch.nginx.proof import ProvenControl, ReloadVerifier
+from lbwatch.nginx.testtree import ConfigCopy
 
 TEST_TIMEOUT_S = 30.0
 RELOAD_COMMAND_TIMEOUT_S = 30.0
@@ -67,7 +67,7 @@ class Control(Protocol):
         """Count its workers that serve, and those that only end what they have; `None` if none can be seen."""
 
 
-class TreeTester:
+class CopyTester:
     """
     Tests a candidate together with the user's real configuration, by the nginx program of this side.
 
@@ -83,7 +83,7 @@ class TreeTester:
         self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path, quiet: bool = False
     ) -> None:
         self.main = main  # known for sure once there is a tree
-        self.tree: TestTree | None = None  # none before the first test that found a program
+        self.copy: ConfigCopy | None = None  # none before the first test that found a program
         self.remark: str | None = None
         self._command = command
         self._output = output
@@ -102,23 +102,23 @@ class TreeTester:
             )
             return False
         try:
-            tree = await self._run((program, *self._command[1:]), text=text)
+            copy = await self._run((program, *self._command[1:]), text=text)
         except OSError as error:
             raise NotTestedError(f"nginx_command: {program}: {error.strerror or error}") from error
-        if not tree.includes_output:
+        if not copy.includes_output:
             self._say_once(
                 "nginx.not_included", reason=f"{self.main} does not include {self._output}: nginx never reads it"
             )
         return True
 
-    async def _run(self, command: tuple[str, ...], *, text: str) -> TestTree:
-        if self.tree is None:
+    async def _run(self, command: tuple[str, ...], *, text: str) -> ConfigCopy:
+        if self.copy is None:
             self.main = self.main or await built_in_main(command)
-            self.tree = TestTree(self._folder, main=self.main, output=self._output)
-        tree = self.tree
-        await asyncio.to_thread(tree.write, text)
-        await _run_test((*command, "-t", "-q", "-c", str(tree.main)), candidate=tree.candidate, stands_for=self._output)
-        return tree
+            self.copy = ConfigCopy(self._folder, main=self.main, output=self._output)
+        copy = self.copy
+        await asyncio.to_thread(copy.write, text)
+        await _run_test((*command, "-t", "-q", "-c", str(copy.main)), candidate=copy.candidate, stands_for=self._output)
+        return copy
 
     def _say_once(self, event: str, *, reason: str) -> None:
         self.remark = reason
@@ -168,9 +168,9 @@ class LocalControl(ProvenControl):
 
     async def reload(self) -> None:
         """Send HUP, or run the command, and remember which workers are the old ones."""
-        master, self._proof = self._find(), None
+        master, self._verifier = self._find(), None
         if master is not None:
-            self._proof = Proof(workers_of(master), look=partial(_look, master), poll_s=_POLL_S)
+            self._verifier = ReloadVerifier(workers_of(master), look=partial(_look, master), poll_s=_POLL_S)
         if self._command is not None:
             await _run_reload(self._command)
         elif master is not None:

@@ -1,9 +1,9 @@
 """
 Finds what can be written when nginx, or the template, refuses the whole: one bad upstream must not hold back the rest.
 
-An upstream that cannot be written as it should be falls back to a lesser form (see `Form`), and only as far as it must.
-Which ones are to blame is guessed from the words of the refusal, else found by halving; whatever was guessed, only what
-passed the test is ever given back.
+An upstream that cannot be written as it should be is degraded to a lesser level (see `Level`), and only as far as it
+must. Which ones are to blame is guessed from the words of the refusal, else found by halving; whatever was guessed,
+only what passed the test is ever given back.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lbwatch.errors import ConfigRejectedError, NotTestedError, RenderError
-from lbwatch.model import Fallback, Form, Server, Upstream
+from lbwatch.model import Degraded, Level, Server, Upstream
 
 MAX_TRIES = 96
 """Renderings and tests of each way of searching; halving finds one among thousands in fewer than 20."""
@@ -24,7 +24,7 @@ MAX_KEPT_SINGLY = 16
 TIME_LIMIT_S = 10.0
 """No new one begins later in a search."""
 
-_LESSER = {Form.FULL: Form.PLAIN, Form.PLAIN: Form.EMPTY, Form.EMPTY: Form.OUT}
+_LESSER = {Level.FULL: Level.PLAIN, Level.PLAIN: Level.EMPTY, Level.EMPTY: Level.OUT}
 _DUPLICATE = "duplicate upstream"  # no form of it will do: the name itself is taken
 _QUOTED = re.compile(r'"([^"]{1,255})"')
 _MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{1,255})"')
@@ -33,22 +33,22 @@ _MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
 
 Refusal = RenderError | ConfigRejectedError
-Forms = Mapping[str, Form]
+Levels = Mapping[str, Level]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class AcceptedConfig:
     """
     A text that may be put in force.
 
     Attributes:
         tested: Whether nginx judged it; not where nothing here can.
-        fallbacks: By upstream; empty where all is as it should be.
+        degraded: By upstream; empty where all is as it should be.
     """
 
     text: str
     tested: bool
-    fallbacks: tuple[Fallback, ...] = ()
+    degraded: tuple[Degraded, ...] = ()
 
 
 async def accepted(
@@ -56,9 +56,9 @@ async def accepted(
     *,
     render: Callable[[tuple[Upstream, ...]], str],
     test: Callable[[str], Awaitable[bool]],
-    known: Sequence[Fallback] = (),
+    known: Sequence[Degraded] = (),
     before: Collection[str] = (),
-) -> Candidate:
+) -> AcceptedConfig:
     """
     Give the text of *upstreams* that passes, with as few of them reduced as can be, and those as little.
 
@@ -105,7 +105,7 @@ class _Search:
         test: Callable[[str], Awaitable[bool]],
         before: Collection[str],
     ) -> None:
-        self.candidate = Candidate(text="", tested=False)
+        self.candidate = AcceptedConfig(text="", tested=False)
         self.refusal: Refusal | None = None
         self._upstreams = {upstream.name: upstream for upstream in upstreams}
         self._names = list(self._upstreams)
@@ -116,14 +116,14 @@ class _Search:
         self._ends_at = asyncio.get_running_loop().time() + TIME_LIMIT_S
         self._text = ""  # the latest that was rendered
         self._errors: dict[str, str] = {}  # by upstream: the refusal that it was reduced for
-        self._kept: dict[str, Fallback] = {}  # upstreams that are there for nginx's own files alone
+        self._kept: dict[str, Degraded] = {}  # upstreams that are there for nginx's own files alone
 
-    async def tried(self, forms: Forms) -> Refusal | None:
+    async def tried(self, levels: Levels) -> Refusal | None:
         """Render and test the upstreams in these forms (`FULL` where none is named), and give the refusal if any."""
         self._tries_left -= 1
         if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
             raise _ExhaustedError
-        written = (_in_form(upstream, forms.get(name, Form.FULL)) for name, upstream in self._upstreams.items())
+        written = (_at_level(upstream, levels.get(name, Level.FULL)) for name, upstream in self._upstreams.items())
         try:
             self._text = await asyncio.to_thread(self._render, tuple(each for each in written if each is not None))
             tested = await self._test(self._text)
@@ -131,13 +131,13 @@ class _Search:
             raise
         except (RenderError, ConfigRejectedError) as refusal:
             self.refusal = self.refusal or refusal
-            return await self.tried(forms) if self._keeps(refusal) else refusal
-        reduced = ((name, form) for name, form in sorted(forms.items()) if form is not Form.FULL)
-        fallbacks = {
-            name: Fallback(upstream=name, form=form, error=self._errors.get(name, "")) for name, form in reduced
+            return await self.tried(levels) if self._keeps(refusal) else refusal
+        reduced = ((name, level) for name, level in sorted(levels.items()) if level is not Level.FULL)
+        degraded = {
+            name: Degraded(upstream=name, level=level, error=self._errors.get(name, "")) for name, level in reduced
         }
-        everything = tuple(each for _, each in sorted((self._kept | fallbacks).items()))
-        self.candidate = Candidate(text=self._text, tested=tested, fallbacks=everything)
+        everything = tuple(each for _, each in sorted((self._kept | degraded).items()))
+        self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=everything)
         return None
 
     def _keeps(self, refusal: Refusal) -> bool:
@@ -151,73 +151,73 @@ class _Search:
             if len(self._kept) < MAX_KEPT_SINGLY
             else [each for each in self._before if each not in self._upstreams]
         )
-        self._kept |= {each: Fallback(upstream=each, form=Form.EMPTY, error=str(refusal), kept=True) for each in gone}
+        self._kept |= {each: Degraded(upstream=each, level=Level.EMPTY, error=str(refusal), kept=True) for each in gone}
         self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
         return True
 
-    async def succeeds(self, refusal: Refusal, *, known: Sequence[Fallback]) -> bool:
+    async def succeeds(self, refusal: Refusal, *, known: Sequence[Degraded]) -> bool:
         """Tell whether there are forms that pass, after all in full were refused; `candidate` is theirs then."""
-        before = {item.upstream: item.form for item in known if item.upstream in self._upstreams}
+        before = {item.upstream: item.level for item in known if item.upstream in self._upstreams}
         self._errors = {item.upstream: item.error for item in known}
         if before and await self.tried(before) is None:
-            forms: Forms | None = before
+            levels: Levels | None = before
         else:
-            forms = await self._by_words(refusal) or await self._by_halves(refusal)
-        if forms is None:
+            levels = await self._by_words(refusal) or await self._by_halves(refusal)
+        if levels is None:
             return False
         # What is reduced alone was refused in full a moment ago, if it was so before; else that may have passed.
-        forms = await self._raised(forms, but_full=forms is before and len(before) == 1)
-        return self._serves(forms)
+        levels = await self._raised(levels, but_full=levels is before and len(before) == 1)
+        return self._serves(levels)
 
-    def _serves(self, forms: Forms) -> bool:
+    def _serves(self, levels: Levels) -> bool:
         """Tell whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
         claims = [
             name
             for name, upstream in self._upstreams.items()
             if upstream.servers and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
         ]
-        kept = [name for name in claims if forms.get(name, Form.FULL) in (Form.FULL, Form.PLAIN)]
+        kept = [name for name in claims if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
         return 2 * len(kept) >= len(claims)
 
-    async def _by_words(self, refusal: Refusal) -> Forms | None:
+    async def _by_words(self, refusal: Refusal) -> Levels | None:
         """Reduce, step by step, whomever the refusal names."""
         self._tries_left = MAX_TRIES
-        forms: dict[str, Form] = {}
+        levels: dict[str, Level] = {}
         current: Refusal | None = refusal
         try:
             while current is not None:
-                names = await self._blamed(current, forms)
+                names = await self._blamed(current, levels)
                 if not names:
                     return None
                 for name in names:
                     taken = isinstance(current, ConfigRejectedError) and _DUPLICATE in current.stderr
-                    forms[name] = Form.OUT if taken else _LESSER[forms.get(name, Form.FULL)]
+                    levels[name] = Level.OUT if taken else _LESSER[levels.get(name, Level.FULL)]
                     self._errors[name] = str(current)
-                current = await self.tried(forms)
+                current = await self.tried(levels)
         except _ExhaustedError:
             return None
-        return forms
+        return levels
 
-    async def _blamed(self, refusal: Refusal, forms: Forms) -> list[str]:
+    async def _blamed(self, refusal: Refusal, levels: Levels) -> list[str]:
         """Guess which upstreams a refusal is about; none if it names none that could be reduced further."""
         if isinstance(refusal, RenderError):
-            return await asyncio.to_thread(self._not_rendered, forms)
+            return await asyncio.to_thread(self._not_rendered, levels)
         at_line = () if refusal.line is None else _upstream_at(self._text, refusal.line)
         guesses = (*at_line, *(word.lower() for word in _QUOTED.findall(refusal.stderr)))
-        return [name for name in guesses if name in self._upstreams and forms.get(name) is not Form.OUT][:1]
+        return [name for name in guesses if name in self._upstreams and levels.get(name) is not Level.OUT][:1]
 
-    def _not_rendered(self, forms: Forms) -> list[str]:
+    def _not_rendered(self, levels: Levels) -> list[str]:
         """List the upstreams that the template fails on, each by itself."""
         failed = []
         for name, upstream in self._upstreams.items():
-            written = _in_form(upstream, forms.get(name, Form.FULL))
+            written = _at_level(upstream, levels.get(name, Level.FULL))
             try:
                 self._render(() if written is None else (written,))
             except RenderError:
                 failed.append(name)
-        return [name for name in failed if forms.get(name) is not Form.OUT]
+        return [name for name in failed if levels.get(name) is not Level.OUT]
 
-    async def _by_halves(self, refusal: Refusal) -> Forms | None:
+    async def _by_halves(self, refusal: Refusal) -> Levels | None:
         """Find the culprits without a word: in the least reduction of all that passes, restore by halves."""
         self._tries_left = MAX_TRIES
         self._errors = dict.fromkeys(self._names, str(refusal))
@@ -231,29 +231,29 @@ class _Search:
                 return everyone
         return None
 
-    async def _culprits(self, *, base: Form) -> Forms:
+    async def _culprits(self, *, base: Level) -> Levels:
         """Find each whose form in full is refused. The first look is at all in full: a cause may have passed."""
-        forms: dict[str, Form] = {}
-        while await self.tried(forms) is not None:
+        levels: dict[str, Level] = {}
+        while await self.tried(levels) is not None:
             passes, refused = 0, len(self._names)  # how many of the names can be in full beside the rest's *base*
             while refused - passes > 1:
                 middle = (passes + refused) // 2
                 rest = dict.fromkeys(self._names[middle:], base)
-                if await self.tried(rest | forms) is None:
+                if await self.tried(rest | levels) is None:
                     passes = middle
                 else:
                     refused = middle
-            forms[self._names[refused - 1]] = base
-        return forms
+            levels[self._names[refused - 1]] = base
+        return levels
 
-    async def _raised(self, forms: Forms, *, but_full: bool) -> Forms:
+    async def _raised(self, levels: Levels, *, but_full: bool) -> Levels:
         """Give each reduced upstream back as much as passes: a guess may have been wrong, or a cause gone."""
         self._tries_left = MAX_TRIES
-        best = dict(forms)
+        best = dict(levels)
         kept = self.candidate
         try:
-            for name, form in forms.items():
-                better = tuple(Form)[int(but_full) : tuple(Form).index(form)]
+            for name, level in levels.items():
+                better = tuple(Level)[int(but_full) : tuple(Level).index(level)]
                 for one in better:
                     if await self.tried(best | {name: one}) is None:
                         best[name], kept = one, self.candidate
@@ -264,16 +264,16 @@ class _Search:
         return best
 
 
-def _in_form(upstream: Upstream, form: Form) -> Upstream | None:
-    if form is Form.FULL:
+def _at_level(upstream: Upstream, level: Level) -> Upstream | None:
+    if level is Level.FULL:
         return upstream
-    if form is Form.OUT:
+    if level is Level.OUT:
         return None
-    return Upstream(name=upstream.name, servers=_plain(upstream.servers) if form is Form.PLAIN else ())
+    return Upstream(name=upstream.name, servers=_plain(upstream.servers) if level is Level.PLAIN else ())
 
 
 def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
-    return tuple(Server(address=server.address, port=server.port, backend=server.backend) for server in servers)
+    return tuple(Server(address=server.address, port=server.port, container=server.container) for server in servers)
 
 
 def names_in(text: str) -> frozenset[str]:

@@ -13,7 +13,7 @@ _SLOW_POLL_S = 0.01
 _FAST_POLLS = 50
 
 
-class Proof:
+class ReloadVerifier:
     """
     That one reload happened.
 
@@ -63,14 +63,14 @@ class ProvenControl:
     """What each control that looks for workers has in common."""
 
     def __init__(self) -> None:
-        self._proof: Proof | None = None  # of the latest reload; none where there is nothing to see
+        self._verifier: ReloadVerifier | None = None  # of the latest reload; none where there is nothing to see
 
     async def wait_live(self) -> None:
         """Wait for new workers; where there is nothing to see the command is believed."""
-        if self._proof is not None:
-            await self._proof.live()
+        if self._verifier is not None:
+            await self._verifier.live()
 
     async def wait_retired(self) -> None:
         """Wait for the end of the old ones, likewise."""
-        if self._proof is not None:
-            await self._proof.retired()
+        if self._verifier is not None:
+            await self._verifier.retired()

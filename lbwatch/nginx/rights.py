@@ -50,7 +50,7 @@ _PORT = re.compile(r"(?:.*:)?(\d+)(?:-\d+)?")
 Block = list[dict[str, Any]]
 
 
-class Rights:
+class Permissions:
     """
     What this user may do with files.
 
@@ -86,29 +86,29 @@ class Rights:
         return self._known[path, mode]
 
 
-def barred(block: Block, *, path: str, rights: Rights) -> Iterator[str]:
+def unreadable(block: Block, *, path: str, permissions: Permissions) -> Iterator[str]:
     """
     Name the directives that a test by this user would fail on, and those that go with them.
 
     Args:
         block: One file of the configuration.
         path: Of it, for messages.
-        rights: What this user may do.
+        permissions: What this user may do.
 
     Raises:
         NotTestedError: One of them has nothing that could stand in its place.
     """
     for directive in _walk(block):
         name, args = directive["directive"], directive["args"]
-        if name == "http" and not all(map(rights.enters, _BUILT_IN)):
+        if name == "http" and not all(map(permissions.enters, _BUILT_IN)):
             yield from _TEMP_PATHS
         if not args or "$" in args[0] or _ELSEWHERE.match(args[0]):
             continue
-        if name in _LOGS and args[0] not in ("off", "stderr") and not rights.makes(args[0], mode=os.W_OK):
+        if name in _LOGS and args[0] not in ("off", "stderr") and not permissions.makes(args[0], mode=os.W_OK):
             yield name
-        if name in _READ and not rights.reads(args[0]):
+        if name in _READ and not permissions.reads(args[0]):
             yield from (name, *_READ[name])
-        if name in _TEMP_PATHS and not rights.makes(args[0], mode=os.F_OK):
+        if name in _TEMP_PATHS and not permissions.makes(args[0], mode=os.F_OK):
             yield name
         if name == "listen" and (port := _port(args[0])) is not None and not _may_bind(port):
             raise NotTestedError(
@@ -116,14 +116,14 @@ def barred(block: Block, *, path: str, rights: Rights) -> Iterator[str]:
             )
 
 
-def eased(block: Block, *, without: Collection[str], rights: Rights, folder: str) -> Block:
+def readable(block: Block, *, without: Collection[str], permissions: Permissions, folder: str) -> Block:
     """
     Give a block that a test by this user gets through.
 
     Args:
         block: As the user has it.
-        without: What `barred` named anywhere in the configuration.
-        rights: What this user may do.
+        without: What `unreadable` named anywhere in the configuration.
+        permissions: What this user may do.
         folder: Where the test may make files.
     """
     made: Block = []
@@ -134,12 +134,17 @@ def eased(block: Block, *, without: Collection[str], rights: Rights, folder: str
         changed: dict[str, Any] = {}
         if name in _KEYS and name in without and args and "$" not in args[0] and not _ELSEWHERE.match(args[0]):
             changed["args"] = [f"{args[0]}$hostname"]
-        elif name in _CACHE_PATHS and args and not rights.makes(args[0], mode=os.F_OK):
+        elif name in _CACHE_PATHS and args and not permissions.makes(args[0], mode=os.F_OK):
             changed["args"] = [_stand_in(args[0], folder=folder), *args[1:]]
-        elif name == "listen" and args and args[0].startswith("unix:") and not rights.makes(args[0][5:], mode=os.F_OK):
+        elif (
+            name == "listen"
+            and args
+            and args[0].startswith("unix:")
+            and not permissions.makes(args[0][5:], mode=os.F_OK)
+        ):
             changed["args"] = [f"unix:{_stand_in(args[0][5:], folder=folder)}", *args[1:]]
         if "block" in directive:
-            changed["block"] = eased(directive["block"], without=without, rights=rights, folder=folder)
+            changed["block"] = readable(directive["block"], without=without, permissions=permissions, folder=folder)
         if name == "http":
             changed["block"] = _defaults(without, folder=folder) + changed["block"]
         made.append(directive | changed)

@@ -3,9 +3,9 @@ Makes a copy of the user's nginx configuration in which the candidate stands whe
 
 The live file and the pid file are not touched: the main file and the files that lead to the output are parsed and
 written anew, without a pid file and an error log; all others are reached by links (facts, nginx 5). Logs that those
-others name are opened, as by any `nginx -t`; where we are not root, what it could not open is left out (`rights`).
+others name are opened, as by any `nginx -t`; where we are not root, what it could not open is left out (`permissions`).
 
-Paths are as nginx sees them; where it has a file system of its own, the two arguments of `TestTree` that begin with
+Paths are as nginx sees them; where it has a file system of its own, the two arguments of `ConfigCopy` that begin with
 `seen` tell how the two views go together.
 """
 
@@ -24,7 +24,7 @@ import crossplane
 from lbwatch import files
 from lbwatch.errors import NotTestedError
 from lbwatch.nginx import scratch
-from lbwatch.nginx.rights import Rights, barred, eased
+from lbwatch.nginx.rights import Permissions, readable, unreadable
 
 _OWN = ".lbwatch"
 _NOWHERE = "/dev/null"  # for the pid and the errors, which a test would write: nginx may be another user than we are
@@ -59,15 +59,15 @@ class _Survey:
     Attributes:
         files: By path.
         matches: What each include matched.
-        rights: What this user may do with what is named there; `None`: whatever is asked.
+        permissions: What this user may do with what is named there; `None`: whatever is asked.
     """
 
-    rights: Rights | None
+    permissions: Permissions | None
     files: dict[str, _File] = field(default_factory=dict)
     matches: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class TestTree:
+class ConfigCopy:
     """
     The copy, kept between tests and written anew when the user's files change.
 
@@ -99,7 +99,7 @@ class TestTree:
         self.output = output
         self._is_shared = seen_at is not None  # with an nginx that may be another user, whatever our umask is
         self._is_limited = os.geteuid() != 0 and seen_at is None and seen_from is None
-        self._survey = _Survey(rights=None)
+        self._survey = _Survey(permissions=None)
         self._seen: object = None  # what the user's files looked like when the copy was made
 
     def write(self, text: str) -> None:
@@ -157,22 +157,26 @@ class TestTree:
         return self._root + path
 
     def _has_changed(self, survey: _Survey) -> bool:
-        return self._seen != self._look(survey) or (survey.rights is not None and survey.rights.changed())
+        return self._seen != self._look(survey) or (survey.permissions is not None and survey.permissions.changed())
 
     def _read(self) -> _Survey:
-        survey = _Survey(rights=Rights(str(self._source.parent)) if self._is_limited else None)
+        survey = _Survey(permissions=Permissions(str(self._source.parent)) if self._is_limited else None)
         self._read_file(str(self._source), survey=survey, depth=0)
         for file in survey.files.values():
             file.copied = file.leads
-        if survey.rights is not None:
-            self._ease(survey, rights=survey.rights)
+        if survey.permissions is not None:
+            self._ease(survey, permissions=survey.permissions)
         return survey
 
-    def _ease(self, survey: _Survey, *, rights: Rights) -> None:
+    def _ease(self, survey: _Survey, *, permissions: Permissions) -> None:
         """Leave out what this user cannot get through a test, and have copies of the files that it concerns."""
-        without = {name for path, file in survey.files.items() for name in barred(file.block, path=path, rights=rights)}
+        without = {
+            name
+            for path, file in survey.files.items()
+            for name in unreadable(file.block, path=path, permissions=permissions)
+        }
         for file in survey.files.values():
-            block = eased(file.block, without=without, rights=rights, folder=str(self._there / _OWN))
+            block = readable(file.block, without=without, permissions=permissions, folder=str(self._there / _OWN))
             file.copied |= block != file.block
             file.block = block
         while includers := [file for file in survey.files.values() if not file.copied and _includes_copy(file, survey)]:
@@ -198,7 +202,7 @@ class TestTree:
 
     def _require_read(self, path: str, *, survey: _Survey) -> None:
         """Refuse what is hidden from us: a folder would be taken for an empty one."""
-        if survey.rights is not None and not survey.rights.reads(path):
+        if survey.permissions is not None and not survey.permissions.reads(path):
             raise NotTestedError(f"{path}: this user may not read it, and a test takes all of nginx's files: allow it")
 
     def _matches(self, pattern: str, *, survey: _Survey) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from prometheus_client.core import (
 )
 
 from lbwatch.journal import BUCKETS_S, VERIFIED, Distribution
-from lbwatch.model import Form, Reason, ServerState
-from lbwatch.report import Picture, Report, report_of
+from lbwatch.model import Level, Reason, ServerState
+from lbwatch.report import Report, Status, report_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,53 +43,53 @@ OUTCOMES = (
 )
 
 
-def exposition(picture: Picture) -> bytes:
+def exposition(status: Status) -> bytes:
     """Write the metrics of a picture."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(picture))
+    registry.register(_Collector(status))
     return generate_latest(registry)
 
 
 class _Collector:
     """What the client library asks for metrics."""
 
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
+    def __init__(self, status: Status) -> None:
+        self._picture = status
 
     def collect(self) -> Iterable[Metric]:
-        picture = self._picture
-        report = report_of(picture)
+        status = self._picture
+        report = report_of(status)
         build = InfoMetricFamily("lbwatch_build", "What runs: its version, and that of Python.")
-        build.add_metric([], {"version": picture.version, "python": platform.python_version()})
+        build.add_metric([], {"version": status.version, "python": platform.python_version()})
         yield build
         yield _gauge("lbwatch_ready", "Whether every engine is in step and the last apply is verified.", report.ready)
-        yield from _engines(picture)
-        yield from _passes(picture)
-        yield from _in_force(picture, report)
-        yield from _nginx(picture)
+        yield from _engines(status)
+        yield from _passes(status)
+        yield from _in_force(status, report)
+        yield from _nginx(status)
 
 
-def _engines(picture: Picture) -> Iterable[Metric]:
-    contacts, now = picture.contacts, picture.now
+def _engines(status: Status) -> Iterable[Metric]:
+    engines, now = status.engines, status.now
     yield _by_source(
         "lbwatch_source_connected",
         "Whether the engine's stream of events holds.",
-        {each.source: each.connected for each in contacts},
+        {each.source: each.connected for each in engines},
     )
     yield _by_source(
         "lbwatch_source_stream_age_seconds",
         "For how long the stream has been as it is, connected or not.",
-        {each.source: now - each.since for each in contacts},
+        {each.source: now - each.since for each in engines},
     )
     yield _by_source(
         "lbwatch_source_last_sync_age_seconds",
         "How long ago the latest full look at the engine ended; absent before the first.",
-        {each.source: now - each.synced_at for each in contacts if each.synced_at is not None},
+        {each.source: now - each.synced_at for each in engines if each.synced_at is not None},
     )
     yield _by_source(
         "lbwatch_source_containers",
         "How many containers the engine has, stopped ones too; absent before the first full look.",
-        {each.source: each.backends for each in contacts if each.backends is not None},
+        {each.source: each.containers for each in engines if each.containers is not None},
     )
     drift = CounterMetricFamily(
         "lbwatch_source_drift", "Changes that a full look found and no event told.", labels=["source"]
@@ -97,19 +97,19 @@ def _engines(picture: Picture) -> Iterable[Metric]:
     events = CounterMetricFamily(
         "lbwatch_source_events", "Events that came, by the engine's name for them.", labels=["source", "action"]
     )
-    for contact in contacts:
-        drift.add_metric([contact.source], contact.drift)
+    for engine in engines:
+        drift.add_metric([engine.source], engine.drift)
         counts: Counter[str] = Counter()
-        for action, count in contact.events.items():
+        for action, count in engine.events.items():
             counts[action if action in ACTIONS else "other"] += count
         for action, count in sorted(counts.items()):
-            events.add_metric([contact.source, action], count)
+            events.add_metric([engine.source, action], count)
     yield drift
     yield events
 
 
-def _passes(picture: Picture) -> Iterable[Metric]:
-    work, progress = picture.work, picture.progress
+def _passes(status: Status) -> Iterable[Metric]:
+    work, progress = status.work, status.progress
     passes = CounterMetricFamily(
         "lbwatch_passes", "Tries to bring something into force, by what came of them.", labels=["outcome"]
     )
@@ -131,12 +131,12 @@ def _passes(picture: Picture) -> Iterable[Metric]:
         "From the first event of a change until nginx is seen to run it.",
         work.heard,
     )
-    behind_s = 0.0 if progress.behind_since is None else picture.now - progress.behind_since
+    behind_s = 0.0 if progress.behind_since is None else status.now - progress.behind_since
     yield _gauge("lbwatch_behind_seconds", "For how long what was decided is not in force; 0: it is.", behind_s)
 
 
-def _in_force(picture: Picture, report: Report) -> Iterable[Metric]:
-    progress = picture.progress
+def _in_force(status: Status, report: Report) -> Iterable[Metric]:
+    progress = status.progress
     servers = GaugeMetricFamily(
         "lbwatch_servers", "Servers by upstream and state; down is the placeholder.", labels=["upstream", "state"]
     )
@@ -151,17 +151,17 @@ def _in_force(picture: Picture, report: Report) -> Iterable[Metric]:
     reduced = GaugeMetricFamily(
         "lbwatch_upstreams_reduced", "Upstreams that nginx or the template refuses as they should be.", labels=["form"]
     )
-    forms = Counter(str(fallback.form) for fallback in progress.fallbacks)
-    for form in (Form.PLAIN, Form.EMPTY, Form.OUT):
-        reduced.add_metric([str(form)], forms.get(str(form), 0))
+    levels = Counter(str(degraded.level) for degraded in progress.degraded)
+    for level in (Level.PLAIN, Level.EMPTY, Level.OUT):
+        reduced.add_metric([str(level)], levels.get(str(level), 0))
     yield servers
     yield skipped
     yield reduced
 
 
-def _nginx(picture: Picture) -> Iterable[Metric]:
-    progress, seen = picture.progress, picture.seen
-    owed = progress.desired is not None and not progress.confirmed
+def _nginx(status: Status) -> Iterable[Metric]:
+    progress, seen = status.progress, status.seen
+    owed = progress.plan is not None and not progress.confirmed
     yield _gauge("lbwatch_reload_owed", "Whether nginx is not proven to run what was brought into force last.", owed)
     digests = GaugeMetricFamily(
         "lbwatch_config_info",

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from lbwatch.journal import VERIFIED
 from lbwatch.model import Reason, ServerState
-from lbwatch.report import ChangeReport, Picture, Report, ServerReport, Unrouted, report_of
+from lbwatch.report import ChangeReport, Report, ServerReport, Status, Unrouted, report_of
 
 CONTENT_TYPE = "text/html; charset=utf-8"
 FILE = Path(__file__).parent / "page.html.j2"
@@ -140,9 +140,9 @@ class Chart:
     rows: tuple[tuple[str, float, float], ...]
 
 
-def html(picture: Picture) -> bytes:
+def html(status: Status) -> bytes:
     """Write the page of a picture."""
-    return written(report_of(picture)).encode(errors="backslashreplace")
+    return written(report_of(status)).encode(errors="backslashreplace")
 
 
 def written(report: Report) -> str:

@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from lbwatch.errors import SettingsError, excerpt
-from lbwatch.report import Picture, report_of, unready
+from lbwatch.report import Status, report_of, unready
 from lbwatch.settings import listen_address
 from lbwatch.status import page
 from lbwatch.status.metrics import CONTENT_TYPE, exposition
@@ -47,10 +47,10 @@ _log = structlog.get_logger()
 class View(Protocol):
     """What there is to see."""
 
-    def glance(self) -> Picture:
+    def quick_status(self) -> Status:
         """Give the picture of this instant, without what must be read from disk for it."""
 
-    async def look(self) -> Picture:
+    async def look(self) -> Status:
         """Give all of it."""
 
 
@@ -105,17 +105,17 @@ def _application(*, hosts: Collection[str], view: View, executor: Executor) -> w
 
 def _handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
     async def healthz(_: web.Request) -> web.Response:
-        still_s = (picture := view.glance()).now - picture.progress.turned_at
-        if still_s < STILL_S or picture.progress.applying:
+        still_s = (status := view.quick_status()).now - status.progress.turned_at
+        if still_s < STILL_S or status.progress.applying:
             return web.Response(text="the loop turns\n")
         return web.Response(status=503, text=f"the loop has not turned for {still_s:.0f} s\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        reasons = tuple(unready(view.glance()))
+        reasons = tuple(unready(view.quick_status()))
         body = msgspec.json.encode({"ready": not reasons, "reasons": reasons})
         return web.Response(status=503 if reasons else 200, body=body, content_type=_JSON)
 
-    def made(make: Callable[[Picture], bytes], **headers: str) -> Handler:
+    def made(make: Callable[[Status], bytes], **headers: str) -> Handler:
         body = _Shared(view.look, make=make, executor=executor)
 
         async def handle(_: web.Request) -> web.Response:
@@ -127,7 +127,7 @@ def _handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
         "/healthz": healthz,
         "/readyz": readyz,
         "/metrics": made(exposition, **{hdrs.CONTENT_TYPE: CONTENT_TYPE}),
-        "/api/state": made(lambda picture: msgspec.json.encode(report_of(picture)), **{hdrs.CONTENT_TYPE: _JSON}),
+        "/api/state": made(lambda status: msgspec.json.encode(report_of(status)), **{hdrs.CONTENT_TYPE: _JSON}),
         "/": made(page.html, **{hdrs.CONTENT_TYPE: page.CONTENT_TYPE, "Content-Security-Policy": page.POLICY}),
     }
 
@@ -143,7 +143,7 @@ class _Shared:
     """
 
     def __init__(
-        self, look: Callable[[], Awaitable[Picture]], *, make: Callable[[Picture], bytes], executor: Executor
+        self, look: Callable[[], Awaitable[Status]], *, make: Callable[[Status], bytes], executor: Executor
     ) -> None:
         self._look = look
         self._make = make
@@ -161,8 +161,8 @@ class _Shared:
         return await asyncio.shield(answer)  # one who goes away takes it from nobody
 
     async def _made(self) -> bytes:
-        picture = await self._look()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._make, picture)
+        status = await self._look()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._make, status)
 
 
 def _failed(answer: asyncio.Task[bytes]) -> bool:
