@@ -11,7 +11,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 run: $(VENV)/.run
 	@if [ -n "$$DOCKER_HOST$$LBWATCH_DOCKER_HOST" ]; then why="DOCKER_HOST names an engine"; \
 	elif [ -S $(DOCKER_SOCKET) ]; then why="an engine's socket is at $(DOCKER_SOCKET)"; \
-	else echo "make run: no engine's socket at $(DOCKER_SOCKET), so this is the demo on the embedded engine"; \
+	else echo "make run: no engine's socket at $(DOCKER_SOCKET), so this is the demo on the fake engine"; \
 	  exec $(BIN)/lbwatch demo; fi; \
 	if [ -z "$$LBWATCH_OUTPUT$$LBWATCH_CONFIG" ] && [ ! -d /etc/nginx/conf.d ] && [ ! -e /etc/lbwatch/lbwatch.toml ]; then \
 	  mkdir -p build/conf.d; \
@@ -32,26 +32,26 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 bench: packages $(VENV)/.dev
-	$(BIN)/python tests/bench.py
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench.py
 
 # What deploys cost the clients, under load, beside the way of other tools: SECONDS for each of 7 scenarios, twice.
 SECONDS ?= 60
 bench-deploy: packages $(VENV)/.dev
-	$(BIN)/python tests/bench_deploy.py --seconds $(SECONDS)
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_deploy.py --seconds $(SECONDS)
 
 # Which test notices when a safety is switched off.
 mutants: packages $(VENV)/.dev
-	$(BIN)/python tests/mutants.py
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/mutants.py
 
 # Random deeds and faults: first in simulated time, then for MINUTES on the real engine.
 MINUTES ?= 20
 soak: packages $(VENV)/.dev
-	CONVERGENCE_STEPS=$${CONVERGENCE_STEPS:-50000} $(BIN)/pytest -q -s tests/test_convergence.py
-	$(BIN)/python tests/soak.py --minutes $(MINUTES)
+	CONVERGENCE_STEPS=$${CONVERGENCE_STEPS:-50000} $(BIN)/pytest -q -s tests/unit/test_convergence.py
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/soak.py --minutes $(MINUTES)
 
 # Each system call on the output fails, or lbwatch dies at it. Needs root and strace.
 syscalls: packages $(VENV)/.dev
-	$(BIN)/python tests/syscalls.py
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/syscalls.py
 
 # After a change of dependencies in pyproject.toml.
 lock: $(VENV)/.dev

@@ -2,7 +2,7 @@
 
 import sys
 
-from lbwatch.cli import main as run_cli
+from lbwatch.cli.main import main as run_cli
 
 
 def main() -> None:

@@ -9,16 +9,15 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import Group, Parameter, Token
 
-from lbwatch.errors import SettingsError
-from lbwatch.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
-from lbwatch.selector import selected
+from lbwatch.core.errors import SettingsError
+from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
+from lbwatch.core.selector import selected
 
 DEFAULT_CONFIG = Path("/etc/lbwatch/lbwatch.toml")
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
@@ -222,44 +221,6 @@ REMOVAL_MINIMUM_S = 0.1
 """Below this nginx, which waits 100 ms before it retires old workers, would be reloaded faster than it can follow."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineAddress:
-    """
-    Where an engine listens.
-
-    Attributes:
-        name: As a user writes it, for logs and messages.
-        url: What aiohttp is given; its host is a mere name where *socket* is set.
-        socket: Path of the unix socket, or `None` for TCP.
-        cert_folder: Folder of ca.pem, cert.pem and key.pem, or `None` without TLS.
-        warning: What the operator should know, or `None`.
-    """
-
-    name: str
-    url: str
-    socket: str | None = None
-    cert_folder: Path | None = None
-    warning: str | None = None
-
-
-def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAddress:
-    """
-    Tell where the engine is, from the setting and the docker client's own variables in *environ*.
-
-    Raises:
-        SettingsError: The URL is of no known form.
-    """
-    text = docker_host or environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST
-    if text.startswith("unix:///"):
-        return EngineAddress(name=text, url="http://docker", socket=text.removeprefix("unix://"))
-    host, port = _host_and_port(text)
-    if not (environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_CERT_PATH")):
-        warning = None if _is_loopback(host) else f"{text} is neither encrypted nor authenticated"
-        return EngineAddress(name=text, url=f"http://{_bracketed(host)}:{port or 2375}", warning=warning)
-    folder = environ.get("DOCKER_CERT_PATH") or str(Path(environ.get("HOME", "/root")) / ".docker")
-    return EngineAddress(name=text, url=f"https://{_bracketed(host)}:{port or 2376}", cert_folder=Path(folder))
-
-
 def check_toml(table: Mapping[str, Any]) -> None:
     """
     Make sure that a TOML table holds settings and nothing else, each of its own type.
@@ -306,29 +267,6 @@ def listen_address(text: str) -> tuple[str, int]:
     if not host or port is None or parts.netloc != text or "@" in text:
         raise SettingsError("status_listen", value=text, takes=takes)
     return host, port
-
-
-def _host_and_port(text: str) -> tuple[str, int | None]:
-    takes = "it takes unix:///path, tcp://host:port or http://host:port"
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise SettingsError("docker_host", value=text, takes=takes) from None
-    if parts.scheme not in ("tcp", "http") or not host or parts.path not in ("", "/"):
-        raise SettingsError("docker_host", value=text, takes=takes)
-    return host, port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _require_prefix(prefix: str) -> None:

@@ -2,14 +2,13 @@
 
 import os
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from daemon import Stage
+from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 from realnginx import RealNginx
@@ -20,26 +19,6 @@ os.environ.setdefault("CONVERGENCE_SEED", str(random.randrange(2**32)))
 def pytest_report_header() -> str:
     """Say how to repeat what was drawn by chance."""
     return f"CONVERGENCE_SEED={os.environ['CONVERGENCE_SEED']} repeats the run of test_convergence.py"
-
-
-ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
-NGINX_NEEDS = ("nginx", "nsenter")
-
-
-def need(*programs: str, root: bool = True) -> None:
-    """Skip what cannot run here and say what is missing; on CI (`CI` is set) that is a failure."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    if root and os.geteuid() != 0:
-        missing.append("root's rights")
-    if not missing:
-        return
-    reason = (
-        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime"
-        " chromium prometheus docker-compose systemd)"
-    )
-    if os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -73,21 +52,6 @@ def real_nginx(tmp_path: Path) -> Iterator[RealNginx]:
     need(*NGINX_NEEDS)
     with RealNginx(tmp_path / "nginx") as nginx:
         yield nginx.start()
-
-
-class SetStage(Protocol):
-    """Sets a stage on an engine; what is not to run yet is started by the test."""
-
-    def __call__(
-        self,
-        engine: RealEngine,
-        *,
-        reach: Reach = ANY_NETWORK,
-        nginx_runs: bool = True,
-        lbwatch_runs: bool = True,
-        **settings: str,
-    ) -> Stage:
-        """Settings are lbwatch's flags, with underscores."""
 
 
 @pytest.fixture

@@ -1,0 +1,203 @@
+"""
+The metrics, in Prometheus' text format; what each means and what to do about it stands in docs/operations.md.
+
+No label value comes from a container but the names of accepted upstreams, which are checked and few.
+"""
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+
+from lbwatch.core.history import BUCKETS_S, VERIFIED, Distribution
+from lbwatch.core.model import Level, Reason, ServerState
+from lbwatch.core.status import Report, Status, report_of
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+ACTIONS = frozenset(
+    {
+        *("create", "start", "restart", "die", "kill", "stop", "destroy", "remove", "pause", "unpause", "rename"),
+        *("update", "health_status", "connect", "disconnect", "unreadable"),
+    }
+)
+"""Events that are counted by their own name; all others are `other`."""
+
+OUTCOMES = (
+    VERIFIED,
+    "unchanged",
+    "template.failed",
+    "nginx.rejected",
+    "output.failed",
+    "nginx.reload_failed",
+    "reconcile.failed",
+)
+
+
+def exposition(status: Status) -> bytes:
+    """Write the metrics of a picture."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(status))
+    return generate_latest(registry)
+
+
+class _Collector:
+    """What the client library asks for metrics."""
+
+    def __init__(self, status: Status) -> None:
+        self._picture = status
+
+    def collect(self) -> Iterable[Metric]:
+        status = self._picture
+        report = report_of(status)
+        build = InfoMetricFamily("lbwatch_build", "What runs: its version, and that of Python.")
+        build.add_metric([], {"version": status.version, "python": platform.python_version()})
+        yield build
+        yield _gauge("lbwatch_ready", "Whether every engine is in step and the last apply is verified.", report.ready)
+        yield from _engines(status)
+        yield from _passes(status)
+        yield from _in_force(status, report)
+        yield from _nginx(status)
+
+
+def _engines(status: Status) -> Iterable[Metric]:
+    engines, now = status.engines, status.now
+    yield _by_source(
+        "lbwatch_source_connected",
+        "Whether the engine's stream of events holds.",
+        {each.source: each.connected for each in engines},
+    )
+    yield _by_source(
+        "lbwatch_source_stream_age_seconds",
+        "For how long the stream has been as it is, connected or not.",
+        {each.source: now - each.since for each in engines},
+    )
+    yield _by_source(
+        "lbwatch_source_last_sync_age_seconds",
+        "How long ago the latest full look at the engine ended; absent before the first.",
+        {each.source: now - each.synced_at for each in engines if each.synced_at is not None},
+    )
+    yield _by_source(
+        "lbwatch_source_containers",
+        "How many containers the engine has, stopped ones too; absent before the first full look.",
+        {each.source: each.containers for each in engines if each.containers is not None},
+    )
+    drift = CounterMetricFamily(
+        "lbwatch_source_drift", "Changes that a full look found and no event told.", labels=["source"]
+    )
+    events = CounterMetricFamily(
+        "lbwatch_source_events", "Events that came, by the engine's name for them.", labels=["source", "action"]
+    )
+    for engine in engines:
+        drift.add_metric([engine.source], engine.drift)
+        counts: Counter[str] = Counter()
+        for action, count in engine.events.items():
+            counts[action if action in ACTIONS else "other"] += count
+        for action, count in sorted(counts.items()):
+            events.add_metric([engine.source, action], count)
+    yield drift
+    yield events
+
+
+def _passes(status: Status) -> Iterable[Metric]:
+    work, progress = status.work, status.progress
+    passes = CounterMetricFamily(
+        "lbwatch_passes", "Tries to bring something into force, by what came of them.", labels=["outcome"]
+    )
+    reloads = CounterMetricFamily("lbwatch_reloads", "Reloads of nginx, by what came of them.", labels=["outcome"])
+    for outcome in OUTCOMES:
+        passes.add_metric([outcome], work.passes.get(outcome, 0))
+    reloads.add_metric(["ok"], work.passes.get(VERIFIED, 0))
+    reloads.add_metric(["failed"], work.passes.get("nginx.reload_failed", 0))
+    yield passes
+    yield _histogram(
+        "lbwatch_pass_duration_seconds", "How long such a try took, with its verification.", work.durations
+    )
+    yield reloads
+    yield CounterMetricFamily(
+        "lbwatch_render_failures", "Tries that the template failed.", value=work.passes.get("template.failed", 0)
+    )
+    yield _histogram(
+        "lbwatch_event_to_verified_seconds",
+        "From the first event of a change until nginx is seen to run it.",
+        work.heard,
+    )
+    behind_s = 0.0 if progress.behind_since is None else status.now - progress.behind_since
+    yield _gauge("lbwatch_behind_seconds", "For how long what was decided is not in force; 0: it is.", behind_s)
+
+
+def _in_force(status: Status, report: Report) -> Iterable[Metric]:
+    progress = status.progress
+    servers = GaugeMetricFamily(
+        "lbwatch_servers", "Servers by upstream and state; down is the placeholder.", labels=["upstream", "state"]
+    )
+    for upstream in report.upstreams:
+        states = Counter(str(server.state) for server in upstream.servers)
+        for state in ServerState:
+            servers.add_metric([upstream.name, str(state)], states.get(str(state), 0))
+    skipped = GaugeMetricFamily("lbwatch_containers_skipped", "Containers not routed, by reason.", labels=["reason"])
+    reasons = Counter(each.reason for each in report.unrouted)
+    for reason in Reason:
+        skipped.add_metric([str(reason)], reasons.get(str(reason), 0))
+    reduced = GaugeMetricFamily(
+        "lbwatch_upstreams_reduced", "Upstreams that nginx or the template refuses as they should be.", labels=["form"]
+    )
+    levels = Counter(str(degraded.level) for degraded in progress.degraded)
+    for level in (Level.PLAIN, Level.EMPTY, Level.OUT):
+        reduced.add_metric([str(level)], levels.get(str(level), 0))
+    yield servers
+    yield skipped
+    yield reduced
+
+
+def _nginx(status: Status) -> Iterable[Metric]:
+    progress, seen = status.progress, status.seen
+    owed = progress.plan is not None and not progress.confirmed
+    yield _gauge("lbwatch_reload_owed", "Whether nginx is not proven to run what was brought into force last.", owed)
+    digests = GaugeMetricFamily(
+        "lbwatch_config_info",
+        "Digest of the file on disk, and of what nginx was seen to run.",
+        labels=["where", "digest"],
+    )
+    if seen.digest is not None:
+        digests.add_metric(["disk", seen.digest], 1)
+    if seen.running is not None:
+        digests.add_metric(["running", seen.running], 1)
+    yield digests
+    if seen.workers is not None:
+        workers = GaugeMetricFamily(
+            "lbwatch_nginx_workers",
+            "nginx's worker processes; the retiring only end old connections.",
+            labels=["state"],
+        )
+        for state, count in zip(("serving", "retiring"), seen.workers, strict=True):
+            workers.add_metric([state], count)
+        yield workers
+
+
+def _gauge(name: str, help: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, help, value=float(value))
+
+
+def _by_source(name: str, help: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help, labels=["source"])
+    for source, value in values.items():
+        family.add_metric([source], float(value))
+    return family
+
+
+def _histogram(name: str, help: str, distribution: Distribution) -> HistogramMetricFamily:
+    """Add the counts up, as Prometheus wants them."""
+    family = HistogramMetricFamily(name, help, labels=[])
+    counts = zip((*map(str, BUCKETS_S), "+Inf"), accumulate(distribution.counts), strict=True)
+    family.add_metric([], [(bound, float(count)) for bound, count in counts], distribution.total_s)
+    return family

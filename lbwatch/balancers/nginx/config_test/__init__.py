@@ -1,0 +1,1 @@
+"""How a candidate is tested together with the user's own configuration."""

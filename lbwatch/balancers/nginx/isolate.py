@@ -1,0 +1,292 @@
+"""
+Finds what can be written when nginx, or the template, refuses the whole: one bad upstream must not hold back the rest.
+
+An upstream that cannot be written as it should be is degraded to a lesser level (see `Level`), and only as far as it
+must. Which ones are to blame is guessed from the words of the refusal, else found by halving; whatever was guessed,
+only what passed the test is ever given back.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError
+from lbwatch.core.model import Degraded, Level, Server, Upstream
+
+MAX_TRIES = 96
+"""Renderings and tests of each way of searching; halving finds one among thousands in fewer than 20."""
+
+MAX_KEPT_SINGLY = 16
+"""nginx names one missing upstream at a time: where a large stack went at once, all of it is kept after so many."""
+
+TIME_LIMIT_S = 10.0
+"""No new one begins later in a search."""
+
+_LESSER = {Level.FULL: Level.PLAIN, Level.PLAIN: Level.EMPTY, Level.EMPTY: Level.OUT}
+_DUPLICATE = "duplicate upstream"  # no form of it will do: the name itself is taken
+_QUOTED = re.compile(r'"([^"]{1,255})"')
+_MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{1,255})"')
+"""The former for `proxy_pass`, the latter for all others, such as `fastcgi_pass` and `grpc_pass`."""
+
+_OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
+
+Refusal = RenderError | ConfigRejectedError
+Levels = Mapping[str, Level]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedConfig:
+    """
+    A text that may be put in force.
+
+    Attributes:
+        tested: Whether nginx judged it; not where nothing here can.
+        degraded: By upstream; empty where all is as it should be.
+    """
+
+    text: str
+    tested: bool
+    degraded: tuple[Degraded, ...] = ()
+
+
+async def accepted(
+    upstreams: tuple[Upstream, ...],
+    *,
+    render: Callable[[tuple[Upstream, ...]], str],
+    test: Callable[[str], Awaitable[bool]],
+    known: Sequence[Degraded] = (),
+    before: Collection[str] = (),
+) -> AcceptedConfig:
+    """
+    Give the text of *upstreams* that passes, with as few of them reduced as can be, and those as little.
+
+    Args:
+        upstreams: What should be written.
+        render: Makes a text, or raises `RenderError`; called in a thread.
+        test: Tells whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
+        known: What the search before this one came to: tried first.
+        before: Names of the upstreams that are in force. One of them that nginx's own files still use is kept, without
+            a server: with it gone, nginx would refuse all others' changes, and not start any more.
+
+    Raises:
+        NotTestedError: No candidate can be tested now.
+        RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at single upstreams: most
+            would have to go, and then the old file serves better.
+    """
+    search = _Search(upstreams, render=render, test=test, before=before)
+    with suppress(_ExhaustedError):
+        refusal = await search.tried({})
+        if refusal is None or await search.succeeds(refusal, known=known):
+            return search.candidate
+    assert search.refusal is not None
+    raise search.refusal
+
+
+class _ExhaustedError(Exception):
+    """Too much was tried."""
+
+
+class _Search:
+    """
+    One search.
+
+    Attributes:
+        candidate: The latest that passed.
+        refusal: The first one, which is of the whole.
+    """
+
+    def __init__(
+        self,
+        upstreams: tuple[Upstream, ...],
+        *,
+        render: Callable[[tuple[Upstream, ...]], str],
+        test: Callable[[str], Awaitable[bool]],
+        before: Collection[str],
+    ) -> None:
+        self.candidate = AcceptedConfig(text="", tested=False)
+        self.refusal: Refusal | None = None
+        self._upstreams = {upstream.name: upstream for upstream in upstreams}
+        self._names = list(self._upstreams)
+        self._before = before
+        self._render = render
+        self._test = test
+        self._tries_left = MAX_TRIES
+        self._ends_at = asyncio.get_running_loop().time() + TIME_LIMIT_S
+        self._text = ""  # the latest that was rendered
+        self._errors: dict[str, str] = {}  # by upstream: the refusal that it was reduced for
+        self._kept: dict[str, Degraded] = {}  # upstreams that are there for nginx's own files alone
+
+    async def tried(self, levels: Levels) -> Refusal | None:
+        """Render and test the upstreams in these forms (`FULL` where none is named), and give the refusal if any."""
+        self._tries_left -= 1
+        if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
+            raise _ExhaustedError
+        written = (_at_level(upstream, levels.get(name, Level.FULL)) for name, upstream in self._upstreams.items())
+        try:
+            self._text = await asyncio.to_thread(self._render, tuple(each for each in written if each is not None))
+            tested = await self._test(self._text)
+        except NotTestedError:
+            raise
+        except (RenderError, ConfigRejectedError) as refusal:
+            self.refusal = self.refusal or refusal
+            return await self.tried(levels) if self._keeps(refusal) else refusal
+        reduced = ((name, level) for name, level in sorted(levels.items()) if level is not Level.FULL)
+        degraded = {
+            name: Degraded(upstream=name, level=level, error=self._errors.get(name, "")) for name, level in reduced
+        }
+        everything = tuple(each for _, each in sorted((self._kept | degraded).items()))
+        self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=everything)
+        return None
+
+    def _keeps(self, refusal: Refusal) -> bool:
+        """Keep the name that nginx misses, if it had it; `False`: it misses none that it had."""
+        missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
+        name = missing[1].lower() if missing else ""
+        if name in self._upstreams or name not in self._before:
+            return False
+        gone = (
+            [name]
+            if len(self._kept) < MAX_KEPT_SINGLY
+            else [each for each in self._before if each not in self._upstreams]
+        )
+        self._kept |= {each: Degraded(upstream=each, level=Level.EMPTY, error=str(refusal), kept=True) for each in gone}
+        self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
+        return True
+
+    async def succeeds(self, refusal: Refusal, *, known: Sequence[Degraded]) -> bool:
+        """Tell whether there are forms that pass, after all in full were refused; `candidate` is theirs then."""
+        before = {item.upstream: item.level for item in known if item.upstream in self._upstreams}
+        self._errors = {item.upstream: item.error for item in known}
+        if before and await self.tried(before) is None:
+            levels: Levels | None = before
+        else:
+            levels = await self._by_words(refusal) or await self._by_halves(refusal)
+        if levels is None:
+            return False
+        # What is reduced alone was refused in full a moment ago, if it was so before; else that may have passed.
+        levels = await self._raised(levels, but_full=levels is before and len(before) == 1)
+        return self._serves(levels)
+
+    def _serves(self, levels: Levels) -> bool:
+        """Tell whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
+        claims = [
+            name
+            for name, upstream in self._upstreams.items()
+            if upstream.servers and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
+        ]
+        kept = [name for name in claims if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
+        return 2 * len(kept) >= len(claims)
+
+    async def _by_words(self, refusal: Refusal) -> Levels | None:
+        """Reduce, step by step, whomever the refusal names."""
+        self._tries_left = MAX_TRIES
+        levels: dict[str, Level] = {}
+        current: Refusal | None = refusal
+        try:
+            while current is not None:
+                names = await self._blamed(current, levels)
+                if not names:
+                    return None
+                for name in names:
+                    taken = isinstance(current, ConfigRejectedError) and _DUPLICATE in current.stderr
+                    levels[name] = Level.OUT if taken else _LESSER[levels.get(name, Level.FULL)]
+                    self._errors[name] = str(current)
+                current = await self.tried(levels)
+        except _ExhaustedError:
+            return None
+        return levels
+
+    async def _blamed(self, refusal: Refusal, levels: Levels) -> list[str]:
+        """Guess which upstreams a refusal is about; none if it names none that could be reduced further."""
+        if isinstance(refusal, RenderError):
+            return await asyncio.to_thread(self._not_rendered, levels)
+        at_line = () if refusal.line is None else _upstream_at(self._text, refusal.line)
+        guesses = (*at_line, *(word.lower() for word in _QUOTED.findall(refusal.stderr)))
+        return [name for name in guesses if name in self._upstreams and levels.get(name) is not Level.OUT][:1]
+
+    def _not_rendered(self, levels: Levels) -> list[str]:
+        """List the upstreams that the template fails on, each by itself."""
+        failed = []
+        for name, upstream in self._upstreams.items():
+            written = _at_level(upstream, levels.get(name, Level.FULL))
+            try:
+                self._render(() if written is None else (written,))
+            except RenderError:
+                failed.append(name)
+        return [name for name in failed if levels.get(name) is not Level.OUT]
+
+    async def _by_halves(self, refusal: Refusal) -> Levels | None:
+        """Find the culprits without a word: in the least reduction of all that passes, restore by halves."""
+        self._tries_left = MAX_TRIES
+        self._errors = dict.fromkeys(self._names, str(refusal))
+        for base in _LESSER.values():
+            everyone = dict.fromkeys(self._names, base)
+            if await self.tried(everyone) is None:
+                candidate = self.candidate
+                with suppress(_ExhaustedError):
+                    return await self._culprits(base=base)
+                self.candidate = candidate  # too many culprits: all in this form are better than nothing, if they serve
+                return everyone
+        return None
+
+    async def _culprits(self, *, base: Level) -> Levels:
+        """Find each whose form in full is refused. The first look is at all in full: a cause may have passed."""
+        levels: dict[str, Level] = {}
+        while await self.tried(levels) is not None:
+            passes, refused = 0, len(self._names)  # how many of the names can be in full beside the rest's *base*
+            while refused - passes > 1:
+                middle = (passes + refused) // 2
+                rest = dict.fromkeys(self._names[middle:], base)
+                if await self.tried(rest | levels) is None:
+                    passes = middle
+                else:
+                    refused = middle
+            levels[self._names[refused - 1]] = base
+        return levels
+
+    async def _raised(self, levels: Levels, *, but_full: bool) -> Levels:
+        """Give each reduced upstream back as much as passes: a guess may have been wrong, or a cause gone."""
+        self._tries_left = MAX_TRIES
+        best = dict(levels)
+        kept = self.candidate
+        try:
+            for name, level in levels.items():
+                better = tuple(Level)[int(but_full) : tuple(Level).index(level)]
+                for one in better:
+                    if await self.tried(best | {name: one}) is None:
+                        best[name], kept = one, self.candidate
+                        break
+        except _ExhaustedError:
+            pass  # what passed is good enough
+        self.candidate = kept
+        return best
+
+
+def _at_level(upstream: Upstream, level: Level) -> Upstream | None:
+    if level is Level.FULL:
+        return upstream
+    if level is Level.OUT:
+        return None
+    return Upstream(name=upstream.name, servers=_plain(upstream.servers) if level is Level.PLAIN else ())
+
+
+def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
+    return tuple(Server(address=server.address, port=server.port, container=server.container) for server in servers)
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Name the upstreams of a rendered text, as far as its template opens their blocks on lines of their own."""
+    return frozenset(opened[1].lower() for line in text.split("\n") if (opened := _OPENS.match(line)))
+
+
+def _upstream_at(text: str, line: int) -> tuple[str, ...]:
+    """Name the `upstream` block around a line, counted from 1; nothing if another block ended in between."""
+    lines = text.split("\n")[:line]
+    for number in range(len(lines) - 1, -1, -1):
+        if (opened := _OPENS.match(lines[number])) is not None:
+            return (opened[1].lower(),)
+        if lines[number].startswith("}") and number != len(lines) - 1:
+            return ()
+    return ()

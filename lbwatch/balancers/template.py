@@ -1,0 +1,188 @@
+"""
+From upstreams and a template to text. The template only formats: everything it is given is checked and sorted.
+
+A template is looked up in the user's folder first, then among the shipped ones; it runs in Jinja's sandbox, where an
+undefined name is an error.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jinja2 import (
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lbwatch.core.errors import RenderError, excerpt
+from lbwatch.core.model import Server, Upstream
+
+# What a template may raise when it is read, compiled or rendered: Python's own limits on nesting, memory and the
+# digits of a number are a template's mistake as well.
+_TEMPLATE_ERRORS = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+_FIELDS = {word: frozenset(field.name for field in dataclasses.fields(word)) for word in (Upstream, Server)}
+
+_QUOTED_AROUND = 2  # lines before and after one that is wrong
+
+_SAMPLE = (
+    Upstream(name="empty"),
+    Upstream(
+        name="sample",
+        servers=(Server(address="192.0.2.1", port=80, container="sample", weight=2),),
+        method="least_conn",
+        keepalive=8,
+    ),
+)
+
+
+def shipped_templates() -> Path:
+    """Find the folder of the shipped templates: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "templates"
+    return installed if installed.is_dir() else package.parent / "templates"
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with a short way to the fields of our own words: it is asked for them thousands of times."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """See `SandboxedEnvironment`; a field of a frozen dataclass needs none of its checks."""
+        fields = _FIELDS.get(type(obj))
+        return getattr(obj, attribute) if fields and attribute in fields else super().getattr(obj, attribute)
+
+
+class Renderer:
+    """
+    One template, compiled once; `load` reads it again.
+
+    Args:
+        template: A name below one of the folders, or a path (absolute, or beginning with `./` or `../`).
+        folders: Where names are looked up, the first that has it wins.
+    """
+
+    def __init__(self, template: str, *, folders: Sequence[Path]) -> None:
+        self.name = template
+        self._folders = list(folders)
+        self._template: Template | None = None
+
+    def load(self) -> None:
+        """
+        Read and compile the template and try it on a sample, so that most faults show now and not at the next event.
+
+        Raises:
+            RenderError: The template is missing or wrong; one that was loaded before stays in use.
+        """
+        folders, name = self._folders, self.name
+        if name.startswith(("/", "./", "../")):
+            path = Path(name).resolve()
+            folders, name = [path.parent, *folders], path.name
+        environment = _Sandbox(
+            loader=FileSystemLoader(folders),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+        )
+        environment.filters["parameters"] = parameters
+        try:
+            template = environment.get_template(name)
+        except _TEMPLATE_ERRORS as error:
+            raise self._error(error, folders=folders) from error
+        self._rendered(template, upstreams=_SAMPLE)
+        self._template = template
+
+    def text(self, upstreams: tuple[Upstream, ...]) -> str:
+        """
+        Render the upstreams; the text ends with one newline.
+
+        Raises:
+            RenderError: The template fails on them, or was never loaded.
+        """
+        if self._template is None:
+            self.load()
+        assert self._template is not None
+        return self._rendered(self._template, upstreams=upstreams)
+
+    def _rendered(self, template: Template, *, upstreams: tuple[Upstream, ...]) -> str:
+        try:
+            text = template.render(upstreams=upstreams)
+            text.encode()  # a lone surrogate cannot be written
+        except _TEMPLATE_ERRORS as error:
+            raise self._error(error, folders=self._folders) from error
+        return text.rstrip("\n") + "\n"
+
+    def _error(self, error: Exception, *, folders: Sequence[Path]) -> RenderError:
+        if isinstance(error, TemplateSyntaxError):
+            path, line = error.filename or self.name, error.lineno
+            return RenderError(error.message or "", path=path, line=line, around=_around(path, line))
+        if isinstance(error, TemplateNotFound):
+            looked = ", ".join(map(str, folders))
+            return RenderError(f"no such template; looked in {looked}", path=str(error.name or self.name), line=None)
+        where = _template_frame(error.__traceback__)
+        message = f"{type(error).__name__}: {error}"
+        if where is None:
+            return RenderError(message, path=self.name, line=None)
+        return RenderError(message, path=where[0], line=where[1], around=_around(*where))
+
+
+def parameters(server: Server) -> str:
+    """Write what follows the address on a `server` line, each with a space before it: a filter of the templates."""
+    words = (
+        "" if server.weight == 1 else f" weight={server.weight}",
+        "" if server.max_fails is None else f" max_fails={server.max_fails}",
+        "" if server.fail_timeout_s is None else f" fail_timeout={server.fail_timeout_s}s",
+        "" if server.max_conns is None else f" max_conns={server.max_conns}",
+        " backup" if server.backup else "",
+    )
+    return "".join(words)
+
+
+def digest(text: str) -> str:
+    """Name a rendered text in logs and status: the first 12 hex digits of its SHA-256."""
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def _around(path: str, line: int) -> tuple[str, ...]:
+    """Quote a template around a line, counted from 1."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    first, last = max(1, line - _QUOTED_AROUND), min(len(lines), line + _QUOTED_AROUND)
+    width = len(str(last))
+    return tuple(
+        f"{'>' if number == line else ' '} {number:>{width}} | {excerpt(lines[number - 1], keep_indent=True)}"
+        for number in range(first, last + 1)
+    )
+
+
+def _template_frame(traceback: TracebackType | None) -> tuple[str, int] | None:
+    """Find the innermost frame of a template: Jinja gives them the template's file name and line."""
+    found = None
+    while traceback is not None:
+        path = traceback.tb_frame.f_code.co_filename
+        if not path.endswith(".py") and Path(path).is_file():
+            found = path, traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found

@@ -1,0 +1,131 @@
+"""What is played: on the fake engine a little of everything; on a real one the walk of Docker's documentation."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lbwatch.cli.demo.screen import Screen
+from lbwatch.cli.demo.stage import Watched, staged
+from lbwatch.core.errors import DemoError, SourceError
+from lbwatch.engines.docker.address import engine_address
+from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.fake import FakeEngine
+from lbwatch.settings import Settings
+
+REAL_PREFIX = "lbwatch-demo"
+"""Not `lbwatch`: a daemon that follows the same engine must not route the demo's container."""
+
+
+async def on_fake(settings: Settings, folder: Path, screen: Screen) -> None:
+    """Let containers come, go and move on an engine that runs nothing."""
+    screen.say("engine", "fake: no Docker is needed and none is touched", style="bold")
+    async with FakeEngine(socket=folder / "docker.sock") as engine:
+        settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch")
+        async with staged(settings, folder, screen) as watched:
+            for words, action, servers in _steps(engine.world):
+                await screen.step(words)
+                action()
+                await watched.reach(servers)
+        await screen.step("that was all")
+        asked = sum(count for call, count in engine.requests.items() if call == "GET /containers/ID/json")
+        screen.say(
+            "summary",
+            f"{len(watched.reloads)} reloads, {asked} inspects, the file and nginx in step after each",
+        )
+
+
+def _steps(world: Any) -> list[tuple[str, Callable[[], object], dict[str, int]]]:
+    """List the demo's acts: what a user would type, what it does, and how many servers each upstream has then."""
+    web = {"lbwatch.upstream": "web", "lbwatch.port": "8080"}
+    api = {"lbwatch.upstream": "api", "lbwatch.port": "9000", "lbwatch.weight": "5"}
+    return [
+        (
+            "docker run --name web-1 -l lbwatch.upstream=web -l lbwatch.port=8080 app",
+            lambda: world.run(name="web-1", labels=web),
+            {"web": 1},
+        ),
+        (
+            "docker run --name db app; docker run --name web-2 -l lbwatch.upstream=web ... # db asks for nothing",
+            lambda: (world.run(name="db"), world.run(name="web-2", labels=web)),
+            {"web": 2},
+        ),
+        (
+            "docker run --name api-1 -l lbwatch.upstream=api -l lbwatch.port=9000 -l lbwatch.weight=5 app",
+            lambda: world.run(name="api-1", labels=api),
+            {"api": 1, "web": 2},
+        ),
+        (
+            "docker network connect front web-1 && docker network disconnect bridge web-1   # it moves",
+            lambda: (
+                world.create_network("front"),
+                world.connect("web-1", "front"),
+                world.disconnect("web-1", "bridge"),
+                world.run(name="api-2", labels=api),
+            ),
+            {"api": 2, "web": 2},
+        ),
+        ("docker stop web-2   # a removal does not wait", lambda: world.stop("web-2"), {"api": 2, "web": 1}),
+        (
+            "docker pause web-1   # nobody left: nginx answers 502",
+            lambda: world.pause("web-1"),
+            {"api": 2, "web": 0},
+        ),
+        ("docker unpause web-1", lambda: world.unpause("web-1"), {"api": 2, "web": 1}),
+        (
+            "docker rm -f web-1 web-2 api-1 api-2",
+            lambda: [world.remove(name, force=True) for name in ("web-1", "web-2", "api-1", "api-2")],
+            {},
+        ),
+    ]
+
+
+async def on_real(settings: Settings, folder: Path, screen: Screen, image: str | None) -> None:
+    """Create, start and remove one container through the API of the engine that settings name."""
+    address = engine_address(settings.docker_host, environ=os.environ)
+    client = EngineClient(address)
+    name = f"lbwatch-demo-{os.getpid()}"
+    try:
+        ping = await client.ping()
+        screen.say("engine", f"{address.name}, API {'.'.join(map(str, ping.api))}", style="bold")
+        chosen = image or await _small_image(client)
+        labels = {f"{REAL_PREFIX}.upstream": "demo", f"{REAL_PREFIX}.port": "80"}
+        private = replace(settings, label_prefix=REAL_PREFIX)
+        async with staged(private, folder, screen) as watched:
+            await watched.reach({})
+            try:
+                await _walk(client, watched, screen, name=name, body={"Image": chosen, "Labels": labels})
+            finally:
+                with suppress(SourceError):  # it may be gone, or was never there
+                    await client.call("DELETE", f"/containers/{name}", query={"force": "1"})
+    finally:
+        await client.close()
+    await screen.step("that was all")
+    screen.say("summary", "created, started, routed, removed; your own nginx was not touched")
+
+
+async def _walk(client: EngineClient, watched: Watched, screen: Screen, *, name: str, body: dict[str, Any]) -> None:
+    """Create, start and remove a container through the API, and see it come and go."""
+    body = body | {"Tty": True, "OpenStdin": True}  # a shell, which many images begin with, stays for more to read
+    await screen.step(f"POST /containers/create?name={name}   # image {body['Image']}")
+    made = await client.call("POST", "/containers/create", query={"name": name}, body=body)
+    await screen.step(f"POST /containers/{made['Id'][:12]}/start")
+    await client.call("POST", f"/containers/{made['Id']}/start")
+    try:
+        await watched.reach({"demo": 1})
+    except DemoError as error:
+        raise DemoError(f"{error}; an image that ends at once cannot be shown: name another with --image") from error
+    await screen.step(f"DELETE /containers/{made['Id'][:12]}?force=1")
+    await client.call("DELETE", f"/containers/{made['Id']}", query={"force": "1"})
+    await watched.reach({})
+
+
+async def _small_image(client: EngineClient) -> str:
+    """Choose the smallest image at hand that has a name: nothing is pulled."""
+    images = await client.call("GET", "/images/json")
+    named = [image for image in images or () if (image.get("RepoTags") or ["<none>:<none>"])[0] != "<none>:<none>"]
+    if not named:
+        raise DemoError("this engine has no image to run: docker pull busybox, or name one with --image")
+    return str(min(named, key=lambda image: int(image.get("Size", 0)))["RepoTags"][0])

@@ -1,0 +1,207 @@
+"""
+How answers look: coloured tables on a terminal, plain lines that scripts can read elsewhere; on standard output.
+
+What others wrote is never taken for markup or for a terminal's own sequences.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import cache
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lbwatch.core.errors import excerpt
+from lbwatch.core.explain import Row
+from lbwatch.core.model import Event, Reason
+from lbwatch.core.story import Explanation, Story
+
+GOOD, BAD, DIM, NOTE = "green", "red", "dim", "yellow"
+
+_QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason.NOT_RUNNING})
+"""What is so because somebody wanted it so."""
+
+_NAME_WIDTH = 20
+_WIDEST = 40  # of a column of names: one that is longer must not push all others away
+_DIFF_STYLES = {"+": GOOD, "-": BAD, "@": "cyan"}
+
+
+@cache
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def show(text: str) -> None:
+    """Write a text as it is."""
+    sys.stdout.write(text)
+
+
+def show_difference(lines: Iterable[str], *, names: tuple[str, str]) -> None:
+    """Write a unified diff between two files of these names; nothing if there is no difference."""
+    found = list(lines)
+    if not found:
+        return
+    for line in (f"--- {names[0]}\n", f"+++ {names[1]}\n", *found):
+        _write(line.rstrip("\n"), style="bold" if line[:3] in ("---", "+++") else _DIFF_STYLES.get(line[:1], ""))
+
+
+def show_check(name: str, *, words: str, passed: bool) -> None:
+    """Write the outcome of one check."""
+    line = Text("ok    " if passed else "FAILED", style=GOOD if passed else f"bold {BAD}")
+    _write(line.append(f"  {name:<8}  {words}", style="default"))
+
+
+def show_health(*, ready: bool, reasons: Iterable[str]) -> None:
+    """Write whether the daemon is ready, and why not."""
+    if ready:
+        _write("ready", style=GOOD)
+    for reason in reasons:
+        _write(f"not ready: {excerpt(reason)}", style=BAD)
+
+
+def show_explanation(told: Explanation) -> None:
+    """Write why each container is or is not routed."""
+    if not told.rows and not told.reasons:
+        show("The engine has no containers.\n")
+    elif _console().is_terminal and told.rows:
+        _console().print(_table(told.rows))
+    else:
+        show(_plain(told.rows))
+    if told.story is not None:
+        _show_story(told.story)
+
+
+def row_words(row: Row) -> tuple[str, ...]:
+    """Say in a line where a container is routed, or why not, and a line for each warning."""
+    if row.address is None:
+        first = f"{row.outcome}" + (f" [upstream {row.upstream}]" if row.upstream else "")
+    else:
+        first = f"serves upstream {row.upstream} at {row.address}"
+    return (first, *(f"warning: {notice}" for notice in row.notices))
+
+
+def _plain(rows: Iterable[Row]) -> str:
+    """Lay rows out in columns: container, upstream, then the address or the reason; warnings below their row."""
+    everything = tuple(rows)
+    cells = [(row.container, row.upstream or "-", _outcome(row)) for row in everything]
+    widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
+    lines = []
+    for row, (container, upstream, outcome) in zip(everything, cells, strict=True):
+        lines.append(f"{container:<{widths[0]}}  {upstream:<{widths[1]}}  {outcome}")
+        lines += [f"{'':<{widths[0]}}  warning: {notice}" for notice in row.notices]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _outcome(row: Row) -> str:
+    state = f" ({row.state})" if row.state not in (None, "up") else ""
+    since = f" [since {row.since}]" if row.since is not None else ""
+    return f"{row.outcome}{state}{since}"
+
+
+def _table(rows: tuple[Row, ...]) -> Table:
+    is_dated = any(row.since is not None for row in rows)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=True)
+    for heading in ("container", "upstream"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("", no_wrap=True)
+    table.add_column("address, or what to do", overflow="fold", ratio=1)
+    if is_dated:
+        table.add_column("since", no_wrap=True)
+    for row in rows:
+        style = GOOD if row.address is not None else (DIM if row.reason in _QUIET else BAD)
+        what = Text(row.address or row.detail or "")
+        for notice in row.notices:
+            what.append(f"\nwarning: {notice}", style=NOTE)
+        state = NOTE if row.address is not None and row.state != "up" else style
+        table.add_row(
+            Text(row.container, style=DIM if style == DIM else "bold"),
+            Text(row.upstream or "-"),
+            Text(row.state or row.reason or "", style=state),
+            what,
+            *([Text(_time_of_day(row.since), style=DIM)] if is_dated else []),
+        )
+    return table
+
+
+def _time_of_day(since: str | None) -> str:
+    """Shorten a time; the day matters once it is not today."""
+    if since is None:
+        return ""
+    day, _, rest = since.partition("T")
+    return f"{rest[:8]}Z" if day == datetime.now(UTC).date().isoformat() else f"{day} {rest[:5]}Z"
+
+
+def _show_story(story: Story) -> None:
+    started = f", started {story.started}" if story.started else ", never started"
+    restarts = f", restarted {story.restarts} times by the engine" if story.restarts else ""
+    health = f", health {story.health}" if story.health != "none" else ", no health check"
+    _section("state", [f"{story.status}{health}{started}{restarts}", *([story.suspended] if story.suspended else [])])
+    _section("id", [story.id])
+    _section("exposes", [", ".join(f"{port}/tcp" for port in story.exposed) or "no TCP port"])
+    _section(
+        "labels", [f"{label.key}={label.value}  ({label.meaning})" for label in story.labels] or ["none that is read"]
+    )
+    networks = [f"{each.network}  {each.address or 'no address'}  ({each.verdict})" for each in story.networks]
+    _section("networks", networks or ["none"])
+    _section("events", [f"{event.at}  {event.action}" for event in story.events] or ["none was heard lately"])
+    _section("rendered", list(story.lines) or ["nothing"])
+
+
+def _section(name: str, lines: list[str]) -> None:
+    for number, line in enumerate(lines):
+        heading = Text(f"{name if number == 0 else '':<9}", style="bold")
+        _write(heading.append(f" {excerpt(line)}", style="default"))
+
+
+class EventScreen:
+    """
+    Shows a stream of events, and what becomes of them.
+
+    Args:
+        wall: Gives the time in seconds since the epoch.
+    """
+
+    def __init__(self, *, wall: Callable[[], float]) -> None:
+        self._wall = wall
+
+    def begun(self, *, source: str, containers: int) -> None:
+        """Say that it has begun."""
+        _write(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
+
+    def event(self, event: Event, *, name: str, matters: bool, prefix: str) -> None:
+        """Show an event, and whether it is looked at."""
+        at = (
+            datetime.fromtimestamp(event.at_ns / 1e9, UTC).isoformat(timespec="milliseconds")[11:23]
+            if event.at_ns
+            else self._now()
+        )
+        told = Text(f"{at}  ", style=DIM)
+        told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
+        signal = f" (signal {event.signal})" if event.signal is not None else ""
+        told.append(f"{excerpt(event.action)}{signal}", style="cyan")
+        if event.container is None:
+            told.append("  all containers are looked at", style="default")
+        elif not matters:
+            told.append(f"  ignored: it has no {prefix}.* label", style=DIM)
+        _write(told)
+
+    def verdict(self, name: str, lines: tuple[str, ...] | None) -> None:
+        """Show what a container's new place is; `None`: it is gone."""
+        for line in lines or ("gone",):
+            style = GOOD if line.startswith("serves") else NOTE
+            told = Text(f"{self._now()}  ", style=DIM)
+            told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
+            _write(told.append(f"-> {line}", style=style))
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")[11:23]
+
+
+def _write(text: str | Text, *, style: str = "") -> None:
+    """Write a line, in colours on a terminal; elsewhere as it is, however long, and at once."""
+    if _console().is_terminal:
+        _console().print(Text(text, style=style) if isinstance(text, str) else text, soft_wrap=True)
+    else:
+        print(text if isinstance(text, str) else text.plain, flush=True)

@@ -1,0 +1,31 @@
+"""`render`: what would be written now, or how it differs from what is there."""
+
+from pathlib import Path
+
+from lbwatch import build
+from lbwatch.cli import DONE, FAILED, output
+from lbwatch.cli.look import candidate, looked
+from lbwatch.core import diff
+from lbwatch.settings import Settings
+from lbwatch.system import files
+
+
+async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded: Path | None) -> int:
+    """
+    Print it; nothing is written or reloaded.
+
+    Args:
+        settings: What the user set.
+        differ: Whether to print the difference to the output file instead.
+        exit_code: Whether to answer by the exit code too: 1 if there is a difference.
+        recorded: See `looked`.
+    """
+    look = await looked(settings, recorded=recorded)
+    found = await candidate(settings, look)
+    text = found.text if found else build.make_renderer(settings).text(look.plan.upstreams)
+    before = files.read(settings.output) or "" if differ or exit_code else ""
+    if differ:
+        output.show_difference(diff.unified(before, text), names=(str(settings.output), "what would be written"))
+    else:
+        output.show(text)
+    return FAILED if exit_code and before != text else DONE

@@ -1,0 +1,96 @@
+"""
+Which containers are left out because the engine restarts them in a loop.
+
+Each restart of such a container would cost two reloads and send requests to a server that is about to die. The count
+of restarts is the engine's own and is reset by every start by hand (facts, stream 19), so that no event is needed and
+none can be missed. Plain arithmetic on seconds of the loop's clock; no clock is read here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lbwatch.core.model import Container, ContainerStatus
+
+LOOP_RESTARTS = 3
+LOOP_WINDOW_S = 60.0
+"""So many restarts within so many seconds are a loop."""
+
+STAY_UP_FIRST_S = 5.0
+STAY_UP_LIMIT_S = 60.0
+"""How long a container must stay up to come back: doubled by each further restart, and never more than the limit."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Loop:
+    """What is remembered of one container that was restarted."""
+
+    restarted_at: tuple[float, ...] = ()  # loop time of the latest restarts, as far as they are within the window
+    strikes: int = 0  # restarts since it counts as looping, that one included; none: it never did
+    crash_looping: bool = False
+    started_ns: int = 0  # of the start that it is up from, by the engine's clock; 0 while it is down
+    up_since: float = 0.0  # loop time at which that start was seen first
+
+    @property
+    def stay_up_s(self) -> float:
+        return min(STAY_UP_LIMIT_S, STAY_UP_FIRST_S * 2.0 ** (min(self.strikes, 32) - 1))
+
+    def restarted(self, times: int, *, now: float) -> None:
+        recent = (at for at in self.restarted_at if now - at < LOOP_WINDOW_S)
+        self.restarted_at = (*recent, *[now] * times)[-LOOP_RESTARTS:]
+        if self.crash_looping or len(self.restarted_at) == LOOP_RESTARTS:
+            self.crash_looping = True
+            self.strikes += 1
+
+    def seen(self, container: Container, *, now: float) -> None:
+        if container.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED):
+            self.started_ns = 0
+        elif container.started_ns != self.started_ns:
+            self.started_ns, self.up_since = container.started_ns, now
+        if self.started_ns and now - self.up_since >= self.stay_up_s:
+            self.crash_looping = False
+
+    def is_over(self, *, now: float) -> bool:
+        return bool(self.started_ns) and now - self.up_since >= STAY_UP_LIMIT_S
+
+
+class CrashLoops:
+    """The memory of restarts; one for all sources."""
+
+    def __init__(self) -> None:
+        self._restarts: dict[str, int] = {}  # by id, as seen last
+        self._loops: dict[str, _Loop] = {}  # of those that were restarted lately
+
+    def crash_looping(self, containers: Iterable[Container], *, now: float) -> Mapping[str, float]:
+        """
+        Take what is seen now and tell who is left out.
+
+        Args:
+            containers: All that there are; who is missing is forgotten. What a container did before it was seen first
+                is not held against it.
+            now: Loop time, in seconds; never less than at the call before.
+
+        Returns:
+            By id, how many seconds in a row the container must stay up before it is back.
+        """
+        before, self._restarts = self._restarts, {}
+        loops, self._loops = self._loops, {}
+        for container in containers:
+            self._restarts[container.id] = container.restarts
+            grown = container.restarts - before.get(container.id, container.restarts)
+            loop = loops.get(container.id)
+            if grown < 0 or not container.restarts or not (loop or grown):
+                continue
+            loop = loop or _Loop()
+            if grown:
+                loop.restarted(grown, now=now)
+            loop.seen(container, now=now)
+            if not loop.is_over(now=now):
+                self._loops[container.id] = loop
+        return {id: loop.stay_up_s for id, loop in self._loops.items() if loop.crash_looping}
+
+    def changes_at(self) -> float | None:
+        """Tell when the next one comes back if nothing happens until then, in loop time; `None`: nobody is due."""
+        due = (
+            loop.up_since + loop.stay_up_s for loop in self._loops.values() if loop.crash_looping and loop.started_ns
+        )
+        return min(due, default=None)

@@ -1,0 +1,373 @@
+"""
+The grammar of container labels: strings in, typed values or a refusal in words out.
+
+Only what is written on one container is judged here; what several containers make of an upstream is `plan`'s.
+No label's text reaches nginx but through the checks below.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from lbwatch.core.errors import excerpt
+from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
+
+ROUND_ROBIN = "round_robin"
+
+_INTEGER = re.compile(r"[0-9]{1,9}")
+_TIME = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s?)?")
+_KEY_PART = re.compile(r"[A-Za-z0-9_.:/-]+|\$(?P<plain>[A-Za-z0-9_]+)|\$\{(?P<braced>[A-Za-z0-9_]+)\}")
+_MAX_CHARS = 255
+_MAX_UPSTREAMS = 64  # of one container: each may cost nginx megabytes, and 10,000 labels are soon written
+_MAX_UNKNOWN = 8  # that are told one by one
+_LIKENESS = 0.6  # of two words, from which on one is taken for a slip of the other
+_NEARLY = 0.75  # the same, of prefixes: other tools have theirs
+_SLIP_CHARS = 2  # by so many a slip is longer or shorter
+_DAY_S = 86_400
+
+_PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
+_METHOD_TAKES = "it takes round_robin, least_conn, ip_hash, random, or hash KEY [consistent]"
+
+# nginx's core variables, which every build knows: https://nginx.org/en/docs/http/ngx_http_core_module.html#variables
+# An unknown one makes nginx refuse the whole file, and what a module brings a given nginx may lack.
+_VARIABLES = frozenset(
+    [
+        "args",
+        "binary_remote_addr",
+        "connection",
+        "connection_requests",
+        "content_length",
+        "content_type",
+        "document_root",
+        "document_uri",
+        "host",
+        "hostname",
+        "https",
+        "is_args",
+        "msec",
+        "nginx_version",
+        "pid",
+        "proxy_protocol_addr",
+        "proxy_protocol_port",
+        "query_string",
+        "realpath_root",
+        "remote_addr",
+        "remote_port",
+        "remote_user",
+        "request",
+        "request_filename",
+        "request_id",
+        "request_length",
+        "request_method",
+        "request_uri",
+        "scheme",
+        "server_addr",
+        "server_name",
+        "server_port",
+        "server_protocol",
+        "time_iso8601",
+        "time_local",
+        "uri",
+    ]
+)
+_VARIABLE_FAMILIES = ("arg_", "cookie_", "http_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLabels:
+    """
+    What a container asks of one upstream.
+
+    Attributes:
+        upstream: Its name, in lower case; `None` for the one that the container joins by default.
+        port: `None`: the only exposed TCP port.
+        network: `None`: the first reachable one.
+        method: As the label says it, `round_robin` included; `None`: no opinion.
+        health_ignored: Whether the container's health check has no say.
+    """
+
+    upstream: str | None = None
+    port: int | None = None
+    network: str | None = None
+    weight: int = 1
+    max_fails: int | None = None
+    fail_timeout: int | None = None
+    max_conns: int | None = None
+    backup: bool = False
+    method: str | None = None
+    keepalive: int | None = None
+    health_ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerLabels:
+    """
+    All that a container's labels say.
+
+    Attributes:
+        asks: Whether any label stands below the prefix.
+        enable: `None` where the label is absent.
+        upstreams: The upstreams it joins, by name, the default one first.
+        vars: For the user's own template.
+        unknown: The first label keys below the prefix that mean nothing, as excerpts.
+        more_unknown: How many more of them there are.
+        refusal: Why the labels cannot be used, in words; `None` if they can. A container with `enable` false is
+            never refused.
+        takes: What the refused label takes, which is the end of *refusal*.
+    """
+
+    asks: bool = False
+    enable: bool | None = None
+    upstreams: tuple[UpstreamLabels, ...] = (UpstreamLabels(),)
+    vars: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    more_unknown: int = 0
+    refusal: str | None = None
+    takes: str = ""
+
+
+class _RefusedError(Exception):
+    """A label's value cannot be used; the text is the refusal."""
+
+
+def asks(keys: Iterable[str], *, prefix: str) -> bool:
+    """Tell whether any of these label keys stands below the prefix, in any case of letters."""
+    below = f"{prefix}."
+    return any(key.lower().startswith(below) for key in keys)
+
+
+def relevant(
+    labels: tuple[tuple[str, str], ...], *, prefix: str, also: Collection[str] = ()
+) -> tuple[tuple[str, str], ...]:
+    """
+    Keep what can matter: labels below the prefix or one nearly like it, those of Compose and Swarm, and those named.
+
+    Others may be megabytes long.
+    """
+    below = f"{prefix}."
+    return tuple(
+        pair
+        for pair in labels
+        if pair[0].lower().startswith(below)
+        or pair[0].startswith("com.docker.")
+        or pair[0] in also
+        or _is_slip(pair[0], prefix)
+    )
+
+
+def slip(labels: Iterable[tuple[str, str]], *, prefix: str) -> str | None:
+    """Find a label whose prefix is nearly the right one, for whoever wonders why nothing happens."""
+    return next((key for key, _ in labels if _is_slip(key, prefix)), None)
+
+
+def _is_slip(key: str, prefix: str) -> bool:
+    family, _, rest = key.lower().partition(".")
+    likely = rest and family != prefix and family[:1] == prefix[:1] and abs(len(family) - len(prefix)) <= _SLIP_CHARS
+    return bool(likely) and _resembles(family, prefix)
+
+
+@lru_cache(maxsize=1024)
+def _resembles(word: str, other: str) -> bool:
+    return bool(get_close_matches(word, [other], n=1, cutoff=_NEARLY))
+
+
+def read_labels(labels: tuple[tuple[str, str], ...], *, prefix: str) -> ContainerLabels:
+    """Read a container's labels, given sorted by key, as the contract defines them below *prefix*."""
+    below = f"{prefix}."
+    said = [(key.lower().removeprefix(below), value) for key, value in labels if key.lower().startswith(below)]
+    if any(key == "enable" and value.strip().lower() == "false" for key, value in said):
+        return ContainerLabels(asks=True, enable=False)  # even beside an ENABLE=true: false always wins
+    own = dict(said)
+    try:
+        enable = _parsed("enable", "enable", own["enable"])["enable"] if "enable" in own else None
+        read = _read(own)
+    except _RefusedError as refusal:
+        key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
+        detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
+        return ContainerLabels(asks=True, refusal=detail, takes=takes)
+    unknown = tuple(excerpt(below + key) for key in read.unknown[:_MAX_UNKNOWN])
+    return replace(read, asks=bool(own), enable=enable, unknown=unknown, more_unknown=len(read.unknown[_MAX_UNKNOWN:]))
+
+
+def nearest(key: str, *, prefix: str) -> str | None:
+    """Tell which key was probably meant by one that means nothing; `None`: there is none like it."""
+    below = f"{prefix}."
+    family, _, rest = key.lower().removeprefix(below).partition(".")
+    name, _, last = rest.rpartition(".")
+    if name and _likest(family, ["upstreams"]):
+        found = _likest(last, _MEMBER_FIELDS)
+        return f"{below}upstreams.{name}.{found}" if found else None
+    if rest:
+        found = _likest(family, ["vars"])
+        return f"{below}{found}.{rest}" if found else None
+    found = _likest(family, [*_PARSERS, "vars"])
+    return f"{below}{found}" + (".KEY" if found == "vars" else "") if found else None
+
+
+def _likest(word: str, known: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=_LIKENESS)), None)
+
+
+def meaning(key: str, value: str, *, prefix: str) -> str:
+    """Tell what one label by itself means, in words for its owner."""
+    below = f"{prefix}."
+    if not key.lower().startswith(below):
+        return _OTHERS.get(key, "not read")
+    read = read_labels(((key, value),), prefix=prefix)
+    if read.refusal is not None:
+        return f"cannot be used: {read.takes}"
+    if not read.unknown:
+        return "read"
+    found = nearest(key, prefix=prefix)
+    return "means nothing" + (f": did you mean {found}?" if found else "")
+
+
+def _read(own: Mapping[str, str]) -> ContainerLabels:
+    top: dict[str, Any] = {}
+    named: dict[str, dict[str, Any]] = {}
+    variables: dict[str, str] = {}
+    unknown: list[str] = []
+    for key, value in sorted(own.items()):
+        family, _, rest = key.partition(".")
+        name, _, last = rest.rpartition(".")
+        if key in _MEMBER_FIELDS or key == "upstream":
+            top |= _parsed(key, key, value)
+        elif family == "upstreams" and name and last in _MEMBER_FIELDS:
+            named.setdefault(_name_in_key(key, name), {}).update(_parsed(key, last, value))
+            if len(named) > _MAX_UPSTREAMS:
+                raise _RefusedError(f"{key}\na container joins at most {_MAX_UPSTREAMS} upstreams")
+        elif family == "vars" and rest:
+            variables[rest] = value
+        elif key != "enable":
+            unknown.append(key)
+    return ContainerLabels(upstreams=_upstreams_asked(top, named), vars=variables, unknown=tuple(unknown))
+
+
+def _upstreams_asked(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> tuple[UpstreamLabels, ...]:
+    """
+    List the upstreams that are asked for.
+
+    What is true of the container itself (port, network, health) holds for its named upstreams too unless they say
+    otherwise. With named ones, it joins the default one only if `port` or `upstream` asks for that.
+    """
+    shared = {key: top[key] for key in ("port", "network", "health_ignored") if key in top}
+    members = [UpstreamLabels(upstream=name, **(shared | said)) for name, said in sorted(named.items())]
+    if not members or "port" in top or "upstream" in top:
+        members.insert(0, UpstreamLabels(**top))
+    return tuple(members)
+
+
+def _parsed(key: str, field_name: str, value: str) -> dict[str, Any]:
+    try:
+        return {_ATTRIBUTES.get(field_name, field_name): _PARSERS[field_name](value)}
+    except _RefusedError as error:
+        raise _RefusedError(f"{key}\n{error}") from None
+
+
+def _name_in_key(key: str, name: str) -> str:
+    try:
+        return _upstream(name)
+    except _RefusedError as error:
+        raise _RefusedError(f"{key}\n{error}") from None
+
+
+def _choice(yes: str, no: str) -> Callable[[str], bool]:
+    def parse(text: str) -> bool:
+        word = text.strip().lower()
+        if word not in (yes, no):
+            raise _RefusedError(f"it takes {yes} or {no}")
+        return word == yes
+
+    return parse
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        digits = text.strip()
+        if not _INTEGER.fullmatch(digits) or not least <= int(digits) <= most:
+            raise _RefusedError(f"it takes a whole number from {least} to {most}")
+        return int(digits)
+
+    return parse
+
+
+def _upstream(text: str) -> str:
+    name = text.strip()
+    if not UPSTREAM_NAME.fullmatch(name):
+        raise _RefusedError(UPSTREAM_NAME_TAKES)
+    return name.lower()
+
+
+def _network(text: str) -> str:
+    if not text.strip():
+        raise _RefusedError("it takes the name of a network")
+    return text  # compared as it stands: the engine decides what a network may be called
+
+
+def _time_s(text: str) -> int:
+    match = _TIME.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise _RefusedError("it takes a time as nginx writes it, such as 10s or 1m30s")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = days * _DAY_S + hours * 3600 + minutes * 60 + seconds
+    if total > _DAY_S:
+        raise _RefusedError("it takes at most a day")
+    return total
+
+
+def _method(text: str) -> str:
+    words = text.split()
+    if len(words) == 1 and words[0] in _PLAIN_METHODS:
+        return words[0]
+    if len(words) not in (2, 3) or words[0] != "hash" or words[2:] not in ([], ["consistent"]):
+        raise _RefusedError(_METHOD_TAKES)
+    _check_hash_key(words[1])
+    return " ".join(words)
+
+
+def _check_hash_key(key: str) -> None:
+    """Take apart a hash key as nginx would, so that what nginx would read as a variable is one that it knows."""
+    position = 0
+    while position < len(key) <= _MAX_CHARS:
+        part = _KEY_PART.match(key, position)
+        if part is None:
+            raise _RefusedError("its KEY takes nginx's variables and letters, digits and _ . : / -")
+        variable = part["plain"] or part["braced"]
+        if variable and not _is_known_variable(variable.lower()):
+            raise _RefusedError(f"${variable[:_MAX_CHARS]} is none of nginx's own variables")
+        position = part.end()
+    if len(key) > _MAX_CHARS:
+        raise _RefusedError(f"its KEY takes at most {_MAX_CHARS} characters")
+
+
+def _is_known_variable(name: str) -> bool:
+    return name in _VARIABLES or any(
+        name.startswith(family) and len(name) > len(family) for family in _VARIABLE_FAMILIES
+    )
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "enable": _choice("true", "false"),
+    "upstream": _upstream,
+    "port": _integer(1, 65_535),
+    "network": _network,
+    "weight": _integer(1, 1000),
+    "max_fails": _integer(0, 10_000),
+    "fail_timeout": _time_s,
+    "max_conns": _integer(0, 1_000_000),
+    "backup": _choice("true", "false"),
+    "method": _method,
+    "keepalive": _integer(1, 10_000),
+    "health": _choice("ignore", "auto"),
+}
+_MEMBER_FIELDS = frozenset(_PARSERS) - {"enable", "upstream"}
+_ATTRIBUTES = {"health": "health_ignored"}
+_OTHERS = {
+    "com.docker.compose.project": "read: names the default upstream, with the service",
+    "com.docker.compose.service": "read: names the default upstream, with the project",
+    "com.docker.compose.oneoff": "read: a one-off is not routed",
+    "com.docker.swarm.service.name": "read: names the default upstream",
+}

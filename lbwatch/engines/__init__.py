@@ -1,0 +1,1 @@
+"""Where containers come from, a folder for each kind of engine."""

@@ -1,0 +1,224 @@
+"""
+Work inside one container, by the Engine API: run a program, list processes, copy files out, send HUP.
+
+Unlike all else that is asked of an engine, some of this changes something. Reference:
+https://docs.docker.com/reference/api/engine/
+"""
+
+import asyncio
+import re
+import struct
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from lbwatch.core.errors import SourceError
+from lbwatch.core.model import ContainerConfig, ContainerProcess
+from lbwatch.engines.docker.client import EngineClient
+
+EXEC_ASKED = (
+    "POST /containers/ID/exec",
+    "POST /exec/ID/start",
+    "GET /exec/ID/json",
+    "GET /containers/ID/archive",
+    "GET /containers/ID/top",
+)
+"""What is asked beside `client.ASKED` where a container's nginx is tested and reloaded by exec."""
+
+SIGNAL_ASKED = ("POST /containers/ID/kill", "GET /containers/ID/top")
+"""The same, where it is reloaded by a signal."""
+
+NO_PROGRAM = 127
+"""The exit code of a program that is not there, as shells have it."""
+
+CALL_TIMEOUT_S = 10.0
+EXIT_PATIENCE_S = 2.0
+MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
+
+Answer = TypeVar("Answer")
+
+_POLL_S = 0.02
+_FRAME = struct.Struct(">BxxxL")  # which output, and how many bytes follow
+_SIGNALLED = 128  # exit codes from there on tell the signal that ended a program
+_MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?no such file|permission denied)')
+_NOT_RUN = ("OCI runtime exec failed", "cannot exec in a ")  # what the engine says in a program's place, with code 126
+
+
+class _Mount(msgspec.Struct, rename="pascal", frozen=True):
+    source: str = ""
+    destination: str = ""
+
+
+class _RestartPolicy(msgspec.Struct, rename="pascal", frozen=True):
+    name: str = ""
+
+
+class _HostConfig(msgspec.Struct, rename="pascal", frozen=True):
+    restart_policy: _RestartPolicy | None = None
+
+
+class _Config(msgspec.Struct, rename="pascal", frozen=True):
+    stop_signal: str = ""
+
+
+class _Inspect(msgspec.Struct, rename="pascal", frozen=True):
+    mounts: tuple[_Mount, ...] | None = None
+    host_config: _HostConfig | None = None
+    config: _Config | None = None
+
+
+class _Exec(msgspec.Struct, rename="pascal", frozen=True):
+    id: str
+
+
+class _ExecState(msgspec.Struct, rename="pascal", frozen=True):
+    exit_code: int | None = None
+    running: bool = False
+
+
+class _Top(msgspec.Struct, rename="pascal", frozen=True):
+    titles: tuple[str, ...] = ()
+    processes: tuple[tuple[str, ...], ...] | None = None
+
+
+class ContainerExec:
+    """
+    The containers of one engine from the inside; each call names one by its id and raises `SourceError`.
+
+    Args:
+        client: The connection to the engine.
+    """
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+
+    async def container_config(self, container: str) -> ContainerConfig:
+        """Ask where it is and how it is kept."""
+        path = f"/containers/{container}/json"
+        answer = _read(await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=(_any(path),)), _Inspect)
+        policy = answer.host_config and answer.host_config.restart_policy
+        return ContainerConfig(
+            mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
+            restart_policy=policy.name if policy else "",
+            stop_signal=answer.config.stop_signal if answer.config else "",
+        )
+
+    async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+        """
+        Run a program in it, as its own user, and give the exit code and what it said on both outputs.
+
+        A program that is not there has the exit code `NO_PROGRAM`, by whichever way the engine tells. One that was
+        ended by a signal, and one that a container which just ends could not run, told nothing: a `SourceError`.
+        """
+        body: Any = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
+        needs = EXEC_ASKED[:3]
+        made = await self._client.ask(
+            "POST", f"/containers/{container}/exec", timeout_s=CALL_TIMEOUT_S, needs=needs, body=body
+        )
+        path = f"/exec/{_read(made, _Exec).id}"
+        try:
+            said = await self._client.ask(
+                "POST", f"{path}/start", timeout_s=timeout_s, needs=needs, body={"Detach": False, "Tty": False}
+            )
+        except SourceError as error:
+            if _MISSING.search(str(error)):
+                return NO_PROGRAM, str(error)
+            raise
+        code = await self._exit_code(path, program=command[0], needs=needs)
+        return _judged(code, unframed(said), program=command[0])
+
+    async def _exit_code(self, path: str, *, program: str, needs: tuple[str, ...]) -> int:
+        """Ask how a program ended; its output may be over for a moment before the engine knows."""
+        deadline = asyncio.get_running_loop().time() + EXIT_PATIENCE_S
+        while True:
+            answer = await self._client.ask("GET", f"{path}/json", timeout_s=CALL_TIMEOUT_S, needs=needs)
+            state = _read(answer, _ExecState)
+            if state.exit_code is not None and not state.running:
+                return state.exit_code
+            if asyncio.get_running_loop().time() > deadline:
+                raise SourceError(f"{program} did not end: its output is over, and it has no exit code")
+            await asyncio.sleep(_POLL_S)
+
+    async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
+        """List what runs in it."""
+        path = f"/containers/{container}/top"
+        answer = await self._client.ask(
+            "GET",
+            path,
+            timeout_s=CALL_TIMEOUT_S,
+            needs=("GET /containers/ID/top",),
+            query={"ps_args": "-eo pid,ppid,args"},
+        )
+        top = _read(answer, _Top)
+        try:
+            pid, parent, title = (_column(top.titles, *names) for names in (("PID",), ("PPID",), ("COMMAND", "CMD")))
+            return tuple(
+                ContainerProcess(pid=int(each[pid]), parent=int(each[parent]), title=each[title])
+                for each in top.processes or ()
+            )
+        except (LookupError, ValueError) as error:
+            raise SourceError(f"{path}: the engine's list of processes cannot be read: {error}") from error
+
+    async def archive(self, container: str, path: str) -> bytes | None:
+        """Copy a file or a folder out of it, as a tar whose first name is its own; `None`: it has none such."""
+        try:
+            return await self._client.ask(
+                "GET",
+                f"/containers/{container}/archive",
+                timeout_s=CALL_TIMEOUT_S,
+                needs=("GET /containers/ID/archive",),
+                query={"path": path},
+                max_bytes=MAX_ARCHIVE_BYTES,
+            )
+        except SourceError as error:
+            if error.status == 404 and "no such container" not in str(error).lower():
+                return None
+            raise
+
+    async def hang_up(self, container: str) -> None:
+        """Send HUP to its first process."""
+        path = f"/containers/{container}/kill"
+        needs = ("POST /containers/ID/kill",)
+        await self._client.ask("POST", path, timeout_s=CALL_TIMEOUT_S, needs=needs, query={"signal": "SIGHUP"})
+
+
+def unframed(body: bytes) -> str:
+    """Put the two outputs of a program together as they came: each piece has its length before it."""
+    said, at = bytearray(), 0
+    while at + _FRAME.size <= len(body):
+        _, length = _FRAME.unpack_from(body, at)
+        at += _FRAME.size
+        said += body[at : at + length]
+        at += length
+    return said.decode(errors="replace")
+
+
+def _judged(code: int, said: str, *, program: str) -> tuple[int, str]:
+    """Tell a program's own words from those of an engine that could not run it (facts, nginx 18)."""
+    if code > _SIGNALLED:
+        raise SourceError(f"{program} was ended by signal {code - _SIGNALLED}")
+    if not said.startswith(_NOT_RUN):
+        return code, said
+    if _MISSING.search(said):
+        return NO_PROGRAM, said
+    raise SourceError(f"{program} could not be run: {said}")
+
+
+def _any(path: str) -> str:
+    """Name a call on any container, for whoever allows it."""
+    return f"GET /containers/ID/{path.rpartition('/')[2]}"
+
+
+def _column(titles: tuple[str, ...], *names: str) -> int:
+    for name in names:
+        if name in titles:
+            return titles.index(name)
+    raise LookupError(f"no column {names[0]}")
+
+
+def _read(body: bytes, shape: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SourceError(f"the engine's answer cannot be read: {error}") from error

@@ -1,0 +1,147 @@
+"""
+The fake engine itself: the socket, its life and death, and what a test may turn.
+
+What containers do lives in `world`, what is answered in `api`.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from aiohttp import web
+
+from lbwatch.engines.fake.api import Api
+from lbwatch.engines.fake.faults import Fault
+from lbwatch.engines.fake.replica import Replica
+from lbwatch.engines.fake.stream import EventStream
+from lbwatch.engines.fake.world import World
+
+_GRACE_S = 0.01
+"""How long open requests may go on when the engine goes down; it is a crash, so hardly at all."""
+
+
+class FakeEngine:
+    """
+    A Docker Engine that runs nothing, on a unix socket.
+
+    Args:
+        socket: Where it listens; an old socket there is replaced.
+        lag_s: Seconds that the list lags behind the state; 0.06 is what the real one showed after a death.
+        api_version: Highest version it speaks; the events are those of Engine 20.10 in any case.
+        min_api_version: Lowest version it speaks.
+        seed: Of all ids.
+        clock_ns: The engine's clock, in nanoseconds since the epoch; one beside this machine's tests skew.
+        monotonic: Seconds of the clock that the list's lag is measured by.
+
+    Attributes:
+        requests: How often what was asked, without version and with `ID` for any id or name, such as
+            `GET /containers/ID/json`; counted on arrival.
+        world: The containers and networks, and what can be done to them.
+        inspect_delay_s: Seconds that an inspect hangs, by the container's id (moby#46782).
+        subscribe_gap_s: Seconds between the header of `/events` and the subscription; what happens within is
+            lost.
+        fault: Given a request, named as in `requests`, tells what goes wrong with its answer, if anything; `None`:
+            nothing does.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: Path | str,
+        lag_s: float = 0.06,
+        api_version: str = "1.41",
+        min_api_version: str = "1.12",
+        seed: int = 0,
+        clock_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.socket = Path(socket)
+        self.api_version = api_version
+        self.min_api_version = min_api_version
+        self.requests: Counter[str] = Counter()
+        self.inspect_delay_s: dict[str, float] = {}
+        self.subscribe_gap_s = 0.0
+        self.fault: Callable[[str], Fault | None] | None = None
+        self.events = EventStream()
+        self.replica = Replica(lag_s=lag_s, now=monotonic)
+        self.world = World(seed=seed, clock_ns=clock_ns, publish=self.events.publish, changed=self.replica.changed)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The engine's address as `DOCKER_HOST` takes it."""
+        return f"unix://{self.socket}"
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds that the list lags behind the state, for changes from now on."""
+        return self.replica.lag_s
+
+    @lag_s.setter
+    def lag_s(self, seconds: float) -> None:
+        self.replica.lag_s = seconds
+
+    def lose_events(self, lost: Callable[[dict[str, Any]], bool] | None) -> None:
+        """Neither send nor keep for `since` the events of which *lost* is true; `None`: send all again."""
+        self.events.fates = None if lost is None else lambda event: () if lost(event) else (0.0,)
+
+    @property
+    def listeners(self) -> int:
+        """How many streams of events are open and subscribed."""
+        return self.events.listeners
+
+    async def start(self) -> None:
+        """Serve."""
+        runner = web.AppRunner(
+            Api(self).application(), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S
+        )
+        await runner.setup()
+        self._runner = runner
+        await web.UnixSite(runner, os.fspath(self.socket)).start()
+
+    async def close(self) -> None:
+        """Serve no more: open requests are cut off, the socket file is gone."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self.socket.unlink(missing_ok=True)
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def go_down(self, containers: Literal["live", "end"] = "live") -> None:
+        """
+        Vanish, as in a crash: streams break off, and what happens until `come_back` is told to nobody.
+
+        Args:
+            containers: `live` lets them run on, as with live-restore; `end` lets each exit with 0, whatever
+                its restart policy.
+        """
+        self.events.muted = True
+        self.world.served = False
+        await self.close()
+        self.events.wipe()
+        if containers == "end":
+            self.world.end_all()
+
+    async def come_back(self) -> None:
+        """Serve again on the same socket; the default bridge has another id, the list is up to date."""
+        self.world.renew_bridge()
+        self.replica.freshen_all()
+        self.world.served = True
+        self.events.muted = False
+        await self.start()
+
+    def cut_streams(self) -> None:
+        """End every open stream of events cleanly, as a socket proxy does."""
+        self.events.cut()

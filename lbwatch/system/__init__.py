@@ -1,0 +1,1 @@
+"""What this machine offers: files, locks, mounts, state that survives, log and service manager."""

@@ -1,0 +1,94 @@
+"""The sole right to write a file, as a lock on a hidden file beside it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lbwatch.core.errors import OutputError, OutputHeldError
+
+_MODE = 0o644
+_CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class FileLock:
+    """
+    The sole right to replace a file, held by a lock on a hidden file beside it until it is closed or its process ends.
+
+    The lock is flock(2)'s: it needs no cleaning after a crash, and holds between containers of one machine.
+
+    Args:
+        path: The file that is claimed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = path.with_name(f".{path.name}.lock")
+        self._descriptor: int | None = None
+        self._locked = False  # whether the file system of the descriptor has locks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def acquire(self) -> bool:
+        """
+        Take the right, or make sure that it is still ours: someone may have put another folder in the place.
+
+        Returns:
+            Whether it is held; not on a file system without locks.
+
+        Raises:
+            OutputHeldError: Another process holds it.
+            OutputError: The folder cannot be written.
+        """
+        try:
+            if not self._is_held():
+                self.close()
+                self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | _CAREFULLY, 0o644)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._locked = True
+                self._write_holder()
+        except BlockingIOError as error:
+            holder = self._holder()
+            self.close()
+            raise OutputHeldError(self._path, holder=holder) from error
+        except OSError as error:
+            if error.errno in _WITHOUT_LOCKS:
+                return False
+            self.close()
+            raise OutputError(self._path, error=error) from error
+        return self._locked
+
+    def close(self) -> None:
+        """Give the right back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor, self._locked = None, False
+
+    def _is_held(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._lock.lstat())
+        return False
+
+    def _write_holder(self) -> None:
+        """Leave our name for others to read; by another descriptor, since one for writing keeps a disk writable."""
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+            signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | _CAREFULLY)
+            with open(signed, "w", encoding="utf-8") as file:
+                os.fchmod(signed, _MODE)  # the next lbwatch may be another user's
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._lock.read_text(encoding="utf-8", errors="replace")
+        return ""

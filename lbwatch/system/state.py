@@ -1,0 +1,109 @@
+"""
+What must survive a restart of the daemon: the drains by hand, in a small JSON file below `state_dir`.
+
+It touches the disk and decides nothing. A state that cannot be kept is told once; routing goes on.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from lbwatch.core.errors import OutputError, StateError
+from lbwatch.system import files
+
+FILE = "drains.json"
+
+
+class _Drain(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What the file holds."""
+
+    drained: tuple[_Drain, ...]
+
+
+class State:
+    """
+    The drains by hand.
+
+    Args:
+        folder: Where the file is; it is made when there is something to keep.
+
+    Attributes:
+        drained: Names of the drained containers, by id.
+        path: Of the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.drained: dict[str, str] = {}
+        self.path = folder / FILE
+        self._unsaved = False  # whether a change did not reach the disk
+
+    def load(self) -> None:
+        """
+        Read what was kept; there may be nothing.
+
+        Raises:
+            StateError: There is something, and it cannot be used; nothing is drained then.
+        """
+        try:
+            kept = msgspec.json.decode(self.path.read_bytes(), type=_Kept)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateError(self.path, reason=str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StateError(self.path, reason=f"it is not what lbwatch keeps there ({error}): remove it") from error
+        self.drained = {each.id: each.name for each in kept.drained}
+
+    def check(self) -> None:
+        """
+        Make sure, before it matters, that something can be kept.
+
+        Raises:
+            StateError: It cannot, for this reason.
+        """
+        folder = self.path.parent
+        with suppress(OSError):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if (reason := files.unusable_reason(self.path)) is not None:
+            raise StateError(self.path, reason=reason)
+
+    def drain(self, id: str, name: str) -> None:
+        """
+        Keep that a container is drained.
+
+        Raises:
+            StateError: It is drained, but that does not survive.
+        """
+        self.drained[id] = name
+        self._save()
+
+    def undrain(self, id: str) -> None:
+        """
+        Forget that a container is drained.
+
+        Raises:
+            StateError: It is not drained any more, but that does not survive.
+        """
+        if self.drained.pop(id, None) is not None or self._unsaved:
+            self._save()
+
+    def retain(self, ids: Collection[str]) -> None:
+        """Forget the containers that are not among *ids*; on the disk with the next change."""
+        self.drained = {id: name for id, name in self.drained.items() if id in ids}
+
+    def _save(self) -> None:
+        self._unsaved = True
+        self.check()
+        kept = _Kept(drained=tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items())))
+        try:
+            files.replace(self.path, text=msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
+        except OutputError as error:
+            raise StateError(self.path, reason=str(error).removeprefix(f"{self.path}: ")) from error
+        self._unsaved = False

@@ -1,0 +1,197 @@
+"""
+The images that users have, made without a registry: lbwatch's by its Dockerfile, and stand-ins for those of others.
+
+The stand-ins are trees of Debian packages from the machine's own mirror, under the names of the official images: one
+with Python, and one more with nginx, which must not be in the first, or lbwatch would find it beside itself. They are
+made once for each run of the tests, whichever worker comes first.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import realengine
+from realengine import RealEngine
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PYTHON, NGINX, APP, LBWATCH = "python:3.13-slim", "nginx:stable", "traefik/whoami", "lbwatch"
+NEEDS = ("apt-get", "dpkg-deb", "chroot", "docker-compose")
+
+_PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "python3-venv")
+_NGINX_PACKAGES = ("nginx-light",)
+
+_CONTEXT = (
+    "lbwatch",
+    "templates",
+    "requirements",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "Dockerfile",
+    ".dockerignore",
+)
+_LINKS = ("bin", "sbin", "lib", "lib64")
+_LEFT_OUT = ("doc", "man", "locale", "info")
+_AS_NGINX = f"""\
+FROM {PYTHON}
+ADD nginx.tar /
+RUN ln -sf /dev/stdout /var/log/nginx/access.log && ln -sf /dev/stderr /var/log/nginx/error.log
+EXPOSE 80
+STOPSIGNAL SIGQUIT
+CMD ["nginx", "-g", "daemon off;"]
+"""
+
+
+def shared_folder(base: Path) -> Path:
+    """
+    Give a folder of this run's own, for all workers alike.
+
+    IMAGES_FOLDER keeps the images between runs, for those who work on these tests.
+
+    Args:
+        base: Pytest's folder for this run, or for this worker of it.
+    """
+    if kept := os.environ.get("IMAGES_FOLDER"):
+        folder = Path(kept)
+    else:
+        folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "images"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def load(engine: RealEngine, shared: Path) -> None:
+    """
+    Have all images on an engine.
+
+    Args:
+        engine: Any that runs.
+        shared: See `shared_folder`.
+    """
+    saved = shared / "images.tar"
+    with (shared / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not saved.exists():
+            _make(engine, folder=shared)
+            engine.docker("save", "--output", str(saved), PYTHON, NGINX, LBWATCH, within=120)
+    if not engine.docker("images", "--quiet", LBWATCH):
+        engine.docker("load", "--input", str(saved), within=120)
+    engine.docker("tag", realengine.IMAGE, APP)
+
+
+def _make(engine: RealEngine, *, folder: Path) -> None:
+    for name in ("context", "python", "nginx", "apt"):
+        shutil.rmtree(folder / name, ignore_errors=True)  # of a try that failed
+    context = folder / "context"
+    wheels = subprocess.Popen(_download(context / "wheels"), stdout=subprocess.DEVNULL)  # while the tree is made
+    try:
+        base, stand_in = folder / "python", folder / "nginx"
+        for each in (base, stand_in):
+            each.mkdir()
+        with _Apt(folder / "apt") as apt:
+            _pack(apt.fetch(*_PYTHON_PACKAGES), archive=base / "python.tar", first=True)
+            _pack(apt.fetch(*_NGINX_PACKAGES), archive=stand_in / "nginx.tar")
+        engine.docker("import", "--change", 'CMD ["python3"]', str(base / "python.tar"), PYTHON, within=120)
+        assert wheels.wait(300) == 0, "pip cannot fetch what the lock file names"
+    finally:
+        wheels.kill()
+        wheels.wait()
+    for name in _CONTEXT:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, context / name)
+    engine.docker(
+        *("build", "--quiet", "--tag", LBWATCH, "--build-arg", "PIP_NO_INDEX=1"),
+        str(context),
+        within=300,
+    )
+    (stand_in / "Dockerfile").write_text(_AS_NGINX)
+    engine.docker("build", "--quiet", "--tag", NGINX, str(stand_in), within=120)
+    for each in (base, stand_in):
+        shutil.rmtree(each)
+
+
+def _download(wheels: Path) -> Iterable[str]:
+    locks = (part for name in ("run", "build") for part in ("-r", str(REPOSITORY / "requirements" / f"{name}.txt")))
+    return [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--no-deps", "-d", str(wheels), *locks]
+
+
+class _Apt:
+    """
+    An apt that thinks that nothing is installed, with the machine's own mirrors; it takes a tenth of debootstrap's time.
+
+    Args:
+        folder: Holds everything of it, until it is closed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fetched: set[Path] = set()
+        for name in ("lists/partial", "archives/partial"):
+            (folder / name).mkdir(parents=True)
+        (folder / "status").touch()
+        options = {
+            "Dir::State::status": folder / "status",
+            "Dir::State::lists": folder / "lists",
+            "Dir::Cache": folder,
+            "Dir::Cache::archives": folder / "archives",
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+        }
+        self._command = (
+            "apt-get",
+            "-qq",
+            *(word for item in options.items() for word in ("-o", "=".join(map(str, item)))),
+        )
+        _run(*self._command, "update")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder)
+
+    def fetch(self, *packages: str) -> list[Path]:
+        """Fetch packages and what they need, and list the files that are new."""
+        _run(*self._command, "install", "--yes", "--download-only", *packages)
+        new = set((self._folder / "archives").glob("*.deb")) - self._fetched
+        self._fetched |= new
+        return sorted(new)
+
+
+def _pack(packages: Iterable[Path], *, archive: Path, first: bool = False) -> None:
+    """
+    Unpack packages, without what their scripts do, into a tree, and that into a tar.
+
+    As in the official image of Python, its library has no bytecode then.
+    """
+    tree = archive.with_suffix("")
+    for name in _LINKS:
+        (tree / "usr" / name).mkdir(parents=True)
+        (tree / name).symlink_to(f"usr/{name}")
+    unpack = 'dpkg-deb --fsys-tarfile "$0" | tar -x --keep-directory-symlink -C "$@"'
+    unwanted = [f"--exclude=./usr/share/{name}" for name in _LEFT_OUT]
+    for package in packages:
+        _run("sh", "-c", unpack, str(package), str(tree), *unwanted)
+    if first:
+        for name in ("passwd", "group"):
+            shutil.copy(tree / "usr/share/base-passwd" / f"{name}.master", tree / "etc" / name)
+        _run("chroot", str(tree), "/sbin/ldconfig")
+    _run("tar", "-C", str(tree), "-cf", str(archive), ".")
+    shutil.rmtree(tree)
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300, env=_environment())
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-500:]}{done.stderr[-1500:]}"
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C"}

@@ -1,0 +1,46 @@
+"""What tests need beside Python, and the type of the fixture that sets a stage."""
+
+import os
+import shutil
+from typing import Protocol
+
+import pytest
+from daemon import Stage
+from oracle import ANY_NETWORK, Reach
+from realengine import RealEngine
+
+ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
+
+
+NGINX_NEEDS = ("nginx", "nsenter")
+
+
+def need(*programs: str, root: bool = True) -> None:
+    """Skip what cannot run here and say what is missing; on CI (`CI` is set) that is a failure."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if root and os.geteuid() != 0:
+        missing.append("root's rights")
+    if not missing:
+        return
+    reason = (
+        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime"
+        " chromium prometheus docker-compose systemd)"
+    )
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+class SetStage(Protocol):
+    """Sets a stage on an engine; what is not to run yet is started by the test."""
+
+    def __call__(
+        self,
+        engine: RealEngine,
+        *,
+        reach: Reach = ANY_NETWORK,
+        nginx_runs: bool = True,
+        lbwatch_runs: bool = True,
+        **settings: str,
+    ) -> Stage:
+        """Settings are lbwatch's flags, with underscores."""

@@ -1,0 +1,346 @@
+"""The test of a candidate by a user who is not root, with nginx itself: what he may not open must not matter."""
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio does so later, when we may not read it any more
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from needs import need
+
+from lbwatch.balancers.nginx.config_test import permissions as rights
+from lbwatch.balancers.nginx.local import CopyTester
+from lbwatch.core.errors import ConfigRejectedError, NotTestedError
+
+NOBODY = 65534
+GOOD = "upstream web { server 192.0.2.1:80; }\n"
+SECRET = 0o600
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Be someone who owns nothing; what is started is so too."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+class Site:
+    """A user's configuration in a folder that anyone may enter, and a test tree beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "etc"
+        self.main = self.folder / "nginx.conf"
+        self.output = self.folder / "lbwatch" / "lbwatch.conf"
+        self.copy = folder / "tree"
+        self.output.parent.mkdir(parents=True)
+        (self.folder / "conf.d").mkdir()
+        self.copy.mkdir()
+        self.write("")
+        os.chown(self.output.parent, NOBODY, NOBODY)
+        os.chown(self.copy, NOBODY, NOBODY)
+        self._tester: CopyTester | None = None
+
+    def write(self, http: str, *, main: str = "") -> None:
+        """Write the main file, whose logs and temporary files are where they always are."""
+        self.main.write_text(
+            f"{main}\nevents {{}}\nhttp {{\n{http}\ninclude lbwatch/*.conf;\ninclude conf.d/*.conf;\n}}\n"
+        )
+
+    def include(self, text: str, name: str = "site.conf") -> Path:
+        path = self.folder / "conf.d" / name
+        path.write_text(text.replace("{folder}", str(self.folder)))
+        return path
+
+    def secret(self, name: str, text: str = "") -> Path:
+        """A file that root alone may open."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(SECRET)
+        return path
+
+    def test(self, text: str = GOOD) -> bool:
+        """Test a candidate as nobody."""
+        if self._tester is None:
+            self._tester = CopyTester(("nginx",), main=self.main, output=self.output, folder=self.copy)
+        with as_nobody():
+            return asyncio.run(self._tester.test(text))
+
+    def copies(self) -> list[str]:
+        """The files that stand in the place of the user's, but for the main file and the candidate."""
+        return sorted(path.name for path in (self.copy / ".lbwatch").glob("*.conf") if path.name != "candidate.conf")
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    need("nginx", "openssl")
+    folder = Path(tempfile.mkdtemp(prefix="lbw-rights-", dir="/tmp"))  # pytest's own lets nobody else in
+    folder.chmod(0o755)
+    try:
+        yield Site(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate and its key."""
+    need("openssl")
+    folder = tmp_path_factory.mktemp("pair")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", "/CN=x", "-keyout", folder / "key", "-out", folder / "cert"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return (folder / "cert").read_text(), (folder / "key").read_text()
+
+
+LISTEN = "listen 127.0.0.1:18099"
+TLS = f"{LISTEN} ssl; ssl_certificate conf/cert.pem; ssl_certificate_key conf/key.pem;"
+LOCKED_TLS = TLS.replace("conf/key", "secret/key")
+PROXY = f"server {{ {LISTEN}; location / {{ proxy_pass https://127.0.0.1:1; %s }} }}"
+
+LOCKED = {
+    "log": f"access_log {{folder}}/secret/log; server {{ {LISTEN}; }}",
+    "error log": f"server {{ {LISTEN}; error_log {{folder}}/secret/log info; }}",
+    "log in a hidden folder": f"server {{ {LISTEN}; access_log {{folder}}/hidden/new combined; }}",
+    "log nobody knows where": f"server {{ {LISTEN}; access_log logs/x.log; }}",
+    "key": f"server {{ {LOCKED_TLS} }}",
+    "certificate": f"server {{ {LISTEN} ssl; ssl_certificate hidden/cert.pem; ssl_certificate_key hidden/key.pem; }}",
+    "two pairs": f"server {{ {LOCKED_TLS} ssl_certificate conf/cert.pem; ssl_certificate_key conf/key.pem; }}",
+    "key of all": "ssl_certificate conf/cert.pem; ssl_certificate_key secret/key.pem;"
+    f"server {{ {LISTEN} ssl; }} server {{ {LISTEN} ssl; server_name b; }}",
+    "password": f"server {{ {TLS} ssl_password_file secret/log; }}",
+    "clients' CA": f"ssl_verify_client on; server {{ {TLS} ssl_client_certificate hidden/cert.pem; }}",
+    "trusted CA": f"server {{ {TLS} ssl_trusted_certificate hidden/cert.pem; ssl_stapling on; ssl_stapling_verify on; }}",
+    "revoked": f"server {{ {TLS} ssl_client_certificate conf/cert.pem; ssl_verify_client on; ssl_crl secret/log; }}",
+    "parameters": f"server {{ {TLS} ssl_dhparam secret/log; }}",
+    "tickets": f"server {{ {TLS} ssl_session_ticket_key secret/log; ssl_session_ticket_key secret/log; }}",
+    "staple": f"server {{ {TLS} ssl_stapling on; ssl_stapling_file secret/log; }}",
+    "upstream's key": PROXY % "proxy_ssl_certificate conf/cert.pem; proxy_ssl_certificate_key secret/key.pem;",
+    "upstream's password": PROXY % "proxy_ssl_password_file secret/log;",
+    "upstream's CA": PROXY % "proxy_ssl_verify on; proxy_ssl_trusted_certificate hidden/cert.pem;",
+    "upstream's revoked": PROXY
+    % "proxy_ssl_verify on; proxy_ssl_trusted_certificate conf/cert.pem; proxy_ssl_crl secret/log;",
+    "temporary files": f"proxy_temp_path {{folder}}/hidden/new; server {{ {LISTEN}; }}",
+    "cache": f"proxy_cache_path {{folder}}/hidden/new levels=1:2 keys_zone=a:1m; server {{ {LISTEN}; proxy_cache a; }}",
+    "socket": "server { listen unix:{folder}/hidden/s; }",
+}
+
+
+def lock(site: Site, pair: tuple[str, str]) -> None:
+    """Let there be all that the configurations above name."""
+    cert, key = pair
+    (site.folder / "conf").mkdir()
+    (site.folder / "conf" / "cert.pem").write_text(cert)
+    (site.folder / "conf" / "key.pem").write_text(key)
+    site.secret("secret/key.pem", key)
+    site.secret("secret/log", "")
+    (site.folder / "hidden").mkdir(mode=0o700)
+    (site.folder / "hidden" / "cert.pem").write_text(cert)
+    (site.folder / "hidden" / "key.pem").write_text(key)
+
+
+@pytest.mark.parametrize("what", LOCKED)
+def test_what_only_root_may_open_does_not_matter(site: Site, pair: tuple[str, str], what: str) -> None:
+    """Keys and logs are root's everywhere; every candidate would be refused for them."""
+    lock(site, pair)
+    site.include(LOCKED[what])
+    before = {path: path.stat() for path in site.folder.rglob("*") if not path.is_dir()}
+    assert site.test()
+    with pytest.raises(ConfigRejectedError, match="unknown directive") as caught:
+        site.test("nonsense on;\n")
+    assert str(site.output) in caught.value.stderr
+    with pytest.raises(ConfigRejectedError, match="duplicate upstream"):
+        site.test(GOOD + GOOD)
+    assert site.test(), "what a test leaves behind hinders the next"
+    assert {path: path.stat() for path in site.folder.rglob("*") if not path.is_dir()}.keys() == before.keys()
+
+
+@pytest.mark.parametrize("what", LOCKED)
+def test_nginx_alone_would_not_get_through_it(site: Site, pair: tuple[str, str], what: str) -> None:
+    """Where it would, nothing must be left out."""
+    lock(site, pair)
+    site.write("access_log off;")
+    site.include(LOCKED[what])
+    with as_nobody():
+        done = subprocess.run(["nginx", "-t", "-q", "-c", site.main, "-g", "pid /dev/null;"], check=False)
+    assert done.returncode == 1
+
+
+def test_what_this_user_may_open_stays_as_it_is(site: Site, pair: tuple[str, str]) -> None:
+    """Only of a file that is reached by a link does nginx name the place as its owner knows it."""
+    lock(site, pair)
+    site.write("access_log off;")
+    site.include(
+        f"server {{ {TLS}"
+        " ssl_client_certificate conf/cert.pem; ssl_verify_client on; auth_basic_user_file secret/log;"
+        " access_log off; error_log stderr; access_log syslog:server=127.0.0.1; access_log {folder}/$host.log; }"
+    )
+    wrong = site.include("server {\n\nlisten nowhere:at:all;\n}\n", name="wrong.conf")
+    with pytest.raises(ConfigRejectedError, match="invalid port") as caught:
+        site.test()
+    assert f"{wrong.name}:3" in caught.value.stderr
+    wrong.unlink()
+    assert site.test()
+    assert site.copies() == []
+
+
+def test_a_key_that_may_be_read_is_read(site: Site, pair: tuple[str, str]) -> None:
+    """What nginx would not start from is found by the test, as far as this user can see it."""
+    lock(site, pair)
+    site.include(f"server {{ {LISTEN} ssl; ssl_certificate conf/cert.pem; ssl_certificate_key conf/cert.pem; }}")
+    with pytest.raises(ConfigRejectedError, match="cannot load certificate key"):
+        site.test()
+
+
+def test_a_key_that_is_not_there_is_missed(site: Site, pair: tuple[str, str]) -> None:
+    """It is not taken for one that may not be read."""
+    lock(site, pair)
+    site.include(f"server {{ {LISTEN} ssl; ssl_certificate conf/cert.pem; ssl_certificate_key conf/none.pem; }}")
+    with pytest.raises(ConfigRejectedError, match="cannot load certificate key"):
+        site.test()
+
+
+def test_a_log_that_is_rotated_away_from_us_does_not_matter(site: Site, pair: tuple[str, str]) -> None:
+    """logrotate makes a new one with a mode of its own; nginx's files are the same as before."""
+    lock(site, pair)
+    log = site.folder / "log"
+    log.touch()
+    os.chown(log, NOBODY, NOBODY)
+    site.include(f"server {{ {LISTEN}; access_log {{folder}}/log; }}")
+    assert site.test()
+    assert site.copies() == []
+    os.chown(log, 0, 0)
+    log.chmod(SECRET)
+    assert site.test()
+    assert len(site.copies()) == 1
+    os.chown(log, NOBODY, NOBODY)
+    assert site.test()
+
+
+def test_files_that_lead_to_what_is_locked_are_copied_too(site: Site, pair: tuple[str, str]) -> None:
+    """A link to the file in between would lead to the user's own, with all that is in it."""
+    lock(site, pair)
+    site.include("include {folder}/outer;\n")
+    (site.folder / "outer").write_text(f"include {site.folder}/inner;\n")
+    (site.folder / "inner").write_text(f"server {{ {LOCKED_TLS} }}\n")
+    site.include(f"server {{ {LISTEN}; access_log off; }}".replace("18099", "18098"), name="plain.conf")
+    assert site.test()
+    assert len(site.copies()) == 3
+
+
+def test_a_relative_log_is_not_taken_for_one_of_ours(
+    site: Site, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins at the folder that nginx was built for, wherever we are."""
+    lock(site, pair)
+    (site.copy / "logs").mkdir()
+    os.chown(site.copy / "logs", NOBODY, NOBODY)
+    monkeypatch.chdir(site.copy)
+    site.include(LOCKED["log nobody knows where"])
+    assert site.test()
+
+
+def test_the_log_that_nginx_has_by_itself_does_not_matter(site: Site) -> None:
+    """Of a server that names none; it stands in no file, and is root's as any other."""
+    site.include(f"server {{ {LISTEN}; }}")
+    assert site.test()
+    assert site.copies() == []
+
+
+def test_the_http_block_may_be_in_a_file_of_its_own(site: Site, pair: tuple[str, str]) -> None:
+    """nginx's own log is named nowhere, and used for whatever names none."""
+    (site.folder / "http.conf").write_text(site.main.read_text().partition("events {}")[2])
+    site.main.write_text("events {}\ninclude http.conf;\n")
+    site.include(f"server {{ {LISTEN}; }}")
+    assert site.test()
+
+
+def test_folders_of_nginx_that_let_nobody_in_do_not_matter(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fedora's /var/lib/nginx is closed, and what nginx would make there is named in no file."""
+    closed = site.folder / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr(rights, "_BUILT_IN", (str(closed / "tmp"),))
+    site.write(f"proxy_temp_path {site.copy}/mine;")
+    site.include(f"server {{ {LISTEN}; }}")
+    assert site.test()
+    text = (site.copy / "nginx.conf").read_text()
+    assert text.count("_temp_path ") == 5
+    assert "/mine" not in text
+
+
+def test_a_file_that_may_not_be_read_is_named(site: Site) -> None:
+    """Nothing can stand in its place: it may have anything in it."""
+    path = site.secret("conf.d/secret.conf", f"server {{ {LISTEN}; }}")
+    with pytest.raises(NotTestedError, match=rf"{path}: this user may not read it"):
+        site.test()
+    path.chmod(0o644)
+    assert site.test()
+
+
+@pytest.mark.parametrize("pattern", ["hidden/*.conf", "hidden/x.conf"])
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(site: Site, pattern: str) -> None:
+    """The candidate would pass beside nothing, and break the site beside what is in there."""
+    hidden = site.folder / "hidden"
+    hidden.mkdir(mode=0o700)
+    (hidden / "x.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
+    site.include(f"include {{folder}}/{pattern};")
+    with pytest.raises(NotTestedError, match="this user may not read it"):
+        site.test()
+    hidden.chmod(0o755)
+    with pytest.raises(ConfigRejectedError, match="duplicate upstream"):
+        site.test()
+
+
+def test_an_include_of_what_is_not_there_is_for_nginx_to_judge(site: Site) -> None:
+    """It takes a pattern that matches nothing, and refuses a name."""
+    site.include("include {folder}/none/at/all/*.conf;")
+    assert site.test()
+    site.include("include {folder}/none/at/all/x.conf;")
+    with pytest.raises(ConfigRejectedError, match="No such file"):
+        site.test()
+
+
+@pytest.mark.parametrize("listen", ["81", "127.0.0.1:81", "[::1]:81 ipv6only=on", "127.0.0.1", "81-82"])
+def test_a_port_that_may_not_be_bound_is_told_with_what_to_do(site: Site, listen: str) -> None:
+    """nginx's own words are of a bind; and no search for an upstream to blame is begun."""
+    path = site.include(f"server {{ listen {listen}; }}")
+    with pytest.raises(NotTestedError, match=rf"{path}: `listen .*CAP_NET_BIND_SERVICE"):
+        site.test()
+
+
+def test_a_port_that_is_taken_is_no_matter(site: Site) -> None:
+    """By nginx itself, for instance."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        site.include(f"server {{ listen {taken.getsockname()[1]}; }} server {{ listen 127.0.0.1:18099; }}")
+        assert site.test()
+
+
+def test_root_has_nothing_left_out(site: Site, pair: tuple[str, str]) -> None:
+    """It may open all, and what nginx would not start from is found."""
+    lock(site, pair)
+    site.include(f"server {{ {LOCKED_TLS} access_log {{folder}}/secret/log; }}")
+    tester = CopyTester(("nginx",), main=site.main, output=site.output, folder=site.copy)
+    assert asyncio.run(tester.test(GOOD))
+    assert site.copies() == []
+    assert "access_log" not in (site.copy / "nginx.conf").read_text()

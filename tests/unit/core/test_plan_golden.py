@@ -1,0 +1,76 @@
+"""
+The golden files: containers and their labels above a line, the expected config below it; one rule of the contract each.
+
+Above the line stands TOML. Containers were created and started in the order in which they stand. A network is
+`name = "IPV4"` or `name = ["IPV4", "IPV6"]`; `[rules]` are those of `lbwatch.plan.Rules`; the rest has the defaults
+of `inspected`. Each container goes the whole way: inspect answer, container, desired, text.
+"""
+
+import json
+import random
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from strategies import snapshot
+
+from lbwatch.balancers.template import Renderer, shipped_templates
+from lbwatch.core.plan import Rules, desired_state
+from lbwatch.engines.docker.decode import container_of_inspect
+
+CASES = sorted((Path(__file__).parents[2] / "golden").glob("*.txt"))
+LINE = "-" * 80 + "\n"
+
+
+def inspected(name: str, facts: dict[str, Any], *, ids: dict[str, str]) -> bytes:
+    """Write what the engine's inspect would answer for one container of a case."""
+    number = list(ids).index(name)
+    mode = f"container:{ids[facts['network_of']]}" if "network_of" in facts else facts.get("network_mode", "front")
+    networks = {key: [value] if isinstance(value, str) else value for key, value in facts.get("networks", {}).items()}
+    answer = {
+        "Id": ids[name],
+        "Name": f"/{name}",
+        "Created": f"2026-01-01T00:{number:02}:00.000000001Z",
+        "State": {
+            "Status": facts.get("state", "running"),
+            "StartedAt": f"2026-01-01T01:{number:02}:00.5Z",
+            "Health": {"Status": facts["health"]} if "health" in facts else None,
+        },
+        "Config": {
+            "Labels": facts.get("labels"),
+            "ExposedPorts": {port: {} for port in facts.get("exposes", ["80/tcp"])},
+        },
+        "HostConfig": {"NetworkMode": mode},
+        "NetworkSettings": {
+            "Networks": {
+                key: {"IPAddress": addresses[0], "GlobalIPv6Address": "".join(addresses[1:])}
+                for key, addresses in networks.items()
+            }
+        },
+    }
+    return json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_labels_give_the_config_that_stands_below_them(case: Path) -> None:
+    """What users copy from the documentation must come out to the letter, in any order of the engine's answers."""
+    above, _, expected = case.read_text().partition(LINE)
+    told = tomllib.loads(above)
+    ids = {name: f"{number:064x}" for number, name in enumerate(told["containers"], 1)}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in told.get("rules", {}).items()
+    }
+    containers = [container_of_inspect(inspected(name, facts, ids=ids)) for name, facts in told["containers"].items()]
+    random.Random(case.stem).shuffle(containers)
+    plan = desired_state([snapshot(containers)], rules=Rules(**given))
+    text = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()]).text(plan.upstreams)
+    assert text == expected
+
+
+def test_every_golden_file_says_what_it_shows() -> None:
+    """The first line is the rule; without one nobody knows which side is wrong when a case fails."""
+    assert len(CASES) >= 15
+    for case in CASES:
+        assert case.read_text().startswith("# ")
+        assert case.read_text().count(LINE) == 1

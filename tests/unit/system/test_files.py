@@ -1,0 +1,380 @@
+"""Replacing a file: whole old or whole new, whatever happens. Full disks and mounts are real ones (as root)."""
+
+import errno
+import fnmatch
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbwatch.core.errors import OutputError, OutputHeldError
+from lbwatch.system import files
+from lbwatch.system import lock as lock_room
+from lbwatch.system.lock import FileLock
+
+OLD = "# old\n"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    path = tmp_path / "lbwatch.conf"
+    path.write_text(OLD)
+    return path
+
+
+@contextmanager
+def mounted(at: Path, *options: str) -> Iterator[None]:
+    """Mount something for a while; on CI it must be possible, elsewhere a test that needs it is skipped."""
+    done = subprocess.run(["mount", *options, str(at)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        assert not os.environ.get("CI"), done.stderr
+        pytest.skip(f"mounting needs root: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(at)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB with the old file on it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with mounted(folder, "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
+        (folder / "lbwatch.conf").write_text(OLD)
+        yield folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -- content
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
+def test_what_is_read_is_what_was_written(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Equal or not decides about a reload: a changed line end would mean one at each pass, for ever."""
+    path = tmp_path_factory.getbasetemp() / "round-trip.conf"
+    files.replace(path, text=text)
+    assert files.read(path) == text
+    assert path.read_bytes() == text.encode()
+
+
+def test_a_file_that_is_not_there_is_made(tmp_path: Path) -> None:
+    """The first start has no old file."""
+    path = tmp_path / "new.conf"
+    assert files.read(path) is None
+    files.replace(path, text="x\n")
+    assert path.read_text() == "x\n"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("before", [0o600, 0o777])
+def test_the_mode_is_0644_whatever_umask_and_old_file_say(output: Path, umask: int, before: int) -> None:
+    """nginx's master may be another user; nobody else may write what it runs."""
+    output.chmod(before)
+    previous = os.umask(umask)
+    try:
+        files.replace(output, text="x\n")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE(output.stat().st_mode) == 0o644
+
+
+def test_nothing_is_left_beside_the_file(output: Path) -> None:
+    """The folder is nginx's: whatever lies there may be included."""
+    for number in range(3):
+        files.replace(output, text=f"{number}\n")
+    assert names(output.parent) == [output.name]
+
+
+def test_the_scratch_file_is_beside_its_target_and_matches_no_include(output: Path) -> None:
+    """A rename works within one disk only, and `include conf.d/*.conf` must not see half a file."""
+    scratch = files.scratch_path(output)
+    assert scratch.parent == output.parent
+    assert scratch.name.startswith(".")
+    assert not fnmatch.fnmatch(scratch.name, "*.conf")
+
+
+def test_a_scratch_file_of_a_crash_is_no_obstacle(output: Path) -> None:
+    """A process that was killed in the middle leaves one, with any mode and more text than the next."""
+    scratch = files.scratch_path(output)
+    scratch.write_text("half of a config" * 1000)
+    scratch.chmod(0o600)
+    files.replace(output, text="x\n")
+    assert output.read_text() == "x\n"
+    assert stat.S_IMODE(output.stat().st_mode) == 0o644
+    assert names(output.parent) == [output.name]
+
+
+def test_a_link_in_the_scratch_files_place_is_not_followed(output: Path, tmp_path: Path) -> None:
+    """Whoever may write into the folder must not choose which file root writes."""
+    target = tmp_path / "target"
+    target.write_text("precious")
+    files.scratch_path(output).symlink_to(target)
+    with pytest.raises(OutputError):
+        files.replace(output, text="x\n")
+    assert target.read_text() == "precious"
+    assert output.read_text() == OLD
+
+
+def test_a_reader_finds_the_whole_old_or_the_whole_new_text(output: Path) -> None:
+    """nginx may read it at any instant: a reload by hand falls where it falls."""
+    texts = {letter * 100_000 + "\n" for letter in "ab"}
+    files.replace(output, text=min(texts))
+    found: set[str] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            found.add(output.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(60):
+            for text in sorted(texts):
+                files.replace(output, text=text)
+    finally:
+        stop.set()
+        reader.join()
+    assert found
+    assert found <= texts
+
+
+def test_a_reader_that_has_the_old_file_open_keeps_it_whole(output: Path) -> None:
+    """A rename leaves the old inode alone; writing in place would pull it away under the reader."""
+    with output.open() as reader:
+        files.replace(output, text="new " * 1000)
+        assert reader.read() == OLD
+
+
+# -- errors
+
+
+def assert_refused(output: Path, *, text: str) -> None:
+    before = names(output.parent)
+    with pytest.raises(OutputError) as caught:
+        files.replace(output, text=text)
+    assert str(output) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert output.read_text() == OLD
+    assert names(output.parent) == before
+
+
+def test_a_full_disk_leaves_the_old_file_whole(small_disk: Path) -> None:
+    """An in-place write would leave half a config; a scratch file left behind would keep the disk full."""
+    output = small_disk / "lbwatch.conf"
+    assert_refused(output, text="x" * 200_000)
+    files.replace(output, text="fits\n")
+    assert output.read_text() == "fits\n"
+
+
+def test_a_read_only_folder_leaves_the_old_file_whole(small_disk: Path) -> None:
+    """Said as one line with the path, and at start by `unusable_reason`."""
+    output = small_disk / "lbwatch.conf"
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert_refused(output, text="x\n")
+    assert str(small_disk) in (files.unusable_reason(output) or "")
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    """It is not made: a typing error in `output` must not create a tree somewhere."""
+    output = tmp_path / "nowhere" / "lbwatch.conf"
+    with pytest.raises(OutputError) as caught:
+        files.replace(output, text="x\n")
+    assert str(output) in str(caught.value)
+    assert not output.parent.exists()
+    assert str(output.parent) in (files.unusable_reason(output) or "")
+
+
+def test_a_folder_in_the_files_place_is_told(tmp_path: Path) -> None:
+    """Docker makes one where a file was to be mounted and did not exist."""
+    output = tmp_path / "lbwatch.conf"
+    output.mkdir()
+    assert files.unusable_reason(output)
+    with pytest.raises(OutputError):
+        files.replace(output, text="x\n")
+    with pytest.raises(OutputError):
+        files.read(output)
+    assert names(tmp_path) == [output.name]
+
+
+@pytest.mark.parametrize("name", ["lbwatch.conf", "with a space.conf"])
+def test_a_bind_mounted_file_is_told_and_left_whole(tmp_path: Path, name: str) -> None:
+    """A rename onto it fails, and one behind it leaves the container on the old inode: mount directories."""
+    source, output = tmp_path / "source", tmp_path / name
+    source.write_text(OLD)
+    output.write_text("")
+    with mounted(output, "--bind", str(source)):
+        reason = files.unusable_reason(output)
+        assert reason is not None
+        assert str(output) in reason
+        assert "mount" in reason
+        assert_refused(output, text="x\n")
+    assert source.read_text() == OLD
+
+
+def test_a_usable_path_has_no_reason_and_is_left_alone(output: Path) -> None:
+    """`check` and the start only look."""
+    before = files.stamp(output)
+    assert files.unusable_reason(output) is None
+    assert files.unusable_reason(output.with_name("new.conf")) is None
+    assert files.stamp(output) == before
+    assert names(output.parent) == [output.name]
+
+
+# -- reading
+
+
+def test_what_is_no_text_reads_as_nothing(output: Path) -> None:
+    """Garbage in the output's place differs from anything rendered, and is replaced."""
+    output.write_bytes(b"\xff\xfe\x00")
+    assert files.read(output) is None
+
+
+def test_a_stamp_tells_a_replaced_file_from_the_old_one(output: Path) -> None:
+    """Somebody else's write, even of the same length, must be noticed."""
+    before = files.stamp(output)
+    assert before is not None
+    assert files.stamp(output) == before
+    files.replace(output, text=OLD)
+    assert files.stamp(output) != before
+    output.unlink()
+    assert files.stamp(output) is None
+
+
+def test_the_order_of_the_steps_is_the_one_that_survives_a_loss_of_power(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is renamed before it is on disk may be empty after it; a rename is lost with its folder's page."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        what = Path(f"/proc/self/fd/{descriptor}").readlink()
+        assert what in (output.parent, files.scratch_path(output))
+        holds = "" if what.is_dir() else f" holding {what.read_text()!r}"
+        steps.append(f"sync {'folder' if what.is_dir() else 'file'}{holds}")
+
+    def noted_rename(source: Path, target: Path) -> None:
+        rename(source, target)
+        steps.append("rename")
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    files.replace(output, text="# new\n")
+    assert steps == ["sync file holding '# new\\n'", "rename", "sync folder"]
+
+
+# -- the claim
+
+
+def test_a_second_claim_is_refused_and_told_who_holds_the_first(output: Path) -> None:
+    """Two that write one file undo each other's work, each reload a surprise to the other."""
+    with FileLock(output) as first, FileLock(output) as second:
+        assert first.acquire()
+        with pytest.raises(OutputHeldError, match=f"process {os.getpid()} on {socket.gethostname()}"):
+            second.acquire()
+        first.close()
+        assert second.acquire()
+
+
+def test_a_claim_of_a_killed_process_holds_nobody_up(output: Path) -> None:
+    """A crash must not need an operator to remove a lock."""
+    code = "import sys, pathlib; from lbwatch.system.lock import FileLock; c = FileLock(pathlib.Path(sys.argv[1])); c.acquire()"
+    code += "; print('taken', flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, str(output)], stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "taken\n"
+        with FileLock(output) as lock:
+            with pytest.raises(OutputHeldError, match=f"process {holder.pid} "):
+                lock.acquire()
+            holder.kill()
+            holder.wait(10)
+            assert lock.acquire()
+
+
+def test_a_claim_follows_its_path_to_another_folder(tmp_path: Path) -> None:
+    """Someone may put a new folder in the old one's place, and a second lbwatch in front of that."""
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    with FileLock(folder / "x.conf") as first, FileLock(folder / "x.conf") as second:
+        first.acquire()
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+        first.acquire()
+        with pytest.raises(OutputHeldError):
+            second.acquire()
+
+
+def test_a_claim_holds_nothing_where_there_are_no_locks(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have none: lbwatch says so and goes on."""
+
+    def no_locks(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock_room.fcntl, "flock", no_locks)
+    with FileLock(output) as lock:
+        assert [lock.acquire(), lock.acquire()] == [False, False]
+
+
+def test_a_claim_follows_no_link_in_its_locks_place(output: Path, tmp_path: Path) -> None:
+    """Who may write the folder must not have any file of root's overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    path = output.with_name(f".{output.name}.lock")
+    path.symlink_to(victim)
+    with FileLock(output) as lock, pytest.raises(OutputError):
+        lock.acquire()
+    assert victim.read_text() == "mine"
+
+
+def test_claims_of_two_files_are_apart(tmp_path: Path) -> None:
+    """One folder may hold the files of several."""
+    with FileLock(tmp_path / "a.conf") as first, FileLock(tmp_path / "b.conf") as second:
+        assert first.acquire()
+        assert second.acquire()
+
+
+def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
+    """The folder is included by `*.conf`."""
+    with FileLock(output) as lock:
+        lock.acquire()
+    assert [path.name for path in output.parent.glob("*.conf")] in ([], [output.name])
+
+
+# -- what is set aside
+
+
+@pytest.mark.parametrize("old", [b"# old\n", b"\xff\xfe not text", None])
+def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes | None) -> None:
+    """Also that there was none."""
+    output.unlink() if old is None else output.write_bytes(old)
+    files.back_up(output)
+    assert files.has_backup(output)
+    files.replace(output, text="# new\n")
+    files.restore(output)
+    assert (output.read_bytes() if output.exists() else None) == old
+    assert not files.has_backup(output)
+
+
+def test_what_was_set_aside_is_forgotten_once(output: Path) -> None:
+    """Twice is no error: nothing is there to forget most of the time."""
+    files.back_up(output)
+    files.discard_backup(output)
+    files.discard_backup(output)
+    assert not files.has_backup(output)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]

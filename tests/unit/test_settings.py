@@ -1,0 +1,490 @@
+"""Settings through the real command line: which source wins, what is taken, and how a wrong one is told."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import hostile_text
+
+from lbwatch.cli import main as command_line
+from lbwatch.core.errors import SettingsError
+from lbwatch.engines.docker.address import engine_address
+from lbwatch.engines.fake import FakeEngine
+from lbwatch.settings import Settings, described_settings, duration_s, unknown_variables
+
+NO_ENGINE = "unix:///nowhere/docker.sock"
+
+
+class Answer:
+    """How a command line ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def refusal(self) -> str:
+        """The one line on standard error of a command that refused its settings."""
+        assert self.code == 2, self.err
+        assert self.out == ""
+        (line,) = self.err.splitlines()
+        return line
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cli]:
+    """Give the command line, in a process without settings of its own and without /etc/lbwatch."""
+    for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(command_line, "DEFAULT_CONFIG", tmp_path / "etc.toml")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, env: dict[str, str] | None = None, toml: str | None = None) -> Answer:
+        with monkeypatch.context() as here:
+            for name, value in (env or {}).items():
+                here.setenv(name, value)
+            if toml is not None:
+                (tmp_path / "given.toml").write_text(toml)
+                arguments = (*arguments, "--config", str(tmp_path / "given.toml"))
+            command_line._cli.config = ()  # a process has one command line; what the last one read is not this one's
+            code = command_line.main(arguments)
+        out, err = capfd.readouterr()
+        return Answer(code, out, err)
+
+    yield run
+    structlog.reset_defaults()  # what it wrote to is closed after the test
+
+
+# -- the sources and their order
+
+SAMPLES = [
+    ("docker_host", "ftp://{}", '"ftp://{}"'),
+    ("label_prefix", "NOT-{}", '"NOT-{}"'),
+    ("declare", "fine,{}!", '["fine", "{}!"]'),
+    ("reload_interval", "0.0{}", "0.0{}"),
+    ("resync_interval", "0.{}", "0.{}"),
+    ("expose", "none{}", '"none{}"'),
+    ("log_level", "loud{}", '"loud{}"'),
+    ("log_format", "xml{}", '"xml{}"'),
+    ("host_network", "maybe{}", '"maybe{}"'),
+]
+
+
+@pytest.mark.parametrize(("setting", "plain", "toml"), SAMPLES, ids=[sample[0] for sample in SAMPLES])
+def test_a_flag_comes_before_the_environment_and_that_before_toml(
+    cli: Cli, tmp_path: Path, setting: str, plain: str, toml: str
+) -> None:
+    """Each source is given another wrong value: the one that is complained about is the one that counts."""
+    flag = (f"--{setting.replace('_', '-')}", plain.format(1001))
+    env = {f"LBWATCH_{setting.upper()}": plain.format(2002)}
+    file = f"{setting} = {toml.format(3003)}\n"
+    for answer, mark in (
+        (cli("render", *flag, env=env, toml=file), "1001"),
+        (cli("render", env=env, toml=file), "2002"),
+        (cli("render", toml=file), "3003"),
+    ):
+        words = answer.refusal.replace(str(tmp_path), "")  # pytest numbers its folders
+        assert [number for number in ("1001", "2002", "3003") if number in words] == [mark]
+        named = re.sub("[-_]", "", words.lower())
+        assert setting.replace("_", "") in named
+
+
+def test_without_any_source_the_defaults_count(cli: Cli) -> None:
+    """As the contract lists them."""
+    answer = cli("check", "--test-command", "true")
+    assert answer.code == 1 or "docker.sock" in answer.out
+    assert "nginx/upstreams.conf.j2" in answer.out
+    assert "/etc/nginx/conf.d" in answer.out
+    assert Settings() == Settings(
+        docker_host="",
+        template="nginx/upstreams.conf.j2",
+        output=Path("/etc/nginx/conf.d/lbwatch.conf"),
+        nginx_pidfile=Path("/run/nginx.pid"),
+        nginx_command="nginx",
+        nginx_conf=None,
+        test_command=None,
+        reload_command=None,
+        reload_interval=1.0,
+        resync_interval=30.0,
+        expose="labelled",
+        label_prefix="lbwatch",
+        networks=(),
+        declare=(),
+        log_level="info",
+        log_format="auto",
+    )
+
+
+def test_paths_and_names_arrive_from_each_source(cli: Cli, tmp_path: Path) -> None:
+    """What no wrong value can show: `check` names template, output and engine."""
+    for name in ("flag", "env", "toml"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.j2").write_text("# fine\n")
+    flags = ("--output", f"{tmp_path}/flag/out.conf", "--template", f"{tmp_path}/flag/mine.j2")
+    env = {"LBWATCH_OUTPUT": f"{tmp_path}/env/out.conf", "LBWATCH_TEMPLATE": f"{tmp_path}/env/mine.j2"}
+    toml = f'output = "{tmp_path}/toml/out.conf"\ntemplate = "{tmp_path}/toml/mine.j2"\n'
+    quiet = ("check", "--docker-host", NO_ENGINE, "--test-command", "true", "--nginx-pidfile", f"{tmp_path}/no.pid")
+    for answer, name in (
+        (cli(*quiet, *flags, env=env, toml=toml), "flag"),
+        (cli(*quiet, env=env, toml=toml), "env"),
+        (cli(*quiet, toml=toml), "toml"),
+    ):
+        assert answer.code == 1  # no engine, no nginx
+        lines = dict(line.split(None, 2)[1:] for line in answer.out.splitlines())
+        assert f"{tmp_path}/{name}/out.conf" in lines["output"]
+        assert f"{tmp_path}/{name}/mine.j2" in lines["template"]
+        assert "/nowhere/docker.sock" in lines["engine"]
+
+
+def test_sources_are_mixed_setting_by_setting(cli: Cli) -> None:
+    """A flag for one thing must not switch the file off for another."""
+    good = {"LBWATCH_LOG_LEVEL": "error"}
+    assert "0.05" in cli("render", "--expose", "all", env=good, toml="reload_interval = 0.05\n").refusal
+
+
+@pytest.mark.parametrize("how", ["flag", "env"])
+def test_the_toml_file_is_named_by_flag_or_environment(cli: Cli, tmp_path: Path, how: str) -> None:
+    """The flag comes before the environment here too."""
+    (tmp_path / "a.toml").write_text('expose = "none11"\n')
+    (tmp_path / "b.toml").write_text('expose = "none22"\n')
+    env = {"LBWATCH_CONFIG": str(tmp_path / "b.toml")}
+    if how == "flag":
+        assert "none11" in cli("render", "--config", str(tmp_path / "a.toml"), env=env).refusal
+    else:
+        assert "none22" in cli("render", env=env).refusal
+
+
+def test_the_toml_file_in_etc_is_read_if_it_is_there(cli: Cli, tmp_path: Path) -> None:
+    """And if it is not, that is no error."""
+    assert cli("render", "--docker-host", NO_ENGINE).code == 1
+    (tmp_path / "etc.toml").write_text('expose = "none33"\n')
+    assert "none33" in cli("render").refusal
+
+
+def test_the_config_flag_may_stand_before_the_command(cli: Cli, tmp_path: Path) -> None:
+    """Both orders are natural."""
+    (tmp_path / "a.toml").write_text('expose = "none11"\n')
+    assert "none11" in cli("--config", str(tmp_path / "a.toml"), "render").refusal
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"flags": ("--declare", "one,Two , three")},
+        {"flags": ("--declare=one,Two,three,,one",)},
+        {"env": {"LBWATCH_DECLARE": "one, Two,three"}},
+        {"toml": 'declare = ["one", "Two", "three"]\n'},
+        {"toml": 'declare = "one,Two,three"\n'},
+    ],
+    ids=str,
+)
+async def test_lists_are_comma_separated_and_arrays_in_toml(cli: Cli, tmp_path: Path, given: dict[str, Any]) -> None:
+    """Seen where it counts: in what would be written."""
+    socket = tmp_path / "engine.sock"
+    async with FakeEngine(socket=socket):
+        flags = ("--docker-host", f"unix://{socket}", *given.get("flags", ()))
+        answer = await asyncio.to_thread(cli, "render", *flags, env=given.get("env"), toml=given.get("toml"))
+    assert answer.code == 0, answer.err
+    assert re.findall(r"upstream (\S+) {", answer.out) == ["one", "three", "two"]
+    assert answer.out.startswith("#")
+
+
+# -- wrong settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("render", "--bogus"), ["--bogus"]),
+        (("render", "--bogus", "3"), ["--bogus"]),
+        (("render", "--reload-intervall=3s"), ["--reload-intervall"]),
+        (("render", "--no-networks"), ["--no-networks"]),
+        (("render", "--reload-interval"), ["--reload-interval"]),
+        (("render", "--reload-interval", "soon"), ["reload-interval", "soon", "500ms"]),
+        (("render", "--reload-interval", "-1s"), ["reload-interval"]),
+        (("render", "--reload-interval", "50ms"), ["reload_interval", "0.05s", "0.1s"]),
+        (("render", "--resync-interval", "0"), ["resync_interval", "0s", "1s"]),
+        (("render", "--resync-interval", "5 minutes"), ["resync-interval", "5 minutes", "2m"]),
+        (("render", "--expose", "some"), ["expose", "some", "labelled", "all"]),
+        (("render", "--log-level", "loud"), ["log-level", "loud", "debug"]),
+        (("render", "--label-prefix", "a b"), ["label_prefix", "a b"]),
+        (("render", "--label-prefix", ""), ["label_prefix", "''"]),
+        (("render", "--label-prefix", "lbwatch."), ["label_prefix", "lbwatch."]),
+        (("render", "--declare", "fine,not fine"), ["declare", "not fine", "letters"]),
+        (("render", "--declare", "x;\n} server {"), ["declare"]),
+        (("render", "--docker-host", "ssh://host"), ["docker_host", "ssh://host", "unix://"]),
+        (("render", "--docker-host", "tcp://[::1"), ["docker_host", "tcp://[::1", "tcp://"]),
+        (("check", "--docker-host", "unix://relative"), None),
+        (("render", "surplus"), ["surplus"]),
+        (("explain", "one", "two"), ["two"]),
+        (("rendre",), ["rendre", "render"]),
+        (("run", "--template", "nowhere.j2", "--output", "./x.conf"), ["nowhere.j2"]),
+        (("run", "--output", "/nowhere/x.conf"), ["output", "/nowhere"]),
+        (("run", "--output", "./x.conf", "--reload-command", "'"), ["reload_command"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(
+    cli: Cli, arguments: tuple[str, ...], words: list[str] | None
+) -> None:
+    """The line says which setting, its value and what it takes; a service manager sees the code."""
+    answer = cli(*arguments)
+    if words is None:  # `check` tells it among its lines
+        assert answer.code == 1
+        assert "relative" in answer.out
+        return
+    assert answer.refusal.startswith("lbwatch: ")
+    for word in words:
+        assert word in answer.refusal
+
+
+@pytest.mark.parametrize(
+    ("toml", "word"),
+    [
+        ("bogus = 3\n", "bogus"),
+        ("reload-intervall = 3\n", "reload-intervall"),
+        ("[section]\nreload_interval = 3\n", "section"),
+        ("reload_interval = true\n", "reload_interval"),
+        ('reload_interval = ["1s"]\n', "reload_interval"),
+        ("expose = 7\n", "expose"),
+        ("declare = {a = 1}\n", "declare"),
+        ("docker_host = 'ftp://x'\n", "docker_host"),
+        ("resync_interval = 1979-05-27\n", "resync_interval"),
+    ],
+)
+def test_an_unknown_toml_key_or_wrong_value_is_one_line_and_exit_code_2(cli: Cli, toml: str, word: str) -> None:
+    """A typing error in a file must not be a setting that silently has no effect."""
+    assert word in cli("render", toml=toml).refusal
+
+
+def test_a_toml_file_that_is_no_toml_is_one_line_and_exit_code_2(cli: Cli) -> None:
+    """No traceback for a forgotten quote."""
+    assert cli("render", toml="expose = [").refusal
+
+
+def test_a_toml_file_that_is_no_toml_is_told_with_its_name(cli: Cli, tmp_path: Path) -> None:
+    """Where is it: /etc, the flag's, the variable's?"""
+    assert str(tmp_path / "given.toml") in cli("render", toml="expose = [").refusal
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_config_that_is_not_there_is_one_line_and_exit_code_2(cli: Cli, tmp_path: Path, name: str) -> None:
+    """It was asked for: going on without it would be another configuration."""
+    assert "config" in cli("render", "--config", str(tmp_path / name)).refusal.lower()
+
+
+@pytest.mark.parametrize("name", ["LBWATCH_BOGUS", "LBWATCH_PORT", "LBWATCH_PORT_80_TCP", "LBWATCH_ENV_PATH"])
+def test_an_unknown_variable_is_only_a_warning(cli: Cli, name: str) -> None:
+    """Docker's links inject such variables into a container that is linked to one called lbwatch."""
+    answer = cli("render", "--docker-host", NO_ENGINE, "--log-format", "json", env={name: "tcp://172.17.0.2:80"})
+    assert answer.code == 1, answer.err  # only since there is no engine
+    assert name in answer.err
+    assert "warning" in answer.err
+
+
+@pytest.mark.parametrize(("command", "name"), [("render", "LBWATCH_DIFF"), ("explain", "LBWATCH_JSON")])
+def test_a_variable_named_as_a_commands_own_flag_is_only_a_warning(cli: Cli, command: str, name: str) -> None:
+    """`--diff` and `--json` are no settings, so no variable of that name is one."""
+    answer = cli(command, "--docker-host", NO_ENGINE, "--log-format", "json", env={name: "x"})
+    assert answer.code == 1
+    assert name in answer.err
+
+
+def test_every_setting_has_a_variable_that_is_known() -> None:
+    """The warning about unknown ones must not name a known one."""
+    known = {f"LBWATCH_{field.name.upper()}": "x" for field in fields(Settings)} | {"LBWATCH_CONFIG": "x"}
+    assert unknown_variables(known) == ()
+    assert unknown_variables(known | {"LBWATCH_X": "", "lbwatch_y": "", "PATH": ""}) == ("LBWATCH_X",)
+
+
+def test_every_setting_is_described_with_default_and_meaning() -> None:
+    """docs/settings.md and --help come from there."""
+    described = {name: (default, meaning) for name, default, meaning in described_settings()}
+    assert set(described) == {field.name for field in fields(Settings)}
+    assert all(default and meaning for default, meaning in described.values())
+    assert described["reload_interval"][0] == "1s"
+    assert described["resync_interval"][0] == "30s"
+
+
+def test_help_names_every_flag(cli: Cli) -> None:
+    """One definition feeds flags and help."""
+    answer = cli("run", "--help")
+    assert answer.code == 0
+    plain = answer.out.replace("\n", "").replace(" ", "").replace("│", "")
+    for field in fields(Settings):
+        assert f"--{field.name.replace('_', '-')}" in plain
+
+
+# -- durations
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("1s", 1), ("2m", 120), ("30", 30), ("0.25", 0.25), ("1.5s", 1.5), ("0", 0), (" 2s ", 2)],
+)
+def test_a_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
+    """As the contract writes them."""
+    assert duration_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "1 s", "1d", "-1s", "+1s", "1e3", "inf", "nan", "1s2m", "1,5s", "0x10", "ms"]
+)
+def test_anything_else_is_no_duration(text: str) -> None:
+    """A wait that nobody meant is worse than a refusal; the refusal says what is taken."""
+    with pytest.raises(ValueError, match="500ms, 1s, 2m or plain seconds"):
+        duration_s(text)
+
+
+@given(hostile_text)
+def test_no_text_gives_a_negative_or_another_kind_of_duration(text: str) -> None:
+    """Whatever stands there, it is a number of seconds or a ValueError."""
+    try:
+        seconds = duration_s(text)
+    except ValueError:
+        return
+    assert seconds >= 0
+
+
+@given(st.integers(0, 10**6))
+def test_units_agree_with_each_other(number: int) -> None:
+    """1000ms is 1s and 60s is 1m, however large."""
+    assert duration_s(f"{number * 1000}ms") == pytest.approx(duration_s(f"{number}s"))
+    assert duration_s(f"{number * 60}") == pytest.approx(duration_s(f"{number}m"))
+
+
+# -- where the engine is
+
+
+def test_the_setting_comes_before_docker_host_and_that_before_the_default() -> None:
+    """`$DOCKER_HOST`, else the socket, as the docker client does it."""
+    environ = {"DOCKER_HOST": "unix:///env.sock"}
+    assert engine_address("unix:///flag.sock", environ=environ).socket == "/flag.sock"
+    assert engine_address("", environ=environ).socket == "/env.sock"
+    assert engine_address("", environ={}).socket == "/var/run/docker.sock"
+    assert engine_address("", environ={"DOCKER_HOST": ""}).socket == "/var/run/docker.sock"
+
+
+@pytest.mark.parametrize("path", ["/run/user/1000/docker.sock", "/with space", "/with?mark#and%25", "/ünï"])
+def test_a_unix_socket_is_taken_as_it_is_written(path: str) -> None:
+    """A path is no URL: nothing in it is a query or an escape."""
+    address = engine_address(f"unix://{path}", environ={"DOCKER_TLS_VERIFY": "1"})
+    assert (address.socket, address.cert_folder, address.warning) == (path, None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("tcp://10.0.0.1", "http://10.0.0.1:2375"),
+        ("tcp://10.0.0.1:4243", "http://10.0.0.1:4243"),
+        ("http://engine.example/", "http://engine.example:2375"),
+        ("tcp://[fd00::1]", "http://[fd00::1]:2375"),
+        ("tcp://[fd00::1]:4243", "http://[fd00::1]:4243"),
+    ],
+)
+def test_a_tcp_address_has_dockers_port_and_a_warning(url: str, expected: str) -> None:
+    """Whoever reaches that port is root on the engine's machine."""
+    address = engine_address(url, environ={})
+    assert (address.url, address.socket, address.cert_folder) == (expected, None, None)
+    assert url in (address.warning or "")
+
+
+@pytest.mark.parametrize(
+    "url", ["tcp://127.0.0.1:2375", "tcp://127.1.2.3", "tcp://localhost", "tcp://LOCALHOST", "http://[::1]:80"]
+)
+def test_a_loopback_address_needs_no_warning(url: str) -> None:
+    """`tcp://` without TLS warns beyond loopback, says the contract."""
+    assert engine_address(url, environ={}).warning is None
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1.example.org", "tcp://127.example.org", "tcp://localhost.example.org"])
+def test_a_name_that_only_looks_like_loopback_warns(url: str) -> None:
+    """A name may lead anywhere."""
+    assert engine_address(url, environ={}).warning is not None
+
+
+@pytest.mark.parametrize("url", ["tcp://engine", "http://engine"])
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"DOCKER_TLS_VERIFY": "1", "HOME": "/home/me"}, "/home/me/.docker"),
+        ({"DOCKER_CERT_PATH": "/certs"}, "/certs"),
+        ({"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs", "HOME": "/home/me"}, "/certs"),
+    ],
+)
+def test_either_tls_variable_switches_tls_on(url: str, environ: dict[str, str], folder: str) -> None:
+    """Stricter than the docker client: never a connection in the clear where TLS was asked for."""
+    address = engine_address(url, environ=environ)
+    assert (address.url, address.cert_folder) == ("https://engine:2376", Path(folder))
+    assert address.warning is None
+
+
+def test_tls_keeps_a_given_port_and_brackets() -> None:
+    """The default port changes, a given one does not."""
+    environ = {"DOCKER_CERT_PATH": "/certs"}
+    assert engine_address("tcp://[fd00::1]:4243", environ=environ).url == "https://[fd00::1]:4243"
+
+
+def test_an_empty_tls_variable_is_none() -> None:
+    """As for the docker client: `DOCKER_TLS_VERIFY=` switches it off."""
+    environ = {"DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
+    assert engine_address("tcp://engine", environ=environ).url == "http://engine:2375"
+
+
+WRONG_URLS = [
+    "unix://",
+    "unix://relative/docker.sock",
+    "unix:/var/run/docker.sock",
+    "/var/run/docker.sock",
+    "docker",
+    "10.0.0.1:2375",
+    "tcp://",
+    "tcp:host",
+    "tcp://:2375",
+    "tcp://host:port",
+    "tcp://host:99999",
+    "tcp://host:-1",
+    "tcp://host/path",
+    "tcp://[::1",
+    "tcp://::1]:2375",
+    "tcp://[nonsense]:2375",
+    "https://host",
+    "ssh://host",
+    "npipe:////./pipe/docker_engine",
+    "fd://",
+]
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
+def test_a_wrong_engine_url_is_a_settings_error_that_names_it(url: str) -> None:
+    """Which setting, its value and what it takes, wherever the URL came from."""
+    for given_, environ in ((url, {}), ("", {"DOCKER_HOST": url})):
+        with pytest.raises(SettingsError) as caught:
+            engine_address(given_, environ=environ)
+        assert caught.value.setting == "docker_host"
+        assert url in str(caught.value)
+        assert "unix://" in str(caught.value)
+
+
+@given(
+    st.one_of(hostile_text, st.builds("{}{}".format, st.sampled_from(["tcp://", "unix://", "http://"]), hostile_text))
+)
+def test_no_engine_url_raises_anything_but_a_settings_error(url: str) -> None:
+    """It is the first thing that a start reads."""
+    try:
+        address = engine_address(url, environ={})
+    except SettingsError as error:
+        assert "\n" not in str(error)
+        return
+    assert address.url.startswith("http://")
