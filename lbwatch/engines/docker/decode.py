@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from lbwatch.core.errors import SourceError
-from lbwatch.core.model import TERM, Container, ContainerStatus, Endpoint, Event, Health
+from lbwatch.core.model import TERM, Container, ContainerConfig, ContainerStatus, Endpoint, Event, Health
 
 MAX_LINE_BYTES = 1024 * 1024
 """Labels may be 10 MB and are copied into every event (facts of the stream); a longer line is skipped."""
@@ -119,9 +119,35 @@ class _Inspect(_Struct, frozen=True):
     network_settings: _Networks | None = None
 
 
+class _Mount(_Struct, frozen=True):
+    source: str = ""
+    destination: str = ""
+
+
+class _RestartPolicy(_Struct, frozen=True):
+    name: str = ""
+
+
+class _FullHostConfig(_HostConfig, frozen=True):
+    restart_policy: _RestartPolicy | None = None
+
+
+class _InspectConfig(_Struct, frozen=True):
+    """
+    The same answer, for how the one container that runs nginx is set up.
+
+    Apart from `_Inspect`, since an engine that leaves these out or shapes them otherwise must not spoil every look.
+    """
+
+    mounts: tuple[_Mount, ...] | None = None
+    host_config: _FullHostConfig | None = None
+    config: _Config | None = None
+
+
 _EVENT = msgspec.json.Decoder(_Event)
 _LIST = msgspec.json.Decoder(tuple[_Entry, ...])
 _INSPECT = msgspec.json.Decoder(_Inspect)
+_INSPECT_CONFIG = msgspec.json.Decoder(_InspectConfig)
 _RECORDING = msgspec.json.Decoder(tuple[_Inspect, ...])
 
 
@@ -233,6 +259,25 @@ def container_of_inspect(body: bytes) -> Container:
         return _container(_INSPECT.decode(body))
     except (*_UNREADABLE_ERRORS, ValueError, KeyError) as error:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
+
+
+def config_of_inspect(body: bytes) -> ContainerConfig:
+    """
+    Return how a container is set up, out of `GET /containers/ID/json`; what other engines leave out stays empty.
+
+    Raises:
+        SourceError: It is no such answer.
+    """
+    try:
+        answer = _INSPECT_CONFIG.decode(body)
+    except _UNREADABLE_ERRORS as error:
+        raise SourceError(f"the engine's answer cannot be read: {error}") from error
+    policy = answer.host_config and answer.host_config.restart_policy
+    return ContainerConfig(
+        mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
+        restart_policy=policy.name if policy else "",
+        stop_signal=answer.config.stop_signal if answer.config else "",
+    )
 
 
 def containers_of_recording(body: bytes) -> tuple[Container, ...]:

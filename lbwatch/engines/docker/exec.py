@@ -16,6 +16,7 @@ import msgspec
 from lbwatch.core.errors import SourceError
 from lbwatch.core.model import ContainerConfig, ContainerProcess
 from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.decode import config_of_inspect
 
 EXEC_ASKED = (
     "POST /containers/ID/exec",
@@ -45,29 +46,6 @@ _MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?n
 _NOT_RUN = ("OCI runtime exec failed", "cannot exec in a ")  # what the engine says in a program's place, with code 126
 
 
-class _Mount(msgspec.Struct, rename="pascal", frozen=True):
-    source: str = ""
-    destination: str = ""
-
-
-class _RestartPolicy(msgspec.Struct, rename="pascal", frozen=True):
-    name: str = ""
-
-
-class _HostConfig(msgspec.Struct, rename="pascal", frozen=True):
-    restart_policy: _RestartPolicy | None = None
-
-
-class _Config(msgspec.Struct, rename="pascal", frozen=True):
-    stop_signal: str = ""
-
-
-class _Inspect(msgspec.Struct, rename="pascal", frozen=True):
-    mounts: tuple[_Mount, ...] | None = None
-    host_config: _HostConfig | None = None
-    config: _Config | None = None
-
-
 class _Exec(msgspec.Struct, rename="pascal", frozen=True):
     id: str
 
@@ -94,14 +72,10 @@ class ContainerExec:
         self._client = client
 
     async def container_config(self, container: str) -> ContainerConfig:
-        """Ask where it is and how it is kept."""
+        """Return where its folders are on the host, and how it is kept running."""
         path = f"/containers/{container}/json"
-        answer = _read(await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=(_any(path),)), _Inspect)
-        policy = answer.host_config and answer.host_config.restart_policy
-        return ContainerConfig(
-            mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
-            restart_policy=policy.name if policy else "",
-            stop_signal=answer.config.stop_signal if answer.config else "",
+        return config_of_inspect(
+            await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=("GET /containers/ID/json",))
         )
 
     async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
@@ -203,11 +177,6 @@ def _judged(code: int, said: str, *, program: str) -> tuple[int, str]:
     if _MISSING.search(said):
         return NO_PROGRAM, said
     raise SourceError(f"{program} could not be run: {said}")
-
-
-def _any(path: str) -> str:
-    """Name a call on any container, for whoever allows it."""
-    return f"GET /containers/ID/{path.rpartition('/')[2]}"
 
 
 def _column(titles: tuple[str, ...], *names: str) -> int:
