@@ -66,7 +66,7 @@ MUTANTS = {
         tests="unit/engines/docker/test_source.py",
     ),
     "resync: never": mutant(
-        "engines/docker/source.py",
+        "engines/docker/lister.py",
         ("asyncio.timeout(self._resync_interval_s)", "asyncio.timeout(None)"),
         tests="unit/engines/docker/test_source.py unit/test_convergence.py",
     ),
@@ -129,7 +129,7 @@ MUTANTS = {
         "system/lock.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="unit/system/test_files.py"
     ),
     "fail static: a failed look is a death": mutant(
-        "engines/docker/source.py", ("                self._schedule_retry(id, error=error)\n", "                self._settle(id, None, mark=mark)\n"), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
+        "engines/docker/source.py", ("                self._schedule_retry(id, error=error)\n", "                self._settle(id, None, priority=priority)\n"), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
     ),
     "fail static: `null` is an empty list": mutant(
         "engines/docker/decode.py",
@@ -137,7 +137,7 @@ MUTANTS = {
         tests="unit/engines/docker/test_decode.py unit/engines/docker/test_client.py",
     ),
     "fail static: a failed look is not tried again": mutant(
-        "engines/docker/source.py", ("        self._retries[id] = asyncio.get_running_loop().call_later(wait_s, self._look_again, id)\n", ""), tests="unit/engines/docker/test_source.py"
+        "engines/docker/source.py", ("        self._retries[id] = asyncio.get_running_loop().call_later(retry.wait_s, self._look_again, id)\n", ""), tests="unit/engines/docker/test_source.py"
     ),
     "fail static: another container's answer is taken": mutant(
         "engines/docker/client.py", ("        if found.id != container:", "        if False:"), tests="unit/engines/docker/test_client.py"
@@ -218,7 +218,7 @@ MUTANTS = {
         "api/page.py", ("autoescape=True", "autoescape=False"), tests="unit/api/test_page.py"
     ),
     "explain: a container without labels waits for the next full look": mutant(
-        "engines/docker/source.py", ("            self._name(event, id=event.container)\n", ""), tests="unit/cli/test_output.py"
+        "engines/docker/cache.py", ("            self._name(event, id=id)\n", ""), tests="unit/cli/test_output.py"
     ),
     "explain: what nginx does not run counts as routed": mutant(
         "core/explain.py", ("_line(server, upstream) not in runs", "False"), tests="real/test_reasons.py"

@@ -484,7 +484,7 @@ class Anything(RuleBasedStateMachine):
         Anything.soon += 1
         self.wait(SOON_S)
         self._compare()
-        assert self.built.source.drift == self.drift, "a resync found what an event should have told"
+        assert self.built.source.status().drift == self.drift, "a resync found what an event should have told"
 
     @rule(dice=st.integers(0, 5))
     def settle(self, dice: int) -> None:
@@ -514,7 +514,7 @@ class Anything(RuleBasedStateMachine):
             assert len(self.nginx.reloads) == reloads, "a reload although nothing changed"
         self.crashed.clear()
         self._compare()
-        self.clean, self.drift = True, self.built.source.drift
+        self.clean, self.drift = True, self.built.source.status().drift
         self._note_the_steady()
 
     def _loopers(self) -> set[str]:

@@ -231,7 +231,7 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
         engine.lose_events(lambda event: True)
         engine.world.die("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
-        await eventually(lambda: source.drift == 1)
+        await eventually(lambda: source.status().drift == 1)
 
 
 async def test_what_is_found_while_the_stream_is_down_is_no_drift(
@@ -249,7 +249,7 @@ async def test_what_is_found_while_the_stream_is_down_is_no_drift(
         await eventually(lambda: not source.status().connected, what="the stream is down")
         engine.world.die("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
-        await never(lambda: source.drift, during=0.2, what="a known gap was counted as drift")
+        await never(lambda: source.status().drift, during=0.2, what="a known gap was counted as drift")
 
 
 async def test_what_events_told_is_no_drift(
@@ -264,7 +264,7 @@ async def test_what_events_told_is_no_drift(
             engine.world.pause(f"web-{number}")
         lists = engine.requests[LIST]
         await eventually(lambda: engine.requests[LIST] > lists + 10, what="more resyncs")
-        assert source.drift == 0
+        assert source.status().drift == 0
 
 
 async def test_an_engine_that_vanishes_takes_nothing_away(engine: FakeEngine, follow: Follow) -> None:
@@ -452,7 +452,7 @@ async def test_looks_that_are_owed_do_not_multiply(
         assert len(warned) <= 4, "one for each step of the back-off, not one for each resync"
         assert looks <= 45, "each resync may look, and each step of the back-off"
         failing = False
-        await eventually(lambda: not source._retries and not source._failures, what="the debts are paid")
+        await eventually(lambda: not source._retries and not source._cache.failed._backoffs, what="the debts are paid")
 
 
 async def quiet_but_lists(engine: FakeEngine) -> None:
@@ -536,7 +536,7 @@ async def test_what_a_failed_look_owed_is_no_drift(engine: FakeEngine, follow: F
         source._queue.add(next(iter(source._retries)), Priority.RESYNC)
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await asyncio.sleep(source_room.DRIFT_GRACE_S + 0.1)
-        assert source.drift == 0
+        assert source.status().drift == 0
 
 
 # -- signals: the one thing that is believed of an event
@@ -628,7 +628,7 @@ async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: Fa
         await eventually(lambda: container(source, "web-19") is None)
         await quiet(engine)
         assert stopping(source) == {}
-        assert not source._signals._heard
+        assert not source._cache._signals._heard
 
 
 BOOT_NS = 1_772_600_767_300_000_000  # the engine's clock when simulated time began, not at a whole second
