@@ -117,7 +117,7 @@ class NetworkOwners:
         return container is not None and bool(container.network_of or container.name in self._names)
 
     def update(self, containers: Mapping[str, Container]) -> tuple[str, ...]:
-        """Find them anew among all *containers*, by id, and return the ids of those that were none before."""
+        """Return the ids of those that were none before, of all *containers*, by id."""
         self._names = {each.network_of for each in containers.values() if each.network_of}
         before, self.ids = self.ids, self.among(containers.values(), known=containers)
         return tuple(sorted(self.ids - before))
@@ -209,15 +209,14 @@ class ContainerCache:
 
     @property
     def looked_through(self) -> bool:
-        """Whether all was looked at that the latest list held."""
+        """Return whether all was looked at that the latest list held."""
         return not self._unseen
 
     def publish(self, *, now: float) -> float | None:
         """
-        Take note that the snapshot is published at the loop time *now*.
+        Return the loop time of the first event that the snapshot is about; `None`: no event told.
 
-        Returns:
-            Loop time of the first event that it is about; `None`: no event told.
+        From then on it counts as published, at the loop time *now*.
         """
         if self._looking_through and not self._unseen:
             self._looking_through, self.synced_at = False, now
@@ -243,7 +242,7 @@ class ContainerCache:
 
     def handle_event(self, event: Event, *, matters: bool, now: float, age_s: float | None) -> Todo:
         """
-        Take an event, and return what must be done.
+        Return what must be done after an event.
 
         Args:
             event: As it was decoded.
@@ -274,7 +273,7 @@ class ContainerCache:
     # Lists: they only propose ids (facts, stream 4).
 
     def handle_list(self, listed: Iterable[Container]) -> Todo:
-        """Take a list, and return what must be done: look at all that asks for something, of the list or before it."""
+        """Return what must be done after a list: look at all that asks for something, of the list or before it."""
         entries = {container.id: self.scope.trimmed(container) for container in listed}
         # The last truth goes before the list, which lags; what a list lacks may be there all the same.
         known = entries | self._containers
@@ -297,7 +296,7 @@ class ContainerCache:
         self, id: str, found: Container | None, *, priority: Priority, event_waits: bool, owed: bool
     ) -> Todo:
         """
-        Take what inspect answered, and return what must be done.
+        Return what must be done after an answer of inspect.
 
         Args:
             id: Of the container.
@@ -316,7 +315,7 @@ class ContainerCache:
         if not event_waits:
             self._signals.settle(id, found)
         self._unseen.pop(id, None)
-        owners, owner_lacks = self._watch_owners(before, found)
+        owners, lacks_owner = self._watch_owners(before, found)
         # An event that waits for its look, or waited in vain, did tell: then the resync was only faster.
         told = event_waits or owed or id in owners
         drifted = priority is Priority.RESYNC and not told and _told(before) != _told(found)
@@ -324,21 +323,20 @@ class ContainerCache:
             self._drift_candidates.add(id)
         return Todo(
             inspect=owners,
-            list=owner_lacks and priority is Priority.EVENT,
+            list=lacks_owner and priority is Priority.EVENT,
             drifted=(found or before) if drifted else None,
         )
 
     def handle_failure(self, id: str, error: str, *, retry: bool) -> Retry | None:
         """
-        Take that a container could not be looked at: its last truth stays.
+        Return when to look again at a container that could not be looked at; `None` where *retry* is false.
+
+        Its last truth stays.
 
         Args:
             id: Of the container.
             error: Why, in words.
             retry: Whether another look must be planned, since nothing else will ask for one.
-
-        Returns:
-            When to try again; `None` where *retry* is false.
         """
         self.failed.fail(error)
         if not retry:
@@ -361,11 +359,9 @@ class ContainerCache:
 
     def _watch_owners(self, before: Container | None, found: Container | None) -> tuple[tuple[str, ...], bool]:
         """
-        Find the containers anew whose network others use, if a container that changed is about that.
+        Return the ids of new owners of networks, and whether the one that *found* needs is unknown.
 
-        Returns:
-            The ids of those that were none before, and whether the one that *found* needs is unknown. It may be known
-            by its name alone then (facts, stream 20), which no look takes and a list does.
+        It may be known by its name alone then (facts, stream 20), which no look takes and a list tells.
         """
         if not (self._owners.concern(before) or self._owners.concern(found)):
             return (), False

@@ -106,7 +106,7 @@ class DockerSource:
 
     @property
     def engine_pid(self) -> int | None:
-        """The pid of the engine's process, where that can be seen."""
+        """Return the pid of the engine's process; `None` where that cannot be seen."""
         return self._stream.engine_pid
 
     def snapshot(self) -> Snapshot | None:

@@ -58,7 +58,7 @@ class Connection:
         self.connected, self.error, self._was_ever_connected = True, None, True
 
     def close(self) -> bool:
-        """Take that no more events come, and return whether any did."""
+        """Return whether it held until now, when it no longer does."""
         was_connected, self.connected = self.connected, False
         return was_connected
 

@@ -622,7 +622,8 @@ def test_how_a_container_is_set_up_is_read_although_nothing_else_is_there() -> N
     assert config_of_inspect(b"{}") == ContainerConfig()
 
 
-@given(st.sampled_from(["Mounts", f"HostConfig{PATH_SEPARATOR}RestartPolicy"]), _json)
+@pytest.mark.parametrize("path", ["Mounts", f"HostConfig{PATH_SEPARATOR}RestartPolicy"])
+@pytest.mark.parametrize("value", [None, 5, "always", [1], [{"Source": 5}], {"Name": 5}])
 def test_how_a_container_is_set_up_spoils_no_look(path: str, value: Any) -> None:
     """It matters for nginx's container alone: an engine that shapes it otherwise must not hide all the others."""
     assert container_of_inspect(changed(INSPECT, path, value)) == container_of_inspect(json.dumps(INSPECT).encode())
