@@ -146,7 +146,7 @@ MUTANTS = {
         "engines/docker/decode.py", ("        return [UNREADABLE] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="unit/engines/docker/test_decode.py"
     ),
     "stream: it may be of any age": mutant(
-        "engines/docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="unit/engines/docker/test_source.py"
+        "engines/docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="unit/engines/docker/test_stream.py"
     ),
     "bounded: a loop of restarts is followed": mutant(
         "reconciler.py", ("rules=self._rules(), crash_looping=crash_looping, draining", "rules=self._rules(), draining"), tests="unit/test_reconciler.py"

@@ -1,116 +1,24 @@
 """The source on the fake engine, whose lists lag for half a minute: only inspect can tell the truth in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from simulation import in_simulated_time
+from sources import DRAIN_S, INSPECT, LIST, WEB, Follow, container, followed, is_in, is_running, quiet
 from waiting import eventually, never
 
 from lbwatch.core.errors import SourceError, SourceTimeoutError
 from lbwatch.core.model import Container, ContainerStatus
 from lbwatch.engines.docker import source as source_room
-from lbwatch.engines.docker import stream as stream_room
-from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.queue import Priority
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.faults import Said, Silent
-
-INSPECT = "GET /containers/ID/json"
-LIST = "GET /containers/json"
-WEB = {"lbwatch.port": "80"}
-DRAIN_S = 60.0
-
-Follow = Callable[..., AbstractAsyncContextManager[DockerSource]]
-
-
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
-    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=30.0) as engine:
-        yield engine
-
-
-@pytest.fixture
-def follow(engine: FakeEngine) -> Follow:
-    @asynccontextmanager
-    async def following(
-        *, expose_all: bool = False, resync_interval_s: float = 300.0, synced: bool = True
-    ) -> AsyncIterator[DockerSource]:
-        async with followed(engine, expose_all=expose_all, resync_interval_s=resync_interval_s) as source:
-            if synced:
-                await eventually(source.snapshot, what="the first full look")
-            yield source
-
-    return following
-
-
-@asynccontextmanager
-async def followed(
-    engine: FakeEngine,
-    *,
-    expose_all: bool = False,
-    resync_interval_s: float = 300.0,
-    changed: Callable[[DockerSource], None] = lambda source: None,
-) -> AsyncIterator[DockerSource]:
-    """A source that runs until the end of the context; *changed* is given it whenever it tells something new."""
-    client = EngineClient(engine_address(engine.url, environ={}))
-    source = DockerSource(
-        client,
-        name="engine",
-        prefix="lbwatch",
-        expose_all=expose_all,
-        resync_interval_s=resync_interval_s,
-        drain_timeout_s=DRAIN_S,
-        random=lambda: 0.5,
-    )
-    task = asyncio.create_task(source.run(lambda *, heard_at=None: changed(source)))
-    try:
-        yield source
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await client.close()
-
-
-def container(source: DockerSource, name: str) -> Container | None:
-    snapshot = source.snapshot()
-    found = (each for each in snapshot.containers.values() if each.name == name) if snapshot else iter(())
-    return next(found, None)
-
-
-def is_running(source: DockerSource, name: str) -> bool:
-    found = container(source, name)
-    return (
-        found is not None
-        and found.status is ContainerStatus.RUNNING
-        and bool(found.endpoints and found.endpoints[0].ipv4)
-    )
-
-
-def is_in(source: DockerSource, name: str, status: ContainerStatus) -> bool:
-    found = container(source, name)
-    return found is not None and found.status is status
-
-
-async def quiet(engine: FakeEngine) -> None:
-    """Wait until nothing was asked for a while: the replay of the engine's memory, at a connection, is dealt with."""
-    asked, since = -1, 0.0
-    clock = asyncio.get_running_loop().time
-
-    def still() -> bool:
-        nonlocal asked, since
-        now = engine.requests.total()
-        if now != asked:
-            asked, since = now, clock()
-        return clock() - since > 0.1
-
-    await eventually(still, what="the engine is left in peace")
+from lbwatch.engines.fake.faults import Said
 
 
 async def test_what_runs_already_is_in_the_first_snapshot(engine: FakeEngine, follow: Follow) -> None:
@@ -294,46 +202,6 @@ async def test_containers_that_ended_with_their_engine_are_found_after_its_retur
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
 
 
-async def test_each_step_of_the_back_off_is_one_log_line(engine: FakeEngine, follow: Follow) -> None:
-    """An operator must see that lbwatch tries, and not drown in it."""
-    await engine.go_down("live")
-    with structlog.testing.capture_logs() as logs:
-        async with follow(synced=False, resync_interval_s=0.1) as source:
-            said = await eventually(lambda: seen if len(seen := loud(logs)) >= 4 else None, what="four log lines")
-            assert source.snapshot() is None
-    assert [log["event"] for log in said] == ["source.disconnected"] * 4
-    assert [log["attempt"] for log in said] == [1, 2, 3, 4]
-    steps = [log["retry_in_s"] for log in said]
-    assert steps == pytest.approx([0.075, 0.15, 0.3, 0.6], abs=0.006)  # jitter 0.5: three quarters of each step
-    assert all("docker.sock" in log["error"] for log in said)
-
-
-def loud(logs: list[Any]) -> list[Any]:
-    return [log for log in logs if log["log_level"] != "debug"]
-
-
-async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: Follow) -> None:
-    """Socket proxies cut streams every ten minutes."""
-    async with follow() as source:
-        streams = engine.requests["GET /events"]
-        engine.cut_streams()
-        engine.world.run(name="web-1", labels=WEB)
-        await eventually(lambda: is_running(source, "web-1"))
-        await eventually(lambda: engine.requests["GET /events"] == streams + 1)
-
-
-async def test_a_stream_that_grew_old_is_replaced(
-    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A half-open connection says nothing for ever; nobody would notice."""
-    monkeypatch.setattr(stream_room, "MAX_STREAM_AGE_S", 0.1)
-    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.05)
-    async with follow() as source:
-        await eventually(lambda: engine.requests["GET /events"] >= 4, what="new streams")
-        engine.world.run(name="web-1", labels=WEB)
-        await eventually(lambda: is_running(source, "web-1"))
-
-
 async def test_one_container_that_hangs_holds_nobody_back(
     engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,22 +254,6 @@ async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
         assert is_in(source, "stuck", ContainerStatus.CREATED)
         engine.world.start("stuck")
         await eventually(lambda: is_running(source, "stuck"), within=20.0)
-
-
-async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: FakeEngine, follow: Follow) -> None:
-    """An answer that got lost with its connection would hold up the truth for 10 s after everything is well again."""
-    over = asyncio.Event()
-    async with follow() as source:
-        engine.fault = lambda request: Silent(over=over) if request == LIST else None
-        source.resync()
-        await eventually(lambda: engine.requests[LIST] == 2, what="the list that hangs")
-        engine.fault = None
-        engine.lose_events(lambda event: True)
-        engine.lag_s = 0
-        engine.world.run(name="web-1", labels=WEB)
-        engine.cut_streams()
-        await eventually(lambda: is_running(source, "web-1"), within=5.0)
-        over.set()
 
 
 @pytest.mark.parametrize("error", [SourceError("500"), SourceError("null"), SourceTimeoutError("nothing")])
@@ -830,55 +682,3 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
             assert told[0] - began <= 0.1, "at once"
 
     with_simulated_engine(tmp_path, body)
-
-
-async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine, follow: Follow) -> None:
-    """Each stream begins with a minute of the one before: the last events of a container would be copies of one."""
-    async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
-        await eventually(lambda: is_running(source, "web-1"))
-        await eventually(lambda: source.status().events.get("start") == 1)
-        told = source.recent()
-        for number in range(2, 4):
-            connections = engine.requests["GET /events"]
-            engine.cut_streams()
-            await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
-            engine.world.run(name=f"web-{number}", labels=WEB)
-            await eventually(lambda name=f"web-{number}": is_running(source, name))
-            assert source.status().events["start"] == number
-        assert source.recent()[: len(told)] == told
-        assert len(set(source.recent())) == len(source.recent())
-
-
-async def test_a_renewal_is_no_interruption(
-    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever reads `connected for 5 minutes` each day looks for a fault that is none."""
-    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
-    async with follow() as source:
-        await eventually(lambda: source.status().connected)
-        since, connections = source.status().since, engine.requests["GET /events"]
-        engine.cut_streams()
-        await eventually(lambda: engine.requests["GET /events"] > connections and source.status().connected)
-        assert source.status().since == since
-        await engine.close()
-        await eventually(lambda: source.status().error and not source.status().connected)
-        lost = source.status()
-        assert lost.since > since
-        await engine.start()
-        await eventually(lambda: source.status().connected)
-        assert source.status().since > lost.since
-        await eventually(lambda: source.status().error is None)  # a list may have failed meanwhile
-
-
-async def test_a_list_that_is_refused_is_told_although_events_come(engine: FakeEngine, follow: Follow) -> None:
-    """A socket proxy may allow the one and not the other; `not read yet` alone helps nobody."""
-    engine.fault = lambda request: (
-        Said(body="<h1>403</h1>", status=403, content_type="text/html") if request == LIST else None
-    )
-    async with follow(synced=False) as source:
-        await eventually(lambda: source.status().error)
-        assert source.status().connected
-        assert "/containers/json: refused by what stands before the engine" in str(source.status().error)
-        engine.fault = None
-        await eventually(lambda: source.status().error is None)
