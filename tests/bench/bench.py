@@ -237,7 +237,7 @@ def serve(path: str, containers: int) -> None:
     async def main() -> None:
         async with FakeEngine(socket=Path(path)) as engine:
             labels = {"lbwatch.port": "80"}
-            made = [engine.world.run(name=f"bench-{number}", labels=labels) for number in range(containers)]
+            made = [engine.containers.run(name=f"bench-{number}", labels=labels) for number in range(containers)]
 
             def tell() -> None:
                 acts = ("POST /containers/ID/pause", "POST /containers/ID/unpause")

@@ -100,7 +100,7 @@ class Watched:
             self._applied.notify_all()
         return applied
 
-    async def reach(self, servers: dict[str, int]) -> None:
+    async def wait_for_servers(self, servers: dict[str, int]) -> None:
         """Wait until these upstreams with so many servers each are in force, and no others."""
 
         def reached() -> bool:
@@ -203,7 +203,7 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
         events = group.create_task(_show_events(settings, screen), name="events")
         stack.callback(events.cancel)
         stack.callback(stopped.set)
-        await watched[0].reach({})
+        await watched[0].wait_for_servers({})
         yield watched[0]
 
 

@@ -102,7 +102,7 @@ async def running(folder: Path, engine: FakeEngine, nginx: SimulatedNginx) -> As
 async def stage(tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx) -> AsyncIterator[Stage]:
     """Two containers serve upstream web: web-1 at .2 and web-2 at .3."""
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
+        engine.containers.run(name=name, labels=WEB)
     async with running(tmp_path, engine, nginx) as stage:
         assert stage.servers() == ["172.17.0.2", "172.17.0.3"]
         yield stage
@@ -170,9 +170,9 @@ async def test_the_last_servers_stay_until_they_die(stage: Stage, engine: FakeEn
     assert stage.servers() == ["172.17.0.2", "172.17.0.3"], "a class of two, as none is ready"
     assert "it serves upstream web at 172.17.0.3:80; note that" in said
     assert "nobody is ready" in said
-    engine.world.die("web-1")
+    engine.containers.die("web-1")
     await eventually(lambda: stage.servers() == ["172.17.0.3"])
-    engine.world.run(name="web-3", labels=WEB)
+    engine.containers.run(name="web-3", labels=WEB)
     await eventually(lambda: stage.servers() == ["172.17.0.2"], what="the new one alone, at the address that was freed")
 
 
@@ -181,12 +181,12 @@ async def test_a_drain_holds_over_a_restart_of_lbwatch_and_of_the_container(
 ) -> None:
     """Work on a container does not end because somebody updates lbwatch."""
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
+        engine.containers.run(name=name, labels=WEB)
     async with running(tmp_path, engine, nginx) as stage:
         await stage.drain("web-1")
     async with running(tmp_path, engine, nginx) as stage:
         assert stage.servers() == ["172.17.0.3"]
-        engine.world.restart("web-1")
+        engine.containers.restart("web-1")
         assert "drained already" in await stage.drain("web-1")
         assert stage.servers() == ["172.17.0.3"]
         await stage.undrain("web-1")
@@ -198,7 +198,7 @@ async def test_a_container_is_named_by_its_name_with_or_without_slash_or_by_the_
     stage: Stage, engine: FakeEngine
 ) -> None:
     """As the docker client takes it."""
-    whole = engine.world.containers.find("web-1").id
+    whole = engine.containers.find("web-1").id
     for ref in ("/web-1", whole, whole[:12], whole[:4]):
         assert (await stage.drain(ref)).startswith("web-1 is drained")
         assert stage.servers() == ["172.17.0.3"]
@@ -224,9 +224,9 @@ async def test_drains_of_containers_that_are_gone_are_forgotten_with_the_next_or
 ) -> None:
     """The file would grow with each deploy for ever."""
     await stage.drain("web-1")
-    engine.world.remove("web-1", force=True)
+    engine.containers.remove("web-1", force=True)
     await eventually(lambda: stage.servers() == ["172.17.0.3"])
-    engine.world.run(name="web-3", labels=WEB)
+    engine.containers.run(name="web-3", labels=WEB)
     await eventually(lambda: len(stage.servers()) == 2)
     await stage.drain("web-3")
     kept = State(stage.state.path.parent)
@@ -237,7 +237,7 @@ async def test_drains_of_containers_that_are_gone_are_forgotten_with_the_next_or
 async def test_orders_at_once_are_all_carried_out(stage: Stage, engine: FakeEngine) -> None:
     """`for each in ...; do lbwatch drain $each & done`."""
     for number in range(3, 8):
-        engine.world.run(name=f"web-{number}", labels=WEB)
+        engine.containers.run(name=f"web-{number}", labels=WEB)
     await eventually(lambda: len(stage.servers()) == 7)
     await asyncio.gather(*(stage.drain(f"web-{number}") for number in range(1, 6)))
     assert stage.servers() == ["172.17.0.7", "172.17.0.8"]
@@ -496,7 +496,7 @@ async def test_another_user_is_told_that_it_is_not_theirs(tmp_path: Path) -> Non
 
 async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: Stage, engine: FakeEngine) -> None:
     """It must not say that a container serves which is in nobody's file."""
-    engine.world.run(labels={"lbwatch.upstream": "api"})
+    engine.containers.run(labels={"lbwatch.upstream": "api"})
     await stage.drain("web-1")
     stage.nginx.refused.add("web")
     said = await stage.undrain("web-1")
@@ -507,8 +507,8 @@ async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: Stage,
 async def test_who_is_held_back_can_be_asked_for(stage: Stage, engine: FakeEngine) -> None:
     """`explain` asks: the engine does not remember for long who was told to stop."""
     await stage.drain("web-1")
-    engine.world.tell_to_stop("web-2")
-    ids = [engine.world.containers.find(name).id for name in ("web-1", "web-2")]
+    engine.containers.send_stop_signal("web-2")
+    ids = [engine.containers.find(name).id for name in ("web-1", "web-2")]
 
     async def told() -> bool:
         known = await suspended(stage.socket)
@@ -579,7 +579,7 @@ async def test_the_whole_daemon_takes_orders_keeps_them_and_removes_its_socket(
 ) -> None:
     """What `daemon.run` puts together: the socket, the state and the loop, over a restart."""
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
+        engine.containers.run(name=name, labels=WEB)
     output, path, log_file = tmp_path / "out.conf", tmp_path / "control.sock", tmp_path / "log"
     words = command(
         "run",

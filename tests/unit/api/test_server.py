@@ -29,7 +29,7 @@ from lbwatch.core.model import BalancerStatus, Plan, Skipped, Upstream
 from lbwatch.core.model import Reason as Why
 from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status, report_of
 from lbwatch.engines.docker import stream
-from lbwatch.engines.fake import FakeEngine, views
+from lbwatch.engines.fake import FakeEngine, responses
 from lbwatch.settings import Settings, listen_address
 
 ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
@@ -913,10 +913,10 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
 ) -> None:
     """The whole way: engine, decision, nginx, status."""
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
-    engine.world.run(name="off", labels=WEB)
-    engine.world.stop("off")
-    engine.world.run(name="plain")
+        engine.containers.run(name=name, labels=WEB)
+    engine.containers.run(name="off", labels=WEB)
+    engine.containers.stop("off")
+    engine.containers.run(name="plain")
     async with running(tmp_path, engine, nginx, declare=("later",)) as (place, _):
         await told(place, "/readyz", is_ready)
         state = (await place.get("/api/state")).json
@@ -946,10 +946,10 @@ async def test_an_upstream_whose_servers_are_gone_shows_its_placeholder(
     tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The stopped one keeps the name alive; the contract's `down`."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with running(tmp_path, engine, nginx) as (place, _):
         await told(place, "/readyz", is_ready)
-        engine.world.stop("web-1")
+        engine.containers.stop("web-1")
         wanted = [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
         answer = await told(
             place, "/api/state", lambda each: [up["servers"] for up in each.json["upstreams"]] == [wanted]
@@ -962,7 +962,7 @@ async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_
     tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The three things that go wrong, as they do."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with running(tmp_path, engine, nginx, resync_interval=1.0) as (place, _):
 
         async def not_ready(word: str) -> None:
@@ -979,7 +979,7 @@ async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_
         nginx.silent = True
         nginx.refused.add("api")
         nginx.refused.add("web")
-        engine.world.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
+        engine.containers.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
         await not_ready("nginx is not in step for")
         nginx.refused.clear()
         await told(place, "/readyz", is_ready)
@@ -995,13 +995,13 @@ async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
     """It is asked all the time while containers come and go; a balancer in front would take the machine out."""
     monkeypatch.setattr(stream, "SHORT_LIFE_S", 0.0)  # so that streams end as those do that grew too old
     for number in range(3):
-        engine.world.run(name=f"web-{number}", labels=WEB)
+        engine.containers.run(name=f"web-{number}", labels=WEB)
     async with running(tmp_path, engine, nginx) as (place, _):
         await told(place, "/readyz", is_ready)
         answers = []
         for number in range(3, 13):
-            engine.world.run(name=f"web-{number}", labels=WEB)
-            engine.world.stop(f"web-{number - 3}")
+            engine.containers.run(name=f"web-{number}", labels=WEB)
+            engine.containers.stop(f"web-{number - 3}")
             engine.cut_streams()
             answers += [await place.get("/readyz") for _ in range(5)]
         assert {answer.text for answer in answers if answer.status != 200} == set()
@@ -1013,7 +1013,7 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
     """They hold passwords, and the port is open to whoever reaches it."""
     secret = "correct-horse-battery-staple"
     given: list[str] = []
-    plain = views.inspect_answer
+    plain = responses.inspect_answer
 
     def with_environment(*words: Any, **options: Any) -> Any:
         answer = plain(*words, **options)
@@ -1021,9 +1021,9 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
         given.append(secret)
         return answer
 
-    monkeypatch.setattr(views, "inspect_answer", with_environment)
+    monkeypatch.setattr(responses, "inspect_answer", with_environment)
     for name, labels in (("web-1", WEB), ("wrong", {"lbwatch.port": "many"}), ("plain", {})):
-        engine.world.run(name=name, labels=labels)
+        engine.containers.run(name=name, labels=labels)
     async with running(tmp_path, engine, nginx, expose="all") as (place, _):
         await told(place, "/readyz", is_ready)
         assert given, "the engine did tell it"
@@ -1036,7 +1036,7 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
 
 async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engine: FakeEngine) -> None:
     """`lbwatch run` as it is shipped, by its own port, with a name of its own."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     place, log_file = Place(port=free_port()), tmp_path / "log"
     words = command(
         "run",

@@ -47,7 +47,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]
 
 async def test_render_prints_and_writes_nothing(engine: FakeEngine, tmp_path: Path) -> None:
     """A look must be harmless."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     code, out, err = await lbwatch("render", docker_host=engine.url, output=tmp_path / "out.conf")
     assert code == 0, err
     assert "upstream web {\n    server 172.17.0.2:80;\n}\n" in out
@@ -61,7 +61,7 @@ async def test_render_diff_shows_what_would_change(engine: FakeEngine, tmp_path:
     _, text, _ = await lbwatch("render", docker_host=engine.url)
     output.write_text(text)
     assert await lbwatch("render", "--diff", docker_host=engine.url, output=output) == (0, "", "")
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     _, out, _ = await lbwatch("render", "--diff", docker_host=engine.url, output=output)
     assert "+    server 172.17.0.2:80;" in out.splitlines()
     assert str(output) in out.splitlines()[0]
@@ -69,10 +69,10 @@ async def test_render_diff_shows_what_would_change(engine: FakeEngine, tmp_path:
 
 async def test_explain_says_of_each_container_why(engine: FakeEngine) -> None:
     """The most asked question of this field."""
-    engine.world.run(name="web-1", labels=WEB | {"lbwatch.colour": "red"})
-    engine.world.run(name="bad", labels={"lbwatch.port": "many"})
-    engine.world.run(name="plain")
-    engine.world.run(name="two", labels={"lbwatch.enable": "true"}, exposed=("80/tcp", "443/tcp"))
+    engine.containers.run(name="web-1", labels=WEB | {"lbwatch.colour": "red"})
+    engine.containers.run(name="bad", labels={"lbwatch.port": "many"})
+    engine.containers.run(name="plain")
+    engine.containers.run(name="two", labels={"lbwatch.enable": "true"}, exposed=("80/tcp", "443/tcp"))
     code, out, err = await lbwatch("explain", docker_host=engine.url)
     assert code == 0, err
     lines = {line.split()[0]: line for line in out.splitlines() if not line.startswith(" ")}
@@ -171,7 +171,7 @@ async def test_a_template_error_quotes_the_lines_around_it(
     engine: FakeEngine, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """Nobody should have to open the file to see what is meant."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     template = tmp_path / "mine.j2"
     template.write_text(
         "# 1\n# 2\n{% for upstream in upstreams %}\n    {{ upstream.colour }}\n{% endfor %}\n# 6\n# 7\n"
@@ -242,7 +242,7 @@ async def test_a_log_that_cannot_be_written_ends_nothing(
     with open("/dev/full", "wb") as full:
         process = await asyncio.create_subprocess_exec(*words, env=environment(), stderr=full)
     try:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: "server 172.17.0.2:80;" in upstreams(real_nginx.output))
         process.terminate()
         async with asyncio.timeout(DEADLINE_S):
@@ -278,7 +278,7 @@ async def test_a_template_that_goes_wrong_later_is_logged_and_its_mending_seen(
         "# mine\n{% for upstream in upstreams %}upstream {{ upstream.name }} { server 127.0.0.1:1 down; }\n{% endfor %}"
     )
     template.write_text(good)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     daemon = await run(
         docker_host=engine.url,
         output=real_nginx.output,
@@ -350,7 +350,7 @@ async def test_an_engine_that_is_not_there_leaves_the_file_alone(
     assert all("docker.sock" in line["error"] and line["retry_in_s"] <= 2 for line in lines)
     assert real_nginx.output.read_text() == "# of yesterday\n"
     async with FakeEngine(socket=tmp_path / "docker.sock") as engine:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: "server 172.17.0.2:80;" in upstreams(real_nginx.output))
         daemon.process.send_signal(signal.SIGINT)
         assert await daemon.ends() == 0

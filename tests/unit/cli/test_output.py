@@ -90,7 +90,7 @@ def plain(text: str) -> str:
 
 async def test_the_daemon_itself_is_asked_why(engine: FakeEngine, tmp_path: Path) -> None:
     """It alone knows since when, and what nginx runs; a second look would guess."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with running(engine, tmp_path) as flags:
         await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
         asked = engine.requests.copy()
@@ -106,7 +106,7 @@ async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: Fa
     """The newcomer forgot the label, starts the container and asks: the next full look is half a minute away."""
     async with running(engine, tmp_path, resync_interval=600.0) as flags:
         asked = engine.requests.total()
-        engine.world.run(name="forgotten")
+        engine.containers.run(name="forgotten")
         await asyncio.sleep(0)
         assert engine.requests.total() == asked
         for _ in range(3):
@@ -114,7 +114,7 @@ async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: Fa
             if "forgotten" in out:
                 break
         assert "not routed (not-labelled): it has no lbwatch.* label: add lbwatch.enable=true" in out
-        engine.world.remove("forgotten", force=True)
+        engine.containers.remove("forgotten", force=True)
         for _ in range(3):
             _, out, _ = await lbwatch("explain", **flags)
         assert out == "The engine has no containers.\n"
@@ -125,10 +125,10 @@ async def test_the_story_of_a_container_without_labels_is_true_too(
     engine: FakeEngine, tmp_path: Path, *, daemon: bool
 ) -> None:
     """Little is read of those; who asks for one by its name wants to know all."""
-    engine.world.run(name="old", exposed=("81/tcp",))
-    engine.world.create(name="idle")
+    engine.containers.run(name="old", exposed=("81/tcp",))
+    engine.containers.create(name="idle")
     async with running(engine, tmp_path) as flags:
-        engine.world.run(name="late", exposed=("82/tcp",))
+        engine.containers.run(name="late", exposed=("82/tcp",))
         if not daemon:
             flags["control_socket"] = str(tmp_path / "none")
         stories = {}
@@ -153,9 +153,9 @@ async def test_the_story_of_a_container_without_labels_is_true_too(
 async def test_a_container_of_several_upstreams_has_each_network_weighed(engine: FakeEngine, tmp_path: Path) -> None:
     """Each upstream may ask for another one."""
     for name in ("front", "back", "other"):
-        engine.world.create_network(name)
+        engine.networks.create(name)
     labels = {"lbwatch.upstreams.a.network": "front", "lbwatch.upstreams.b.network": "back"}
-    engine.world.run(name="both", labels=labels, networks=("front", "back", "other"))
+    engine.containers.run(name="both", labels=labels, networks=("front", "back", "other"))
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
     _, out, _ = await lbwatch("explain", "both", "--json", **settings)
     verdicts = {each["network"]: each["verdict"] for each in json.loads(out)[0]["story"]["networks"]}
@@ -164,7 +164,7 @@ async def test_a_container_of_several_upstreams_has_each_network_weighed(engine:
 
 async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(engine: FakeEngine, tmp_path: Path) -> None:
     """It is one of the first things that one looks for."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with running(engine, tmp_path, reload_command="false") as flags:
         await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
         for _ in range(5):
@@ -181,13 +181,13 @@ async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: FakeEngine
     script = tmp_path / "reload"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with running(engine, tmp_path, reload_command=str(script)) as flags:
         async with asyncio.timeout(10):  # its first reload must be over
             while [row.reason for row in (await explanation(tmp_path / "control", container=None)).rows] != [None]:
                 await asyncio.sleep(0.01)
         script.unlink()
-        engine.world.run(name="web-2", labels=WEB)
+        engine.containers.run(name="web-2", labels=WEB)
         await eventually(lambda: "172.17.0.3" in (tmp_path / "out.conf").read_text())
         for _ in range(5):
             _, out, _ = await lbwatch("explain", "--json", **flags)
@@ -203,7 +203,7 @@ async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: FakeEngine
 async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: FakeEngine, tmp_path: Path) -> None:
     """An answer about another engine would be wrong in every row."""
     async with FakeEngine(socket=tmp_path / "other.sock") as other, running(engine, tmp_path) as flags:
-        other.world.run(name="elsewhere", labels=WEB)
+        other.containers.run(name="elsewhere", labels=WEB)
         code, out, err = await lbwatch("explain", **(flags | {"docker_host": other.url}))
         assert code == 0
         assert out.startswith("elsewhere")
@@ -223,8 +223,8 @@ async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: Fa
 
 async def test_a_terminal_gets_a_table_in_colours_and_a_pipe_plain_lines(engine: FakeEngine, tmp_path: Path) -> None:
     """People scan; scripts cut columns, and logs must not fill with escape sequences."""
-    engine.world.run(name="web-1", labels=WEB | {"lbwatch.prot": "1"})
-    engine.world.run(name="bad", labels={"lbwatch.port": "[red]x[/red]"})
+    engine.containers.run(name="web-1", labels=WEB | {"lbwatch.prot": "1"})
+    engine.containers.run(name="bad", labels={"lbwatch.port": "[red]x[/red]"})
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
     code, seen = await on_a_terminal("explain", **settings)
     assert code == 0
@@ -243,7 +243,7 @@ async def test_a_terminal_gets_a_table_in_colours_and_a_pipe_plain_lines(engine:
 
 async def test_a_narrow_terminal_hides_nothing(engine: FakeEngine, tmp_path: Path) -> None:
     """The reason must not be cut where the window ends."""
-    engine.world.run(name="a-container-with-a-long-name", labels=WEB, exposed=("80/tcp", "443/tcp"))
+    engine.containers.run(name="a-container-with-a-long-name", labels=WEB, exposed=("80/tcp", "443/tcp"))
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
     _, seen = await on_a_terminal("explain", columns=70, **settings)
     assert all(len(line) <= 70 for line in plain(seen).splitlines())
@@ -254,7 +254,7 @@ async def test_a_narrow_terminal_hides_nothing(engine: FakeEngine, tmp_path: Pat
 
 async def test_what_a_container_says_never_reaches_the_terminal_raw(engine: FakeEngine, tmp_path: Path) -> None:
     """A label may hold the sequence that clears the screen, or worse."""
-    engine.world.run(name="evil", labels=WEB | {"lbwatch.port": f"{ESCAPE}2J\x07", f"lbwatch.{ESCAPE}2J": "x"})
+    engine.containers.run(name="evil", labels=WEB | {"lbwatch.port": f"{ESCAPE}2J\x07", f"lbwatch.{ESCAPE}2J": "x"})
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
     for words in (("explain",), ("explain", "evil")):
         _, seen = await on_a_terminal(*words, **settings)
@@ -273,10 +273,10 @@ async def test_a_recorded_engine_gives_the_answer_of_the_real_one(
     engine: FakeEngine, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """Templates are written where no engine is, and bugs are told with what the engine said."""
-    engine.world.run(name="web-1", labels=WEB | {"lbwatch.weight": "3"})
-    engine.world.run(name="two", labels=WEB, exposed=("80/tcp", "443/tcp"))
-    engine.world.run(name="plain", labels={"other": "x"})
-    engine.world.stop("plain")
+    engine.containers.run(name="web-1", labels=WEB | {"lbwatch.weight": "3"})
+    engine.containers.run(name="two", labels=WEB, exposed=("80/tcp", "443/tcp"))
+    engine.containers.run(name="plain", labels={"other": "x"})
+    engine.containers.stop("plain")
     settings = {"control_socket": tmp_path / "none", "output": tmp_path / "out.conf"}
     names = ("web-1", "two", "plain")
     record = json.dumps([await _inspect(engine, name) for name in names])
@@ -331,12 +331,12 @@ async def test_render_tells_scripts_by_its_exit_code_whether_there_is_a_differen
 ) -> None:
     """A deploy script asks before it goes on; without the flag it only looks."""
     settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "control_socket": tmp_path / "none"}
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     _, text, _ = await lbwatch("render", **settings)
     (tmp_path / "out.conf").write_text(text)
     for words, code in ((("--diff", "--exit-code"), 0), (("--exit-code",), 0)):
         assert (await lbwatch("render", *words, **settings))[0] == code
-    engine.world.run(name="web-2", labels=WEB)
+    engine.containers.run(name="web-2", labels=WEB)
     for words, code in ((("--diff", "--exit-code"), 1), (("--exit-code",), 1), (("--diff",), 0), ((), 0)):
         assert (await lbwatch("render", *words, **settings))[0] == code
 
@@ -344,11 +344,11 @@ async def test_render_tells_scripts_by_its_exit_code_whether_there_is_a_differen
 async def test_the_difference_is_one_that_patch_takes(engine: FakeEngine, tmp_path: Path) -> None:
     """What is shown is exactly what would happen."""
     settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "control_socket": tmp_path / "none"}
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     _, text, _ = await lbwatch("render", **settings)
     (tmp_path / "out.conf").write_text(text)
-    engine.world.run(name="web-2", labels=WEB)
-    engine.world.run(name="api", labels={"lbwatch.port": "80"})
+    engine.containers.run(name="web-2", labels=WEB)
+    engine.containers.run(name="api", labels={"lbwatch.port": "80"})
     _, out, _ = await lbwatch("render", "--diff", **settings)
     _, wanted, _ = await lbwatch("render", **settings)
     assert patched(text, out.splitlines(keepends=True)[2:]) == wanted
@@ -417,7 +417,7 @@ async def telling(**settings: object) -> AsyncIterator[asyncio.subprocess.Proces
 
 async def test_events_are_told_with_what_lbwatch_makes_of_each(engine: FakeEngine, tmp_path: Path) -> None:
     """`docker events` shows what happened; who operates a load balancer asks what came of it."""
-    engine.world.run(name="old", labels=WEB)
+    engine.containers.run(name="old", labels=WEB)
     async with telling(docker_host=engine.url, control_socket=tmp_path / "none") as process:
         await _tell(engine, process)
         process.send_signal(signal.SIGTERM)
@@ -437,15 +437,15 @@ async def _tell(engine: FakeEngine, process: asyncio.subprocess.Process) -> None
                 lines.append(" ".join(line.decode().split()[1:]))
 
     await until(f"following {engine.url}: 1 containers")
-    engine.world.run(name="db")
+    engine.containers.run(name="db")
     await until("db start ignored: it has no lbwatch.* label")
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await until("web-1 -> serves upstream web at 172.17.0.4:80")
-    engine.world.run(name="bad", labels={"lbwatch.port": "no"})
+    engine.containers.run(name="bad", labels={"lbwatch.port": "no"})
     await until("bad -> not routed (bad-label): label lbwatch.port='no'")
-    engine.world.stop("web-1")
+    engine.containers.stop("web-1")
     await until("web-1 -> not routed (not-running): it is exited [upstream web]")
-    engine.world.remove("web-1")
+    engine.containers.remove("web-1")
     await until("web-1 -> gone")
     told = [line.split(" ", 1)[1] for line in lines if line.startswith("web-1") and "->" not in line]
     assert told == ["create", "connect", "start", "kill (signal 15)", "die", "disconnect", "stop", "destroy"]
@@ -466,7 +466,7 @@ async def test_events_that_nobody_reads_any_more_end(engine: FakeEngine, tmp_pat
         assert b"following" in await process.stdout.readline()
         ending = asyncio.create_task(process.communicate())
         while not ending.done():
-            engine.world.run(labels=WEB)
+            engine.containers.run(labels=WEB)
             await asyncio.sleep(0.05)
         _, err = await ending
     assert (process.returncode, err) == (0, b"")

@@ -196,9 +196,9 @@ async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealN
     (tmp_path / "sites.conf.j2").write_text(_example())
     socket = tmp_path / "docker.sock"
     async with FakeEngine(socket=socket) as engine:
-        engine.world.run(name="shop", labels={"lbwatch.vars.host": "shop.example", "lbwatch.weight": "2"})
-        engine.world.run(name="evil", labels={"lbwatch.vars.host": "x; } server { listen 81;"})
-        engine.world.run(name="bare", labels={"lbwatch.enable": "true"})
+        engine.containers.run(name="shop", labels={"lbwatch.vars.host": "shop.example", "lbwatch.weight": "2"})
+        engine.containers.run(name="evil", labels={"lbwatch.vars.host": "x; } server { listen 81;"})
+        engine.containers.run(name="bare", labels={"lbwatch.enable": "true"})
         recorded = []
         for name in ("shop", "evil", "bare"):
             process = await asyncio.create_subprocess_exec(

@@ -146,7 +146,7 @@ async def test_a_daemon_exposes_what_the_picture_of_these_tests_has(tmp_path: Pa
         FakeEngine(socket=tmp_path / "s", lag_s=0.0) as engine,
         running(tmp_path, engine, nginx) as (place, _),
     ):
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await told(place, "/readyz", is_ready)
         answer = await told(place, "/metrics", lambda each: 'action="start"' in each.text)
     found = label_values(series(answer.body))

@@ -20,7 +20,7 @@ from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.queue import Priority
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.faults import Said, Silent
+from lbwatch.engines.fake.faults import respond_with, stall
 
 INSPECT = "GET /containers/ID/json"
 LIST = "GET /containers/json"
@@ -117,7 +117,7 @@ async def test_what_runs_already_is_in_the_first_snapshot(engine: FakeEngine, fo
     """A start of lbwatch must find the world as it is."""
     engine.lag_s = 0
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
+        engine.containers.run(name=name, labels=WEB)
     async with follow() as source:
         assert is_running(source, "web-1")
         assert is_running(source, "web-2")
@@ -129,9 +129,9 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
     """A config with the few containers that happened to have events would take all others out of service."""
     engine.lag_s = 0
     engine.lose_events(lambda event: True)
-    engine.world.run(name="old", labels=WEB)
+    engine.containers.run(name="old", labels=WEB)
     engine.lose_events(None)
-    engine.world.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
+    engine.containers.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
     listed, list_containers = asyncio.Event(), EngineClient.list_containers
 
     async def list_late(client: EngineClient) -> tuple[Container, ...]:
@@ -152,7 +152,7 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
 async def test_a_started_container_is_known_although_lists_are_stale(engine: FakeEngine, follow: Follow) -> None:
     """Lists come from a replica: who believes them routes to yesterday."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
 
 
@@ -165,18 +165,18 @@ async def test_a_container_that_leaves_is_known_although_lists_are_stale(
 ) -> None:
     """Each request to a dead server is an error for somebody."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
-        getattr(engine.world, deed)("web-1")
+        getattr(engine.containers, deed)("web-1")
         await eventually(lambda: is_in(source, "web-1", status))
 
 
 async def test_a_removed_container_is_forgotten(engine: FakeEngine, follow: Follow) -> None:
     """Its address is given out again."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
-        engine.world.remove("web-1", force=True)
+        engine.containers.remove("web-1", force=True)
         await eventually(lambda: container(source, "web-1") is None)
 
 
@@ -184,14 +184,14 @@ async def test_one_event_costs_one_inspect(engine: FakeEngine, follow: Follow) -
     """On a host with many containers anything else is a storm for each deploy."""
     engine.lag_s = 0
     for number in range(30):
-        engine.world.run(name=f"web-{number}", labels=WEB)
+        engine.containers.run(name=f"web-{number}", labels=WEB)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-29"))
         await quiet(engine)
         inspects, lists = engine.requests[INSPECT], engine.requests[LIST]
-        engine.world.pause("web-7")
+        engine.containers.pause("web-7")
         await eventually(lambda: is_in(source, "web-7", ContainerStatus.PAUSED))
-        engine.world.unpause("web-7")
+        engine.containers.unpause("web-7")
         await eventually(lambda: is_running(source, "web-7"))
         assert engine.requests[INSPECT] == inspects + 2
         assert engine.requests[LIST] == lists
@@ -201,13 +201,13 @@ async def test_a_container_that_asks_for_nothing_costs_nothing(engine: FakeEngin
     """A CI host starts thousands of containers that are none of our business."""
     async with follow() as source:
         inspects = engine.requests[INSPECT]
-        engine.world.run(name="job", labels={"other": "label"})
-        engine.world.create_network("front")
-        engine.world.connect("job", "front")
-        engine.world.exec_probe("job")
-        engine.world.restart("job")
-        engine.world.remove("job", force=True)
-        engine.world.run(name="web-1", labels=WEB)  # its events come last
+        engine.containers.run(name="job", labels={"other": "label"})
+        engine.networks.create("front")
+        engine.networks.connect("job", "front")
+        engine.containers.exec_probe("job")
+        engine.containers.restart("job")
+        engine.containers.remove("job", force=True)
+        engine.containers.run(name="web-1", labels=WEB)  # its events come last
         await eventually(lambda: is_running(source, "web-1"))
         assert engine.requests[INSPECT] - inspects <= 3  # those of web-1: create, connect, start
 
@@ -215,7 +215,7 @@ async def test_a_container_that_asks_for_nothing_costs_nothing(engine: FakeEngin
 async def test_with_expose_all_every_container_is_looked_at(engine: FakeEngine, follow: Follow) -> None:
     """`expose=all` routes containers without labels."""
     async with follow(expose_all=True) as source:
-        engine.world.run(name="plain")
+        engine.containers.run(name="plain")
         await eventually(lambda: is_running(source, "plain"))
 
 
@@ -225,11 +225,11 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
     """The engine drops events silently; that it happened must show."""
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
     engine.lag_s = 0
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
         engine.lose_events(lambda event: True)
-        engine.world.die("web-1")
+        engine.containers.die("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await eventually(lambda: source.drift == 1)
 
@@ -242,12 +242,12 @@ async def test_what_is_found_while_the_stream_is_down_is_no_drift(
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 60.0)
     monkeypatch.setattr(source_room, "BACKOFF_LIMIT_S", 60.0)
     engine.lag_s = 0
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
         engine.cut_streams()  # it lived under a second or so: no new stream for a minute
         await eventually(lambda: not source.status().connected, what="the stream is down")
-        engine.world.die("web-1")
+        engine.containers.die("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await never(lambda: source.drift, during=0.2, what="a known gap was counted as drift")
 
@@ -259,9 +259,9 @@ async def test_what_events_told_is_no_drift(
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
     async with follow(resync_interval_s=0.02) as source:
         for number in range(10):
-            engine.world.run(name=f"web-{number}", labels=WEB)
+            engine.containers.run(name=f"web-{number}", labels=WEB)
             await eventually(lambda number=number: is_running(source, f"web-{number}"))
-            engine.world.pause(f"web-{number}")
+            engine.containers.pause(f"web-{number}")
         lists = engine.requests[LIST]
         await eventually(lambda: engine.requests[LIST] > lists + 10, what="more resyncs")
         assert source.drift == 0
@@ -270,13 +270,13 @@ async def test_what_events_told_is_no_drift(
 async def test_an_engine_that_vanishes_takes_nothing_away(engine: FakeEngine, follow: Follow) -> None:
     """A crashed engine's containers serve on; an empty config would take the site down for nothing."""
     async with follow(resync_interval_s=0.1) as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         before = source.snapshot()
         await engine.go_down("live")
         await never(lambda: source.snapshot() != before, during=0.5, what="the snapshot changed")
         await engine.come_back()
-        engine.world.run(name="web-2", labels=WEB)
+        engine.containers.run(name="web-2", labels=WEB)
         await eventually(lambda: is_running(source, "web-2"))
         assert is_running(source, "web-1")
 
@@ -287,7 +287,7 @@ async def test_containers_that_ended_with_their_engine_are_found_after_its_retur
     """A host that boots tells no events of what died with it."""
     engine.lag_s = 0
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         await engine.go_down("end")
         await engine.come_back()
@@ -317,7 +317,7 @@ async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: F
     async with follow() as source:
         streams = engine.requests["GET /events"]
         engine.cut_streams()
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         await eventually(lambda: engine.requests["GET /events"] == streams + 1)
 
@@ -330,7 +330,7 @@ async def test_a_stream_that_grew_old_is_replaced(
     monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.05)
     async with follow() as source:
         await eventually(lambda: engine.requests["GET /events"] >= 4, what="new streams")
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
 
 
@@ -340,8 +340,8 @@ async def test_one_container_that_hangs_holds_nobody_back(
     """Inspect can hang with a container's lock for good (moby#46782)."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
     async with follow() as source:
-        engine.inspect_delay_s[engine.world.run(name="stuck", labels=WEB)] = 60.0
-        engine.world.run(name="web-1", labels=WEB)
+        engine.inspect_delay_s[engine.containers.run(name="stuck", labels=WEB)] = 60.0
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
 
 
@@ -351,8 +351,8 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
     """Else one sick container would keep every other one unrouted after a restart of lbwatch."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
     engine.lag_s = 0
-    engine.inspect_delay_s[engine.world.run(name="stuck", labels=WEB)] = 60.0
-    engine.world.run(name="web-1", labels=WEB)
+    engine.inspect_delay_s[engine.containers.run(name="stuck", labels=WEB)] = 60.0
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
         assert is_running(source, "web-1")
         assert is_running(source, "stuck")  # by its list entry
@@ -361,9 +361,9 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
 async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: FakeEngine, follow: Follow) -> None:
     """Its list may be from before the crash; what the last lbwatch wrote serves until there is a truth."""
     engine.lag_s = 0
-    engine.world.run(name="web-1", labels=WEB)
-    engine.world.run(name="web-2", labels=WEB)
-    engine.fault = lambda request: Said(status=500, body="{}") if request == INSPECT else None
+    engine.containers.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-2", labels=WEB)
+    engine.fault = lambda request: respond_with("{}", status=500) if request == INSPECT else None
     async with follow(synced=False) as source:
         await eventually(lambda: engine.requests[INSPECT] >= 8, what="each was looked at several times")
         assert source.snapshot() is None
@@ -378,13 +378,13 @@ async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
     """First seen before its start it would stay out for as long as it cannot be looked at."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
     engine.lag_s = 0
-    stuck = engine.world.create(name="stuck", labels=WEB)
-    engine.world.run(name="web-1", labels=WEB)
+    stuck = engine.containers.create(name="stuck", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     engine.inspect_delay_s[stuck] = 60.0
     engine.lose_events(lambda event: True)
     async with follow(resync_interval_s=1.0) as source:
         assert is_in(source, "stuck", ContainerStatus.CREATED)
-        engine.world.start("stuck")
+        engine.containers.start("stuck")
         await eventually(lambda: is_running(source, "stuck"), within=20.0)
 
 
@@ -392,13 +392,13 @@ async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: FakeE
     """An answer that got lost with its connection would hold up the truth for 10 s after everything is well again."""
     over = asyncio.Event()
     async with follow() as source:
-        engine.fault = lambda request: Silent(over=over) if request == LIST else None
+        engine.fault = lambda request: stall(over) if request == LIST else None
         source.resync()
         await eventually(lambda: engine.requests[LIST] == 2, what="the list that hangs")
         engine.fault = None
         engine.lose_events(lambda event: True)
         engine.lag_s = 0
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         engine.cut_streams()
         await eventually(lambda: is_running(source, "web-1"), within=5.0)
         over.set()
@@ -410,8 +410,8 @@ async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
 ) -> None:
     """An engine may answer 500 for one broken container for ever."""
     engine.lag_s = 0
-    broken = engine.world.run(name="broken", labels=WEB)
-    engine.world.run(name="web-1", labels=WEB)
+    broken = engine.containers.run(name="broken", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     inspect = EngineClient.inspect
 
     async def refusing(client: EngineClient, id: str) -> Container | None:
@@ -430,7 +430,7 @@ async def test_looks_that_are_owed_do_not_multiply(
     """Each resync would add one more for ever, and a log line for each."""
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 0.4)
     engine.lag_s = 0
-    engine.world.run(name="broken", labels=WEB)
+    engine.containers.run(name="broken", labels=WEB)
     failing, looks = False, 0
     inspect = EngineClient.inspect
 
@@ -466,14 +466,14 @@ async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_no
 ) -> None:
     """When it dies, the container that uses its network is unreachable, and `die` is the only event."""
     async with follow() as source:
-        engine.world.run(name="vpn")
-        engine.world.run(name="web-1", labels=WEB, network_mode="container:vpn")
+        engine.containers.run(name="vpn")
+        engine.containers.run(name="web-1", labels=WEB, network_mode="container:vpn")
         await eventually(lambda: is_running(source, "vpn"))
         found = await eventually(lambda: container(source, "web-1"))
         vpn = container(source, "vpn")
         assert vpn is not None
         assert found.network_of == vpn.id
-        engine.world.die("vpn")
+        engine.containers.die("vpn")
         await eventually(lambda: is_in(source, "vpn", ContainerStatus.EXITED))
 
 
@@ -481,8 +481,8 @@ async def test_labels_of_others_are_not_kept(engine: FakeEngine, follow: Follow)
     """They may be megabytes long, and thousands of containers are remembered."""
     engine.lag_s = 0
     compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
-    engine.world.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
-    engine.world.run(name="bystander", labels={"readme": "x" * 100_000})
+    engine.containers.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
+    engine.containers.run(name="bystander", labels={"readme": "x" * 100_000})
     async with follow() as source:
         asks, unlabelled = container(source, "asks"), container(source, "bystander")
         assert asks is not None
@@ -494,13 +494,13 @@ async def test_labels_of_others_are_not_kept(engine: FakeEngine, follow: Follow)
 async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: FakeEngine, follow: Follow) -> None:
     """A mark is a mark, however often the container was touched."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         inspects = engine.requests[INSPECT]
         for _ in range(100):
-            engine.world.pause("web-1")
-            engine.world.unpause("web-1")
-        engine.world.pause("web-1")
+            engine.containers.pause("web-1")
+            engine.containers.unpause("web-1")
+        engine.containers.pause("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.PAUSED))
         assert engine.requests[INSPECT] - inspects < 50
 
@@ -509,27 +509,27 @@ async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: Fak
     """So it is where the other was created first; a look by name would be answered for another id, again and again."""
     engine.lag_s = 0
     async with follow() as source:
-        engine.world.create(name="user", labels=WEB, network_mode="container:owner")
-        owner = engine.world.run(name="owner")
-        engine.world.start("user")
+        engine.containers.create(name="user", labels=WEB, network_mode="container:owner")
+        owner = engine.containers.run(name="owner")
+        engine.containers.start("user")
         await eventually(lambda: is_in(source, "user", ContainerStatus.RUNNING))
         await eventually(lambda: is_running(source, "owner"), what="the owner is followed")
         await quiet(engine)
         asked = engine.requests.total()
-        engine.world.restart(owner)
+        engine.containers.restart(owner)
         await eventually(lambda: engine.requests.total() > asked, what="it is looked at, although it asks for nothing")
 
 
 async def test_what_a_failed_look_owed_is_no_drift(engine: FakeEngine, follow: Follow) -> None:
     """Its event was heard: a resync that comes before the next try finds nothing that was lost."""
     engine.lag_s = 0
-    engine.world.run(name="other", labels=WEB)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="other", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
         await quiet(engine)
-        engine.fault = lambda request: Said(status=500, body="{}") if request == INSPECT else None
+        engine.fault = lambda request: respond_with("{}", status=500) if request == INSPECT else None
         asked = engine.requests[INSPECT]
-        engine.world.die("web-1")
+        engine.containers.die("web-1")
         await eventually(lambda: engine.requests[INSPECT] >= asked + 5, what="looks that fail, each later")
         await eventually(lambda: source._retries, what="one that is owed")
         engine.fault = None
@@ -554,12 +554,12 @@ async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs
     engine: FakeEngine, follow: Follow, stop_signal: str | None
 ) -> None:
     """It takes no more requests, or none for long: no state of the engine's tells that, whatever its stop signal."""
-    engine.world.run(name="web-1", labels=WEB, stop_signal=stop_signal)
+    engine.containers.run(name="web-1", labels=WEB, stop_signal=stop_signal)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-1"))
         assert stopping(source) == {}
         now = asyncio.get_running_loop().time()
-        engine.world.tell_to_stop("web-1")
+        engine.containers.send_stop_signal("web-1")
         await eventually(lambda: stopping(source))
         assert now <= stopping(source)["web-1"] <= asyncio.get_running_loop().time()
         await quiet(engine)
@@ -570,38 +570,38 @@ async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs
 @pytest.mark.parametrize("signal", ["SIGHUP", "SIGUSR1", "SIGWINCH"])
 async def test_a_signal_that_ends_nothing_changes_nothing(engine: FakeEngine, follow: Follow, signal: str) -> None:
     """`docker kill -s HUP` has a service read its files again; it must not lose its traffic for a minute."""
-    engine.world.run(name="web-1", labels=WEB)
-    engine.world.run(name="httpd", labels=WEB, stop_signal="SIGWINCH")
+    engine.containers.run(name="web-1", labels=WEB)
+    engine.containers.run(name="httpd", labels=WEB, stop_signal="SIGWINCH")
     async with follow() as source:
         await eventually(lambda: is_running(source, "httpd"))
-        engine.world.kill("web-1", signal)
-        engine.world.tell_to_stop("httpd")  # its event comes later
+        engine.containers.kill("web-1", signal)
+        engine.containers.send_stop_signal("httpd")  # its event comes later
         await eventually(lambda: "httpd" in stopping(source))
         assert list(stopping(source)) == ["httpd"]
 
 
 async def test_a_label_named_signal_makes_any_signal_count(engine: FakeEngine, follow: Follow) -> None:
     """It overwrites the attribute: rather a drain for nothing than requests to a container that ends."""
-    engine.world.run(name="odd", labels=WEB | {"signal": "SIGHUP"})
+    engine.containers.run(name="odd", labels=WEB | {"signal": "SIGHUP"})
     async with follow() as source:
         await eventually(lambda: is_running(source, "odd"))
         found = container(source, "odd")
         assert found is not None
         assert found.stop_signal is None
-        engine.world.tell_to_stop("odd")
+        engine.containers.send_stop_signal("odd")
         await eventually(lambda: "odd" in stopping(source))
 
 
 async def test_a_restart_clears_it(engine: FakeEngine, follow: Follow) -> None:
     """The signal was for the process of before."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-1"))
         before = container(source, "web-1")
         assert before is not None
-        engine.world.tell_to_stop("web-1")
+        engine.containers.send_stop_signal("web-1")
         await eventually(lambda: stopping(source))
-        engine.world.restart("web-1")
+        engine.containers.restart("web-1")
 
         def restarted() -> bool:
             found = container(source, "web-1")
@@ -620,11 +620,11 @@ async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: Fa
     """Each deploy kills some, for months."""
     async with follow() as source:
         for number in range(20):
-            engine.world.run(name=f"web-{number}", labels=WEB)
+            engine.containers.run(name=f"web-{number}", labels=WEB)
         await eventually(lambda: is_running(source, "web-19"))
         for number in range(20):
-            engine.world.tell_to_stop(f"web-{number}")
-            engine.world.remove(f"web-{number}", force=True)
+            engine.containers.send_stop_signal(f"web-{number}")
+            engine.containers.remove(f"web-{number}", force=True)
         await eventually(lambda: container(source, "web-19") is None)
         await quiet(engine)
         assert stopping(source) == {}
@@ -655,10 +655,10 @@ def test_a_signal_that_is_told_again_keeps_its_time(tmp_path: Path) -> None:
     """Streams overlap: were each a new beginning, a container that survived would never have traffic again."""
 
     async def body(engine: FakeEngine) -> None:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
-            engine.world.tell_to_stop("web-1")
+            engine.containers.send_stop_signal("web-1")
             told_at = now()
             await asyncio.sleep(3.5)
             before = stopping(source)
@@ -679,14 +679,14 @@ def test_a_signal_that_was_missed_is_heard_after_the_next_connection_with_its_ag
 
     async def body(engine: FakeEngine) -> None:
         for name in ("web-1", "web-2"):
-            engine.world.run(name=name, labels=WEB)
+            engine.containers.run(name=name, labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
-            engine.fault = lambda request: Said(status=500, body="{}") if request == "GET /events" else None
+            engine.fault = lambda request: respond_with("{}", status=500) if request == "GET /events" else None
             engine.cut_streams()
             await asyncio.sleep(1.0)
-            engine.world.tell_to_stop("web-1")
-            engine.world.kill("web-2", "SIGHUP")
+            engine.containers.send_stop_signal("web-1")
+            engine.containers.kill("web-2", "SIGHUP")
             told_at = now()
             await asyncio.sleep(DRAIN_S / 2)
             assert stopping(source) == {}
@@ -702,11 +702,11 @@ def test_a_signal_that_a_deaf_stream_missed_is_heard_from_the_next_one(tmp_path:
     """A flow that died half-open looks well for minutes: when it ended says nothing of since when it was deaf."""
 
     async def body(engine: FakeEngine) -> None:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
             subscriptions, engine.events._subscriptions = engine.events._subscriptions, []
-            engine.world.tell_to_stop("web-1")
+            engine.containers.send_stop_signal("web-1")
             told_at = now()
             await asyncio.sleep(DRAIN_S / 2)
             assert stopping(source) == {}
@@ -723,12 +723,12 @@ def test_a_signal_from_before_the_start_of_lbwatch_is_heard_with_its_age(tmp_pat
 
     async def body(engine: FakeEngine) -> None:
         for name in ("old", "restarted", "web-1"):
-            engine.world.run(name=name, labels=WEB)
+            engine.containers.run(name=name, labels=WEB)
         await asyncio.sleep(100.0)
-        engine.world.tell_to_stop("old")
+        engine.containers.send_stop_signal("old")
         await asyncio.sleep(DRAIN_S + 20.0)  # longer ago than any drain lasts
-        engine.world.restart("restarted")
-        engine.world.tell_to_stop("web-1")
+        engine.containers.restart("restarted")
+        engine.containers.send_stop_signal("web-1")
         told_at = now()
         await asyncio.sleep(DRAIN_S / 2)
         async with followed(engine) as source:
@@ -743,12 +743,12 @@ def test_a_signal_counts_from_now_where_the_engine_s_clock_was_set_back(tmp_path
     """Long after its beginning a stream tells nothing old: what looks so is new by another clock."""
 
     async def body(engine: FakeEngine) -> None:
-        engine.world.run(name="web-1", labels=WEB)
-        true_ns = engine.world.clock_ns
+        engine.containers.run(name="web-1", labels=WEB)
+        true_ns = engine.state.clock_ns
         async with followed(engine) as source:
             await asyncio.sleep(100.0)
-            engine.world.clock_ns = lambda: true_ns() - 50 * 10**9
-            engine.world.tell_to_stop("web-1")
+            engine.state.clock_ns = lambda: true_ns() - 50 * 10**9
+            engine.containers.send_stop_signal("web-1")
             await asyncio.sleep(0.5)
             assert stopping(source)["web-1"] == pytest.approx(now() - 0.5, abs=0.1)
 
@@ -765,12 +765,12 @@ def test_what_comes_together_is_told_together(tmp_path: Path) -> None:
             if source.snapshot() is not None:
                 told.append((now(), is_running(source, "new"), "old" in stopping(source)))
 
-        engine.world.run(name="old", labels=WEB)
+        engine.containers.run(name="old", labels=WEB)
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
             told.clear()
-            engine.inspect_delay_s[engine.world.run(name="new", labels=WEB)] = 0.6 * source_room.DEBOUNCE_S
-            engine.world.tell_to_stop("old")
+            engine.inspect_delay_s[engine.containers.run(name="new", labels=WEB)] = 0.6 * source_room.DEBOUNCE_S
+            engine.containers.send_stop_signal("old")
             began = now()
             await asyncio.sleep(1.0)
             assert told, "both were told"
@@ -793,15 +793,15 @@ def test_a_look_that_hangs_holds_a_stop_back_for_a_moment_only(tmp_path: Path, n
             if source.snapshot() is not None and "old" in stopping(source):
                 told.append(now())
 
-        engine.world.run(name="old", labels=WEB)
+        engine.containers.run(name="old", labels=WEB)
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
-            new = engine.world.create(name="new", labels=WEB)
+            new = engine.containers.create(name="new", labels=WEB)
             await asyncio.sleep(1.0)
             engine.inspect_delay_s[new] = 2.5
             began = now()
-            for deed, name in sorted([("start", "new"), ("tell_to_stop", "old")], reverse=not new_first):
-                getattr(engine.world, deed)(name)
+            for deed, name in sorted([("send_stop_signal", "old"), ("start", "new")], reverse=new_first):
+                getattr(engine.containers, deed)(name)
             await asyncio.sleep(1.0)
             assert told
             assert told[0] - began <= 0.1, "at once"
@@ -819,12 +819,12 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
             if source.snapshot() is not None and "old" in stopping(source):
                 told.append(now())
 
-        old = engine.world.run(name="old", labels=WEB)
+        old = engine.containers.run(name="old", labels=WEB)
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
             engine.inspect_delay_s[old] = 60.0
             began = now()
-            engine.world.tell_to_stop("old")
+            engine.containers.send_stop_signal("old")
             await asyncio.sleep(1.0)
             assert told
             assert told[0] - began <= 0.1, "at once"
@@ -835,7 +835,7 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
 async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine, follow: Follow) -> None:
     """Each stream begins with a minute of the one before: the last events of a container would be copies of one."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         await eventually(lambda: source.status().events.get("start") == 1)
         told = source.recent()
@@ -843,7 +843,7 @@ async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine,
             connections = engine.requests["GET /events"]
             engine.cut_streams()
             await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
-            engine.world.run(name=f"web-{number}", labels=WEB)
+            engine.containers.run(name=f"web-{number}", labels=WEB)
             await eventually(lambda name=f"web-{number}": is_running(source, name))
             assert source.status().events["start"] == number
         assert source.recent()[: len(told)] == told
@@ -874,7 +874,7 @@ async def test_a_renewal_is_no_interruption(
 async def test_a_list_that_is_refused_is_told_although_events_come(engine: FakeEngine, follow: Follow) -> None:
     """A socket proxy may allow the one and not the other; `not read yet` alone helps nobody."""
     engine.fault = lambda request: (
-        Said(body="<h1>403</h1>", status=403, content_type="text/html") if request == LIST else None
+        respond_with("<h1>403</h1>", status=403, content_type="text/html") if request == LIST else None
     )
     async with follow(synced=False) as source:
         await eventually(lambda: source.status().error)

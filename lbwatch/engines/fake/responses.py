@@ -1,22 +1,23 @@
 """
-The answers of the Engine API about containers and networks, as JSON values built from plain state.
+What the fake engine answers: inspect, lists and the events, as JSON values built from plain state.
 
-Nothing is changed here. Field names are those of the Engine API reference, version 1.41.
+Nothing is changed and nothing is sent here. Field names are those of the Engine API reference, version 1.41.
 """
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from lbwatch.engines.fake.model import Container, Link, Network
+from lbwatch.engines.fake.state import Container, Endpoint, Network
 
 _NEVER = "0001-01-01T00:00:00Z"
 
 
 def inspect_answer(container: Container) -> dict[str, Any]:
-    """Build `GET /containers/ID/json`."""
-    bridge = container.links.get("bridge", Link())
+    """Return the answer of `GET /containers/ID/json`."""
+    bridge = container.endpoints.get("bridge", Endpoint())
     return {
         "Id": container.id,
         "Created": timestamp(container.created_ns),
@@ -31,7 +32,7 @@ def inspect_answer(container: Container) -> dict[str, Any]:
         "Mounts": [],
         "HostConfig": {
             "NetworkMode": container.mode,
-            "RestartPolicy": {"Name": container.policy, "MaximumRetryCount": container.max_retries},
+            "RestartPolicy": {"Name": container.restart_policy, "MaximumRetryCount": container.max_retries},
         },
         "Config": _config(container),
         "NetworkSettings": {
@@ -46,7 +47,7 @@ def inspect_answer(container: Container) -> dict[str, Any]:
 
 
 def list_entry(container: Container, *, now_ns: int) -> dict[str, Any]:
-    """Build one entry of `GET /containers/json`."""
+    """Return one entry of `GET /containers/json`; *now_ns* is in nanoseconds since the epoch."""
     ports = (port.partition("/") for port in _open_ports(container))
     return {
         "Id": container.id,
@@ -66,7 +67,7 @@ def list_entry(container: Container, *, now_ns: int) -> dict[str, Any]:
 
 
 def network_answer(network: Network, *, containers: Iterable[Container]) -> dict[str, Any]:
-    """Build `GET /networks/ID`; in `GET /networks` no containers are named."""
+    """Return the answer of `GET /networks/ID`, or without *containers* one entry of `GET /networks`."""
     ranges = [subnet for subnet in (network.ipv4, network.ipv6) if subnet is not None]
     return {
         "Name": network.name,
@@ -84,9 +85,9 @@ def network_answer(network: Network, *, containers: Iterable[Container]) -> dict
         "Attachable": False,
         "Ingress": False,
         "Containers": {
-            container.id: _member(container, link=container.links[network.name])
+            container.id: _member(container, endpoint=container.endpoints[network.name])
             for container in containers
-            if container.running and network.name in container.links
+            if container.running and network.name in container.endpoints
         },
         "Options": {},
         "Labels": {},
@@ -94,7 +95,7 @@ def network_answer(network: Network, *, containers: Iterable[Container]) -> dict
 
 
 def image_answer(image: str, *, created_ns: int) -> dict[str, Any]:
-    """Build one entry of `GET /images/json`."""
+    """Return one entry of `GET /images/json`; *created_ns* is in nanoseconds since the epoch."""
     return {
         "Id": image_id(image),
         "ParentId": "",
@@ -109,13 +110,48 @@ def image_answer(image: str, *, created_ns: int) -> dict[str, Any]:
     }
 
 
+def container_event(container: Container, action: str, *, now_ns: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the event of a container.
+
+    Args:
+        container: As it is now.
+        action: Such as `die`.
+        now_ns: Nanoseconds since the epoch.
+        attributes: What the event itself says, such as `exitCode`.
+    """
+    # Labels overwrite the event's own attributes, image and name overwrite the labels (moby, daemon/events.go).
+    merged = {**attributes, **container.labels, "image": container.image, "name": container.name}
+    legacy = {"status": action, "id": container.id, "from": container.image}
+    return legacy | _event("container", action, id=container.id, attributes=merged, now_ns=now_ns)
+
+
+def network_event(network: Network, action: str, *, now_ns: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the event of a network.
+
+    Args:
+        network: As it is now.
+        action: Such as `connect`.
+        now_ns: Nanoseconds since the epoch.
+        attributes: The container's id, if one is concerned.
+    """
+    merged = {**attributes, "name": network.name, "type": network.driver}
+    return _event("network", action, id=network.id, attributes=merged, now_ns=now_ns)
+
+
+def json_bytes(value: object) -> bytes:
+    """Return JSON as the engine writes it: compact, a newline last."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
 def image_id(image: str) -> str:
-    """Make the id of an image from its name."""
+    """Return the id of an image, made from its name."""
     return f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
 
 def timestamp(nanoseconds: int) -> str:
-    """Write a time as Go's RFC3339Nano does: no zeros at the end of the fraction; 0 is Go's zero time."""
+    """Return a time as Go's RFC3339Nano writes it: no zeros at the end of the fraction; 0 is Go's zero time."""
     if not nanoseconds:
         return _NEVER
     seconds, rest = divmod(nanoseconds, 10**9)
@@ -153,8 +189,8 @@ def _config(container: Container) -> dict[str, Any]:
     }
     if container.stop_signal is not None:
         config["StopSignal"] = container.stop_signal
-    if container.check is not None:
-        config["Healthcheck"] = {"Test": ["NONE"] if container.check == "none" else ["CMD", "probe"]}
+    if container.healthcheck is not None:
+        config["Healthcheck"] = {"Test": ["NONE"] if container.healthcheck == "none" else ["CMD", "probe"]}
     return config
 
 
@@ -163,34 +199,34 @@ def _networks(container: Container) -> dict[str, Any]:
         name: {
             "IPAMConfig": None,
             "Links": None,
-            "Aliases": list(link.aliases) or None,
-            "NetworkID": link.network_id,
-            "EndpointID": link.endpoint_id,
-            "Gateway": link.gateway,
-            "IPAddress": link.ipv4,
-            "IPPrefixLen": link.ipv4_prefix,
-            "IPv6Gateway": link.ipv6_gateway,
-            "GlobalIPv6Address": link.ipv6,
-            "GlobalIPv6PrefixLen": link.ipv6_prefix,
-            "MacAddress": link.mac,
+            "Aliases": list(endpoint.aliases) or None,
+            "NetworkID": endpoint.network_id,
+            "EndpointID": endpoint.endpoint_id,
+            "Gateway": endpoint.gateway,
+            "IPAddress": endpoint.ipv4,
+            "IPPrefixLen": endpoint.ipv4_prefix,
+            "IPv6Gateway": endpoint.ipv6_gateway,
+            "GlobalIPv6Address": endpoint.ipv6,
+            "GlobalIPv6PrefixLen": endpoint.ipv6_prefix,
+            "MacAddress": endpoint.mac,
             "DriverOpts": None,
         }
-        for name, link in sorted(container.links.items())  # Go sorts its maps
+        for name, endpoint in sorted(container.endpoints.items())  # Go sorts its maps
     }
 
 
-def _member(container: Container, *, link: Link) -> dict[str, str]:
+def _member(container: Container, *, endpoint: Endpoint) -> dict[str, str]:
     return {
         "Name": container.name,
-        "EndpointID": link.endpoint_id,
-        "MacAddress": link.mac,
-        "IPv4Address": f"{link.ipv4}/{link.ipv4_prefix}" if link.ipv4 else "",
-        "IPv6Address": f"{link.ipv6}/{link.ipv6_prefix}" if link.ipv6 else "",
+        "EndpointID": endpoint.endpoint_id,
+        "MacAddress": endpoint.mac,
+        "IPv4Address": f"{endpoint.ipv4}/{endpoint.ipv4_prefix}" if endpoint.ipv4 else "",
+        "IPv6Address": f"{endpoint.ipv6}/{endpoint.ipv6_prefix}" if endpoint.ipv6 else "",
     }
 
 
 def _open_ports(container: Container) -> tuple[str, ...]:
-    """Name the ports that the network settings hold: none unless it runs on a network of its own."""
+    """Return the ports that the network settings hold: none unless it runs on a network of its own."""
     own = container.mode not in ("host", "none") and not container.mode.startswith("container:")
     return container.exposed if own and container.running else ()
 
@@ -209,15 +245,20 @@ def _status_text(container: Container, *, now_ns: int) -> str:
 
 
 def _duration(nanoseconds: int) -> str:
-    """Say how long, as roughly as `docker ps` does."""
+    """Return a time span about as roughly as `docker ps` writes it."""
     seconds = nanoseconds // 10**9
-    minutes, hours = seconds // 60, seconds // 3600
-    if seconds < 1:
-        return "Less than a second"
-    if seconds < 60:
-        return "1 second" if seconds == 1 else f"{seconds} seconds"
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    return f"{hours // 24} days"
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds" if seconds >= 1 else "Less than a second"
+
+
+def _event(kind: str, action: str, *, id: str, attributes: Mapping[str, str], now_ns: int) -> dict[str, Any]:
+    return {
+        "Type": kind,
+        "Action": action,
+        "Actor": {"ID": id, "Attributes": attributes},
+        "scope": "local",
+        "time": now_ns // 10**9,
+        "timeNano": now_ns,
+    }
