@@ -219,7 +219,7 @@ class Anything(RuleBasedStateMachine):
     )
     def handle(self, number: int, name: str) -> None:
         if (chosen := self.some(number)) is not None:
-            if name in ("start", "restart"):
+            if name == "restart" or (name == "start" and not chosen.running):  # a start of what runs does nothing
                 self.crashed.pop(chosen.id, None)
             if name == "send_stop_signal" and chosen.running:
                 self._note_told(chosen)
