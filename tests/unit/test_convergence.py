@@ -363,7 +363,7 @@ class Anything(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 0.06, 10.0]))
     def let_lists_lag(self, seconds: float) -> None:
         """No fault: the promise is made for engines whose lists lag."""
-        self.engine.lag_s = seconds
+        self.engine.replica.lag_s = seconds
 
     @in_a_storm
     @rule()
@@ -508,7 +508,7 @@ class Anything(RuleBasedStateMachine):
         if self.template.read_text() != self.good_template:
             self.template.write_text(self.good_template)
             self.do(self._hang_up())
-        self.engine.lag_s = min(self.engine.lag_s, 10.0)
+        self.engine.replica.lag_s = min(self.engine.replica.lag_s, 10.0)
         self.wait(RESYNC_S + SOON_S)
         self._compare()
         reloads = len(self.nginx.reloads)

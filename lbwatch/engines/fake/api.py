@@ -17,25 +17,10 @@ from lbwatch.engines.fake import requests, responses
 from lbwatch.engines.fake.delivery import EventStream, Replica
 from lbwatch.engines.fake.faults import Fault, Handler
 from lbwatch.engines.fake.operations import Containers, Networks
-from lbwatch.engines.fake.state import (
-    ConflictError,
-    FailedError,
-    ForbiddenError,
-    InvalidError,
-    NotFoundError,
-    RefusedError,
-    State,
-)
+from lbwatch.engines.fake.state import InvalidError, NotFoundError, RefusedError, State
 
 _SERVER_VERSION = "20.10.24"
 _MAX_BODY_BYTES = 64 * 1024 * 1024
-_STATUSES: dict[type[RefusedError], int] = {
-    NotFoundError: 404,
-    ConflictError: 409,
-    ForbiddenError: 403,
-    InvalidError: 400,
-    FailedError: 500,
-}
 
 
 class Engine(Protocol):
@@ -83,8 +68,7 @@ class Api:
             ("POST", "/networks/create", self._create_network),
             ("GET", "/networks/{id}", self._network),
             ("DELETE", "/networks/{id}", self._remove_network),
-            ("POST", "/networks/{id}/connect", self._connect),
-            ("POST", "/networks/{id}/disconnect", self._disconnect),
+            ("POST", "/networks/{id}/{operation:connect|disconnect}", self._connect),
         )
         application = web.Application(middlewares=[self._guard], client_max_size=_MAX_BODY_BYTES)
         application.on_response_prepare.append(self._add_headers)
@@ -106,7 +90,7 @@ class Api:
                 _check_version(version, least=self._engine.min_api_version, most=self._engine.api_version)
             return await (handler(request) if fault is None else fault(request, handler))
         except RefusedError as error:
-            return _refusal(_STATUSES[type(error)], str(error))
+            return _refusal(error.status, str(error))
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _refusal(404, "page not found")
 
@@ -130,23 +114,15 @@ class Api:
                 "Version": _SERVER_VERSION,
                 "ApiVersion": self._engine.api_version,
                 "MinAPIVersion": self._engine.min_api_version,
-                "Os": "linux",
-                "Arch": "amd64",
             }
         )
 
     async def _info(self, _: web.Request) -> web.Response:
-        counts = Counter(container.status for container in self._engine.containers)
         return _answer(
             {
                 "Name": "fake",
                 "ServerVersion": _SERVER_VERSION,
-                "Containers": counts.total(),
-                "ContainersRunning": counts["running"],
-                "ContainersPaused": counts["paused"],
-                "ContainersStopped": counts["exited"] + counts["created"],
                 "SystemTime": responses.timestamp(self._engine.state.clock_ns()),
-                "OSType": "linux",
             }
         )
 
@@ -248,12 +224,8 @@ class Api:
 
     async def _connect(self, request: web.Request) -> web.Response:
         attachment = requests.body_as(requests.Attachment, await request.read())
-        self._engine.networks.connect(attachment.container, request.match_info["id"])
-        return web.Response(status=200)
-
-    async def _disconnect(self, request: web.Request) -> web.Response:
-        attachment = requests.body_as(requests.Attachment, await request.read())
-        self._engine.networks.disconnect(attachment.container, request.match_info["id"])
+        networks, connects = self._engine.networks, request.match_info["operation"] == "connect"
+        (networks.connect if connects else networks.disconnect)(attachment.container, request.match_info["id"])
         return web.Response(status=200)
 
 

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from aiohttp import web
@@ -48,7 +47,7 @@ class FakeEngine:
         fault: Given a request, named as in `requests`, returns what goes wrong with its answer, if anything; `None`:
             nothing does.
         events: Where events leave, and how they get lost, doubled or delayed.
-        replica: What the list is answered from.
+        replica: What the list is answered from; its `lag_s` can be changed.
     """
 
     def __init__(
@@ -81,23 +80,9 @@ class FakeEngine:
         """Return the engine's address as `DOCKER_HOST` takes it."""
         return f"unix://{self.socket}"
 
-    @property
-    def lag_s(self) -> float:
-        """Return the seconds that the list lags behind the state, for changes from now on."""
-        return self.replica.lag_s
-
-    @lag_s.setter
-    def lag_s(self, seconds: float) -> None:
-        self.replica.lag_s = seconds
-
     def lose_events(self, lost: Callable[[dict[str, Any]], bool] | None) -> None:
         """Neither send nor keep for `since` the events of which *lost* is true; `None`: send all again."""
         self.events.delivery = None if lost is None else lambda event: () if lost(event) else (0.0,)
-
-    @property
-    def listeners(self) -> int:
-        """Return how many streams of events are open and subscribed."""
-        return self.events.listeners
 
     async def start(self) -> None:
         """Serve."""
@@ -119,9 +104,7 @@ class FakeEngine:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def go_down(self, containers: Literal["live", "end"] = "live") -> None:

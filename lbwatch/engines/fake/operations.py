@@ -14,6 +14,7 @@ from lbwatch.engines.fake.state import (
     PREDEFINED_NETWORKS,
     ConflictError,
     Container,
+    Endpoint,
     FailedError,
     ForbiddenError,
     InvalidError,
@@ -23,7 +24,7 @@ from lbwatch.engines.fake.state import (
     restart_policy,
     signal_number,
 )
-from lbwatch.engines.fake.transitions import Transitions, unattached
+from lbwatch.engines.fake.transitions import Transitions
 
 _ENDING_SIGNALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGKILL, signal.SIGTERM}
 _PROBE_COMMAND = "/bin/sh -c probe"
@@ -86,7 +87,7 @@ class Containers:
             labels=dict(labels or {}),
             exposed=tuple(exposed),
             mode=mode,
-            endpoints={network: unattached(id, network=network) for network in on},
+            endpoints={network: Endpoint() for network in on},
             healthcheck=health,
             stop_signal=stop_signal,
             restart_policy=policy,
@@ -169,7 +170,6 @@ class Containers:
         """
         container = self.find(ref)
         container.require_running()
-        container.oom_killed = oom
         if oom:
             self._transitions.publish(container, "oom")
         self._transitions.exit(container, code=code)
@@ -308,7 +308,7 @@ class Networks:
             raise ForbiddenError(f"endpoint with name {container.name} already exists in network {target.name}")
         if container.mode == "host" or target.driver == "host" or container.mode.startswith("container:"):
             raise InvalidError("container sharing network namespace with another container or host")
-        container.endpoints[target.name] = unattached(container.id, network=target.name)
+        container.endpoints[target.name] = Endpoint()
         if container.running:
             self._transitions.attach(container, target)
         self._transitions.record(container)
@@ -327,7 +327,7 @@ class Networks:
     def renew_bridge(self) -> None:
         """Replace the default bridge's id, as each restart of the engine does; stopped containers keep the old one."""
         bridge = self.find("bridge")
-        bridge.id, bridge.created_ns = self._state.new_id(), self._state.clock_ns()
+        bridge.id = self._state.new_id()
         for container in self._state.containers.values():
             if container.running and bridge.name in container.endpoints:
                 container.endpoints[bridge.name].network_id = bridge.id

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 
 PREDEFINED_NETWORKS = {"bridge": "bridge", "host": "host", "none": "null"}
-"""Driver by name; these cannot be removed, and on them a container has no aliases."""
+"""Driver by name; these cannot be removed."""
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ADJECTIVES = ("brisk", "calm", "dry", "eager", "fair", "keen", "mild", "plain", "quiet", "sunny")
@@ -21,33 +21,45 @@ _NOUNS = ("anvil", "buoy", "crane", "dynamo", "easel", "flint", "gable", "hinge"
 
 
 class RefusedError(Exception):
-    """The engine refuses a request; the text is what Docker would answer."""
+    """The engine refuses a request; text and status are what Docker would answer."""
+
+    status: int
 
 
 class NotFoundError(RefusedError):
     """There is no such container or network."""
 
+    status = 404
+
 
 class ConflictError(RefusedError):
     """The state of the container, or a name already taken, forbids it."""
+
+    status = 409
 
 
 class ForbiddenError(RefusedError):
     """A network does not allow it."""
 
+    status = 403
+
 
 class InvalidError(RefusedError):
     """The request itself is wrong."""
 
+    status = 400
+
 
 class FailedError(RefusedError):
-    """Docker has no better status for it than 500."""
+    """Docker has no better status for it."""
+
+    status = 500
 
 
 @dataclass(slots=True, kw_only=True)
 class Endpoint:
     """
-    A container's place on a network; all but the network's id and the aliases is empty while it does not run.
+    A container's place on a network; all but the network's id is empty while it does not run.
 
     The network's id is the one at the latest start: a stopped container keeps that of a network long gone.
     """
@@ -55,14 +67,8 @@ class Endpoint:
     network_id: str = ""
     endpoint_id: str = ""
     number: int = 0  # of the address within its network; 0 if there is none
-    gateway: str = ""
     ipv4: str = ""
-    ipv4_prefix: int = 0
-    ipv6_gateway: str = ""
     ipv6: str = ""
-    ipv6_prefix: int = 0
-    mac: str = ""
-    aliases: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,16 +78,15 @@ class Network:
     id: str
     name: str
     driver: str
-    created_ns: int
     subnet: int  # which of the engine's address ranges it took; -1 for none
     ipv4: IPv4Network | None
     ipv6: IPv6Network | None
     _freed: list[int] = field(default_factory=list)
     _next: int = 2  # 1 is the gateway
 
-    def allocate(self, *, endpoint_id: str, aliases: tuple[str, ...]) -> Endpoint:
+    def allocate(self, *, endpoint_id: str) -> Endpoint:
         """Return an endpoint with the lowest free address, so that a freed one is soon another container's."""
-        endpoint = Endpoint(network_id=self.id, endpoint_id=endpoint_id, aliases=aliases)
+        endpoint = Endpoint(network_id=self.id, endpoint_id=endpoint_id)
         if self.ipv4 is None and self.ipv6 is None:
             return endpoint
         if self._freed:
@@ -89,15 +94,9 @@ class Network:
         else:
             endpoint.number, self._next = self._next, self._next + 1
         if self.ipv4 is not None:
-            address = self.ipv4[endpoint.number]
-            endpoint.ipv4, endpoint.ipv4_prefix = str(address), self.ipv4.prefixlen
-            endpoint.gateway = str(self.ipv4[1])
-            endpoint.mac = "02:42:" + address.packed.hex(":")
+            endpoint.ipv4 = str(self.ipv4[endpoint.number])
         if self.ipv6 is not None:
-            endpoint.ipv6, endpoint.ipv6_prefix = str(self.ipv6[endpoint.number]), self.ipv6.prefixlen
-            endpoint.ipv6_gateway = str(self.ipv6[1])
-            if not endpoint.mac:
-                endpoint.mac = "02:42:" + bytes((0xFD, self.subnet, *endpoint.number.to_bytes(2))).hex(":")
+            endpoint.ipv6 = str(self.ipv6[endpoint.number])
         return endpoint
 
     def release(self, endpoint: Endpoint) -> None:
@@ -127,7 +126,6 @@ class Container:
     pid: int = 0
     running: bool = False
     paused: bool = False
-    oom_killed: bool = False
     exit_code: int = 0
     restarts: int = 0
     health: str = ""  # empty before the first start and without a check
@@ -164,19 +162,16 @@ class Container:
     def mark_started(self, *, now_ns: int, pid: int) -> None:
         """Make it run from *now_ns* on; the health check starts over, and earlier requests to stop are forgotten."""
         self.running, self.pid, self.started_ns = True, pid, now_ns
-        self.exit_code, self.oom_killed = 0, False
+        self.exit_code = 0
         self.stop_requested = self.manually_stopped = self.restart_disabled = False
         if self.healthcheck not in (None, "none"):
             self.health = "starting"
 
     def mark_exited(self, *, now_ns: int, code: int) -> None:
-        """Make it exited from *now_ns* on; of each endpoint only the network's id and the aliases are left."""
+        """Make it exited from *now_ns* on; of each endpoint only the network's id is left."""
         self.running = self.paused = self.stop_requested = False
         self.pid, self.exit_code, self.finished_ns = 0, code, now_ns
-        self.endpoints = {
-            name: Endpoint(network_id=endpoint.network_id, aliases=endpoint.aliases)
-            for name, endpoint in self.endpoints.items()
-        }
+        self.endpoints = {name: Endpoint(network_id=endpoint.network_id) for name, endpoint in self.endpoints.items()}
         self.stop_probes()
 
     def stop_probes(self) -> None:
@@ -312,7 +307,6 @@ class State:
             id=self.new_id(),
             name=name,
             driver=driver,
-            created_ns=self.clock_ns(),
             subnet=subnet,
             ipv4=IPv4Network(ipv4_range) if ipv4 else None,
             ipv6=IPv6Network(f"fd00:0:0:{subnet + 1:x}::/64") if ipv6 else None,

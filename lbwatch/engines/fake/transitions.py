@@ -7,7 +7,7 @@ table of the stream).
 
 from lbwatch.engines.fake.delivery import EventStream, Replica
 from lbwatch.engines.fake.responses import container_event, network_event
-from lbwatch.engines.fake.state import PREDEFINED_NETWORKS, ConflictError, Container, Endpoint, Network, State
+from lbwatch.engines.fake.state import ConflictError, Container, Endpoint, Network, State
 
 
 class Transitions:
@@ -81,8 +81,7 @@ class Transitions:
 
     def attach(self, container: Container, network: Network) -> None:
         """Allocate a container's address on a network."""
-        aliases = container.endpoints[network.name].aliases
-        container.endpoints[network.name] = network.allocate(endpoint_id=self.state.new_id(), aliases=aliases)
+        container.endpoints[network.name] = network.allocate(endpoint_id=self.state.new_id())
         self.publish_network(network, "connect", container=container.id)
 
     def detach(self, container: Container, network: Network, endpoint: Endpoint) -> None:
@@ -107,8 +106,3 @@ class Transitions:
     def publish_network(self, network: Network, action: str, **attributes: str) -> None:
         """Publish an event of a network; *attributes* may name the container concerned."""
         self._events.publish(network_event(network, action, now_ns=self.state.clock_ns(), attributes=attributes))
-
-
-def unattached(container_id: str, *, network: str) -> Endpoint:
-    """Return an endpoint without an address; only on networks that users made there are aliases."""
-    return Endpoint(aliases=() if network in PREDEFINED_NETWORKS else (container_id[:12],))

@@ -31,7 +31,7 @@ ESCAPE = "\x1b["
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
     async with FakeEngine(socket=tmp_path / "docker.sock") as engine:
-        engine.lag_s = 0
+        engine.replica.lag_s = 0
         yield engine
 
 

@@ -115,7 +115,7 @@ async def quiet(engine: FakeEngine) -> None:
 
 async def test_what_runs_already_is_in_the_first_snapshot(engine: FakeEngine, follow: Follow) -> None:
     """A start of lbwatch must find the world as it is."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     for name in ("web-1", "web-2"):
         engine.containers.run(name=name, labels=WEB)
     async with follow() as source:
@@ -127,7 +127,7 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
     engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A config with the few containers that happened to have events would take all others out of service."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.lose_events(lambda event: True)
     engine.containers.run(name="old", labels=WEB)
     engine.lose_events(None)
@@ -182,7 +182,7 @@ async def test_a_removed_container_is_forgotten(engine: FakeEngine, follow: Foll
 
 async def test_one_event_costs_one_inspect(engine: FakeEngine, follow: Follow) -> None:
     """On a host with many containers anything else is a storm for each deploy."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     for number in range(30):
         engine.containers.run(name=f"web-{number}", labels=WEB)
     async with follow() as source:
@@ -224,7 +224,7 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
 ) -> None:
     """The engine drops events silently; that it happened must show."""
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.containers.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
@@ -241,7 +241,7 @@ async def test_what_is_found_while_the_stream_is_down_is_no_drift(
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 60.0)
     monkeypatch.setattr(source_room, "BACKOFF_LIMIT_S", 60.0)
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.containers.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
@@ -285,7 +285,7 @@ async def test_containers_that_ended_with_their_engine_are_found_after_its_retur
     engine: FakeEngine, follow: Follow
 ) -> None:
     """A host that boots tells no events of what died with it."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     async with follow() as source:
         engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
@@ -350,7 +350,7 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
 ) -> None:
     """Else one sick container would keep every other one unrouted after a restart of lbwatch."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.inspect_delay_s[engine.containers.run(name="stuck", labels=WEB)] = 60.0
     engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
@@ -360,7 +360,7 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
 
 async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: FakeEngine, follow: Follow) -> None:
     """Its list may be from before the crash; what the last lbwatch wrote serves until there is a truth."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.containers.run(name="web-1", labels=WEB)
     engine.containers.run(name="web-2", labels=WEB)
     engine.fault = lambda request: respond_with("{}", status=500) if request == INSPECT else None
@@ -377,7 +377,7 @@ async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
 ) -> None:
     """First seen before its start it would stay out for as long as it cannot be looked at."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     stuck = engine.containers.create(name="stuck", labels=WEB)
     engine.containers.run(name="web-1", labels=WEB)
     engine.inspect_delay_s[stuck] = 60.0
@@ -397,7 +397,7 @@ async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: FakeE
         await eventually(lambda: engine.requests[LIST] == 2, what="the list that hangs")
         engine.fault = None
         engine.lose_events(lambda event: True)
-        engine.lag_s = 0
+        engine.replica.lag_s = 0
         engine.containers.run(name="web-1", labels=WEB)
         engine.cut_streams()
         await eventually(lambda: is_running(source, "web-1"), within=5.0)
@@ -409,7 +409,7 @@ async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
     engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch, error: SourceError
 ) -> None:
     """An engine may answer 500 for one broken container for ever."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     broken = engine.containers.run(name="broken", labels=WEB)
     engine.containers.run(name="web-1", labels=WEB)
     inspect = EngineClient.inspect
@@ -429,7 +429,7 @@ async def test_looks_that_are_owed_do_not_multiply(
 ) -> None:
     """Each resync would add one more for ever, and a log line for each."""
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 0.4)
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.containers.run(name="broken", labels=WEB)
     failing, looks = False, 0
     inspect = EngineClient.inspect
@@ -479,7 +479,7 @@ async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_no
 
 async def test_labels_of_others_are_not_kept(engine: FakeEngine, follow: Follow) -> None:
     """They may be megabytes long, and thousands of containers are remembered."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
     engine.containers.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
     engine.containers.run(name="bystander", labels={"readme": "x" * 100_000})
@@ -507,7 +507,7 @@ async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: 
 
 async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: FakeEngine, follow: Follow) -> None:
     """So it is where the other was created first; a look by name would be answered for another id, again and again."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     async with follow() as source:
         engine.containers.create(name="user", labels=WEB, network_mode="container:owner")
         owner = engine.containers.run(name="owner")
@@ -522,7 +522,7 @@ async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: Fak
 
 async def test_what_a_failed_look_owed_is_no_drift(engine: FakeEngine, follow: Follow) -> None:
     """Its event was heard: a resync that comes before the next try finds nothing that was lost."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.containers.run(name="other", labels=WEB)
     engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
