@@ -1,4 +1,4 @@
-"""What is played: on the fake engine a little of everything; on a real one the walk of Docker's documentation."""
+"""What the demo does: on the fake engine a little of everything; on a real one the life of one container."""
 
 import os
 from collections.abc import Callable
@@ -17,11 +17,18 @@ from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings
 
 REAL_PREFIX = "lbwatch-demo"
-"""Not `lbwatch`: a daemon that follows the same engine must not route the demo's container."""
+"""Label prefix; not `lbwatch`, since a daemon that follows the same engine must not route the demo's container."""
 
 
 async def on_fake(settings: Settings, folder: Path, screen: Screen) -> None:
-    """Let containers come, go and move on an engine that runs nothing."""
+    """
+    Start, move and stop containers on an engine that runs nothing.
+
+    Args:
+        settings: Of the user.
+        folder: The demo's own, empty.
+        screen: Where all is shown.
+    """
     screen.say("engine", "fake: no Docker is needed and none is touched", style="bold")
     async with FakeEngine(socket=folder / "docker.sock") as engine:
         settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch")
@@ -91,7 +98,15 @@ def _steps(engine: FakeEngine) -> list[tuple[str, list[Callable[[], object]], di
 
 
 async def on_real(settings: Settings, folder: Path, screen: Screen, image: str | None) -> None:
-    """Create, start and remove one container through the API of the engine that settings name."""
+    """
+    Create, start and remove one container through the API of the engine that the settings name.
+
+    Args:
+        settings: Of the user.
+        folder: The demo's own, empty.
+        screen: Where all is shown.
+        image: What the container runs; `None` for the smallest image at hand.
+    """
     address = engine_address(settings.docker_host, environ=os.environ)
     client = EngineClient(address)
     name = f"lbwatch-demo-{os.getpid()}"
@@ -115,8 +130,9 @@ async def on_real(settings: Settings, folder: Path, screen: Screen, image: str |
 
 
 async def _walk(client: EngineClient, watched: Watched, screen: Screen, *, name: str, body: dict[str, Any]) -> None:
-    """Create, start and remove a container through the API, and see it come and go."""
-    body = body | {"Tty": True, "OpenStdin": True}  # a shell, which many images begin with, stays for more to read
+    """Create, start and remove a container through the API, and wait for its server to come and go."""
+    # Many images begin with a shell: with a terminal and an open input it waits for more, and does not end at once.
+    body = body | {"Tty": True, "OpenStdin": True}
     await screen.step(f"POST /containers/create?name={name}   # image {body['Image']}")
     made = await client.call("POST", "/containers/create", query={"name": name}, body=body)
     await screen.step(f"POST /containers/{made['Id'][:12]}/start")
@@ -131,7 +147,7 @@ async def _walk(client: EngineClient, watched: Watched, screen: Screen, *, name:
 
 
 async def _small_image(client: EngineClient) -> str:
-    """Choose the smallest image at hand that has a name: nothing is pulled."""
+    """Return the name of the smallest image at hand that has one: nothing is pulled."""
     images = await client.call("GET", "/images/json")
     named = [image for image in images or () if (image.get("RepoTags") or ["<none>:<none>"])[0] != "<none>:<none>"]
     if not named:
