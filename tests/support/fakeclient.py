@@ -41,7 +41,7 @@ class Docker:
         await self.session.close()
 
     async def ask(self, method: str, path: str, *, body: object = None, **query: str) -> tuple[int, Any]:
-        """Give status and JSON, `None` for an empty body."""
+        """Return status and JSON, `None` for an empty body."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         async with self.session.request(method, path, data=data, params=query) as response:
             text = await response.text()
@@ -53,7 +53,7 @@ class Docker:
         return answer
 
     async def listed(self, **filters: list[str]) -> dict[str, Any]:
-        """Give all containers of the list by name."""
+        """Return all containers of the list by name."""
         status, answer = await self.ask("GET", "/containers/json", all="1", filters=json.dumps(filters))
         assert status == 200
         return {entry["Names"][0].removeprefix("/"): entry for entry in answer}
@@ -67,7 +67,7 @@ class Docker:
             yield Stream(response)
 
     async def past(self, **query: str) -> list[dict[str, Any]]:
-        """Give what a stream replays that ends at once."""
+        """Return what a stream replays that ends at once."""
         until_now = repr_s(self.engine.state.clock_ns())
         async with self.session.get("/events", params={"until": until_now} | query) as response:
             return [json.loads(line) for line in (await response.read()).splitlines()]
@@ -89,7 +89,7 @@ class Stream:
         return [await self.next() for _ in range(count)]
 
     async def rest(self) -> list[dict[str, Any]]:
-        """Give what comes until the stream ends cleanly."""
+        """Return what comes until the stream ends cleanly."""
         async with asyncio.timeout(DEADLINE_S):
             return [json.loads(line) for line in (await self.response.content.read()).splitlines()]
 
@@ -99,7 +99,7 @@ def repr_s(nanoseconds: int) -> str:
 
 
 def words(events: list[dict[str, Any]]) -> list[str]:
-    """Say each event in a word or two, as the table of the facts does."""
+    """Return each event in a word or two, as the table of the facts has it."""
     said = []
     for event in events:
         signal = event["Actor"]["Attributes"].get("signal") if event["Action"] == "kill" else None

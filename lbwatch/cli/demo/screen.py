@@ -26,7 +26,14 @@ class Screen:
         self._console = _Console(highlight=False)
 
     def say(self, kind: str, words: str, *, style: str = "") -> None:
-        """Print one line."""
+        """
+        Print one line.
+
+        Args:
+            kind: What the line is about, at its left.
+            words: The line.
+            style: As rich takes it.
+        """
         self._console.print(Text.assemble((f"{kind:>8}  ", "dim"), (words, style)), soft_wrap=True)
 
     async def step(self, words: str) -> None:

@@ -36,6 +36,9 @@ class Containers:
 
     Args:
         transitions: What each operation is made of.
+
+    Attributes:
+        find: See `State.find_container`.
     """
 
     def __init__(self, transitions: Transitions) -> None:
@@ -60,7 +63,7 @@ class Containers:
         restart: str | None = None,
     ) -> str:
         """
-        Create a container and return its id.
+        Return the id of a new container, which is created but not started.
 
         Args:
             name: Made up if `None`.
@@ -100,13 +103,13 @@ class Containers:
         return id
 
     def run(self, **options: Any) -> str:
-        """Create a container, start it and return its id; the options are those of `create`."""
+        """Return the id of a new container, which is started; the options are those of `create`."""
         id = self.create(**options)
         self.start(id)
         return id
 
     def start(self, ref: str) -> bool:
-        """Start a container; return `False` if it already runs."""
+        """Return whether a container is started now; `False` if it already runs."""
         container = self.find(ref)
         if container.paused:
             raise ConflictError("cannot start a paused container, try unpause instead")
@@ -117,7 +120,7 @@ class Containers:
         return True
 
     def stop(self, ref: str) -> bool:
-        """Stop a container by its own stop signal; return `False` if it does not run."""
+        """Return whether a container is stopped now, by its own stop signal; `False` if it does not run."""
         container = self.find(ref)
         if not container.running:
             return False
@@ -262,6 +265,9 @@ class Networks:
 
     Args:
         transitions: What each operation is made of.
+
+    Attributes:
+        find: See `State.find_network`.
     """
 
     def __init__(self, transitions: Transitions) -> None:
@@ -274,7 +280,7 @@ class Networks:
 
     def create(self, name: str, *, ipv4: bool = True, ipv6: bool = False) -> str:
         """
-        Create a network of the bridge driver and return its id.
+        Return the id of a new network of the bridge driver.
 
         Args:
             name: Of the network.

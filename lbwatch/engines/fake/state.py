@@ -292,7 +292,7 @@ class State:
 
     def add_network(self, name: str, *, driver: str, ipv4: bool, ipv6: bool) -> Network:
         """
-        Add a network whose name is free, and return it.
+        Return a network that is new; its name must be free.
 
         Args:
             name: Of the network.

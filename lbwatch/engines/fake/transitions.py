@@ -85,7 +85,14 @@ class Transitions:
         self.publish_network(network, "connect", container=container.id)
 
     def detach(self, container: Container, network: Network, endpoint: Endpoint) -> None:
-        """Release the address that a container had on a network."""
+        """
+        Release the address that a container had on a network.
+
+        Args:
+            container: Of which the event tells.
+            network: Which gets the address back.
+            endpoint: As it was: a container that exited has it no more.
+        """
         network.release(endpoint)
         self.publish_network(network, "disconnect", container=container.id)
 
