@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 import structlog
 
 from lbwatch import __version__
-from lbwatch.api.control import ControlService, listening
-from lbwatch.api.server import serving
+from lbwatch.api.control import ControlService
+from lbwatch.api.server import make_application, serving
 from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.errors import DeadSocketError, OutputError, OutputHeldError, RenderError, StateError
 from lbwatch.core.status import standing
@@ -45,8 +45,10 @@ async def run(settings: Settings) -> int:
             explain=daemon.explain,
             reload_interval_s=settings.reload_interval,
         )
-        await stack.enter_async_context(listening(settings.control_socket, service=service))
-        await stack.enter_async_context(serving(settings.status_listen, hosts=settings.status_hosts, view=daemon))
+        application = make_application(daemon, service=service, hosts=settings.status_hosts)
+        await stack.enter_async_context(
+            serving(application, listen=settings.status_listen, control_socket=settings.control_socket)
+        )
         _listen(stopped, daemon=daemon, notifier=notifier)
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
         notifier.ready()  # the engine may be late

@@ -203,7 +203,16 @@ MUTANTS = {
         "balancers/nginx/isolate.py", ("if self._keeps(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "status: any host is taken for ours": mutant(
-        "api/server.py", ("if asked is not None and not _is_ours(asked, names=names):", "if False:"), tests="unit/api/test_server.py"
+        "api/server.py", ("if host is not None and not _is_ours(host, names=names):", "if False:"), tests="unit/api/test_server.py"
+    ),
+    "status: by TCP all paths are open": mutant(
+        "api/server.py", ("    if request.path not in public:\n", "    if False:\n"), tests="unit/api/test_server.py"
+    ),
+    "status: by TCP a public path may change something": mutant(
+        "api/server.py", ("    if request.method not in _READING:\n", "    if False:\n"), tests="unit/api/test_server.py"
+    ),
+    "control: a drain is cut off like a slow client": mutant(
+        "api/server.py", ("for each in connections if not _is_unix(each.transport)]", "for each in connections]"), tests="unit/api/test_server.py"
     ),
     "status: slow clients are never cut off": mutant(
         "api/server.py", ("        _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)\n", ""), tests="unit/api/test_server.py"

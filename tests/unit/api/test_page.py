@@ -22,12 +22,12 @@ from typing import Any, Self
 import msgspec
 import pytest
 from browser import started_browser
+from fakedaemon import served
 from needs import need
 from playwright.sync_api import Browser, Page, Route, expect
 
 from lbwatch.api import page as subject
 from lbwatch.api import server
-from lbwatch.api.server import serving
 from lbwatch.core.history import AppliedPlan, Change, Distribution, HistoryCopy
 from lbwatch.core.model import (
     BalancerStatus,
@@ -634,7 +634,7 @@ class Site:
 
         async def serve() -> None:
             self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-            async with serving(f"127.0.0.1:{self.port}", hosts=(), view=self):
+            async with served(self, listen=f"127.0.0.1:{self.port}"):
                 up.set()
                 await self._stopped.wait()
 

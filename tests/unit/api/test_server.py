@@ -1,9 +1,11 @@
-"""The status server: who may ask, what is answered, and that nobody can hold it up; then the same of the whole daemon."""
+"""The server: who may ask, what is answered, and that nobody can hold it up; then the same of the whole daemon."""
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,25 +14,47 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 import structlog
+from aiohttp import web
 from command import command, environment, lbwatch
-from fakedaemon import WEB, Place, StillLife, free_port, is_ready, running, served, told
+from fakedaemon import (
+    WEB,
+    DrainStage,
+    Place,
+    StillLife,
+    StillLoop,
+    free_port,
+    is_ready,
+    listening,
+    running,
+    served,
+    still_service,
+    told,
+    unasked,
+    warned,
+)
 from simulation import SimulatedNginx
 from statuses import DIGEST, NOW, contact, full_picture, picture, progress, samples, server
+from strategies import container
 from waiting import eventually
 
 from lbwatch.api import page
-from lbwatch.api import server as status
+from lbwatch.api import server as api
+from lbwatch.api.client import request
+from lbwatch.api.control import ControlService
 from lbwatch.api.metrics import exposition
 from lbwatch.core.errors import SettingsError
-from lbwatch.core.model import BalancerStatus, Plan, Skipped, Upstream
+from lbwatch.core.model import BalancerStatus, Plan, SettledPlan, Skipped, Upstream
 from lbwatch.core.model import Reason as Why
 from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status, report_of
+from lbwatch.core.story import Explanation
 from lbwatch.engines.docker import stream
 from lbwatch.engines.fake import FakeEngine, views
 from lbwatch.settings import Settings, listen_address
+from lbwatch.system.state import State
 
 ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
 
@@ -43,19 +67,6 @@ async def place() -> AsyncIterator[Place]:
     """Of a daemon that has something of everything to show."""
     async with served() as place:
         yield place
-
-
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
-    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
-        yield engine
-
-
-@pytest.fixture
-def nginx(tmp_path: Path) -> SimulatedNginx:
-    nginx = SimulatedNginx(tmp_path / "lbwatch.conf")
-    nginx.start()
-    return nginx
 
 
 async def test_each_route_of_the_contract_answers(place: Place) -> None:
@@ -152,14 +163,14 @@ async def test_the_page_may_run_its_own_script_and_reach_nothing_else(place: Pla
 async def test_nowhere_is_a_place_too() -> None:
     """`status_listen = ""` is for those who want no open port."""
     with structlog.testing.capture_logs() as logs:
-        async with status.serving("", hosts=(), view=StillLife()):
+        async with served(listen=""):
             assert not [log for log in logs if log["event"] == "status.listening"]
 
 
 async def test_the_log_says_where_it_listens() -> None:
     """To be clicked on; with port 0 nobody knows it otherwise."""
     with structlog.testing.capture_logs() as logs:
-        async with status.serving("127.0.0.1:0", hosts=(), view=StillLife()):
+        async with served(listen="127.0.0.1:0"):
             (url,) = [log["url"] for log in logs if log["event"] == "status.listening"]
             port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/", url)[1])
             assert (await Place(port=port).get()).status == 200
@@ -545,7 +556,7 @@ async def test_a_wrong_place_is_an_error_of_that_setting(text: str) -> None:
     """Exit code 2 and one line, whether it is found at once or when it is listened to; never a traceback."""
     with pytest.raises(SettingsError) as caught:
         Settings(status_listen=text)
-        async with status.serving(text, hosts=(), view=StillLife()):
+        async with served(listen=text):
             pass
     assert caught.value.setting == "status_listen"
     assert str(caught.value).startswith("status_listen: ")
@@ -568,7 +579,7 @@ async def test_a_taken_port_is_said_with_the_setting_the_value_and_the_reason() 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SettingsError) as caught:
-            async with status.serving(listen, hosts=(), view=StillLife()):
+            async with served(listen=listen):
                 pass
     assert str(caught.value) == (
         f"status_listen: {listen!r} cannot be used: "
@@ -579,7 +590,7 @@ async def test_a_taken_port_is_said_with_the_setting_the_value_and_the_reason() 
 async def test_an_address_that_is_not_of_this_machine_is_said_too() -> None:
     """192.0.2.0/24 is nobody's."""
     with pytest.raises(SettingsError, match=r"status_listen: '192\.0\.2\.1:9180' cannot be used: it is not possible"):
-        async with status.serving("192.0.2.1:9180", hosts=(), view=StillLife()):
+        async with served(listen="192.0.2.1:9180"):
             pass
 
 
@@ -587,7 +598,7 @@ async def test_an_address_that_is_not_of_this_machine_is_said_too() -> None:
 async def test_it_listens_by_ipv6_too() -> None:
     """And writes the address so that it can be clicked on."""
     with structlog.testing.capture_logs() as logs:
-        async with status.serving("[::1]:0", hosts=(), view=StillLife()):
+        async with served(listen="[::1]:0"):
             (url,) = [log["url"] for log in logs if log["event"] == "status.listening"]
             port = int(re.fullmatch(r"http://\[::1\]:(\d+)/", url)[1])
             assert (await Place(port=port, host="::1").get(host=f"[::1]:{port}")).status == 200
@@ -621,14 +632,232 @@ async def test_the_command_line_refuses_a_taken_place_in_one_line(tmp_path: Path
     assert not (tmp_path / "control").exists()
 
 
+# -- the two ways in
+
+
+class Recorded(ControlService):
+    """A service that notes what is asked of it, and does nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(State(folder), loop=StillLoop(), explain=unasked)
+        self.asked: list[str] = []
+
+    async def drain(self, ref: str) -> str:
+        self.asked.append("/drain")
+        return ref
+
+    async def undrain(self, ref: str) -> str:
+        self.asked.append("/undrain")
+        return ref
+
+    async def explain(self, ref: str) -> Explanation:
+        self.asked.append("/explain")
+        return Explanation(source=ref, rows=())
+
+
+def routes_of(application: web.Application) -> set[tuple[str, str]]:
+    """The method and the path of each route that there is."""
+    found = ((route.method, route.resource) for route in application.router.routes())
+    return {(method, resource.canonical) for method, resource in found if resource is not None}
+
+
+async def test_nothing_that_changes_anything_is_reached_by_tcp(tmp_path: Path) -> None:
+    """Whoever reaches the port could take a site down; each route that there is, also one that comes later, is tried."""
+    service = Recorded(tmp_path)
+    application = api.make_application(StillLife(), service=service, hosts=())
+
+    async def added(_: web.Request) -> web.Response:
+        service.asked.append("added")
+        return web.Response()
+
+    application.router.add_post("/readyz", added)
+    application.router.add_route("*", "/added", added)
+    here, port = tmp_path / "s", free_port()
+    routes = routes_of(application)
+    closed = {route for route in routes if route[0] not in ("GET", "HEAD") or route[1] not in ROUTES}
+    assert {("POST", "/drain"), ("POST", "/undrain"), ("GET", "/explain"), ("GET", "/suspended")} < closed
+    assert {path for _, path in routes - closed} == set(ROUTES)
+    async with api.serving(application, listen=f"127.0.0.1:{port}", control_socket=here):
+        for method, path in closed:
+            for verb in ("GET", "POST", "PUT", "DELETE") if method == "*" else (method, "POST"):
+                answer = await Place(port=port).get(f"{path}?container=web-1", method=verb)
+                assert answer.status == (405 if path in ROUTES else 404), (verb, path)
+        assert service.asked == []
+        for method, path in closed:
+            answer = await Place(socket=here).get(f"{path}?container=web-1", method="PUT" if method == "*" else method)
+            assert answer.status == 200, (method, path)
+        assert set(service.asked) == {"/drain", "/undrain", "/explain", "added"}, "the walk saw them"
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_the_unix_socket_answers_as_tcp_does_whatever_the_host(tmp_path: Path, path: str) -> None:
+    """Who wants no open port can look there; no browser gets at it, so that any name will do."""
+    async with served(control_socket=tmp_path / "s") as place:
+        by_tcp = await place.get(path)
+        by_socket = await Place(socket=tmp_path / "s").get(path, host="lbwatch")
+    assert (by_socket.status, by_socket.body) == (by_tcp.status, by_tcp.body)
+    assert by_socket.headers | {"date": ""} == by_tcp.headers | {"date": ""}
+
+
+async def test_a_drain_may_take_longer_than_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for its turn and for nginx; what bounds strangers by TCP must not cut it off."""
+    monkeypatch.setattr(api, "CONNECTION_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(api, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.01)
+    gate = asyncio.Event()
+
+    class Gated(StillLoop):
+        async def settled(self) -> SettledPlan:
+            await gate.wait()
+            return await super().settled()
+
+    state = State(tmp_path / "state")
+    service = ControlService(state, loop=Gated(container("web-1")), explain=unasked)
+    async with served(service=service, control_socket=tmp_path / "s") as place:
+        drain = asyncio.create_task(request(tmp_path / "s", verb="drain", container="web-1"))
+        await eventually(lambda: state.drained, what="it is under way")
+        for _ in range(10):  # each of which a sweep cut off
+            reader, writer = await place.opened()
+            assert await ended(reader) == b""
+            writer.close()
+        assert not drain.done()
+        gate.set()
+        assert (await drain).startswith("web-1 is drained")
+
+
+# -- the unix socket
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/drain", 405),
+        ("GET", "/undrain", 405),
+        ("PUT", "/drain", 405),
+        ("POST", "/", 405),
+        ("POST", "/drain/web-1", 404),
+        ("POST", "/drain", 409),
+    ],
+)
+async def test_only_the_two_orders_are_taken_and_only_by_post(
+    stage: DrainStage, method: str, path: str, status: int
+) -> None:
+    """A look must be harmless, and an order without a container is none."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(stage.socket))) as session,
+        session.request(
+            method, f"http://lbwatch{path}", params={"container": "web-1"} if status != 409 else {}
+        ) as said,
+    ):
+        assert said.status == status
+    assert stage.state.drained == {}
+
+
+async def test_the_socket_is_its_owner_s_alone_and_gone_at_the_end(tmp_path: Path) -> None:
+    """Whoever may write there decides over traffic."""
+    path = tmp_path / "run" / "lbwatch.sock"
+    before = os.umask(0)
+    try:
+        async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+            assert stat.S_ISSOCK(path.stat().st_mode)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+            assert [each.name for each in path.parent.iterdir()] == ["lbwatch.sock"]
+    finally:
+        os.umask(before)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+    """After a kill -9 the file is still there, and nobody behind it."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    (tmp_path / f".s.{os.getpid()}").write_text("of a crash in between, by one of the same pid")
+    with warned() as warnings:
+        async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+            assert (await request(path, verb="drain", container="web-1")).startswith("web-1 is drained")
+    assert warnings == []
+    assert not path.exists()
+
+
+async def test_a_socket_at_which_another_one_answers_is_left_alone(tmp_path: Path) -> None:
+    """Two daemons of one machine need two sockets; the second must not take the first one's requests away."""
+    path, first, second = tmp_path / "s", State(tmp_path / "one"), State(tmp_path / "two")
+    async with listening(path, service=still_service(first, container("web-1"))):
+        with warned() as warnings:
+            async with listening(path, service=still_service(second, container("web-1"))):
+                await request(path, verb="drain", container="web-1")
+        assert warnings == ["control.unavailable"]
+        assert (first.drained != {}, second.drained != {}) == (True, False)
+        assert await request(path, verb="undrain", container="web-1"), "after the second one's end too"
+
+
+async def test_a_socket_that_another_one_put_there_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    """The next container of a deployment is up before this one is down."""
+    path = tmp_path / "s"
+    async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+        path.rename(tmp_path / "moved")  # its inode must not be given out again
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+    assert path.is_socket()
+
+
+async def test_a_socket_that_is_gone_already_is_no_error_at_the_end(tmp_path: Path) -> None:
+    """Somebody cleaned up /run."""
+    async with listening(tmp_path / "s", service=still_service(State(tmp_path / "state"), container("web-1"))):
+        (tmp_path / "s").unlink()
+
+
+def _file(path: Path) -> None:
+    path.write_text("precious")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "precious").write_text("")
+
+
+def _link(path: Path) -> None:
+    (path.parent / "target").write_text("precious")
+    path.symlink_to(path.parent / "target")
+
+
+@pytest.mark.parametrize("put", [_file, _folder, _link, os.mkfifo])
+async def test_what_is_no_socket_is_never_removed(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    """`control_socket = /etc/passwd` is a mistake that must cost nothing but the orders."""
+    path = tmp_path / "s"
+    put(path)
+    before = path.lstat()
+    with structlog.testing.capture_logs() as logs:
+        async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+            pass
+    assert [(log["event"], log["control_socket"]) for log in logs] == [("control.unavailable", str(path))]
+    assert "drain and undrain are not possible" in logs[0]["reason"]
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (before.st_ino, before.st_mode, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("where", ["no/such/folder/s", "file/s", "x" * 200])
+async def test_where_no_socket_can_be_routing_goes_on_without(tmp_path: Path, where: str) -> None:
+    """A read-only /run must not keep the daemon from its work."""
+    (tmp_path / "file").write_text("")
+    with warned() as warnings:
+        async with listening(tmp_path / where, service=still_service(State(tmp_path / "state"), container("web-1"))):
+            pass
+    assert warnings == ["control.unavailable"]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 # -- who takes too long
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """All times small, so that a test sees them pass."""
-    monkeypatch.setattr(status, "CONNECTION_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(status, "_SWEEP_S", 0.02)
+    monkeypatch.setattr(api, "CONNECTION_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.02)
 
 
 def crowd(count: int, *, servers: int = 2) -> Status:
@@ -697,7 +926,7 @@ async def test_whoever_never_reads_a_big_answer_is_cut_off_and_hinders_nobody(mo
 
 async def test_an_answer_that_is_read_in_time_is_whole_however_big(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep must not cut what works."""
-    monkeypatch.setattr(status, "_SWEEP_S", 0.001)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.001)
     async with served(StillLife(crowd(2_000))) as place:
         answer = await place.get("/api/state")
         assert int(answer.headers["content-length"]) == len(answer.body)
@@ -706,16 +935,16 @@ async def test_an_answer_that_is_read_in_time_is_whole_however_big(monkeypatch: 
 
 async def test_idle_connections_lock_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes for a newer one: the newest is who has just come to look."""
-    monkeypatch.setattr(status, "MAX_CONNECTIONS", 8)
-    monkeypatch.setattr(status, "_SWEEP_S", 0.02)
+    monkeypatch.setattr(api, "MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.02)
     sweeps: list[float] = []
-    cut = status._cut
+    cut = api._cut
 
     def counted(runner: Any, **options: Any) -> None:
         cut(runner, **options)
         sweeps.append(time.monotonic())
 
-    monkeypatch.setattr(status, "_cut", counted)
+    monkeypatch.setattr(api, "_cut", counted)
     async with served() as place:
         opened = [await place.opened() for _ in range(8)]
         readers = [asyncio.create_task(ended(reader)) for reader, _ in opened]
@@ -733,7 +962,7 @@ async def test_idle_connections_lock_nobody_out(monkeypatch: pytest.MonkeyPatch)
 
 async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(place: Place) -> None:
     """The same with the numbers as they are shipped, and twice as many."""
-    opened = [await place.opened() for _ in range(2 * status.MAX_CONNECTIONS)]
+    opened = [await place.opened() for _ in range(2 * api.MAX_CONNECTIONS)]
     began = time.monotonic()
     for path in ROUTES:
         assert (await place.get(path)).status == 200
@@ -860,7 +1089,7 @@ async def test_many_who_look_at_once_cost_as_much_as_one() -> None:
         assert {answer.status for answer in answers} == {200}
         assert looks <= 3
         before = looks
-        await asyncio.sleep(status.SHARED_S)
+        await asyncio.sleep(api.SHARED_S)
         view.picture = replace(view.picture, version="another")
         assert (await place.get("/api/state")).json["version"] == "another", "an old answer is given for ever"
         assert looks == before + 1
