@@ -1,5 +1,6 @@
 """Made-up statuses of a daemon."""
 
+import re
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,7 +9,7 @@ from strategies import container, decide
 from lbwatch.api.metrics import OUTCOMES
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import Applied, BalancerStatus, Degraded, EngineStatus, Health, Level, Plan, Server
-from lbwatch.core.status import Status
+from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status
 
 NOW = 1_000.0
 
@@ -98,3 +99,140 @@ def full_picture() -> Status:
 
 def applied(**given: Any) -> Applied:
     return Applied(**({"digest": DIGEST, "changed": True, "reloaded": True} | given))
+
+
+OUT_OF_STEP: dict[str, tuple[dict[str, Any], str]] = {
+    "the engine was never read": (
+        {"engines": (contact(synced_at=None, containers=None),)},
+        r"engine unix:///var/run/docker\.sock: it was not read yet",
+    ),
+    "the engine was never read, and is not there": (
+        {"engines": (contact(connected=False, synced_at=None, containers=None, error="no such file"),)},
+        r"engine unix:///var/run/docker\.sock: it was not read yet: no such file",
+    ),
+    "the engine is gone": (
+        {"engines": (contact(connected=False, since=NOW - 42, error="connection refused"),)},
+        r"engine unix:///var/run/docker\.sock: not followed for 42 s: connection refused",
+    ),
+    "the latest full look is too old": (
+        {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
+        r"engine unix:///var/run/docker\.sock: no full look at it ended for 91 s",
+    ),
+    "one engine of two is gone": (
+        {"engines": (contact(), contact(source="tcp://other:2376", connected=False, error="refused"))},
+        r"engine tcp://other:2376: not followed for 100 s: refused",
+    ),
+    "nothing was in force yet": (
+        {"progress": progress(in_force=None, confirmed=False, applied_at=None, digest="")},
+        re.escape(NOTHING_YET),
+    ),
+    "nothing was in force yet, and the first apply is under way": (
+        {"progress": progress(in_force=None, confirmed=False, applying=True, behind_since=NOW - 1)},
+        re.escape(NOTHING_YET),
+    ),
+    "the latest apply failed": (
+        {"progress": progress(error="[emerg] unknown directive", behind_since=NOW - 7)},
+        r"nginx is not in step for 7 s: \[emerg\] unknown directive",
+    ),
+    "the latest apply failed, and another is under way": (
+        {"progress": progress(error="nginx is not running here", behind_since=NOW - 7, applying=True, confirmed=False)},
+        r"nginx is not in step for 7 s: nginx is not running here",
+    ),
+    "nginx was restarted": (
+        {"progress": progress(confirmed=False)},
+        r"nginx was restarted, or the output was changed, since the last reload was verified",
+    ),
+    "a change is stuck": (
+        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1)},
+        r"a change waits for 17 s to be in force",
+    ),
+    "an apply is stuck": (
+        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1, applying=True, confirmed=False)},
+        r"a change waits for 17 s to be in force",
+    ),
+}
+"""Of what is not in step, what makes it so, and the one reason that is given, as a pattern."""
+
+
+IN_STEP: dict[str, dict[str, Any]] = {
+    "nothing is to be done": {},
+    "a change was just decided": {"progress": progress(behind_since=NOW)},
+    "an apply is under way": {"progress": progress(confirmed=False, applying=True, behind_since=NOW - 0.1)},
+    "a change waits for its turn": {"progress": progress(behind_since=NOW - 59), "reload_interval_s": 60.0},
+    "a change waits for as long as it may": {"progress": progress(behind_since=NOW - STUCK_S - 1.0)},
+    "the stream is renewed": {"engines": (contact(connected=False, since=NOW - 0.1),)},
+    "the latest full look is as old as it may be": {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)},
+    "full looks are far apart": {"engines": (contact(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
+    "nothing at all is routed": {"progress": progress(Plan())},
+    "an upstream is reduced": {"progress": full_picture().progress},
+}
+
+
+NUMBER = (int, float)
+MAYBE = type(None)
+STATE: dict[str, Any] = {
+    "version": str,
+    "at": str,
+    "ready": bool,
+    "reasons": [str],
+    "remarks": [str],
+    "engines": [
+        {
+            "name": str,
+            "connected": bool,
+            "for_s": NUMBER,
+            "synced_s": (*NUMBER, MAYBE),
+            "containers": (int, MAYBE),
+            "drift": int,
+            "error": (str, MAYBE),
+        }
+    ],
+    "upstreams": [
+        {
+            "name": str,
+            "method": str,
+            "servers": [{"address": str, "port": int, "container": (str, MAYBE), "state": str}],
+            "note": (str, MAYBE),
+        }
+    ],
+    "unrouted": [
+        {"container": str, "reason": str, "detail": str, "upstream": (str, MAYBE), "since": (str, MAYBE)},
+    ],
+    "warnings": [{"container": str, "detail": str}],
+    "applied": {"digest": str, "verified": bool, "at": str},
+    "disk": (str, MAYBE),
+    "workers": {"serving": int, "retiring": int},
+    "changes": [
+        {
+            "at": str,
+            "outcome": str,
+            "digest": str,
+            "error": (str, MAYBE),
+            "live_s": NUMBER,
+            "verified_s": NUMBER,
+            "heard_s": (*NUMBER, MAYBE),
+            "difference": str,
+            "times": int,
+        }
+    ],
+}
+"""All keys that scripts may rely on; more may come."""
+
+
+def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:
+    """Where an answer lacks a key, or has another type than scripts were promised."""
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict):
+            return [f"{where} is no object: {found!r}"]
+        absent = [f"{where}.{key} is missing" for key in wanted.keys() - found.keys()]
+        return absent + [
+            wrong
+            for key in wanted.keys() & found.keys()
+            for wrong in wrong_in(found[key], wanted[key], f"{where}.{key}")
+        ]
+    if isinstance(wanted, list):
+        if not isinstance(found, list):
+            return [f"{where} is no list: {found!r}"]
+        return [wrong for each in found for wrong in wrong_in(each, wanted[0], f"{where}[]")]
+    fits = isinstance(found, wanted) and (wanted is bool or not isinstance(found, bool))
+    return [] if fits else [f"{where} is {found!r}, not {wanted}"]

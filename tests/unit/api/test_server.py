@@ -37,7 +37,20 @@ from fakedaemon import (
     warned,
 )
 from simulation import SimulatedNginx
-from statuses import DIGEST, NOW, contact, full_picture, picture, progress, samples, server
+from statuses import (
+    DIGEST,
+    IN_STEP,
+    NOW,
+    OUT_OF_STEP,
+    STATE,
+    contact,
+    full_picture,
+    picture,
+    progress,
+    samples,
+    server,
+    wrong_in,
+)
 from strategies import container
 from waiting import eventually
 
@@ -47,9 +60,8 @@ from lbwatch.api.client import request
 from lbwatch.api.control import ControlService
 from lbwatch.api.metrics import exposition
 from lbwatch.core.errors import SettingsError
-from lbwatch.core.model import BalancerStatus, Plan, SettledPlan, Skipped, Upstream
-from lbwatch.core.model import Reason as Why
-from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status, report_of
+from lbwatch.core.model import Plan, SettledPlan, Upstream
+from lbwatch.core.status import Status, report_of
 from lbwatch.core.story import Explanation
 from lbwatch.engines.docker import stream
 from lbwatch.engines.fake import FakeEngine, views
@@ -202,70 +214,6 @@ async def ended(reader: asyncio.StreamReader, *, within: float = 10.0) -> bytes:
 
 # -- readiness
 
-OUT_OF_STEP = {
-    "the engine was never read": (
-        {"engines": (contact(synced_at=None, containers=None),)},
-        r"engine unix:///var/run/docker\.sock: it was not read yet",
-    ),
-    "the engine was never read, and is not there": (
-        {"engines": (contact(connected=False, synced_at=None, containers=None, error="no such file"),)},
-        r"engine unix:///var/run/docker\.sock: it was not read yet: no such file",
-    ),
-    "the engine is gone": (
-        {"engines": (contact(connected=False, since=NOW - 42, error="connection refused"),)},
-        r"engine unix:///var/run/docker\.sock: not followed for 42 s: connection refused",
-    ),
-    "the latest full look is too old": (
-        {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
-        r"engine unix:///var/run/docker\.sock: no full look at it ended for 91 s",
-    ),
-    "one engine of two is gone": (
-        {"engines": (contact(), contact(source="tcp://other:2376", connected=False, error="refused"))},
-        r"engine tcp://other:2376: not followed for 100 s: refused",
-    ),
-    "nothing was in force yet": (
-        {"progress": progress(in_force=None, confirmed=False, applied_at=None, digest="")},
-        re.escape(NOTHING_YET),
-    ),
-    "nothing was in force yet, and the first apply is under way": (
-        {"progress": progress(in_force=None, confirmed=False, applying=True, behind_since=NOW - 1)},
-        re.escape(NOTHING_YET),
-    ),
-    "the latest apply failed": (
-        {"progress": progress(error="[emerg] unknown directive", behind_since=NOW - 7)},
-        r"nginx is not in step for 7 s: \[emerg\] unknown directive",
-    ),
-    "the latest apply failed, and another is under way": (
-        {"progress": progress(error="nginx is not running here", behind_since=NOW - 7, applying=True, confirmed=False)},
-        r"nginx is not in step for 7 s: nginx is not running here",
-    ),
-    "nginx was restarted": (
-        {"progress": progress(confirmed=False)},
-        r"nginx was restarted, or the output was changed, since the last reload was verified",
-    ),
-    "a change is stuck": (
-        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1)},
-        r"a change waits for 17 s to be in force",
-    ),
-    "an apply is stuck": (
-        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1, applying=True, confirmed=False)},
-        r"a change waits for 17 s to be in force",
-    ),
-}
-
-IN_STEP = {
-    "nothing is to be done": {},
-    "a change was just decided": {"progress": progress(behind_since=NOW)},
-    "an apply is under way": {"progress": progress(confirmed=False, applying=True, behind_since=NOW - 0.1)},
-    "a change waits for its turn": {"progress": progress(behind_since=NOW - 59), "reload_interval_s": 60.0},
-    "a change waits for as long as it may": {"progress": progress(behind_since=NOW - STUCK_S - 1.0)},
-    "the stream is renewed": {"engines": (contact(connected=False, since=NOW - 0.1),)},
-    "the latest full look is as old as it may be": {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)},
-    "full looks are far apart": {"engines": (contact(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
-    "nothing at all is routed": {"progress": progress(Plan())},
-    "an upstream is reduced": {"progress": full_picture().progress},
-}
-
 
 @pytest.mark.parametrize("case", OUT_OF_STEP)
 async def test_out_of_step_is_not_ready_and_says_why(case: str) -> None:
@@ -315,145 +263,6 @@ async def test_healthy_is_whose_loop_turns(*, still_s: float, applying: bool, he
         answer = await place.get("/healthz")
         assert answer.status == (200 if healthy else 503)
         assert (await place.get("/readyz")).status == 503
-
-
-# -- the state
-
-NUMBER = (int, float)
-MAYBE = type(None)
-STATE: dict[str, Any] = {
-    "version": str,
-    "at": str,
-    "ready": bool,
-    "reasons": [str],
-    "remarks": [str],
-    "engines": [
-        {
-            "name": str,
-            "connected": bool,
-            "for_s": NUMBER,
-            "synced_s": (*NUMBER, MAYBE),
-            "containers": (int, MAYBE),
-            "drift": int,
-            "error": (str, MAYBE),
-        }
-    ],
-    "upstreams": [
-        {
-            "name": str,
-            "method": str,
-            "servers": [{"address": str, "port": int, "container": (str, MAYBE), "state": str}],
-            "note": (str, MAYBE),
-        }
-    ],
-    "unrouted": [
-        {"container": str, "reason": str, "detail": str, "upstream": (str, MAYBE), "since": (str, MAYBE)},
-    ],
-    "warnings": [{"container": str, "detail": str}],
-    "applied": {"digest": str, "verified": bool, "at": str},
-    "disk": (str, MAYBE),
-    "workers": {"serving": int, "retiring": int},
-    "changes": [
-        {
-            "at": str,
-            "outcome": str,
-            "digest": str,
-            "error": (str, MAYBE),
-            "live_s": NUMBER,
-            "verified_s": NUMBER,
-            "heard_s": (*NUMBER, MAYBE),
-            "difference": str,
-            "times": int,
-        }
-    ],
-}
-"""All keys that scripts may rely on; more may come."""
-
-
-def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:
-    """Where an answer lacks a key, or has another type than scripts were promised."""
-    if isinstance(wanted, dict):
-        if not isinstance(found, dict):
-            return [f"{where} is no object: {found!r}"]
-        absent = [f"{where}.{key} is missing" for key in wanted.keys() - found.keys()]
-        return absent + [
-            wrong
-            for key in wanted.keys() & found.keys()
-            for wrong in wrong_in(found[key], wanted[key], f"{where}.{key}")
-        ]
-    if isinstance(wanted, list):
-        if not isinstance(found, list):
-            return [f"{where} is no list: {found!r}"]
-        return [wrong for each in found for wrong in wrong_in(each, wanted[0], f"{where}[]")]
-    fits = isinstance(found, wanted) and (wanted is bool or not isinstance(found, bool))
-    return [] if fits else [f"{where} is {found!r}, not {wanted}"]
-
-
-async def test_the_state_has_the_keys_and_types_of_the_contract(place: Place) -> None:
-    """Scripts break without a word where one is renamed."""
-    state = (await place.get("/api/state")).json
-    assert wrong_in(state, STATE) == []
-    empty = [key for key, each in state.items() if each in ([], {}, None) and key not in ("reasons", "remarks")]
-    assert empty == [], "of all there is something to check"
-
-
-async def test_the_state_of_a_daemon_that_knows_nothing_yet_has_the_same_keys() -> None:
-    """A script that starts with it must not fall over what is not there yet."""
-    look = picture(
-        engines=(contact(connected=False, synced_at=None, containers=None),),
-        progress=progress(in_force=None, confirmed=False, applied_at=None, digest=""),
-        seen=BalancerStatus(),
-    )
-    look = replace(look, progress=replace(look.progress, plan=None))
-    async with served(StillLife(look)) as place:
-        state = (await place.get("/api/state")).json
-        assert wrong_in(state, STATE | {"applied": MAYBE, "workers": MAYBE}) == []
-        assert (state["upstreams"], state["unrouted"], state["applied"]) == ([], [], None)
-        assert (await place.get("/")).status == 200
-        assert (await place.get("/metrics")).status == 200
-
-
-async def test_the_placeholder_alone_is_down_and_has_no_container(place: Place) -> None:
-    """The contract's way to say that an upstream has nobody."""
-    upstreams = {each["name"]: each["servers"] for each in (await place.get("/api/state")).json["upstreams"]}
-    assert upstreams["later"] == [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
-    rest = [line for name, lines in upstreams.items() if name != "later" for line in lines]
-    assert {line["container"] for line in rest} == {"web-1", "web-2", "sick", "api"}
-    assert {line["state"] for line in rest} == {"up", "unhealthy"}
-
-
-async def test_applied_is_not_verified_once_nginx_is_another_or_something_failed() -> None:
-    """Whoever waits for `verified` after a deploy must not go on too early."""
-    for given in ({"confirmed": False}, {"error": "[emerg] no"}):
-        async with served(StillLife(picture(progress=progress(**given)))) as place:
-            assert (await place.get("/api/state")).json["applied"]["verified"] is False
-
-
-async def test_what_was_decided_and_does_not_run_yet_is_unrouted_with_the_reason() -> None:
-    """A container is in one of the two lists at any time; in none it would be lost to whoever looks for it."""
-    wanted = Plan(
-        upstreams=(Upstream(name="web", servers=(server("old", 2), server("new", 3))),),
-        skipped=(Skipped(container="stopped", reason=Why.NOT_RUNNING, detail="exited"),),
-    )
-    runs = (Upstream(name="web", servers=(server("old", 2),)),)
-    look = picture(progress=progress(wanted, in_force=runs, error="[emerg] no", behind_since=NOW - 1))
-    async with served(StillLife(look)) as place:
-        state = (await place.get("/api/state")).json
-        assert {each["container"]: each["reason"] for each in state["unrouted"]} == {
-            "new": "not-in-force",
-            "stopped": "not-running",
-        }
-        assert "[emerg] no" in state["unrouted"][0]["detail"]
-        assert [line["container"] for line in state["upstreams"][0]["servers"]] == ["old"]
-
-
-async def test_a_container_is_not_said_to_serve_and_to_be_unrouted_at_once() -> None:
-    """While nginx owes a reload nobody knows which of the two it is; the two lists must not contradict each other."""
-    upstreams = (Upstream(name="web", servers=(server("web-1"),)),)
-    owed = progress(Plan(upstreams=upstreams), confirmed=False, error="no", serves_old=False, behind_since=NOW - 1)
-    state = report_of(picture(progress=owed))
-    serving = {line.container for each in state.upstreams for line in each.servers if str(line.state) != "down"}
-    assert not serving & {each.container for each in state.unrouted}
 
 
 # -- who may ask
