@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 import structlog
 
 from lbwatch import __version__
+from lbwatch.api.application import make_application
 from lbwatch.api.control import ControlService
-from lbwatch.api.server import make_application, serving
+from lbwatch.api.server import serving
 from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.errors import DeadSocketError, OutputError, OutputHeldError, RenderError, StateError
 from lbwatch.core.status import standing

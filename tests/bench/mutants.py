@@ -203,22 +203,22 @@ MUTANTS = {
         "balancers/nginx/isolate.py", ("if self._keeps(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "status: any host is taken for ours": mutant(
-        "api/server.py", ("if host is not None and not _is_ours(host, names=names):", "if False:"), tests="unit/api/test_server.py"
+        "api/application.py", ("if host is not None and not _is_ours(host, names=names):", "if False:"), tests="unit/api/test_application.py"
     ),
     "status: by TCP all paths are open": mutant(
-        "api/server.py", ("    if request.path not in public:\n", "    if False:\n"), tests="unit/api/test_server.py"
+        "api/application.py", ("    if request.path not in public:\n", "    if False:\n"), tests="unit/api/test_application.py"
     ),
     "status: by TCP a public path may change something": mutant(
-        "api/server.py", ("    if request.method not in _READING:\n", "    if False:\n"), tests="unit/api/test_server.py"
+        "api/application.py", ("    if request.method not in _READING:\n", "    if False:\n"), tests="unit/api/test_application.py"
     ),
     "control: a drain is cut off like a slow client": mutant(
-        "api/server.py", ("for each in connections if not _is_unix(each.transport)]", "for each in connections]"), tests="unit/api/test_server.py"
+        "api/server.py", ("for each in connections if not is_unix(each.transport)]", "for each in connections]"), tests="unit/api/test_server.py"
     ),
     "status: slow clients are never cut off": mutant(
         "api/server.py", ("        _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)\n", ""), tests="unit/api/test_server.py"
     ),
     "status: a lost engine is no reason not to be ready": mutant(
-        "core/status.py", ("    elif engine.error is not None:", "    elif False:"), tests="unit/api/test_server.py"
+        "core/status.py", ("    elif engine.error is not None:", "    elif False:"), tests="unit/core/test_status.py"
     ),
     "status: what failed once is told for ever": mutant(
         "reconciler.py", ("self._behind_since = self._due_since = self._error = None", "self._behind_since = self._due_since = None"), tests="unit/test_reconciler.py"

@@ -17,7 +17,7 @@ from needs import need
 from realsystemd import RealSystemd
 from waiting import eventually
 
-from lbwatch.api.server import STILL_S
+from lbwatch.api.application import STILL_S
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings, check_toml
 

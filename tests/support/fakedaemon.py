@@ -1,6 +1,7 @@
 """A whole daemon on the fake engine with a simulated nginx."""
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -17,8 +18,9 @@ from simulation import SimulatedNginx
 from statuses import full_picture
 
 from lbwatch.api import client
+from lbwatch.api.application import View, make_application
 from lbwatch.api.control import ControlService
-from lbwatch.api.server import View, make_application, serving
+from lbwatch.api.server import serving
 from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.model import Container, Plan, SettledPlan, Suspended
 from lbwatch.core.status import Status
@@ -29,6 +31,9 @@ from lbwatch.settings import Settings
 from lbwatch.system.state import State
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
+
+ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
+"""Those that are answered by TCP."""
 
 
 @dataclass
@@ -208,6 +213,16 @@ def warned() -> Iterator[list[str]]:
     with structlog.testing.capture_logs() as logs:
         yield names
     names += [log["event"] for log in logs if log["log_level"] in ("warning", "error")]
+
+
+async def ended(reader: asyncio.StreamReader, *, within: float = 10.0) -> bytes:
+    """What came until the other side ended the connection; whether by a reset or not does not matter."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(within):
+            while chunk := await reader.read(65536):
+                received += chunk
+    return received
 
 
 async def told(place: Place, path: str, holds: Callable[[Answer], object], *, within: float = 10.0) -> Answer:

@@ -8,7 +8,7 @@ from strategies import container, decide
 
 from lbwatch.api.metrics import OUTCOMES
 from lbwatch.core.history import AppliedPlan, History
-from lbwatch.core.model import Applied, BalancerStatus, Degraded, EngineStatus, Health, Level, Plan, Server
+from lbwatch.core.model import Applied, BalancerStatus, Degraded, EngineStatus, Health, Level, Plan, Server, Upstream
 from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status
 
 NOW = 1_000.0
@@ -236,3 +236,12 @@ def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:
         return [wrong for each in found for wrong in wrong_in(each, wanted[0], f"{where}[]")]
     fits = isinstance(found, wanted) and (wanted is bool or not isinstance(found, bool))
     return [] if fits else [f"{where} is {found!r}, not {wanted}"]
+
+
+def crowd(count: int, *, servers: int = 2) -> Status:
+    """A daemon with so many upstreams, of so many servers each."""
+    upstreams = tuple(
+        Upstream(name=f"up-{n:05}", servers=tuple(server(f"c-{n}-{each}", 2 + each) for each in range(servers)))
+        for n in range(count)
+    )
+    return picture(Plan(upstreams=upstreams))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakedaemon import WEB, DrainStage, drain_stage
+from fakedaemon import WEB, DrainStage, Place, drain_stage, served
 from simulation import SimulatedNginx
 
 from lbwatch.engines.fake import FakeEngine
@@ -31,3 +31,10 @@ async def stage(tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx) -> As
     async with drain_stage(tmp_path, engine, nginx) as stage:
         assert stage.servers() == ["172.17.0.2", "172.17.0.3"]
         yield stage
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    """Of a daemon that has something of everything to show."""
+    async with served() as place:
+        yield place

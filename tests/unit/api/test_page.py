@@ -26,8 +26,8 @@ from fakedaemon import served
 from needs import need
 from playwright.sync_api import Browser, Page, Route, expect
 
+from lbwatch.api import application
 from lbwatch.api import page as subject
-from lbwatch.api import server
 from lbwatch.core.history import AppliedPlan, Change, Distribution, HistoryCopy
 from lbwatch.core.model import (
     BalancerStatus,
@@ -653,7 +653,7 @@ class Site:
 @pytest.fixture(autouse=True)
 def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser's time is simulated: its next question may come within the same instant of ours."""
-    monkeypatch.setattr(server, "SHARED_S", 0.0)
+    monkeypatch.setattr(application, "SHARED_S", 0.0)
 
 
 @pytest.fixture
