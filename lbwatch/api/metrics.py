@@ -44,7 +44,7 @@ OUTCOMES = (
 
 
 def exposition(status: Status) -> bytes:
-    """Write the metrics of a picture."""
+    """Return the metrics of a status."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(status))
     return generate_latest(registry)
@@ -54,10 +54,10 @@ class _Collector:
     """What the client library asks for metrics."""
 
     def __init__(self, status: Status) -> None:
-        self._picture = status
+        self._status = status
 
     def collect(self) -> Iterable[Metric]:
-        status = self._picture
+        status = self._status
         report = report_of(status)
         build = InfoMetricFamily("lbwatch_build", "What runs: its version, and that of Python.")
         build.add_metric([], {"version": status.version, "python": platform.python_version()})
@@ -99,6 +99,7 @@ def _engines(status: Status) -> Iterable[Metric]:
     )
     for engine in engines:
         drift.add_metric([engine.source], engine.drift)
+        # A series for each word that an engine may ever send would have no bound.
         counts: Counter[str] = Counter()
         for action, count in engine.events.items():
             counts[action if action in ACTIONS else "other"] += count
@@ -140,6 +141,8 @@ def _in_force(status: Status, report: Report) -> Iterable[Metric]:
     servers = GaugeMetricFamily(
         "lbwatch_servers", "Servers by upstream and state; down is the placeholder.", labels=["upstream", "state"]
     )
+    # Of the report, which says what nginx runs, and not of the plan, which says what it should; zeros too, since an
+    # alert cannot compare with a series that is absent.
     for upstream in report.upstreams:
         states = Counter(str(server.state) for server in upstream.servers)
         for state in ServerState:
@@ -196,7 +199,7 @@ def _by_source(name: str, help: str, values: Mapping[str, float]) -> GaugeMetric
 
 
 def _histogram(name: str, help: str, distribution: Distribution) -> HistogramMetricFamily:
-    """Add the counts up, as Prometheus wants them."""
+    """Return a histogram; Prometheus wants the counts added up, each bucket with those below it."""
     family = HistogramMetricFamily(name, help, labels=[])
     counts = zip((*map(str, BUCKETS_S), "+Inf"), accumulate(distribution.counts), strict=True)
     family.add_metric([], [(bound, float(count)) for bound, count in counts], distribution.total_s)

@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 from simulation import SimulatedNginx
-from statuses import full_picture
+from statuses import full_status
 
-from lbwatch.api import client
 from lbwatch.api.application import View, make_application
+from lbwatch.api.client import request
 from lbwatch.api.control import ControlService
 from lbwatch.api.server import serving
 from lbwatch.build import Daemon, build_daemon
@@ -37,19 +37,19 @@ ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
 
 
 @dataclass
-class StillLife:
+class FixedView:
     """A view that shows always the same."""
 
-    picture: Status = field(default_factory=full_picture)
+    shown: Status = field(default_factory=full_status)
 
     def quick_status(self) -> Status:
-        return self.picture
+        return self.shown
 
     async def look(self) -> Status:
-        return self.picture
+        return self.shown
 
 
-class StillLoop:
+class FixedLoop:
     """Knows its containers, and is settled or never will be."""
 
     def __init__(self, *containers: Container, settles: bool = True) -> None:
@@ -70,9 +70,9 @@ async def unasked(container: Container | None) -> Explanation:
     raise AssertionError(f"nobody asks for {container}")
 
 
-def still_service(state: State, *containers: Container, settles: bool = True) -> ControlService:
+def fixed_service(state: State, *containers: Container, settles: bool = True) -> ControlService:
     """A service of which nobody asks more than to drain these containers, and nothing comes of it."""
-    return ControlService(state, loop=StillLoop(*containers, settles=settles), explain=unasked)
+    return ControlService(state, loop=FixedLoop(*containers, settles=settles), explain=unasked)
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Answer:
 
 
 @dataclass
-class Place:
+class Client:
     """Where a server listens, by TCP unless it has a unix *socket*."""
 
     port: int = 0
@@ -103,11 +103,11 @@ class Place:
             return await asyncio.open_unix_connection(self.socket, **options)
         return await asyncio.open_connection(self.host, self.port, **options)
 
-    async def said(self, request: bytes) -> bytes:
+    async def exchange(self, sent: bytes) -> bytes:
         """All that comes until the other side ends the connection: that it does is a promise, too."""
         reader, writer = await self.opened()
         try:
-            writer.write(request)
+            writer.write(sent)
             async with asyncio.timeout(10.0):
                 return await reader.read()
         finally:
@@ -115,7 +115,7 @@ class Place:
 
     async def get(self, path: str = "/healthz", *, host: str | None = "127.0.0.1", method: str = "GET") -> Answer:
         name = "" if host is None else f"Host: {host}\r\n"
-        head, _, body = (await self.said(f"{method} {path} HTTP/1.1\r\n{name}\r\n".encode())).partition(b"\r\n\r\n")
+        head, _, body = (await self.exchange(f"{method} {path} HTTP/1.1\r\n{name}\r\n".encode())).partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         return Answer(status=int(first.split()[1]), headers=headers, body=body)
@@ -134,16 +134,16 @@ async def served(
     hosts: Collection[str] = (),
     service: ControlService | None = None,
     control_socket: Path | None = None,
-) -> AsyncIterator[Place]:
+) -> AsyncIterator[Client]:
     """The server, by TCP at a free port and at a unix socket, of what shows always the same and drains nothing."""
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        service = service or still_service(State(folder))
-        application = make_application(view or StillLife(), service=service, hosts=hosts)
+        service = service or fixed_service(State(folder))
+        application = make_application(view or FixedView(), service=service, hosts=hosts)
         listen = f"127.0.0.1:{port}" if listen is None else listen
         async with serving(application, listen=listen, control_socket=control_socket or folder / "control"):
-            yield Place(port=port)
+            yield Client(port=port)
 
 
 @asynccontextmanager
@@ -156,7 +156,7 @@ async def listening(path: Path, *, service: ControlService) -> AsyncIterator[Non
 @asynccontextmanager
 async def running(
     folder: Path, engine: FakeEngine, nginx: SimulatedNginx, **more: Any
-) -> AsyncIterator[tuple[Place, Daemon]]:
+) -> AsyncIterator[tuple[Client, Daemon]]:
     """The daemon as `daemon.run` builds it, with its server; the control socket is `settings.control_socket`."""
     settings = Settings(
         docker_host=engine.url,
@@ -169,11 +169,11 @@ async def running(
     )
     async with build_daemon(settings, tester=nginx, control=nginx) as daemon:
         service = ControlService(daemon.state, loop=daemon.reconciler, explain=daemon.explain)
-        async with served(daemon, service=service, control_socket=settings.control_socket) as place:
+        async with served(daemon, service=service, control_socket=settings.control_socket) as client:
             stopped = asyncio.Event()
             task = asyncio.create_task(keep_going(daemon, until=stopped))
             try:
-                yield place, daemon
+                yield client, daemon
             finally:
                 stopped.set()
                 await task
@@ -191,10 +191,10 @@ class DrainStage:
         return re.findall(r"server ([0-9.]+):", self.nginx.runs or "")
 
     async def drain(self, container: str) -> str:
-        return await client.request(self.socket, verb="drain", container=container)
+        return await request(self.socket, verb="drain", container=container)
 
     async def undrain(self, container: str) -> str:
-        return await client.request(self.socket, verb="undrain", container=container)
+        return await request(self.socket, verb="undrain", container=container)
 
 
 @asynccontextmanager
@@ -225,10 +225,10 @@ async def ended(reader: asyncio.StreamReader, *, within: float = 10.0) -> bytes:
     return received
 
 
-async def told(place: Place, path: str, holds: Callable[[Answer], object], *, within: float = 10.0) -> Answer:
+async def asked_until(client: Client, path: str, holds: Callable[[Answer], object], *, within: float = 10.0) -> Answer:
     """Ask until the answer is as it should be."""
     deadline = time.monotonic() + within
-    while not holds(answer := await place.get(path)):
+    while not holds(answer := await client.get(path)):
         assert time.monotonic() < deadline, f"not within {within} s; last: {answer.status} {answer.text}"
         await asyncio.sleep(0.01)
     return answer

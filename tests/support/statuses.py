@@ -30,27 +30,27 @@ def server(name: str, number: int = 2) -> Server:
     return Server(address=f"172.18.0.{number}", port=80, container=name)
 
 
-def contact(**given: Any) -> EngineStatus:
+def engine_status(**given: Any) -> EngineStatus:
     return EngineStatus(
         **({"source": SOURCE, "connected": True, "since": 900.0, "synced_at": 990.0, "containers": 3} | given)
     )
 
 
-def progress(plan: Plan | None = None, **given: Any) -> AppliedPlan:
+def applied_plan(plan: Plan | None = None, **given: Any) -> AppliedPlan:
     """All that was decided is in force, but for what is given."""
     plan = Plan() if plan is None else plan
     facts = {"in_force": plan.upstreams, "confirmed": True, "turned_at": NOW, "digest": DIGEST, "applied_at": AT}
     return AppliedPlan(plan=plan, **(facts | given))
 
 
-def picture(plan: Plan | None = None, *, history: History | None = None, **given: Any) -> Status:
+def made_status(plan: Plan | None = None, *, history: History | None = None, **given: Any) -> Status:
     """A daemon in step, but for what is given."""
     facts: dict[str, Any] = {
         "version": "1.2.3",
         "now": NOW,
         "at": AT,
-        "engines": (contact(),),
-        "progress": progress(plan),
+        "engines": (engine_status(),),
+        "progress": applied_plan(plan),
         "work": (history or History()).copy(),
         "seen": BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 0)),
         "resync_interval_s": 30.0,
@@ -70,7 +70,7 @@ def samples(text: bytes) -> Samples:
     return found
 
 
-def full_picture() -> Status:
+def full_status() -> Status:
     """A daemon of which every metric has something to tell, by whatever is possible at once."""
     containers = (
         container("web-1", labels={"lbwatch.upstream": "web"}),
@@ -89,9 +89,9 @@ def full_picture() -> Status:
         history.failed(outcome, error=f"{outcome} it was", at=AT, took_s=2.0)
     history.decided(plan, at=AT)
     degraded = Degraded(upstream="api", level=Level.PLAIN, error="nginx says no")
-    return picture(
-        engines=(contact(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
-        progress=progress(plan, degraded=(degraded,)),
+    return made_status(
+        engines=(engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
+        progress=applied_plan(plan, degraded=(degraded,)),
         work=history.copy(),
         seen=BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 4)),
     )
@@ -103,51 +103,55 @@ def applied(**given: Any) -> Applied:
 
 OUT_OF_STEP: dict[str, tuple[dict[str, Any], str]] = {
     "the engine was never read": (
-        {"engines": (contact(synced_at=None, containers=None),)},
+        {"engines": (engine_status(synced_at=None, containers=None),)},
         r"engine unix:///var/run/docker\.sock: it was not read yet",
     ),
     "the engine was never read, and is not there": (
-        {"engines": (contact(connected=False, synced_at=None, containers=None, error="no such file"),)},
+        {"engines": (engine_status(connected=False, synced_at=None, containers=None, error="no such file"),)},
         r"engine unix:///var/run/docker\.sock: it was not read yet: no such file",
     ),
     "the engine is gone": (
-        {"engines": (contact(connected=False, since=NOW - 42, error="connection refused"),)},
+        {"engines": (engine_status(connected=False, since=NOW - 42, error="connection refused"),)},
         r"engine unix:///var/run/docker\.sock: not followed for 42 s: connection refused",
     ),
     "the latest full look is too old": (
-        {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
+        {"engines": (engine_status(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
         r"engine unix:///var/run/docker\.sock: no full look at it ended for 91 s",
     ),
     "one engine of two is gone": (
-        {"engines": (contact(), contact(source="tcp://other:2376", connected=False, error="refused"))},
+        {"engines": (engine_status(), engine_status(source="tcp://other:2376", connected=False, error="refused"))},
         r"engine tcp://other:2376: not followed for 100 s: refused",
     ),
     "nothing was in force yet": (
-        {"progress": progress(in_force=None, confirmed=False, applied_at=None, digest="")},
+        {"progress": applied_plan(in_force=None, confirmed=False, applied_at=None, digest="")},
         re.escape(NOTHING_YET),
     ),
     "nothing was in force yet, and the first apply is under way": (
-        {"progress": progress(in_force=None, confirmed=False, applying=True, behind_since=NOW - 1)},
+        {"progress": applied_plan(in_force=None, confirmed=False, applying=True, behind_since=NOW - 1)},
         re.escape(NOTHING_YET),
     ),
     "the latest apply failed": (
-        {"progress": progress(error="[emerg] unknown directive", behind_since=NOW - 7)},
+        {"progress": applied_plan(error="[emerg] unknown directive", behind_since=NOW - 7)},
         r"nginx is not in step for 7 s: \[emerg\] unknown directive",
     ),
     "the latest apply failed, and another is under way": (
-        {"progress": progress(error="nginx is not running here", behind_since=NOW - 7, applying=True, confirmed=False)},
+        {
+            "progress": applied_plan(
+                error="nginx is not running here", behind_since=NOW - 7, applying=True, confirmed=False
+            )
+        },
         r"nginx is not in step for 7 s: nginx is not running here",
     ),
     "nginx was restarted": (
-        {"progress": progress(confirmed=False)},
+        {"progress": applied_plan(confirmed=False)},
         r"nginx was restarted, or the output was changed, since the last reload was verified",
     ),
     "a change is stuck": (
-        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1)},
+        {"progress": applied_plan(behind_since=NOW - STUCK_S - 1.0 - 1)},
         r"a change waits for 17 s to be in force",
     ),
     "an apply is stuck": (
-        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1, applying=True, confirmed=False)},
+        {"progress": applied_plan(behind_since=NOW - STUCK_S - 1.0 - 1, applying=True, confirmed=False)},
         r"a change waits for 17 s to be in force",
     ),
 }
@@ -156,15 +160,17 @@ OUT_OF_STEP: dict[str, tuple[dict[str, Any], str]] = {
 
 IN_STEP: dict[str, dict[str, Any]] = {
     "nothing is to be done": {},
-    "a change was just decided": {"progress": progress(behind_since=NOW)},
-    "an apply is under way": {"progress": progress(confirmed=False, applying=True, behind_since=NOW - 0.1)},
-    "a change waits for its turn": {"progress": progress(behind_since=NOW - 59), "reload_interval_s": 60.0},
-    "a change waits for as long as it may": {"progress": progress(behind_since=NOW - STUCK_S - 1.0)},
-    "the stream is renewed": {"engines": (contact(connected=False, since=NOW - 0.1),)},
-    "the latest full look is as old as it may be": {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)},
-    "full looks are far apart": {"engines": (contact(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
-    "nothing at all is routed": {"progress": progress(Plan())},
-    "an upstream is reduced": {"progress": full_picture().progress},
+    "a change was just decided": {"progress": applied_plan(behind_since=NOW)},
+    "an apply is under way": {"progress": applied_plan(confirmed=False, applying=True, behind_since=NOW - 0.1)},
+    "a change waits for its turn": {"progress": applied_plan(behind_since=NOW - 59), "reload_interval_s": 60.0},
+    "a change waits for as long as it may": {"progress": applied_plan(behind_since=NOW - STUCK_S - 1.0)},
+    "the stream is renewed": {"engines": (engine_status(connected=False, since=NOW - 0.1),)},
+    "the latest full look is as old as it may be": {
+        "engines": (engine_status(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)
+    },
+    "full looks are far apart": {"engines": (engine_status(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
+    "nothing at all is routed": {"progress": applied_plan(Plan())},
+    "an upstream is reduced": {"progress": full_status().progress},
 }
 
 
@@ -244,4 +250,4 @@ def crowd(count: int, *, servers: int = 2) -> Status:
         Upstream(name=f"up-{n:05}", servers=tuple(server(f"c-{n}-{each}", 2 + each) for each in range(servers)))
         for n in range(count)
     )
-    return picture(Plan(upstreams=upstreams))
+    return made_status(Plan(upstreams=upstreams))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakedaemon import WEB, DrainStage, Place, drain_stage, served
+from fakedaemon import WEB, Client, DrainStage, drain_stage, served
 from simulation import SimulatedNginx
 
 from lbwatch.engines.fake import FakeEngine
@@ -34,7 +34,7 @@ async def stage(tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx) -> As
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[Place]:
+async def client() -> AsyncIterator[Client]:
     """Of a daemon that has something of everything to show."""
-    async with served() as place:
-        yield place
+    async with served() as client:
+        yield client

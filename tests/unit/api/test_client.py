@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from fakedaemon import DrainStage, listening, still_service
+from fakedaemon import DrainStage, fixed_service, listening
 from strategies import container
 from waiting import eventually
 
@@ -35,7 +35,7 @@ async def test_another_user_is_told_that_it_is_not_theirs(tmp_path: Path) -> Non
     folder = Path("/tmp") / f"lbw-{os.getpid()}"
     folder.mkdir(mode=0o755)
     try:
-        async with listening(folder / "s", service=still_service(State(tmp_path / "state"), container("web-1"))):
+        async with listening(folder / "s", service=fixed_service(State(tmp_path / "state"), container("web-1"))):
             os.seteuid(65534)
             try:
                 with pytest.raises(

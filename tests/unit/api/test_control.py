@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakedaemon import WEB, DrainStage, StillLoop, drain_stage, listening, still_service, unasked, warned
+from fakedaemon import WEB, DrainStage, FixedLoop, drain_stage, fixed_service, listening, unasked, warned
 from simulation import SimulatedNginx
 from strategies import container
 from waiting import eventually, never
@@ -134,7 +134,7 @@ async def test_the_state_is_written_by_one_order_at_a_time(tmp_path: Path) -> No
             assert gate.wait(10.0)
             super().drain(id, name)
 
-    service = still_service(Slow(tmp_path), container("web-1"), container("web-2"))
+    service = fixed_service(Slow(tmp_path), container("web-1"), container("web-2"))
     async with asyncio.TaskGroup() as group:
         for name in ("web-1", "web-2"):
             group.create_task(service.drain(name))
@@ -160,7 +160,7 @@ def test_a_beginning_that_two_ids_share_is_refused_and_a_name_comes_first() -> N
 
 async def test_an_order_before_the_engine_was_read_says_so(tmp_path: Path) -> None:
     """`no such container` would be a lie then."""
-    loop = StillLoop()
+    loop = FixedLoop()
     loop.known = None
     service = ControlService(State(tmp_path), loop=loop, explain=unasked)
     async with listening(tmp_path / "s", service=service):
@@ -174,7 +174,7 @@ async def test_an_order_that_is_not_in_force_in_time_fails_and_says_what_holds(
     """`drain && stop` must not stop what nginx still sends to; the drain itself stands, and comes when nginx does."""
     monkeypatch.setattr(control, "IN_FORCE_TIMEOUT_S", 0.05)
     state = State(tmp_path / "state")
-    async with listening(tmp_path / "s", service=still_service(state, container("web-1"), settles=False)):
+    async with listening(tmp_path / "s", service=fixed_service(state, container("web-1"), settles=False)):
         with pytest.raises(RequestError, match=r"web-1 is drained; nginx does not run that after 0\.05 s: .* log"):
             await request(tmp_path / "s", verb="drain", container="web-1")
     assert list(state.drained.values()) == ["web-1"]
@@ -197,7 +197,7 @@ async def test_a_drain_that_cannot_be_kept_is_carried_out_and_says_so(tmp_path: 
     (tmp_path / "state").write_text("in the place of the folder")
     state = State(tmp_path / "state")
     with warned() as warnings:
-        async with listening(tmp_path / "s", service=still_service(state, container("web-1"))):
+        async with listening(tmp_path / "s", service=fixed_service(state, container("web-1"))):
             said = await request(tmp_path / "s", verb="drain", container="web-1")
             assert list(state.drained.values()) == ["web-1"]
             undone = await request(tmp_path / "s", verb="undrain", container="web-1")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from statuses import AT, DIGEST, SOURCE, applied, contact, full_picture, picture, progress, samples, server
+from statuses import AT, DIGEST, SOURCE, applied, applied_plan, engine_status, full_status, made_status, samples, server
 from strategies import NASTY, container, decide
 
 from lbwatch.api.metrics import ACTIONS, CONTENT_TYPE, OUTCOMES, exposition
@@ -49,7 +49,7 @@ def value(picture: Status, name: str, /, **labels: str) -> float | None:
 
 def test_the_text_is_what_prometheus_takes_and_all_names_are_ours() -> None:
     """The contract's prefix; a name of someone else would mix with theirs."""
-    text = exposition(full_picture())
+    text = exposition(full_status())
     assert text.endswith(b"\n")
     assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
     for family in text_string_to_metric_families(text.decode()):
@@ -61,7 +61,7 @@ def test_the_text_is_what_prometheus_takes_and_all_names_are_ours() -> None:
 
 def test_all_that_the_issue_asks_for_is_there() -> None:
     """Each of them is in somebody's alert or dashboard; a rename breaks those silently."""
-    names = {name for name, _ in samples(exposition(full_picture()))}
+    names = {name for name, _ in samples(exposition(full_status()))}
     assert names == {
         "lbwatch_build_info",
         "lbwatch_ready",
@@ -92,12 +92,12 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
 
 def test_the_same_picture_gives_the_same_text() -> None:
     """It is made in a thread, of copies: nothing of it may depend on when."""
-    assert exposition(full_picture()) == exposition(full_picture())
+    assert exposition(full_status()) == exposition(full_status())
 
 
 def test_a_daemon_that_knows_nothing_yet_has_metrics_too() -> None:
     """The first scrape comes at any time, and the alerts are about just such daemons."""
-    nothing = picture(
+    nothing = made_status(
         engines=(EngineStatus(source=SOURCE, connected=False, since=999.0),),
         progress=AppliedPlan(plan=None, in_force=None),
         seen=BalancerStatus(),
@@ -112,7 +112,7 @@ def test_a_daemon_that_knows_nothing_yet_has_metrics_too() -> None:
 
 def test_what_runs_is_told() -> None:
     """Half of all questions of support begin with it."""
-    (labels,) = [dict(labels) for name, labels in samples(exposition(picture())) if name == "lbwatch_build_info"]
+    (labels,) = [dict(labels) for name, labels in samples(exposition(made_status())) if name == "lbwatch_build_info"]
     assert labels["version"] == "1.2.3"
     assert re.fullmatch(r"3\.\d+\.\d+.*", labels["python"])
 
@@ -122,7 +122,7 @@ def test_what_runs_is_told() -> None:
 
 def test_the_stream_and_the_latest_look_are_told_by_their_age() -> None:
     """An age needs no clock that two machines agree on."""
-    look = picture(engines=(contact(since=940.0, synced_at=980.0, drift=7, containers=12),))
+    look = made_status(engines=(engine_status(since=940.0, synced_at=980.0, drift=7, containers=12),))
     assert value(look, "lbwatch_source_connected", source=SOURCE) == 1
     assert value(look, "lbwatch_source_stream_age_seconds", source=SOURCE) == 60
     assert value(look, "lbwatch_source_last_sync_age_seconds", source=SOURCE) == 20
@@ -133,7 +133,9 @@ def test_the_stream_and_the_latest_look_are_told_by_their_age() -> None:
 def test_each_engine_has_its_own_series() -> None:
     """One that is lost must not hide behind one that is there."""
     other = "tcp://10.0.0.2:2376"
-    look = picture(engines=(contact(), contact(source=other, connected=False, error="refused", containers=0)))
+    look = made_status(
+        engines=(engine_status(), engine_status(source=other, connected=False, error="refused", containers=0))
+    )
     assert values(look, "lbwatch_source_connected", "source") == {SOURCE: 1, other: 0}
     assert values(look, "lbwatch_source_containers", "source") == {SOURCE: 3, other: 0}
     assert value(look, "lbwatch_ready") == 0
@@ -141,13 +143,13 @@ def test_each_engine_has_its_own_series() -> None:
 
 def test_an_engine_without_containers_has_none_and_not_no_number() -> None:
     """0 is a fact; absent means that it was not read."""
-    assert value(picture(engines=(contact(containers=0),)), "lbwatch_source_containers", source=SOURCE) == 0
+    assert value(made_status(engines=(engine_status(containers=0),)), "lbwatch_source_containers", source=SOURCE) == 0
 
 
 def test_events_are_counted_by_their_names_and_unknown_ones_together() -> None:
     """A future engine's events, or a broken proxy's, must not make series without end."""
     events = {"start": 3, "health_status": 2, "exec_create": 5, "exec_start": 5, "exec_start: sh -c 'x'": 1, "\n": 1}
-    look = picture(engines=(contact(events=events),))
+    look = made_status(engines=(engine_status(events=events),))
     assert values(look, "lbwatch_source_events_total", "action") == {"start": 3, "health_status": 2, "other": 12}
 
 
@@ -155,7 +157,7 @@ def test_events_are_counted_by_their_names_and_unknown_ones_together() -> None:
 @given(st.dictionaries(st.sampled_from(sorted(ACTIONS)) | st.text() | st.sampled_from(NASTY), st.integers(0, 10**6)))
 def test_no_event_is_lost_or_names_a_series(events: dict[str, int]) -> None:
     """The sum is what came, whatever the engine calls it."""
-    look = picture(engines=(contact(events=events),))
+    look = made_status(engines=(engine_status(events=events),))
     found = values(look, "lbwatch_source_events_total", "action")
     assert sum(found.values()) == sum(events.values())
     assert found.keys() <= ACTIONS | {"other"}
@@ -166,14 +168,14 @@ def test_no_event_is_lost_or_names_a_series(events: dict[str, int]) -> None:
 
 def test_passes_are_counted_by_outcome_and_those_that_never_came_are_zero() -> None:
     """A counter that appears with its first failure has no increase, and its alert never fires."""
-    assert values(picture(), "lbwatch_passes_total", "outcome") == dict.fromkeys(OUTCOMES, 0)
+    assert values(made_status(), "lbwatch_passes_total", "outcome") == dict.fromkeys(OUTCOMES, 0)
     history = History()
     history.applied(applied(), at=AT, took_s=0.1, heard_s=None)
     history.applied(applied(reloaded=False), at=AT, took_s=0.1, heard_s=None)
     for number, outcome in enumerate(OUTCOMES[2:], start=2):
         for _ in range(number):
             history.failed(outcome, error="no", at=AT, took_s=0.1)
-    look = picture(history=history)
+    look = made_status(history=history)
     wanted = {"verified": 1, "unchanged": 1} | {outcome: n for n, outcome in enumerate(OUTCOMES[2:], start=2)}
     assert values(look, "lbwatch_passes_total", "outcome") == wanted
     assert value(look, "lbwatch_pass_duration_seconds_count") == sum(wanted.values())
@@ -193,7 +195,7 @@ def test_an_apply_that_changed_nothing_is_no_reload_and_has_no_latency() -> None
     """The latency is of changes; thousands of passes that do nothing would hide the slow ones."""
     history = History()
     history.applied(applied(reloaded=False, changed=False), at=AT, took_s=0.01, heard_s=5.0)
-    look = picture(history=history)
+    look = made_status(history=history)
     assert value(look, "lbwatch_event_to_verified_seconds_count") == 0
     assert values(look, "lbwatch_reloads_total", "outcome") == {"ok": 0, "failed": 0}
     assert history.copy().changes == ()
@@ -204,7 +206,7 @@ def test_a_change_that_no_event_told_has_no_latency() -> None:
     history = History()
     history.applied(applied(), at=AT, took_s=0.1, heard_s=None)
     history.applied(applied(), at=AT, took_s=0.1, heard_s=0.25)
-    look = picture(history=history)
+    look = made_status(history=history)
     assert value(look, "lbwatch_event_to_verified_seconds_count") == 1
     assert value(look, "lbwatch_event_to_verified_seconds_sum") == 0.25
 
@@ -227,7 +229,7 @@ def test_the_buckets_are_cumulative_and_end_with_all(durations: list[float]) -> 
     history = History()
     for seconds in durations:
         history.applied(applied(), at=AT, took_s=seconds / 2, heard_s=seconds)
-    look = picture(history=history)
+    look = made_status(history=history)
     found = buckets(look, "lbwatch_event_to_verified_seconds")
     assert [bound for bound, _ in found] == [*BUCKETS_S, math.inf]
     assert found == [(bound, sum(seconds <= bound for seconds in durations)) for bound, _ in found]
@@ -239,17 +241,17 @@ def test_the_buckets_are_cumulative_and_end_with_all(durations: list[float]) -> 
 
 def test_what_is_owed_and_for_how_long_is_told() -> None:
     """The two numbers by which a nginx that does not follow is seen."""
-    look = picture(progress=progress(confirmed=False, behind_since=960.0, error="nginx is not running here"))
+    look = made_status(progress=applied_plan(confirmed=False, behind_since=960.0, error="nginx is not running here"))
     assert value(look, "lbwatch_reload_owed") == 1
     assert value(look, "lbwatch_behind_seconds") == 40
     assert value(look, "lbwatch_ready") == 0
-    assert value(picture(), "lbwatch_reload_owed") == 0
-    assert value(picture(), "lbwatch_behind_seconds") == 0
+    assert value(made_status(), "lbwatch_reload_owed") == 0
+    assert value(made_status(), "lbwatch_behind_seconds") == 0
 
 
 def test_a_candidate_that_nginx_refuses_owes_no_reload() -> None:
     """What was brought into force last still runs; whoever is told otherwise looks for the fault in the wrong place."""
-    look = picture(progress=progress(behind_since=960.0, error="[emerg] no"))
+    look = made_status(progress=applied_plan(behind_since=960.0, error="[emerg] no"))
     assert value(look, "lbwatch_reload_owed") == 0
     assert value(look, "lbwatch_ready") == 0
 
@@ -264,7 +266,7 @@ def test_servers_are_counted_by_upstream_and_state_and_those_that_are_none_are_z
         Upstream(name="empty"),
         Upstream(name="sick", servers=(server("c", 4),)),
     )
-    look = picture(Plan(upstreams=upstreams, makeshifts={"sick": ServerState.UNHEALTHY}))
+    look = made_status(Plan(upstreams=upstreams, makeshifts={"sick": ServerState.UNHEALTHY}))
     found = {dict(labels)["upstream"]: {} for name, labels in samples(exposition(look)) if name == "lbwatch_servers"}
     for (name, labels), count in samples(exposition(look)).items():
         if name == "lbwatch_servers":
@@ -277,7 +279,7 @@ def test_servers_are_those_that_nginx_runs_and_not_those_that_it_should() -> Non
     """Else everything looks well while nothing gets through."""
     wanted = Plan(upstreams=(Upstream(name="web", servers=(server("a", 2), server("b", 3))),))
     runs = (Upstream(name="web", servers=(server("a", 2),)),)
-    look = picture(progress=progress(wanted, in_force=runs, error="[emerg] no", behind_since=990.0))
+    look = made_status(progress=applied_plan(wanted, in_force=runs, error="[emerg] no", behind_since=990.0))
     assert value(look, "lbwatch_servers", upstream="web", state="up") == 1
     assert value(look, "lbwatch_containers_skipped", reason="not-in-force") == 1
 
@@ -286,9 +288,9 @@ def test_skipped_containers_are_counted_by_each_reason() -> None:
     """Every reason is there from the beginning, so that an alert on one can be written before it is met."""
     skipped = tuple(Skipped(container=f"c{number}", reason=reason, detail="") for number, reason in enumerate(Reason))
     twice = (Skipped(container="twice", reason=Reason.NO_PORT, detail=""),)
-    found = values(picture(Plan(skipped=skipped + twice)), "lbwatch_containers_skipped", "reason")
+    found = values(made_status(Plan(skipped=skipped + twice)), "lbwatch_containers_skipped", "reason")
     assert found == dict.fromkeys(map(str, Reason), 1) | {"no-port": 2}
-    assert values(picture(), "lbwatch_containers_skipped", "reason") == dict.fromkeys(map(str, Reason), 0)
+    assert values(made_status(), "lbwatch_containers_skipped", "reason") == dict.fromkeys(map(str, Reason), 0)
 
 
 def test_upstreams_that_are_not_written_as_they_should_be_are_counted_by_level() -> None:
@@ -297,7 +299,7 @@ def test_upstreams_that_are_not_written_as_they_should_be_are_counted_by_level()
         Degraded(upstream=name, level=level, error="no")
         for name, level in (("a", Level.PLAIN), ("b", Level.EMPTY), ("c", Level.EMPTY))
     )
-    look = picture(progress=progress(degraded=degraded))
+    look = made_status(progress=applied_plan(degraded=degraded))
     assert values(look, "lbwatch_upstreams_reduced", "form") == {"plain": 1, "empty": 2, "out": 0}
 
 
@@ -308,22 +310,22 @@ def test_the_digests_on_disk_and_running_are_told_as_far_as_they_are_known() -> 
         found = [dict(labels) for name, labels in samples(exposition(look)) if name == "lbwatch_config_info"]
         return {labels["where"]: labels["digest"] for labels in found}
 
-    assert digests(picture()) == {"disk": DIGEST, "running": DIGEST}
-    assert digests(picture(seen=BalancerStatus(digest="f" * 12, running=DIGEST))) == {
+    assert digests(made_status()) == {"disk": DIGEST, "running": DIGEST}
+    assert digests(made_status(seen=BalancerStatus(digest="f" * 12, running=DIGEST))) == {
         "disk": "f" * 12,
         "running": DIGEST,
     }
-    assert digests(picture(seen=BalancerStatus(running=DIGEST))) == {"running": DIGEST}
-    assert digests(picture(seen=BalancerStatus(digest=DIGEST))) == {"disk": DIGEST}
+    assert digests(made_status(seen=BalancerStatus(running=DIGEST))) == {"running": DIGEST}
+    assert digests(made_status(seen=BalancerStatus(digest=DIGEST))) == {"disk": DIGEST}
 
 
 def test_old_workers_are_counted_where_they_can_be_seen() -> None:
     """Each costs memory; where none can be seen, 0 would be a lie."""
-    assert values(picture(seen=BalancerStatus(workers=(4, 9))), "lbwatch_nginx_workers", "state") == {
+    assert values(made_status(seen=BalancerStatus(workers=(4, 9))), "lbwatch_nginx_workers", "state") == {
         "serving": 4,
         "retiring": 9,
     }
-    assert values(picture(seen=BalancerStatus(workers=None)), "lbwatch_nginx_workers", "state") == {}
+    assert values(made_status(seen=BalancerStatus(workers=None)), "lbwatch_nginx_workers", "state") == {}
 
 
 # -- who may write into it
@@ -355,9 +357,9 @@ def test_no_text_of_a_container_gets_into_the_metrics(one: str, other: str, reas
     history.failed("nginx.rejected", error=other, at=AT, took_s=0.1)
     history.decided(plan, at=AT)
     text = exposition(
-        picture(
-            engines=(contact(events={one: 1, other: 2}, connected=False, error=one),),
-            progress=progress(plan, degraded=(degraded,), error=one, behind_since=1.0),
+        made_status(
+            engines=(engine_status(events={one: 1, other: 2}, connected=False, error=one),),
+            progress=applied_plan(plan, degraded=(degraded,), error=one, behind_since=1.0),
             work=history.copy(),
             seen=BalancerStatus(digest=DIGEST, workers=(1, 1), remarks=(one, other)),
         )
@@ -374,7 +376,7 @@ def test_hostile_labels_and_names_of_real_containers_do_not_get_in_either() -> N
         for number, text in enumerate(EVIL)
     ]
     plan = decide(*hostile, container("web", labels={"lbwatch.upstream": "good"}))
-    text = exposition(picture(plan))
+    text = exposition(made_status(plan))
     accepted = {upstream.name for upstream in plan.upstreams}
     assert "good" in accepted
     assert all(UPSTREAM_NAME.fullmatch(name) for name in accepted)

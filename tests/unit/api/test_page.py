@@ -87,7 +87,7 @@ DIFFERENCE = """\
 """
 
 
-def picture(
+def made_status(
     *,
     upstreams: Iterable[Upstream] = (),
     unrouted: Iterable[Skipped] = (),
@@ -137,7 +137,7 @@ def shop() -> Status:
         ),
     ]
     refusal = 'nginx: [emerg] host not found in upstream "legacy" in /etc/nginx/conf.d/site.conf:14'
-    return picture(
+    return made_status(
         upstreams=[
             upstream("billing"),
             upstream("mail", ("172.20.0.2", "mail-preview"), port=8025),
@@ -175,7 +175,7 @@ def shop() -> Status:
 
 def troubled() -> Status:
     """A bad night: every part of the page that an ordinary evening does not show."""
-    return picture(
+    return made_status(
         upstreams=[
             upstream("plain", ("10.0.0.1", "one")),
             upstream("sick", ("10.0.0.2", "two")),
@@ -209,14 +209,14 @@ def troubled() -> Status:
 def first_minute() -> Status:
     """Nothing is known yet."""
     unknown = EngineStatus(source=ENGINE, connected=False, since=NOW - 3)
-    return picture(
+    return made_status(
         engines=(unknown,), seen=BalancerStatus(), plan=None, in_force=None, confirmed=False, applied_at=None
     )
 
 
 def hostile() -> Status:
     """Everything that somebody else may name is an attack."""
-    return picture(
+    return made_status(
         upstreams=[upstream("web", ("10.0.0.1", HOSTILE), ("10.0.0.2", LONG))],
         unrouted=[skipped(HOSTILE + reason, reason, HOSTILE + LONG, HOSTILE) for reason in Reason],
         notices=[Notice(container=HOSTILE, kind=NoticeKind.UNKNOWN_LABEL, detail=HOSTILE)],
@@ -237,7 +237,7 @@ def any_world(chance: random.Random) -> Status:
     homes = {name: chance.choice(("web", "api", "mail", "unrouted", "idle", "gone")) for name in names}
     reasons = {"unrouted": [*Reason][1:], "idle": [Reason.NOT_LABELLED]}
     troubles = [Change(at=AT - 9, outcome="nginx.rejected", error=f"trouble {chance.random()}")]
-    return picture(
+    return made_status(
         upstreams=[
             upstream(name, *((f"10.0.0.{each[1:]}", each) for each in names if homes[each] == name))
             for name in chance.sample(("web", "api", "mail"), chance.randrange(4))
@@ -260,7 +260,7 @@ def any_world(chance: random.Random) -> Status:
     )
 
 
-WORLDS = (shop, troubled, first_minute, hostile, picture)
+WORLDS = (shop, troubled, first_minute, hostile, made_status)
 
 
 # -- reading it without a browser
@@ -385,13 +385,13 @@ def test_trouble_stands_before_what_passes_and_what_was_never_meant() -> None:
 def test_an_upstream_that_stands_last_by_name_comes_first_if_it_is_in_trouble() -> None:
     """The cut of a big world must not hide what matters."""
     many = [upstream(f"a{number:04}", (f"10.0.{number // 250}.{number % 250}", f"c{number}")) for number in range(1000)]
-    seen = outline(picture(upstreams=[*many, upstream("zzz")]))
+    seen = outline(made_status(upstreams=[*many, upstream("zzz")]))
     assert "zzz" in seen.text
 
 
 def test_a_big_world_is_cut_and_says_how_much_is_missing() -> None:
     """A browser is asked for it every two seconds, and nobody reads ten thousand rows."""
-    world = picture(
+    world = made_status(
         upstreams=[
             upstream(f"up{number:04}", (f"10.0.{number // 250}.{number % 250}", f"c{number}"), ("10.9.9.9", "x"))
             for number in range(1000)
@@ -417,7 +417,7 @@ def test_a_big_world_is_cut_and_says_how_much_is_missing() -> None:
 def test_one_upstream_of_many_servers_is_cut_too() -> None:
     """The bound holds for rows, not for upstreams."""
     servers = [(f"10.0.{number // 250}.{number % 250}", f"c{number}") for number in range(1200)]
-    seen = outline(picture(upstreams=[upstream("huge", *servers), upstream("small", ("10.1.1.1", "s"))]))
+    seen = outline(made_status(upstreams=[upstream("huge", *servers), upstream("small", ("10.1.1.1", "s"))]))
     assert "1,200 servers" in seen.text
     assert "701 more servers" in seen.text
 
@@ -458,7 +458,7 @@ def test_nothing_that_anybody_names_makes_an_element() -> None:
 def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
     """HTML forbids some of it, and some hides or turns around what stands beside it."""
     seen = outline(
-        picture(unrouted=[skipped(text, Reason.BAD_LABEL, text)], changes=[verified(AT, difference=f"+{text}\n")])
+        made_status(unrouted=[skipped(text, Reason.BAD_LABEL, text)], changes=[verified(AT, difference=f"+{text}\n")])
     )
     assert seen.text.count(shown) == 3
     assert text not in seen.text
@@ -466,7 +466,7 @@ def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
 
 def test_half_a_character_does_not_cost_the_page() -> None:
     """A program's output that is no UTF-8 may reach it as a lone surrogate, which cannot be sent as it is."""
-    assert b"half \\ud83d" in subject.html(picture(error="half \ud83d", behind_since=NOW))
+    assert b"half \\ud83d" in subject.html(made_status(error="half \ud83d", behind_since=NOW))
 
 
 def test_the_header_allows_this_script_and_this_style_alone() -> None:
@@ -766,7 +766,7 @@ def test_an_update_touches_nothing_that_did_not_change(visit: Visits, site: Site
     latest = verified(AT - 1, digest="0" * 12)
     others = [upstream("new", ("10.3.3.3", "new-1")), upstream("web", ("172.18.0.2", "shop-web-1"))]
     unrouted = [skipped("aaa", Reason.NO_PORT, "none"), *shop().progress.plan.skipped]  # type: ignore[union-attr]
-    update(page, site, picture(upstreams=others, unrouted=unrouted, changes=[*shop().work.changes, latest]))
+    update(page, site, made_status(upstreams=others, unrouted=unrouted, changes=[*shop().work.changes, latest]))
     expect(page.get_by_text("new-1")).to_be_visible()
     assert page.evaluate("window.kept.isConnected && String(getSelection()) === 'postgres'")
     assert page.evaluate("document.activeElement === window.kept_focus")
@@ -878,7 +878,7 @@ def test_another_lbwatch_brings_its_own_page(visit: Visits, site: Site) -> None:
     """After an update of lbwatch the old script would follow a page that it does not know."""
     page = visit()
     page.evaluate("window.marker = 1")
-    site.world = picture(version="9.9.9")
+    site.world = made_status(version="9.9.9")
     with page.expect_navigation():
         page.clock.run_for(POLL_MS + 100)
     assert page.evaluate("window.marker") is None
@@ -930,7 +930,7 @@ def test_a_keyboard_is_enough(visit: Visits, site: Site) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_text("billing-old")).to_be_visible()
     update(page, site, shop())
-    update(page, site, picture(unrouted=[*shop().progress.plan.skipped][1:]))  # type: ignore[union-attr]
+    update(page, site, made_status(unrouted=[*shop().progress.plan.skipped][1:]))  # type: ignore[union-attr]
     expect(page.get_by_text("billing-old")).to_be_visible()
     expect(focused).to_contain_text("Not running")
 
@@ -969,7 +969,7 @@ def test_no_width_makes_the_page_scroll_sideways(visit: Visits, site: Site) -> N
 def test_nothing_moves_for_those_who_asked_for_that(visit: Visits, site: Site) -> None:
     """What is new is lit for a moment, for all others."""
     page = visit()
-    update(page, site, picture(upstreams=[upstream("new", ("10.3.3.3", "new-1"))]))
+    update(page, site, made_status(upstreams=[upstream("new", ("10.3.3.3", "new-1"))]))
     row = page.locator("tbody", has_text="new-1")
     expect(row).to_have_css("animation-name", "fresh")
     page.emulate_media(reduced_motion="reduce")
@@ -997,7 +997,7 @@ def test_states_and_differences_are_told_by_words_not_by_colour_alone(visit: Vis
 
 def test_the_chart_shows_each_verified_change_in_its_height(visit: Visits, site: Site) -> None:
     """Twice as long is twice as high; the longest reaches the line that its value is written at."""
-    site.world = picture(
+    site.world = made_status(
         changes=[
             verified(AT - 40, live_s=0.1, verified_s=0.5, heard_s=1.5),
             Change(at=AT - 30, outcome="nginx.rejected", error="no"),

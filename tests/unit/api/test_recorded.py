@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from statuses import AT, DIGEST, NOW, SOURCE, applied, contact, picture, progress
+from statuses import AT, DIGEST, NOW, SOURCE, applied, applied_plan, engine_status, made_status
 from strategies import container, snapshot
 
 from lbwatch.cli import explain as explain_command
@@ -157,11 +157,13 @@ def history() -> History:
 
 def in_trouble() -> Status:
     """Two engines, one of them lost; web-2 is decided and not in force, since nginx refuses the change."""
-    lost = contact(source="tcp://two:2376", connected=False, since=NOW - 60.04, error="it does not answer", drift=2)
+    lost = engine_status(
+        source="tcp://two:2376", connected=False, since=NOW - 60.04, error="it does not answer", drift=2
+    )
     before = decided(without="web-2")
-    return picture(
-        engines=(contact(containers=len(containers())), lost),
-        progress=progress(
+    return made_status(
+        engines=(engine_status(containers=len(containers())), lost),
+        progress=applied_plan(
             decided(),
             in_force=before.upstreams,
             degraded=DEGRADED,
@@ -178,22 +180,22 @@ def in_trouble() -> Status:
 
 def in_step() -> Status:
     """All of it is in force, but for what is degraded."""
-    return picture(progress=progress(decided(), degraded=DEGRADED), history=history())
+    return made_status(progress=applied_plan(decided(), degraded=DEGRADED), history=history())
 
 
 def waiting() -> Status:
     """As in trouble, but web-2 waits for its turn only."""
     before = decided(without="web-2")
-    return picture(
-        progress=progress(decided(), in_force=before.upstreams, behind_since=NOW - 0.5, applying=True),
+    return made_status(
+        progress=applied_plan(decided(), in_force=before.upstreams, behind_since=NOW - 0.5, applying=True),
         history=history(),
     )
 
 
 def stopped() -> Status:
     """An nginx that does not run serves nothing of what was in force."""
-    return picture(
-        progress=progress(
+    return made_status(
+        progress=applied_plan(
             decided(), serves_old=False, confirmed=False, error="nginx does not run", behind_since=NOW - 7.0
         ),
         history=history(),
@@ -203,16 +205,16 @@ def stopped() -> Status:
 
 def not_applied() -> Status:
     """The engine was read, and nothing was brought into force yet."""
-    return picture(
-        progress=progress(decided(), in_force=None, confirmed=False, digest="", applied_at=None, behind_since=NOW),
+    return made_status(
+        progress=applied_plan(decided(), in_force=None, confirmed=False, digest="", applied_at=None, behind_since=NOW),
         seen=BalancerStatus(),
     )
 
 
 def first_second() -> Status:
     """Nothing is known."""
-    return picture(
-        engines=(contact(connected=False, since=NOW - 1, synced_at=None, containers=None),),
+    return made_status(
+        engines=(engine_status(connected=False, since=NOW - 1, synced_at=None, containers=None),),
         progress=AppliedPlan(plan=None, in_force=None),
         seen=BalancerStatus(),
     )

@@ -16,17 +16,17 @@ from command import command, environment, lbwatch
 from fakedaemon import (
     ROUTES,
     WEB,
-    Place,
-    StillLife,
-    StillLoop,
+    Client,
+    FixedLoop,
+    FixedView,
+    asked_until,
     ended,
+    fixed_service,
     free_port,
     is_ready,
     listening,
     running,
     served,
-    still_service,
-    told,
     unasked,
     warned,
 )
@@ -67,13 +67,13 @@ async def test_the_log_says_where_it_listens() -> None:
         async with served(listen="127.0.0.1:0"):
             (url,) = [log["url"] for log in logs if log["event"] == "status.listening"]
             port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/", url)[1])
-            assert (await Place(port=port).get()).status == 200
+            assert (await Client(port=port).get()).status == 200
 
 
 async def test_it_is_gone_at_the_end_also_with_a_connection_that_is_open() -> None:
     """A stop must not wait for a browser, and the next start needs the port."""
-    async with served() as place:
-        reader, writer = await place.opened()
+    async with served() as client:
+        reader, writer = await client.opened()
         writer.write(b"GET / HTTP/1.1\r\n")
         await writer.drain()
         began = time.monotonic()
@@ -81,7 +81,7 @@ async def test_it_is_gone_at_the_end_also_with_a_connection_that_is_open() -> No
     await ended(reader)
     writer.close()
     with pytest.raises(ConnectionRefusedError):
-        await place.opened()
+        await client.opened()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_it_listens_by_ipv6_too() -> None:
         async with served(listen="[::1]:0"):
             (url,) = [log["url"] for log in logs if log["event"] == "status.listening"]
             port = int(re.fullmatch(r"http://\[::1\]:(\d+)/", url)[1])
-            assert (await Place(port=port, host="::1").get(host=f"[::1]:{port}")).status == 200
+            assert (await Client(port=port, host="::1").get(host=f"[::1]:{port}")).status == 200
 
 
 async def test_the_command_line_refuses_a_wrong_place_in_one_line(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_the_socket_is_its_owner_s_alone_and_gone_at_the_end(tmp_path: Pat
     path = tmp_path / "run" / "lbwatch.sock"
     before = os.umask(0)
     try:
-        async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+        async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
             assert stat.S_ISSOCK(path.stat().st_mode)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
@@ -216,7 +216,7 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
         dead.listen()
     (tmp_path / f".s.{os.getpid()}").write_text("of a crash in between, by one of the same pid")
     with warned() as warnings:
-        async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+        async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
             assert (await request(path, verb="drain", container="web-1")).startswith("web-1 is drained")
     assert warnings == []
     assert not path.exists()
@@ -225,9 +225,9 @@ async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
 async def test_a_socket_at_which_another_one_answers_is_left_alone(tmp_path: Path) -> None:
     """Two daemons of one machine need two sockets; the second must not take the first one's requests away."""
     path, first, second = tmp_path / "s", State(tmp_path / "one"), State(tmp_path / "two")
-    async with listening(path, service=still_service(first, container("web-1"))):
+    async with listening(path, service=fixed_service(first, container("web-1"))):
         with warned() as warnings:
-            async with listening(path, service=still_service(second, container("web-1"))):
+            async with listening(path, service=fixed_service(second, container("web-1"))):
                 await request(path, verb="drain", container="web-1")
         assert warnings == ["control.unavailable"]
         assert (first.drained != {}, second.drained != {}) == (True, False)
@@ -237,7 +237,7 @@ async def test_a_socket_at_which_another_one_answers_is_left_alone(tmp_path: Pat
 async def test_a_socket_that_another_one_put_there_meanwhile_is_not_removed(tmp_path: Path) -> None:
     """The next container of a deployment is up before this one is down."""
     path = tmp_path / "s"
-    async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+    async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
         path.rename(tmp_path / "moved")  # its inode must not be given out again
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(path))
@@ -246,7 +246,7 @@ async def test_a_socket_that_another_one_put_there_meanwhile_is_not_removed(tmp_
 
 async def test_a_socket_that_is_gone_already_is_no_error_at_the_end(tmp_path: Path) -> None:
     """Somebody cleaned up /run."""
-    async with listening(tmp_path / "s", service=still_service(State(tmp_path / "state"), container("web-1"))):
+    async with listening(tmp_path / "s", service=fixed_service(State(tmp_path / "state"), container("web-1"))):
         (tmp_path / "s").unlink()
 
 
@@ -271,7 +271,7 @@ async def test_what_is_no_socket_is_never_removed(tmp_path: Path, put: Callable[
     put(path)
     before = path.lstat()
     with structlog.testing.capture_logs() as logs:
-        async with listening(path, service=still_service(State(tmp_path / "state"), container("web-1"))):
+        async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
             pass
     assert [(log["event"], log["control_socket"]) for log in logs] == [("control.unavailable", str(path))]
     assert "drain and undrain are not possible" in logs[0]["reason"]
@@ -284,7 +284,7 @@ async def test_where_no_socket_can_be_routing_goes_on_without(tmp_path: Path, wh
     """A read-only /run must not keep the daemon from its work."""
     (tmp_path / "file").write_text("")
     with warned() as warnings:
-        async with listening(tmp_path / where, service=still_service(State(tmp_path / "state"), container("web-1"))):
+        async with listening(tmp_path / where, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
             pass
     assert warnings == ["control.unavailable"]
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
@@ -301,15 +301,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_whoever_sends_half_a_request_is_cut_off_and_hinders_nobody(place: Place) -> None:
+async def test_whoever_sends_half_a_request_is_cut_off_and_hinders_nobody(client: Client) -> None:
     """Slow loris: it costs nothing to send, and must cost nothing to bear."""
     began = time.monotonic()
-    slow = [await place.opened() for _ in range(4)]
+    slow = [await client.opened() for _ in range(4)]
     for half, (_, writer) in zip(
         (b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: localho", b"GET / HTTP/1.1\r\n"), slow, strict=True
     ):
         writer.write(half)
-    assert (await place.get()).status == 200
+    assert (await client.get()).status == 200
     assert time.monotonic() - began < 1.0, "it did not wait for the others"
     assert await asyncio.gather(*(ended(reader) for reader, _ in slow)) == [b""] * 4
     assert time.monotonic() - began >= 0.9, "nobody is cut off before the time"
@@ -318,9 +318,9 @@ async def test_whoever_sends_half_a_request_is_cut_off_and_hinders_nobody(place:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_whoever_sends_byte_by_byte_is_cut_off_as_well(place: Place) -> None:
+async def test_whoever_sends_byte_by_byte_is_cut_off_as_well(client: Client) -> None:
     """The time is that of the connection, whatever happens on it."""
-    reader, writer = await place.opened()
+    reader, writer = await client.opened()
     end = asyncio.create_task(ended(reader, within=10.0))
     for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 100_000:
         if end.done():
@@ -335,20 +335,20 @@ async def test_whoever_sends_byte_by_byte_is_cut_off_as_well(place: Place) -> No
 async def test_whoever_never_reads_a_big_answer_is_cut_off_and_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written for it stays in memory as long as it is there; so much does not fit into the kernel's."""
     monkeypatch.setattr(page, "html", lambda _: bytes(64 << 20))
-    async with served() as place:
+    async with served() as client:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(deaf, (place.host, place.port))
+            await asyncio.get_running_loop().sock_connect(deaf, (client.host, client.port))
             await asyncio.get_running_loop().sock_sendall(deaf, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             asked = time.monotonic()
-            assert (await place.get()).status == 200
+            assert (await client.get()).status == 200
             assert time.monotonic() - asked < 2.0
 
             def state() -> str:
                 """Of the server's end, as in include/net/tcp_states.h."""
                 lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-                ports = f":{place.port:04X}", f":{deaf.getsockname()[1]:04X}"
+                ports = f":{client.port:04X}", f":{deaf.getsockname()[1]:04X}"
                 return next((each[3] for each in lines if (each[1][-5:], each[2][-5:]) == ports), "gone")
 
             assert state() == "01", "established"
@@ -358,8 +358,8 @@ async def test_whoever_never_reads_a_big_answer_is_cut_off_and_hinders_nobody(mo
 async def test_an_answer_that_is_read_in_time_is_whole_however_big(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep must not cut what works."""
     monkeypatch.setattr(api, "_SWEEP_S", 0.001)
-    async with served(StillLife(crowd(2_000))) as place:
-        answer = await place.get("/api/state")
+    async with served(FixedView(crowd(2_000))) as client:
+        answer = await client.get("/api/state")
         assert int(answer.headers["content-length"]) == len(answer.body)
         assert len(answer.json["upstreams"]) == 2_000
 
@@ -376,27 +376,27 @@ async def test_idle_connections_lock_nobody_out(monkeypatch: pytest.MonkeyPatch)
         sweeps.append(time.monotonic())
 
     monkeypatch.setattr(api, "_cut", counted)
-    async with served() as place:
-        opened = [await place.opened() for _ in range(8)]
+    async with served() as client:
+        opened = [await client.opened() for _ in range(8)]
         readers = [asyncio.create_task(ended(reader)) for reader, _ in opened]
         before = len(sweeps)
         await eventually(lambda: len(sweeps) >= before + 2, what="all are known by a sweep")
-        assert (await place.get()).status == 200
-        late = [await place.opened() for _ in range(3)]
+        assert (await client.get()).status == 200
+        late = [await client.opened() for _ in range(3)]
         await eventually(lambda: sum(task.done() for task in readers) == 3, what="the three oldest were cut off")
         assert [task.done() for task in readers] == [True] * 3 + [False] * 5, "by age"
-        assert (await place.get()).status == 200
+        assert (await client.get()).status == 200
         for _, writer in opened + late:
             writer.close()
         await asyncio.gather(*readers)
 
 
-async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(place: Place) -> None:
+async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(client: Client) -> None:
     """The same with the numbers as they are shipped, and twice as many."""
-    opened = [await place.opened() for _ in range(2 * api.MAX_CONNECTIONS)]
+    opened = [await client.opened() for _ in range(2 * api.MAX_CONNECTIONS)]
     began = time.monotonic()
     for path in ROUTES:
-        assert (await place.get(path)).status == 200
+        assert (await client.get(path)).status == 200
     assert time.monotonic() - began < 5.0
     for _, writer in opened:
         writer.close()
@@ -414,22 +414,22 @@ async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(place: P
     ],
     ids=["tls", "nonsense", "version", "zeros", "big header", "long path"],
 )
-async def test_what_is_no_request_is_refused_and_does_no_harm(place: Place, sent: bytes) -> None:
+async def test_what_is_no_request_is_refused_and_does_no_harm(client: Client, sent: bytes) -> None:
     """TLS to the wrong port, scanners, and worse."""
-    reader, writer = await place.opened()
+    reader, writer = await client.opened()
     writer.write(sent)
     writer.write_eof()
     said = await ended(reader)
     assert said == b"" or said.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 414", b"HTTP/1.1 431"))
     assert b"Traceback" not in said
     writer.close()
-    assert (await place.get()).status == 200
+    assert (await client.get()).status == 200
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_body_is_not_waited_for(place: Place) -> None:
+async def test_a_body_is_not_waited_for(client: Client) -> None:
     """Nobody has anything to say here: the answer comes at once, and the connection does not stay open for the rest."""
-    reader, writer = await place.opened()
+    reader, writer = await client.opened()
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
     async with asyncio.timeout(0.9):
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
@@ -444,18 +444,18 @@ async def test_a_drain_may_take_longer_than_a_look(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(api, "_SWEEP_S", 0.01)
     gate = asyncio.Event()
 
-    class Gated(StillLoop):
+    class Gated(FixedLoop):
         async def settled(self) -> SettledPlan:
             await gate.wait()
             return await super().settled()
 
     state = State(tmp_path / "state")
     service = ControlService(state, loop=Gated(container("web-1")), explain=unasked)
-    async with served(service=service, control_socket=tmp_path / "s") as place:
+    async with served(service=service, control_socket=tmp_path / "s") as client:
         drain = asyncio.create_task(request(tmp_path / "s", verb="drain", container="web-1"))
         await eventually(lambda: state.drained, what="it is under way")
         for _ in range(10):  # each of which a sweep cut off
-            reader, writer = await place.opened()
+            reader, writer = await client.opened()
             assert await ended(reader) == b""
             writer.close()
         assert not drain.done()
@@ -475,9 +475,9 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
     engine.world.run(name="off", labels=WEB)
     engine.world.stop("off")
     engine.world.run(name="plain")
-    async with running(tmp_path, engine, nginx, declare=("later",)) as (place, _):
-        await told(place, "/readyz", is_ready)
-        state = (await place.get("/api/state")).json
+    async with running(tmp_path, engine, nginx, declare=("later",)) as (client, _):
+        await asked_until(client, "/readyz", is_ready)
+        state = (await client.get("/api/state")).json
         assert wrong_in(state, STATE) == []
         assert state["workers"] == {"serving": 2, "retiring": 1}
         lines = {each["name"]: each["servers"] for each in state["upstreams"]}
@@ -494,7 +494,7 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
         assert state["applied"]["digest"] == state["disk"]
         (known,) = state["engines"]
         assert (known["name"], known["connected"], known["containers"]) == (engine.url, True, 4)
-        metrics = samples((await place.get("/metrics")).body)
+        metrics = samples((await client.get("/metrics")).body)
         assert metrics["lbwatch_servers", (("state", "up"), ("upstream", "web"))] == 2
         assert metrics["lbwatch_ready", ()] == 1
         assert metrics["lbwatch_source_containers", (("source", engine.url),)] == 4
@@ -505,15 +505,15 @@ async def test_an_upstream_whose_servers_are_gone_shows_its_placeholder(
 ) -> None:
     """The stopped one keeps the name alive; the contract's `down`."""
     engine.world.run(name="web-1", labels=WEB)
-    async with running(tmp_path, engine, nginx) as (place, _):
-        await told(place, "/readyz", is_ready)
+    async with running(tmp_path, engine, nginx) as (client, _):
+        await asked_until(client, "/readyz", is_ready)
         engine.world.stop("web-1")
         wanted = [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
-        answer = await told(
-            place, "/api/state", lambda each: [up["servers"] for up in each.json["upstreams"]] == [wanted]
+        answer = await asked_until(
+            client, "/api/state", lambda each: [up["servers"] for up in each.json["upstreams"]] == [wanted]
         )
         assert [(each["container"], each["reason"]) for each in answer.json["unrouted"]] == [("web-1", "not-running")]
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
 
 
 async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_each_is_again(
@@ -521,30 +521,30 @@ async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_
 ) -> None:
     """The three things that go wrong, as they do."""
     engine.world.run(name="web-1", labels=WEB)
-    async with running(tmp_path, engine, nginx, resync_interval=1.0) as (place, _):
+    async with running(tmp_path, engine, nginx, resync_interval=1.0) as (client, _):
 
         async def not_ready(word: str) -> None:
-            answer = await told(place, "/readyz", lambda each: each.status == 503 and word in each.text)
-            assert (await place.get("/healthz")).status == 200
+            answer = await asked_until(client, "/readyz", lambda each: each.status == 503 and word in each.text)
+            assert (await client.get("/healthz")).status == 200
             assert answer.json["ready"] is False
 
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
         await engine.go_down()
         await not_ready("not followed for")
-        assert [up["name"] for up in (await place.get("/api/state")).json["upstreams"]] == ["web"], "the old truth"
+        assert [up["name"] for up in (await client.get("/api/state")).json["upstreams"]] == ["web"], "the old truth"
         await engine.come_back()
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
         nginx.silent = True
         nginx.refused.add("api")
         nginx.refused.add("web")
         engine.world.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
         await not_ready("nginx is not in step for")
         nginx.refused.clear()
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
         nginx.stop()
         await not_ready("nginx is not in step for")
         nginx.start()
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
 
 
 async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
@@ -554,14 +554,14 @@ async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
     monkeypatch.setattr(stream, "SHORT_LIFE_S", 0.0)  # so that streams end as those do that grew too old
     for number in range(3):
         engine.world.run(name=f"web-{number}", labels=WEB)
-    async with running(tmp_path, engine, nginx) as (place, _):
-        await told(place, "/readyz", is_ready)
+    async with running(tmp_path, engine, nginx) as (client, _):
+        await asked_until(client, "/readyz", is_ready)
         answers = []
         for number in range(3, 13):
             engine.world.run(name=f"web-{number}", labels=WEB)
             engine.world.stop(f"web-{number - 3}")
             engine.cut_streams()
-            answers += [await place.get("/readyz") for _ in range(5)]
+            answers += [await client.get("/readyz") for _ in range(5)]
         assert {answer.text for answer in answers if answer.status != 200} == set()
 
 
@@ -582,20 +582,20 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
     monkeypatch.setattr(views, "inspect_answer", with_environment)
     for name, labels in (("web-1", WEB), ("wrong", {"lbwatch.port": "many"}), ("plain", {})):
         engine.world.run(name=name, labels=labels)
-    async with running(tmp_path, engine, nginx, expose="all") as (place, _):
-        await told(place, "/readyz", is_ready)
+    async with running(tmp_path, engine, nginx, expose="all") as (client, _):
+        await asked_until(client, "/readyz", is_ready)
         assert given, "the engine did tell it"
         for path in ROUTES:
-            answer = await place.get(path)
+            answer = await client.get(path)
             assert secret not in answer.text
             assert "PASSWORD" not in answer.text
-        assert "web-1" in (await place.get("/api/state")).text
+        assert "web-1" in (await client.get("/api/state")).text
 
 
 async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engine: FakeEngine) -> None:
     """`lbwatch run` as it is shipped, by its own port, with a name of its own."""
     engine.world.run(name="web-1", labels=WEB)
-    place, log_file = Place(port=free_port()), tmp_path / "log"
+    client, log_file = Client(port=free_port()), tmp_path / "log"
     words = command(
         "run",
         docker_host=engine.url,
@@ -605,7 +605,7 @@ async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engin
         nginx_pidfile=tmp_path / "none.pid",
         control_socket=tmp_path / "control",
         state_dir=tmp_path / "state",
-        status_listen=f"127.0.0.1:{place.port}",
+        status_listen=f"127.0.0.1:{client.port}",
         status_hosts="lb.example,other.example",
         log_format="json",
     )
@@ -613,20 +613,20 @@ async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engin
         daemon = await asyncio.create_subprocess_exec(*words, env=environment(), stderr=log)
     try:
         await eventually(lambda: "status.listening" in log_file.read_text(), within=20.0)
-        await told(place, "/readyz", is_ready, within=20.0)
-        assert (await place.get("/healthz")).text == "the loop turns\n"
-        assert [up["name"] for up in (await place.get("/api/state", host="Other.Example:80")).json["upstreams"]] == [
+        await asked_until(client, "/readyz", is_ready, within=20.0)
+        assert (await client.get("/healthz")).text == "the loop turns\n"
+        assert [up["name"] for up in (await client.get("/api/state", host="Other.Example:80")).json["upstreams"]] == [
             "web"
         ]
-        assert (await place.get("/", host="evil.example")).status == 403
-        reader, writer = await place.opened()  # and stays open over the end
+        assert (await client.get("/", host="evil.example")).status == 403
+        reader, writer = await client.opened()  # and stays open over the end
         daemon.terminate()
         async with asyncio.timeout(10.0):
             assert await daemon.wait() == 0
         await ended(reader)
         writer.close()
         with pytest.raises(ConnectionRefusedError):
-            await place.opened()
+            await client.opened()
         assert "Traceback" not in log_file.read_text()
     finally:
         if daemon.returncode is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from statuses import AT, DIGEST, applied, picture, server
+from statuses import AT, DIGEST, applied, made_status, server
 
 from lbwatch.api.metrics import OUTCOMES, exposition
 from lbwatch.core.history import BUCKETS_S, KEPT_CHANGES, KEPT_LINES, Distribution, History
@@ -27,7 +27,7 @@ def test_the_history_keeps_the_latest_changes_and_no_more() -> None:
     assert KEPT_CHANGES == 50
     assert [change.at for change in changes] == list(range(100, 150)), "oldest first"
     assert history.copy().passes == {"verified": 150}
-    told = [each.at for each in report_of(picture(history=history)).changes]
+    told = [each.at for each in report_of(made_status(history=history)).changes]
     assert told == sorted(told, reverse=True), "the status has the latest first"
     assert told[0].startswith("1970-01-01T00:02:29")
 
@@ -163,11 +163,11 @@ def test_a_copy_does_not_change_with_the_history() -> None:
     history.applied(applied(), at=AT, took_s=0.1, heard_s=0.1)
     history.decided(routed("a"), at=1.0)
     copy = history.copy()
-    before = exposition(picture(work=copy)), copy.changes, dict(copy.since)
+    before = exposition(made_status(work=copy)), copy.changes, dict(copy.since)
     history.applied(applied(), at=AT, took_s=7.0, heard_s=7.0)
     history.failed("nginx.rejected", error="no", at=AT, took_s=7.0)
     history.decided(routed("b"), at=2.0)
-    assert (exposition(picture(work=copy)), copy.changes, dict(copy.since)) == before
+    assert (exposition(made_status(work=copy)), copy.changes, dict(copy.since)) == before
 
 
 @given(st.lists(DURATIONS))

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from statuses import IN_STEP, OUT_OF_STEP, contact, full_picture, picture, progress
+from statuses import IN_STEP, OUT_OF_STEP, applied_plan, engine_status, full_status, made_status
 
 from lbwatch.core.status import standing, unready
 
@@ -12,23 +12,23 @@ from lbwatch.core.status import standing, unready
 def test_out_of_step_has_one_reason_in_words(case: str) -> None:
     """An operator reads it first of all, also in `systemctl status`."""
     given, wanted = OUT_OF_STEP[case]
-    (reason,) = unready(picture(**given))
+    (reason,) = unready(made_status(**given))
     assert re.fullmatch(wanted, reason)
-    assert standing(picture(**given)) == reason
+    assert standing(made_status(**given)) == reason
 
 
 @pytest.mark.parametrize("case", IN_STEP)
 def test_in_step_has_none(case: str) -> None:
     """Work that goes on is no trouble."""
-    status = picture(**IN_STEP[case])
+    status = made_status(**IN_STEP[case])
     assert list(unready(status)) == []
     assert standing(status).startswith("in step: ")
 
 
 def test_standing_counts_what_is_in_force_and_takes_the_first_reason() -> None:
     """It has one line."""
-    assert standing(full_picture()) == "in step: 4 upstreams, 4 servers"
-    both = picture(
-        engines=(contact(connected=False, error="refused"),), progress=progress(error="no", behind_since=1.0)
+    assert standing(full_status()) == "in step: 4 upstreams, 4 servers"
+    both = made_status(
+        engines=(engine_status(connected=False, error="refused"),), progress=applied_plan(error="no", behind_since=1.0)
     )
     assert standing(both).startswith("engine unix:///var/run/docker.sock: not followed for 100 s: refused")
