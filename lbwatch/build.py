@@ -13,9 +13,11 @@ from pathlib import Path
 import structlog
 
 from lbwatch import __version__
-from lbwatch.balancers.nginx.balancer import Nginx
-from lbwatch.balancers.nginx.container import TEST_FOLDER, ContainerControl, ContainerTester, ElsewhereTester
-from lbwatch.balancers.nginx.local import CommandTester, Control, CopyTester, LocalControl, Tester, split_command
+from lbwatch.balancers.nginx.balancer import Control, Nginx, Tester
+from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester, ContainerTester
+from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
+from lbwatch.balancers.nginx.container import ContainerControl
+from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.locate import HostNetwork, NginxContainer
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.draining import Drains
@@ -33,6 +35,7 @@ from lbwatch.reconciler import LoadBalancer, Reconciler
 from lbwatch.settings import USER_TEMPLATES, Settings
 from lbwatch.system import files, mounts
 from lbwatch.system.lock import FileLock
+from lbwatch.system.programs import split_command
 from lbwatch.system.state import State
 
 _log = structlog.get_logger()
@@ -231,17 +234,21 @@ class NginxAccess:
         Args:
             folder: An empty folder for whatever that takes.
             copy: A folder that nginx's container sees too, for the same; `None`: the daemon's.
-            quiet: See `CopyTester`.
+            quiet: Whether warnings are not logged, see `CopyTester`.
         """
         settings = self._settings
         if settings.test_command is not None:
             tester = CommandTester(_words("test_command", settings.test_command), folder=folder)
-            return tester if self.nginx_container is None else ElsewhereTester(self.nginx_container, tester=tester)
+            return (
+                tester if self.nginx_container is None else ContainerRequiredTester(self.nginx_container, tester=tester)
+            )
         command = _words("nginx_command", settings.nginx_command)
         if self.nginx_container is None:
-            return CopyTester(command, main=settings.nginx_conf, output=settings.output, folder=folder, quiet=quiet)
+            return CopyTester(
+                command, main=settings.nginx_conf, output=settings.output, folder=folder, log_warnings=not quiet
+            )
         if settings.nginx_reload == "signal":
-            return ElsewhereTester(self.nginx_container, tester=None)
+            return ContainerRequiredTester(self.nginx_container, tester=None)
         return ContainerTester(
             self._exec,
             nginx_container=self.nginx_container,

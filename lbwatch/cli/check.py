@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from lbwatch import build
-from lbwatch.balancers.nginx.container import ContainerControl, ContainerTester
-from lbwatch.balancers.nginx.local import CopyTester
+from lbwatch.balancers.nginx.config_test.container import ContainerTester
+from lbwatch.balancers.nginx.config_test.local import CopyTester
+from lbwatch.balancers.nginx.container import ContainerControl
 from lbwatch.balancers.nginx.process import find_master, require_signal, workers_of
 from lbwatch.build import NginxAccess, selector
 from lbwatch.cli import DONE, FAILED, output

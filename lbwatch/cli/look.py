@@ -11,9 +11,9 @@ from pathlib import Path
 
 from lbwatch import build
 from lbwatch.api import client as daemon_client
-from lbwatch.balancers.nginx.container import TEST_FOLDER, ElsewhereTester
+from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester
 from lbwatch.balancers.nginx.isolate import AcceptedConfig, accepted, names_in
-from lbwatch.balancers.nginx.local import Tester
 from lbwatch.build import NginxAccess
 from lbwatch.core.draining import Drains
 from lbwatch.core.errors import ConfigRejectedError, OutputError, ReloadError, RenderError, SettingsError, SourceError
@@ -196,7 +196,7 @@ async def trial(settings: Settings, *, known: Mapping[str, Container], recorded:
         nginx, copy = NginxAccess(settings, client=client, known=lambda: known), None
         if nginx.nginx_container is not None and settings.test_command is None and settings.nginx_reload == "exec":
             if recorded:
-                yield ElsewhereTester(nginx.nginx_container, tester=None)
+                yield ContainerRequiredTester(nginx.nginx_container, tester=None)
                 return
             await client.ping()
             copy = stack.enter_context(_beside(settings.output))

@@ -227,7 +227,7 @@ MUTANTS = {
         "cli/output.py", ('Text(row.address or row.detail or "")', 'Text.from_markup(row.address or row.detail or "")'), tests="unit/cli/test_output.py"
     ),
     "container: one that is not there is only untested": mutant(
-        "balancers/nginx/container.py",
+        "balancers/nginx/config_test/container.py",
         ("        self._nginx_container.container()\n        return self._tester is not None", "        return self._tester is not None"),
         tests="unit/balancers/nginx/test_container.py",
     ),
@@ -243,11 +243,11 @@ MUTANTS = {
     "container: planted links are followed": mutant(
         "balancers/nginx/config_test/scratch.py",
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY"),
-        ("os.O_TRUNC | os.O_NOFOLLOW", "os.O_TRUNC"),
+        ("os.O_TRUNC | files.CAREFULLY", "os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK"),
         tests="unit/balancers/nginx/test_container.py",
     ),
     "container: copies stay": mutant(
-        "balancers/nginx/container.py", ("            await asyncio.to_thread(self._put_away)\n", "            pass\n"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/config_test/container.py", ("            await asyncio.to_thread(self._clear)\n", "            pass\n"), tests="unit/balancers/nginx/test_container.py"
     ),
 }  # fmt: skip
 

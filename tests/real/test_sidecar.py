@@ -26,7 +26,8 @@ from oracle import ANY_NETWORK, PLACEHOLDER, Reach, file_blocks
 from realengine import RealEngine, in_namespace
 from watcher import unchanged
 
-from lbwatch.balancers.nginx.container import ContainerTester, NginxContainer
+from lbwatch.balancers.nginx.config_test.container import ContainerTester
+from lbwatch.balancers.nginx.locate import NginxContainer
 from lbwatch.core.errors import ConfigRejectedError
 from lbwatch.core.selector import selected
 from lbwatch.engines.docker.address import engine_address

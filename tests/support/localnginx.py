@@ -5,11 +5,12 @@ from pathlib import Path
 from realnginx import RealNginx
 
 from lbwatch.balancers.nginx.balancer import Nginx
-from lbwatch.balancers.nginx.local import CopyTester, LocalControl
+from lbwatch.balancers.nginx.config_test.local import CopyTester
+from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.system.lock import FileLock
 
-_CLAIMS: dict[Path, FileLock] = {}  # one for each output: the tests make several load balancers of one nginx
+_LOCKS: dict[Path, FileLock] = {}  # one for each output: the tests make several load balancers of one nginx
 
 
 def balancer(
@@ -27,5 +28,5 @@ def balancer(
         output=nginx.output,
         tester=CopyTester((program,), main=nginx.conf, output=nginx.output, folder=folder / "test"),
         control=LocalControl(pidfile=nginx.pidfile, command=reload_command),
-        lock=_CLAIMS.setdefault(nginx.output, FileLock(nginx.output)),
+        lock=_LOCKS.setdefault(nginx.output, FileLock(nginx.output)),
     )

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from lbwatch.balancers.nginx.isolate import AcceptedConfig, accepted, names_in
-from lbwatch.balancers.nginx.local import Control, Tester
 from lbwatch.balancers.template import Renderer, digest
 from lbwatch.core import diff
 from lbwatch.core.errors import OutputError, ReloadError, ReloadRefusedError, TakenBackError
@@ -20,6 +20,46 @@ STOP_TIMEOUT_S = 1.5
 """How long a stop waits for a reload command of the user's; a replacement and a signal take milliseconds."""
 
 _log = structlog.get_logger()
+
+
+class Tester(Protocol):
+    """
+    Tests whether nginx would take a text as its configuration.
+
+    Attributes:
+        remark: What the operator should know of how it is tested, as of the latest test; `None`: nothing.
+    """
+
+    remark: str | None
+
+    async def test(self, text: str) -> bool:
+        """Return `True` if nginx would take it, `False` if nothing here can tell; else raise `ConfigRejectedError`."""
+
+
+class Control(Protocol):
+    """Reloads one nginx and verifies that it did."""
+
+    @property
+    def remark(self) -> str | None:
+        """Return what the operator should know of it; `None`: nothing."""
+
+    async def reload(self) -> None:
+        """Have nginx read its configuration again, or raise `ReloadError`."""
+
+    async def wait_live(self) -> None:
+        """Wait until workers with the new configuration serve, or raise `ReloadError`."""
+
+    async def wait_retired(self) -> None:
+        """Wait until no worker with the old configuration accepts connections, or raise `ReloadError`."""
+
+    def running(self) -> object:
+        """Return the nginx that runs now, for comparison with a later one; `None` if there is none."""
+
+    def latest_start(self) -> object:
+        """Return the latest start of nginx, also of one that ended since; `None` where that is not seen."""
+
+    async def workers(self) -> tuple[int, int] | None:
+        """Return how many of its workers serve and how many retire; `None` if none can be seen."""
 
 
 class Nginx:
@@ -152,7 +192,7 @@ class Nginx:
             await asyncio.to_thread(files.restore, self._output)
             raise ReloadError("nginx is not running, and nothing can test the new file: the old one's turn")
         if not files.has_backup(self._output):
-            await asyncio.to_thread(files.back_up, self._output)
+            await asyncio.to_thread(files.backup, self._output)
         if text != before:
             await asyncio.to_thread(self._replace, text)
         try:

@@ -16,7 +16,6 @@ from time import monotonic
 import aiohttp
 
 from lbwatch import build
-from lbwatch.balancers.nginx.local import find_program
 from lbwatch.balancers.nginx.process import find_master
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import DemoError, ReloadError
@@ -27,6 +26,7 @@ from lbwatch.engines.docker.decode import EventDecoder
 from lbwatch.reconciler import LoadBalancer
 from lbwatch.settings import Settings
 from lbwatch.system import files
+from lbwatch.system.programs import find_program
 
 STEP_TIMEOUT_S = 15.0
 

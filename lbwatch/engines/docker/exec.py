@@ -176,7 +176,7 @@ class ContainerExec:
                 return None
             raise
 
-    async def hang_up(self, container: str) -> None:
+    async def send_hup(self, container: str) -> None:
         """Send HUP to its first process."""
         path = f"/containers/{container}/kill"
         needs = ("POST /containers/ID/kill",)

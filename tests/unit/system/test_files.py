@@ -363,7 +363,7 @@ def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
 def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes | None) -> None:
     """Also that there was none."""
     output.unlink() if old is None else output.write_bytes(old)
-    files.back_up(output)
+    files.backup(output)
     assert files.has_backup(output)
     files.replace(output, text="# new\n")
     files.restore(output)
@@ -373,7 +373,7 @@ def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes |
 
 def test_what_was_set_aside_is_forgotten_once(output: Path) -> None:
     """Twice is no error: nothing is there to forget most of the time."""
-    files.back_up(output)
+    files.backup(output)
     files.discard_backup(output)
     files.discard_backup(output)
     assert not files.has_backup(output)

@@ -17,7 +17,8 @@ from waiting import eventually
 
 from lbwatch.balancers.nginx import verify as proof
 from lbwatch.balancers.nginx.balancer import Nginx
-from lbwatch.balancers.nginx.local import CommandTester, CopyTester, LocalControl, built_in_main
+from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester, built_in_main
+from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.process import Process, find_master, signal_reload, workers_of
 from lbwatch.core.errors import ConfigRejectedError, OutputError, ReloadError, TakenBackError
 from lbwatch.core.model import Server, Upstream

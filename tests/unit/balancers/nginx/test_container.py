@@ -26,10 +26,12 @@ from hypothesis import strategies as st
 from strategies import container
 
 from lbwatch.balancers.nginx.balancer import Nginx
+from lbwatch.balancers.nginx.config_test.container import ContainerRequiredTester, ContainerTester
+from lbwatch.balancers.nginx.config_test.local import CommandTester
 from lbwatch.balancers.nginx.config_test.mirror import Mirror
-from lbwatch.balancers.nginx.container import ContainerControl, ContainerTester, ElsewhereTester, workers_among
-from lbwatch.balancers.nginx.local import CommandTester
-from lbwatch.balancers.nginx.locate import NginxContainer, seen_at
+from lbwatch.balancers.nginx.config_test.shared import path_in_container
+from lbwatch.balancers.nginx.container import ContainerControl, workers_among
+from lbwatch.balancers.nginx.locate import NginxContainer
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.build import nginx_container, rules
 from lbwatch.core.errors import (
@@ -109,13 +111,13 @@ def test_a_folder_is_found_by_the_mounts_that_both_have(
     folder: str, ours: list[tuple[str, str]], theirs: list[tuple[str, str]], seen: str | None
 ) -> None:
     """Engine and kernel call one folder by two names; where they do not agree, a guess would be worse than a question."""
-    assert seen_at(folder, mountinfo=mountinfo(*ours), theirs=theirs) == seen
+    assert path_in_container(folder, mountinfo=mountinfo(*ours), theirs=theirs) == seen
 
 
 @pytest.mark.parametrize("text", ["", "\n", "1 2 3\n", "36 35 98:0 / / rw\nnonsense\n", "36 35 98:0 \\999 \\04 rw"])
 def test_mounts_that_cannot_be_read_are_none(text: str) -> None:
     """A kernel's new field must not stop a daemon."""
-    assert seen_at("/srv/conf", mountinfo=text, theirs=[("/srv/conf", "/data")]) == "/data"
+    assert path_in_container("/srv/conf", mountinfo=text, theirs=[("/srv/conf", "/data")]) == "/data"
 
 
 words = st.sampled_from(["my conf", "back\\slash", "_data", "ü", *"abcdefghijklmnop"])
@@ -140,7 +142,7 @@ def test_wherever_the_disk_is_the_shared_folder_is_found(
     assume(above)
     theirs, ours = (above, above + between) if nearer else (above + between, above)
     inner = (above + between + below)[len(ours) :]
-    seen = seen_at(
+    seen = path_in_container(
         path_of(("mine",), inner),
         mountinfo=mountinfo(ROOT, (path_of(subvolume, ours), "/mine")),
         theirs=[(path_of(disk, theirs), "/there"), *((each, f"/decoy{number}") for number, each in enumerate(decoys))],
@@ -242,7 +244,7 @@ def test_whatever_is_unpacked_nothing_around_the_copy_is_touched(
             aimed = [replace(each, target=each.target.replace(OUTSIDE, str(folder / "outside"))) for each in entries]
             for archive in (packed(*aimed), packed(*aimed)[:cut]):
                 try:
-                    mirror.renew(path, archive)
+                    mirror.replace(path, archive)
                 except OSError:
                     continue
 
@@ -263,7 +265,7 @@ def test_an_archive_that_cannot_be_read_is_an_error_of_its_own(
         archive[at % len(archive)] = value
     with fenced(tmp_path_factory.mktemp("fence")) as mirror:
         try:
-            mirror.renew("/a", bytes(archive))
+            mirror.replace("/a", bytes(archive))
         except OSError:
             return
 
@@ -298,7 +300,7 @@ def test_odd_archives_are_read_or_refused(tmp_path: Path, archive: bytes) -> Non
     """Any other exception would end the daemon, and what unpacks to a thousand times as much, the machine."""
     with fenced(tmp_path) as mirror:
         try:
-            mirror.renew("/a", archive)
+            mirror.replace("/a", archive)
         except OSError:
             return
         assert sum(path.stat().st_size for path in mirror.root.rglob("*") if path.is_file()) <= len(archive)
@@ -307,14 +309,14 @@ def test_odd_archives_are_read_or_refused(tmp_path: Path, archive: bytes) -> Non
 def test_a_packed_tar_is_not_unpacked(tmp_path: Path) -> None:
     """The bound is on what comes: what is packed may be a thousand times that."""
     with fenced(tmp_path) as mirror, pytest.raises(OSError, match="cannot be read"):
-        mirror.renew("/a", gzip.compress(packed(Packed("a"))))
+        mirror.replace("/a", gzip.compress(packed(Packed("a"))))
 
 
 def test_links_lead_to_where_they_lead_in_there(tmp_path: Path) -> None:
     """`sites-enabled` is full of them; some lead to the root, some up, some nowhere."""
     with fenced(tmp_path) as mirror:
-        mirror.renew("/opt/real.conf", packed(Packed("real.conf", content=b"real")))
-        mirror.renew(
+        mirror.replace("/opt/real.conf", packed(Packed("real.conf", content=b"real")))
+        mirror.replace(
             "/etc/nginx",
             packed(
                 Packed("nginx", tarfile.DIRTYPE),
@@ -335,7 +337,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     """First a link, then a file behind it: the oldest trick there is."""
     with fenced(tmp_path) as mirror:
         outside = str(tmp_path / "outside")
-        mirror.renew(
+        mirror.replace(
             "/a",
             packed(
                 Packed("a", tarfile.DIRTYPE),
@@ -352,7 +354,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 def test_a_second_name_of_a_file_is_a_file(tmp_path: Path) -> None:
     """The engine packs a file of two names once, and the second as a hard link."""
     with fenced(tmp_path) as mirror:
-        mirror.renew(
+        mirror.replace(
             "/etc/nginx",
             packed(
                 Packed("nginx", tarfile.DIRTYPE),
@@ -367,15 +369,15 @@ def test_what_is_gone_in_there_is_gone_in_the_copy(tmp_path: Path) -> None:
     """A file that the user removed is not tested any more."""
     with fenced(tmp_path) as mirror:
         both = packed(Packed("a", tarfile.DIRTYPE), Packed("a/one"), Packed("a/two"))
-        mirror.renew("/a", both)
-        mirror.renew("/a", packed(Packed("a", tarfile.DIRTYPE), Packed("a/two")))
+        mirror.replace("/a", both)
+        mirror.replace("/a", packed(Packed("a", tarfile.DIRTYPE), Packed("a/two")))
         assert sorted(os.listdir(mirror.root / "a")) == ["two"]
-        mirror.renew("/a", packed(Packed("a", content=b"a file now")))
+        mirror.replace("/a", packed(Packed("a", content=b"a file now")))
         assert (mirror.root / "a").read_bytes() == b"a file now"
-        mirror.renew("/a", None)
+        mirror.replace("/a", None)
         assert not (mirror.root / "a").exists()
-        mirror.renew("/a", None)
-        mirror.renew("/a", both)
+        mirror.replace("/a", None)
+        mirror.replace("/a", both)
         assert sorted(os.listdir(mirror.root / "a")) == ["one", "two"]
 
 
@@ -772,11 +774,11 @@ async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:
         return web.Response(status=204)
 
     async with serving(answer) as url, connected(url) as client:
-        await ContainerExec(client).hang_up(ID)
+        await ContainerExec(client).send_hup(ID)
     assert asked == [f"POST /containers/{ID}/kill?signal=SIGHUP"]
     async with engine_of({"/kill": (403, "no")}) as there:
         with pytest.raises(SourceError, match="must allow POST /containers/ID/kill"):
-            await there.hang_up(ID)
+            await there.send_hup(ID)
 
 
 # -- what proves a reload
@@ -889,7 +891,7 @@ class Reader:
                 here = self._followed(os.path.join("/", here.parent.relative_to(self.root), os.readlink(here)))
         return here
 
-    async def hang_up(self, container: str) -> None:
+    async def send_hup(self, container: str) -> None:
         self.ran.append(("HUP",))
         self._raise()
 
@@ -1103,9 +1105,9 @@ async def test_a_test_of_the_users_own_waits_for_the_container_too(tmp_path: Pat
     world = World()
     own = CommandTester(("true",), folder=tmp_path)
     with pytest.raises(ReloadError):
-        await ElsewhereTester(world.followed(), tester=own).test("# candidate\n")
+        await ContainerRequiredTester(world.followed(), tester=own).test("# candidate\n")
     world.now(NGINX)
-    assert await ElsewhereTester(world.followed(), tester=own).test("# candidate\n")
+    assert await ContainerRequiredTester(world.followed(), tester=own).test("# candidate\n")
 
 
 def test_between_two_networks_it_reaches_what_it_did() -> None:
@@ -1204,13 +1206,13 @@ async def test_a_container_that_does_not_run_cannot_test(
 async def test_without_a_container_nothing_is_to_be_written(house: Reader, tmp_path: Path) -> None:
     """`False` would be an untested file that is written all the same."""
     world = World()
-    for tester in (trying(house, tmp_path, world=world), ElsewhereTester(world.followed(), tester=None)):
+    for tester in (trying(house, tmp_path, world=world), ContainerRequiredTester(world.followed(), tester=None)):
         world.known = None
         for containers in ((), (container("other", id=OTHER),), (NGINX,)):
             with pytest.raises(ReloadError):
                 await tester.test("# candidate\n")
             world.now(*containers)
-    assert not await ElsewhereTester(world.followed(), tester=None).test("# candidate\n")
+    assert not await ContainerRequiredTester(world.followed(), tester=None).test("# candidate\n")
 
 
 @pytest.mark.parametrize("status", [None, 200, 400, 403, 404, 409, 500])

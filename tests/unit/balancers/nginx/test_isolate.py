@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from localnginx import balancer
 from realnginx import RealNginx
 
+from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.isolate import MAX_TRIES, AcceptedConfig, accepted
-from lbwatch.balancers.nginx.local import CopyTester
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError
 from lbwatch.core.model import Degraded, Level, Server, Upstream

@@ -15,7 +15,7 @@ import pytest
 from needs import need
 
 from lbwatch.balancers.nginx.config_test import permissions as rights
-from lbwatch.balancers.nginx.local import CopyTester
+from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError
 
 NOBODY = 65534
