@@ -118,7 +118,7 @@ def _logged() -> Iterator[str]:
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             event = node.args[0].value
-            says = name in {"debug", "info", "warning", "error", "say", "_say_once"}
+            says = name in {"debug", "info", "warning", "error", "say", "_warn_once"}
             if says and isinstance(event, str) and re.fullmatch(r"[a-z]+\.[a-z_]+", event):
                 yield event
 
