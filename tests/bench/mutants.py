@@ -94,16 +94,16 @@ MUTANTS = {
         "balancers/nginx/config_test/copy.py", ('        text = crossplane.build(block) + "\\n"\n', '        text = f"events {{}} http {{ include {self.candidate}; }}"\n'), tests="unit/balancers/nginx/test_balancer.py"
     ),
     "fallback: none": mutant(
-        "balancers/nginx/isolate.py", ("if refusal is None or await search.succeeds(refusal, known=known):", "if refusal is None:"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("if refusal is None or await search.find_levels(refusal, known=known):", "if refusal is None:"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "fallback: all fall back": mutant(
         "balancers/nginx/isolate.py",
-        ("                    return await self._culprits(base=base)", "                    return everyone"),
-        ("                for one in better:", "                for one in ():"),
+        ("                    return await self._bisect(base=base)", "                    return everyone"),
+        ("                for one in higher:", "                for one in ():"),
         tests="unit/balancers/nginx/test_isolate.py",
     ),
     "fallback: also where most would have to go": mutant(
-        "balancers/nginx/isolate.py", ("        return self._serves(levels)", "        return True"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("        return self._most_serve(levels)", "        return True"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "fallback: a test that could not be run blames": mutant(
         "balancers/nginx/isolate.py", ("        except NotTestedError:\n            raise\n", ""), tests="unit/balancers/nginx/test_isolate.py"
@@ -200,7 +200,7 @@ MUTANTS = {
         "reconciler.py", ("last_added=self._added_at", "last_added=self._applied_at"), tests="unit/test_reconciler.py"
     ),
     "names: what nginx's files use vanishes": mutant(
-        "balancers/nginx/isolate.py", ("if self._keeps(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("if self._keep_missing(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "status: any host is taken for ours": mutant(
         "api/server.py", ("if asked is not None and not _is_ours(asked, names=names):", "if False:"), tests="unit/api/test_server.py"
