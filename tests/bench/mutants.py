@@ -74,7 +74,7 @@ MUTANTS = {
         "balancers/nginx/balancer.py",
         ("        evidence = self._evidence()\n        await self._control.wait_live()\n", "        evidence = self._evidence()\n"),
         ("        await self._control.wait_retired()\n", ""),
-        tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py",
+        tests="unit/balancers/nginx/test_balancer.py unit/balancers/nginx/test_verify.py unit/test_convergence.py",
     ),
     "atomic replace: written in place": mutant(
         "system/files.py",
@@ -109,7 +109,7 @@ MUTANTS = {
         "balancers/nginx/isolate.py", ("        except NotTestedError:\n            raise\n", ""), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "put back: not what was refused untested": mutant(
-        "balancers/nginx/balancer.py", ("            await asyncio.to_thread(files.restore, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_balancer.py"
+        "balancers/nginx/balancer.py", ("            await asyncio.to_thread(files.restore, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_balancer_untested.py"
     ),
     "owed: an equal file counts as running": mutant(
         "balancers/nginx/balancer.py", ("        if not changed and self.confirmed():", "        if not changed:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"
@@ -126,7 +126,7 @@ MUTANTS = {
         "balancers/nginx/balancer.py", ("    task = asyncio.ensure_future(step)\n", "    await step\n    return\n    task = asyncio.ensure_future(step)\n"), tests="unit/balancers/nginx/test_balancer.py real/test_crash.py"
     ),
     "only one: no lock": mutant(
-        "system/lock.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="unit/system/test_files.py"
+        "system/lock.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="unit/system/test_lock.py"
     ),
     "fail static: a failed look is a death": mutant(
         "engines/docker/source.py", ("                self._schedule_retry(id, error=error)\n", "                self._settle(id, None, mark=mark)\n"), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
@@ -229,25 +229,25 @@ MUTANTS = {
     "container: one that is not there is only untested": mutant(
         "balancers/nginx/config_test/container.py",
         ("        self._nginx_container.container()\n        return self._tester is not None", "        return self._tester is not None"),
-        tests="unit/balancers/nginx/test_container.py",
+        tests="unit/balancers/nginx/config_test/test_container.py",
     ),
     "container: one that ended counts as running": mutant(
-        "balancers/nginx/locate.py", ("if container.status is not ContainerStatus.RUNNING:", "if False:"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/locate.py", ("if container.status is not ContainerStatus.RUNNING:", "if False:"), tests="unit/balancers/nginx/test_locate.py"
     ),
     "container: without a network all are reached": mutant(
-        "balancers/nginx/locate.py", ("elif owner.endpoints:", "else:"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/locate.py", ("elif owner.endpoints:", "else:"), tests="unit/balancers/nginx/test_locate.py"
     ),
     "container: a program that was killed said no": mutant(
-        "engines/docker/exec.py", ("if code > _SIGNALLED:", "if False:"), tests="unit/balancers/nginx/test_container.py"
+        "engines/docker/exec.py", ("if code > _SIGNALLED:", "if False:"), tests="unit/engines/docker/test_exec.py"
     ),
     "container: planted links are followed": mutant(
         "balancers/nginx/config_test/scratch.py",
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY"),
         ("os.O_TRUNC | files.CAREFULLY", "os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK"),
-        tests="unit/balancers/nginx/test_container.py",
+        tests="unit/balancers/nginx/config_test/test_scratch.py",
     ),
     "container: copies stay": mutant(
-        "balancers/nginx/config_test/container.py", ("            await asyncio.to_thread(self._clear)\n", "            pass\n"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/config_test/container.py", ("            await asyncio.to_thread(self._clear)\n", "            pass\n"), tests="unit/balancers/nginx/config_test/test_container.py"
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The balancer of an nginx on this side."""
+"""The load balancer of an nginx on this side, upstreams for it, and who serves."""
 
 from pathlib import Path
 
@@ -7,8 +7,14 @@ from realnginx import RealNginx
 from lbwatch.balancers.nginx.balancer import Nginx
 from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.local import LocalControl
+from lbwatch.balancers.nginx.process import find_master, workers_of
 from lbwatch.balancers.template import Renderer, shipped_templates
+from lbwatch.core.model import Server, Upstream
 from lbwatch.system.lock import FileLock
+
+WEB = (Upstream(name="web", servers=(Server(address="192.0.2.1", port=80, container="web-1"),)),)
+NO_WEB = (Upstream(name="web"),)
+
 
 _LOCKS: dict[Path, FileLock] = {}  # one for each output: the tests make several load balancers of one nginx
 
@@ -30,3 +36,8 @@ def balancer(
         control=LocalControl(pidfile=nginx.pidfile, command=reload_command),
         lock=_LOCKS.setdefault(nginx.output, FileLock(nginx.output)),
     )
+
+
+def serving(nginx: RealNginx) -> set[int]:
+    """The workers that accept connections, as /proc shows them."""
+    return {worker.pid for worker in workers_of(find_master(nginx.pidfile)).serving}

@@ -288,7 +288,7 @@ async def test_whatever_way_nginx_s_files_use_it_it_is_kept(
     real_nginx.rewrite(
         http=f"server {{ listen unix:{tmp_path}/s; location / {{ set $memcached_key x; {directive}gone; }} }}"
     )
-    folder = tmp_path / "tree"
+    folder = tmp_path / "copy"
     folder.mkdir()
     tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
     renderer = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()])

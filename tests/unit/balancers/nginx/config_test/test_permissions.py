@@ -39,13 +39,13 @@ def as_nobody() -> Iterator[None]:
 
 
 class Site:
-    """A user's configuration in a folder that anyone may enter, and a test tree beside it."""
+    """A user's configuration in a folder that anyone may enter, and a copy beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "etc"
         self.main = self.folder / "nginx.conf"
         self.output = self.folder / "lbwatch" / "lbwatch.conf"
-        self.copy = folder / "tree"
+        self.copy = folder / "copy"
         self.output.parent.mkdir(parents=True)
         (self.folder / "conf.d").mkdir()
         self.copy.mkdir()
