@@ -38,15 +38,13 @@ class FileLock:
 
     def acquire(self) -> bool:
         """
-        Take the right, or make sure that it is still ours: someone may have put another folder in the place.
-
-        Returns:
-            Whether it is held; not on a file system without locks.
+        Return whether the lock is held, taken now or before; it is not on a file system without locks.
 
         Raises:
             OutputHeldError: Another process holds it.
             OutputError: The folder cannot be written.
         """
+        # Someone may have put another folder in the place: ours is then the lock of a file that nobody reads.
         try:
             if not self._is_held():
                 self.close()
@@ -66,7 +64,7 @@ class FileLock:
         return self._locked
 
     def close(self) -> None:
-        """Give the right back."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor, self._locked = None, False

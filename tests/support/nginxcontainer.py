@@ -63,19 +63,20 @@ class FolderEngine:
 
     Attributes:
         root: What is `/` in there.
-        code, said: What each program comes to.
+        code, printed: What each program comes to.
         error, unreadable: What comes of all that is asked, and of copies.
         ran: What was run.
         copies: How often something was copied out of it.
+        process_lists: What runs in there, at one look after the other.
         seen: Where what a test finds in the shared folder is kept, since it is gone afterwards.
     """
 
     root: Path | None = None
     seen: Path | None = None
     code: int = 0
-    said: str = ""
+    printed: str = ""
     config: ContainerConfig = field(default_factory=ContainerConfig)
-    tops: list[tuple[ContainerProcess, ...]] = field(default_factory=lambda: [(MASTER,)])
+    process_lists: list[tuple[ContainerProcess, ...]] = field(default_factory=lambda: [(MASTER,)])
     execute: Callable[..., Any] | None = None
     ran: list[tuple[str, ...]] = field(default_factory=list)
     copies: int = 0
@@ -91,7 +92,7 @@ class FolderEngine:
         if self.seen is not None:
             shutil.rmtree(self.seen, ignore_errors=True)
             shutil.copytree(self.seen.with_name("out") / ".test", self.seen, symlinks=True)
-        return self.code, self.said
+        return self.code, self.printed
 
     async def container_config(self, container: str) -> ContainerConfig:
         self._raise()
@@ -99,7 +100,7 @@ class FolderEngine:
 
     async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
         self._raise()
-        return self.tops.pop(0) if len(self.tops) > 1 else self.tops[0]
+        return self.process_lists.pop(0) if len(self.process_lists) > 1 else self.process_lists[0]
 
     async def archive(self, container: str, path: str) -> bytes | None:
         """As the engine does: links on the way are followed in there, and one at its end is packed as a link."""

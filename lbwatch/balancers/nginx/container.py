@@ -1,8 +1,8 @@
 """
 Reloads an nginx in a container, by the engine that runs it: by exec or by a signal, verified by its processes.
 
-Which container it is, the engine's events tell: it may be restarted, recreated, renamed and connected to networks at
-any time. What is asked of the engine goes through `Engine`; nothing here knows how.
+Which container it is follows from the engine's events: it may be restarted, recreated, renamed and connected to
+networks at any time. What is asked of the engine goes through `Engine`; nothing here knows how.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class ContainerControl:
 
     Args:
         engine: Runs the container.
-        nginx_container: Tells which it is.
+        nginx_container: Knows which it is.
         command: The words of the program that reloads, in there; `None` for HUP by the engine.
     """
 
@@ -143,7 +143,7 @@ def workers_among(processes: Sequence[ContainerProcess]) -> Workers:
     if not masters:
         titles = excerpt(", ".join(each.title for each in processes))
         raise ReloadError(f"no nginx master runs in nginx's container, but: {titles}")
-    # The engine does not say when a process began: a pid that is taken again within one reload is not told apart.
+    # The engine does not say when a process began: a pid that is taken again within one reload is not noticed.
     return workers_by_title(
         (Process(pid=each.pid, started=0), each.title) for each in processes if each.parent in masters
     )

@@ -14,7 +14,7 @@ class Engine(Protocol):
 
     async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
         """
-        Run a program in it, as its own user.
+        Return what came of a program that is run in it, as its own user.
 
         Args:
             container: Its id.

@@ -119,7 +119,7 @@ class _Search:
         self._kept: dict[str, Degraded] = {}  # upstreams that are there for nginx's own files alone
 
     async def attempt(self, levels: Levels) -> Refusal | None:
-        """Render and test the upstreams at these levels (`FULL` where none is named); return the refusal, if any."""
+        """Return why the upstreams are refused at these levels (`FULL` where none is named); `None`: they pass."""
         self._tries_left -= 1
         if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
             raise _ExhaustedError
@@ -143,7 +143,7 @@ class _Search:
         return None
 
     def _keep_missing(self, refusal: Refusal) -> bool:
-        """Keep the upstream that nginx misses, if it had it; return whether there was one."""
+        """Return whether nginx misses an upstream that it had: it is kept from now on."""
         missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
         name = missing[1].lower() if missing else ""
         if name in self._upstreams or name not in self._before:
@@ -157,14 +157,11 @@ class _Search:
 
     async def find_levels(self, refusal: Refusal, *, known: Sequence[Degraded]) -> bool:
         """
-        Find levels that pass, after all in full were refused.
+        Return whether there are levels that pass and serve, after all in full were refused; `candidate` is theirs then.
 
         Args:
             refusal: The one of all in full.
             known: What the search before this one came to.
-
-        Returns:
-            Whether there are some; `candidate` is theirs then.
         """
         before = {item.upstream: item.level for item in known if item.upstream in self._upstreams}
         self._errors = {item.upstream: item.error for item in known}
@@ -180,16 +177,16 @@ class _Search:
 
     def _most_serve(self, levels: Levels) -> bool:
         """Return whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
-        claims = [
+        entitled = [
             name
             for name, upstream in self._upstreams.items()
             if upstream.servers and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
         ]
-        kept = [name for name in claims if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
-        return 2 * len(kept) >= len(claims)
+        kept = [name for name in entitled if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
+        return 2 * len(kept) >= len(entitled)
 
     async def _follow_messages(self, refusal: Refusal) -> Levels | None:
-        """Degrade, step by step, the upstream that each refusal names; return levels that pass, or `None`."""
+        """Return levels that pass, found by degrading step by step what each refusal names; `None`: there are none."""
         self._tries_left = MAX_TRIES
         levels: dict[str, Level] = {}
         current: Refusal | None = refusal
@@ -227,7 +224,7 @@ class _Search:
         return [name for name in failed if levels.get(name) is not Level.OUT]
 
     async def _search_by_bisection(self, refusal: Refusal) -> Levels | None:
-        """Find the culprits without their names: degrade all as little as passes, then restore all but the culprits."""
+        """Return levels that pass, found without names: degrade all as little as passes, then restore the innocent."""
         self._tries_left = MAX_TRIES
         self._errors = dict.fromkeys(self._names, str(refusal))
         for base in _LESSER.values():

@@ -38,7 +38,7 @@ class ContainerTester:
 
     Args:
         engine: Runs the container.
-        nginx_container: Tells which it is.
+        nginx_container: Knows which it is.
         command: The nginx program in there, and what it always needs.
         main: The user's main file in there; `None`: the one that the program was built for.
         output: The file that the candidate stands for, on this side.
@@ -80,9 +80,10 @@ class ContainerTester:
 
     async def test(self, text: str) -> bool:
         """
-        Run `nginx -t` on the copy; `False` if the container does not run.
+        Return `True` if `nginx -t` takes the copy, `False` if the container does not run.
 
         Raises:
+            ConfigRejectedError: `nginx -t` refuses it, or could not be run (`NotTestedError`).
             ReloadError: There is no such container: nothing is to be written.
         """
         container = self._nginx_container.container()
@@ -108,7 +109,7 @@ class ContainerTester:
         return True
 
     async def _test_copy(self, container: Container, *, text: str) -> ConfigCopy:
-        """Make the copy, test it, and leave nothing of the user's files behind."""
+        """Return the copy that nginx took; nothing of the user's files is left behind."""
         try:
             copy = await self._prepare(container, text=text)
             code, printed = await self._program.test(container, main=copy.main)
@@ -129,7 +130,7 @@ class ContainerTester:
             self.copy.clear()
 
     async def _prepare(self, container: Container, *, text: str) -> ConfigCopy:
-        """Copy the user's files as they are now, and make the copy that is tested of them."""
+        """Return the copy that is to be tested, made of the user's files as they are now."""
         # A recreated container has the name of the one that it replaces, and nothing else need be the same.
         if self._copy_of != container.id or self.copy is None:
             self.main = await self._program.main_in(container)
@@ -143,9 +144,9 @@ class ContainerTester:
             for path in sorted(missing):
                 if not await self._files.fetch(container, path) and path in main:
                     raise NotTestedError(f"nginx's container {container.name} has no {path}: see nginx_conf")
-            if not (missing := self._files.missing(main)):
+            if not (missing := self._files.not_asked(main)):
                 await asyncio.to_thread(copy.write, text)
-                missing = self._files.missing(copy.included())
+                missing = self._files.not_asked(copy.included())
             if not missing:
                 return copy
         raise NotTestedError(f"nginx's container {container.name}: its files include one another without an end")
@@ -172,8 +173,8 @@ class ContainerRequiredTester:
     Tests without nginx's container, and only while there is one: else nothing is to be written.
 
     Args:
-        nginx_container: Tells which it is.
-        tester: Tests; `None`: nothing may be run in the container, and nothing else can tell.
+        nginx_container: Knows which it is.
+        tester: Tests; `None`: nothing may be run in the container, and nothing else can test.
     """
 
     def __init__(self, nginx_container: NginxContainer, *, tester: Tester | None) -> None:
@@ -182,7 +183,7 @@ class ContainerRequiredTester:
         self._tester = tester
 
     async def test(self, text: str) -> bool:
-        """Have it tested, or raise `ReloadError` if there is no container."""
+        """Return what the tester does, or raise `ReloadError` if there is no container."""
         # Without it, it is not known which networks nginx reaches: what would be written is not worth a test.
         self._nginx_container.container()
         return self._tester is not None and await self._tester.test(text)
@@ -246,8 +247,8 @@ class _ContainerFiles:
         """Begin anew with a folder: what was copied before may have changed."""
         self._asked = frozenset((folder,))
 
-    def missing(self, paths: Iterable[str]) -> frozenset[str]:
-        """Return where some of the files really are, if they were not asked for yet; from now on they were."""
+    def not_asked(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return where some of the files really are, without those that were returned before: what is to be fetched."""
         real = map(self._mirror.real, paths)
         missing = frozenset(each for each in real if not _is_below(each, self._asked))
         self._asked |= missing
@@ -255,10 +256,7 @@ class _ContainerFiles:
 
     async def fetch(self, container: Container, path: str) -> bool:
         """
-        Copy a file or a folder out of the container.
-
-        Returns:
-            Whether it has one of that path.
+        Return whether the container has a file or a folder of that path, which is copied out of it.
 
         Raises:
             SourceError: The engine does not hand it out.

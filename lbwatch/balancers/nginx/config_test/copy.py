@@ -6,7 +6,7 @@ written anew, without a pid file and an error log; all others are reached by lin
 others name are opened, as by any `nginx -t`; where we are not root, what it could not open is left out (`permissions`).
 
 Paths are as nginx sees them; where it has a file system of its own, the two arguments of `ConfigCopy` that begin with
-`seen` tell how the two views go together.
+`seen` say how the two views go together.
 """
 
 import os
@@ -70,12 +70,12 @@ class ConfigCopy:
         """
         try:
             # Until its end a new copy counts as none: one that a full disk cut short would be tested for ever.
-            tree, self._tree = self._tree, None
-            fresh = tree is None or not self._is_intact() or tree.is_outdated()
-            if tree is None or fresh:
-                tree = self._read()
+            kept, self._tree = self._tree, None
+            if kept is not None and (not self._is_intact() or kept.is_outdated()):
+                kept = None
+            tree = kept or self._read()
             with self._opened() as (top, own):
-                if fresh:
+                if kept is None:
                     self._build(tree, top=top, own=own)
                 scratch.write_file(self.candidate.name, text=text, within=own, mode=self._mode(None))
             self._tree = tree
@@ -159,7 +159,7 @@ class ConfigCopy:
 
         Args:
             block: As the user has it.
-            tree: Tells what its includes match.
+            tree: Has what its includes match.
             copies: The paths of copies, by those of what they are of.
         """
         made: Block = []

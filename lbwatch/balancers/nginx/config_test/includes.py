@@ -2,7 +2,7 @@
 Reads the user's nginx configuration: the main file and all that it includes, as far as the output's way into it goes.
 
 Nothing is written here. Paths are as nginx sees them; where it has a file system of its own, the folder on this side
-that holds what it sees as its root tells how the two views go together.
+that holds what it sees as its root says how the two views go together.
 """
 
 import glob
@@ -105,7 +105,7 @@ class IncludeTree:
         return self._root + path
 
     def _read_file(self, path: str, *, depth: int) -> bool:
-        """Read a file and what it includes; return whether the output is among it."""
+        """Return whether the output is included by a file or below it, all of which is read."""
         if path in self.files:
             return self.files[path].leads_to_output
         if depth > _MAX_DEPTH:

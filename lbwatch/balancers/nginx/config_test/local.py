@@ -43,7 +43,7 @@ class CopyTester:
         self._warned: set[str] = set()  # by event
 
     async def test(self, text: str) -> bool:
-        """Run `nginx -t` on the copy; `False`, which is logged once, if no nginx is installed here."""
+        """Return `True` if `nginx -t` takes the copy, or raise `ConfigRejectedError`; `False`: there is no nginx."""
         self.remark = None
         program = find_program(self._command[0])
         if program is None:
@@ -93,7 +93,7 @@ class CommandTester:
         self._command = tuple(word.replace("{candidate}", str(self._candidate)) for word in command)
 
     async def test(self, text: str) -> bool:
-        """Run the command on the candidate; always `True` where it takes it."""
+        """Return `True` if the command takes the candidate, or raise `ConfigRejectedError`."""
         try:
             await asyncio.to_thread(self._candidate.write_text, text, encoding="utf-8")
             await _run_test(self._command, candidate=self._candidate, stands_for=self._candidate)

@@ -72,7 +72,7 @@ async def test_a_reload_that_the_program_refuses_is_told_apart_from_one_that_cou
     """The former takes an untested file back, the latter is tried again."""
     known, words = KnownContainers(EDGE), ("nginx", "-s", "reload")
     with pytest.raises(ReloadRefusedError, match="nginx -s reload in container nginx ended with exit code 1: no pid"):
-        await control_of(FolderEngine(code=1, said="no pid\n"), known, command=words).reload()
+        await control_of(FolderEngine(code=1, printed="no pid\n"), known, command=words).reload()
     with pytest.raises(ReloadError, match="container nginx: gone") as raised:
         await control_of(FolderEngine(error=SourceError("gone")), known, command=words).reload()
     assert not isinstance(raised.value, ReloadRefusedError)
@@ -91,13 +91,13 @@ async def test_new_workers_prove_a_reload_and_old_ones_that_stay_do_not() -> Non
         listed(11, 10, "nginx: worker process is shutting down"),
         *both[-2:],
     )
-    engine = FolderEngine(tops=[old, old, half, both, both, retired])
+    engine = FolderEngine(process_lists=[old, old, half, both, both, retired])
     control = control_of(engine, KnownContainers(EDGE), command=("nginx", "-s", "reload"))
     await control.reload()
     await control.wait_live()
-    assert engine.tops == [both, retired]
+    assert engine.process_lists == [both, retired]
     await control.wait_retired()
-    assert engine.tops == [retired]
+    assert engine.process_lists == [retired]
     assert await control.workers() == (2, 1)
 
 

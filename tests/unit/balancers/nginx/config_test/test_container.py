@@ -23,7 +23,7 @@ async def test_a_candidate_stands_in_the_outputs_place(engine: FolderEngine, tmp
     copy = tmp_path / "seen"
     assert "include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf" in (copy / "nginx.conf").read_text()
     assert (copy / ".lbwatch/candidate.conf").read_text() == "# candidate\n"
-    engine.code, engine.said = 1, "nginx: [emerg] bad in /etc/nginx/conf.d/.test/.lbwatch/candidate.conf:7\n"
+    engine.code, engine.printed = 1, "nginx: [emerg] bad in /etc/nginx/conf.d/.test/.lbwatch/candidate.conf:7\n"
     with pytest.raises(ConfigRejectedError, match=f"bad in {tmp_path}/out/lbwatch.conf:7") as raised:
         await tester.test("# bad\n")
     assert raised.value.line == 7
@@ -143,7 +143,7 @@ async def test_a_copy_that_nginx_does_not_see_is_said(engine: FolderEngine, tmp_
     """The mounts agreed by chance, or the user said what is not so."""
     tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
     missing = '"/etc/nginx/conf.d/.test/nginx.conf" failed (2: No such file or directory)'
-    engine.code, engine.said = 1, f"nginx: [emerg] open() {missing}\n"
+    engine.code, engine.printed = 1, f"nginx: [emerg] open() {missing}\n"
     with pytest.raises(NotTestedError, match=r"does not see .*: set nginx_output"):
         await tester.test("# candidate\n")
     engine.code = 0
