@@ -32,6 +32,8 @@ _MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{
 
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
 
+Render = Callable[[tuple[Upstream, ...]], str]
+Test = Callable[[str], Awaitable[bool]]
 Refusal = RenderError | ConfigRejectedError
 Levels = Mapping[str, Level]
 
@@ -54,8 +56,8 @@ class AcceptedConfig:
 async def accepted(
     upstreams: tuple[Upstream, ...],
     *,
-    render: Callable[[tuple[Upstream, ...]], str],
-    test: Callable[[str], Awaitable[bool]],
+    render: Render,
+    test: Test,
     known: Sequence[Degraded] = (),
     before: Collection[str] = (),
 ) -> AcceptedConfig:
@@ -97,14 +99,7 @@ class _Search:
         refusal: The first one, which is of the whole.
     """
 
-    def __init__(
-        self,
-        upstreams: tuple[Upstream, ...],
-        *,
-        render: Callable[[tuple[Upstream, ...]], str],
-        test: Callable[[str], Awaitable[bool]],
-        before: Collection[str],
-    ) -> None:
+    def __init__(self, upstreams: tuple[Upstream, ...], *, render: Render, test: Test, before: Collection[str]) -> None:
         self.candidate = AcceptedConfig(text="", tested=False)
         self.refusal: Refusal | None = None
         self._upstreams = {upstream.name: upstream for upstream in upstreams}
@@ -216,12 +211,13 @@ class _Search:
         """Return the names of the upstreams that the template fails on, each by itself."""
         failed = []
         for name, upstream in self._upstreams.items():
-            written = _at_level(upstream, levels.get(name, Level.FULL))
+            if (written := _at_level(upstream, levels.get(name, Level.FULL))) is None:
+                continue
             try:
-                self._render(() if written is None else (written,))
+                self._render((written,))
             except RenderError:
                 failed.append(name)
-        return [name for name in failed if levels.get(name) is not Level.OUT]
+        return failed
 
     async def _search_by_bisection(self, refusal: Refusal) -> Levels | None:
         """Return levels that pass, found without names: degrade all as little as passes, then restore the innocent."""

@@ -115,14 +115,14 @@ class ContainerTester:
             code, printed = await self._program.test(container, main=copy.main)
         finally:
             await asyncio.to_thread(self._clear)
-        if f'"{copy.main}" failed (2:' in printed and code != 0:  # ENOENT, of what was written a moment ago
+        if code == 0:
+            return copy
+        if f'"{copy.main}" failed (2:' in printed:  # ENOENT, of what was written a moment ago
             raise NotTestedError(
                 f"nginx's container {container.name} does not see {self._copy_folder} at {copy.main.parent}: set "
                 f"nginx_output to where {self._output.parent} lies in there ({excerpt(printed)})"
             )
-        if code != 0:
-            raise rejection(printed, candidate=copy.candidate, stands_for=self._output)
-        return copy
+        raise rejection(printed, candidate=copy.candidate, stands_for=self._output)
 
     def _clear(self) -> None:
         self._files.clear()
