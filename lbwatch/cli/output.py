@@ -7,18 +7,15 @@ What others wrote is never taken for markup or for a terminal's own sequences.
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import cache
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lbwatch.cli.terminal import BAD, DIM, GOOD, NOTE, console, is_terminal, write_line
 from lbwatch.core.errors import excerpt
 from lbwatch.core.explain import Row
 from lbwatch.core.model import Event, Reason
 from lbwatch.core.story import Explanation, Story
-
-GOOD, BAD, DIM, NOTE = "green", "red", "dim", "yellow"
 
 _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason.NOT_RUNNING})
 """What is so because somebody wanted it so."""
@@ -26,11 +23,6 @@ _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason
 _NAME_WIDTH = 20
 _WIDEST = 40  # of a column of names: one that is longer must not push all others away
 _DIFF_STYLES = {"+": GOOD, "-": BAD, "@": "cyan"}
-
-
-@cache
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
 
 
 def show(text: str) -> None:
@@ -44,29 +36,21 @@ def show_difference(lines: Iterable[str], *, names: tuple[str, str]) -> None:
     if not found:
         return
     for line in (f"--- {names[0]}\n", f"+++ {names[1]}\n", *found):
-        _write(line.rstrip("\n"), style="bold" if line[:3] in ("---", "+++") else _DIFF_STYLES.get(line[:1], ""))
+        write_line(line.rstrip("\n"), style="bold" if line[:3] in ("---", "+++") else _DIFF_STYLES.get(line[:1], ""))
 
 
 def show_check(name: str, *, words: str, passed: bool) -> None:
     """Write the outcome of one check."""
     line = Text("ok    " if passed else "FAILED", style=GOOD if passed else f"bold {BAD}")
-    _write(line.append(f"  {name:<8}  {words}", style="default"))
-
-
-def show_health(*, ready: bool, reasons: Iterable[str]) -> None:
-    """Write whether the daemon is ready, and why not."""
-    if ready:
-        _write("ready", style=GOOD)
-    for reason in reasons:
-        _write(f"not ready: {excerpt(reason)}", style=BAD)
+    write_line(line.append(f"  {name:<8}  {words}", style="default"))
 
 
 def show_explanation(told: Explanation) -> None:
     """Write why each container is or is not routed."""
     if not told.rows and not told.reasons:
         show("The engine has no containers.\n")
-    elif _console().is_terminal and told.rows:
-        _console().print(_table(told.rows))
+    elif is_terminal() and told.rows:
+        console().print(_table(told.rows))
     else:
         show(_plain(told.rows))
     if told.story is not None:
@@ -152,7 +136,7 @@ def _show_story(story: Story) -> None:
 def _section(name: str, lines: list[str]) -> None:
     for number, line in enumerate(lines):
         heading = Text(f"{name if number == 0 else '':<9}", style="bold")
-        _write(heading.append(f" {excerpt(line)}", style="default"))
+        write_line(heading.append(f" {excerpt(line)}", style="default"))
 
 
 class EventScreen:
@@ -168,7 +152,7 @@ class EventScreen:
 
     def begun(self, *, source: str, containers: int) -> None:
         """Say that it has begun."""
-        _write(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
+        write_line(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
 
     def event(self, event: Event, *, name: str, matters: bool, prefix: str) -> None:
         """Show an event, and whether it is looked at."""
@@ -185,7 +169,7 @@ class EventScreen:
             told.append("  all containers are looked at", style="default")
         elif not matters:
             told.append(f"  ignored: it has no {prefix}.* label", style=DIM)
-        _write(told)
+        write_line(told)
 
     def verdict(self, name: str, lines: tuple[str, ...] | None) -> None:
         """Show what a container's new place is; `None`: it is gone."""
@@ -193,15 +177,7 @@ class EventScreen:
             style = GOOD if line.startswith("serves") else NOTE
             told = Text(f"{self._now()}  ", style=DIM)
             told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
-            _write(told.append(f"-> {line}", style=style))
+            write_line(told.append(f"-> {line}", style=style))
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")[11:23]
-
-
-def _write(text: str | Text, *, style: str = "") -> None:
-    """Write a line, in colours on a terminal; elsewhere as it is, however long, and at once."""
-    if _console().is_terminal:
-        _console().print(Text(text, style=style) if isinstance(text, str) else text, soft_wrap=True)
-    else:
-        print(text if isinstance(text, str) else text.plain, flush=True)

@@ -411,3 +411,32 @@ async def test_the_demo_ends_on_ctrl_c_and_leaves_nothing(tmp_path: Path, number
         await process.stdout.read()
         assert await process.wait() == 0
     assert list(tmp_path.iterdir()) == []
+
+
+_HEAVY = frozenset({"aiohttp", "asyncio", "crossplane", "jinja2", "msgspec", "prometheus_client", "structlog"})
+
+
+@pytest.mark.parametrize(
+    ("words", "most", "without"),
+    [
+        (("--version",), 190, {*_HEAVY, "rich", "lbwatch.build"}),
+        (("health", "--status-listen", "127.0.0.1:1"), 190, {*_HEAVY, "rich", "http", "email", "lbwatch.build"}),
+        (("--help",), 370, {*_HEAVY, "lbwatch.build"}),
+        (("drain", "x", "--control-socket", "/nowhere"), 490, {"jinja2", "crossplane", "lbwatch.engines"}),
+        (("render", "--docker-host", "unix:///nowhere"), 620, {"lbwatch.engines.fake", "lbwatch.daemon"}),
+        (("explain", "--docker-host", "unix:///nowhere"), 620, {"lbwatch.engines.fake", "lbwatch.daemon"}),
+        (("run", "--docker-host", "nonsense"), 620, {"lbwatch.engines.fake", "lbwatch.cli.output"}),
+    ],
+)
+async def test_a_command_imports_what_it_needs_and_no_more(
+    words: tuple[str, ...], most: int, without: set[str]
+) -> None:
+    """
+    Imports are what a start costs, and a HEALTHCHECK starts every few seconds.
+
+    They are counted, since the time that they take says more about the machine.
+    """
+    _, _, err = await lbwatch(*words, environ={"PYTHONPROFILEIMPORTTIME": "1"})
+    names = [line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")]
+    assert len(names) <= most
+    assert {name for name in names if name in without or name.split(".")[0] in without} == set()
