@@ -216,7 +216,7 @@ async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealN
     assert "server_name shop.example;" in out
     assert "server 172.17.0.2:80 weight=2;" in out
     assert "upstream bare {" in out
-    assert "81" not in out
+    assert "listen 81" not in out
 
 
 if __name__ == "__main__":
