@@ -218,7 +218,7 @@ MUTANTS = {
         "api/page.py", ("autoescape=True", "autoescape=False"), tests="unit/api/test_page.py"
     ),
     "explain: a container without labels waits for the next full look": mutant(
-        "engines/docker/source.py", ("            self._name(event, id=event.container)\n", ""), tests="unit/cli/test_output.py"
+        "engines/docker/source.py", ("            self._name(event, id=event.container)\n", ""), tests="unit/cli/test_explain.py"
     ),
     "explain: what nginx does not run counts as routed": mutant(
         "core/explain.py", ("_line(server, upstream) not in runs", "False"), tests="real/test_reasons.py"
