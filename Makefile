@@ -20,10 +20,10 @@ run: $(VENV)/.run
 	echo "make run: $$why, so this follows it; Ctrl-C ends it"; \
 	exec $(BIN)/lbwatch run
 
-# Most tests wait for an engine or an nginx, each file for its own: JOBS of them at once.
-JOBS ?= 2
+# Most tests wait for an engine or an nginx, each file for its own: JOBS files at once, in conftest.py's order.
+JOBS ?= 4
 test: packages check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

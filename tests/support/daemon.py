@@ -96,6 +96,8 @@ class Lbwatch:
         self._process: subprocess.Popen[bytes] | None = None
         self._meant_to_run = False
         self._lines_before = 0  # in the log, at the latest start
+        self._lines: list[dict[str, Any]] = []  # read so far,
+        self._read_bytes = 0  # which is so much of the log
 
     def __enter__(self) -> Self:
         return self
@@ -137,14 +139,22 @@ class Lbwatch:
         return self
 
     def lines(self) -> list[dict[str, Any]]:
-        """Its log so far; a line that is no JSON (a traceback, say) is the test's failure."""
+        """
+        Its log so far; a line that is no JSON (a traceback, say) is the test's failure.
+
+        Who waits asks a hundred times a second, so that only what is new is read.
+        """
         if not self.log.exists():
             return []
-        *whole, _ = self.log.read_text().split("\n")  # the last may still be written
+        with self.log.open("rb") as log:
+            log.seek(self._read_bytes)
+            *whole, _ = log.read().split(b"\n")  # the last may still be written
         try:
-            return [json.loads(line) for line in whole]
+            self._lines += [json.loads(line) for line in whole]
         except ValueError:
             raise AssertionError(f"not a JSON log:\n{self.tail()}") from None
+        self._read_bytes += sum(len(line) + 1 for line in whole)
+        return self._lines[:]
 
     def wait_started(self) -> None:
         """Wait until it is at work, if it was started: on a busy machine Python alone may take seconds."""
