@@ -17,7 +17,7 @@ os.environ.setdefault("CONVERGENCE_SEED", str(random.randrange(2**32)))
 
 
 def pytest_report_header() -> str:
-    """Say how to repeat what was drawn by chance."""
+    """Return how to repeat what was drawn by chance."""
     return f"CONVERGENCE_SEED={os.environ['CONVERGENCE_SEED']} repeats the run of test_convergence.py"
 
 

@@ -58,7 +58,7 @@ def show_explanation(told: Explanation) -> None:
 
 
 def row_words(row: Row) -> tuple[str, ...]:
-    """Say in a line where a container is routed, or why not, and a line for each warning."""
+    """Return a line for where a container is routed, or why it is not, and a line for each warning."""
     if row.address is None:
         first = f"{row.outcome}" + (f" [upstream {row.upstream}]" if row.upstream else "")
     else:
@@ -67,7 +67,7 @@ def row_words(row: Row) -> tuple[str, ...]:
 
 
 def _plain(rows: Iterable[Row]) -> str:
-    """Lay rows out in columns: container, upstream, then the address or the reason; warnings below their row."""
+    """Return rows in columns: container, upstream, then the address or the reason; warnings below their row."""
     everything = tuple(rows)
     cells = [(row.container, row.upstream or "-", _outcome(row)) for row in everything]
     widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
@@ -110,7 +110,7 @@ def _table(rows: tuple[Row, ...]) -> Table:
 
 
 def _time_of_day(since: str | None) -> str:
-    """Shorten a time; the day matters once it is not today."""
+    """Return a time, shortened; the day matters once it is not today."""
     if since is None:
         return ""
     day, _, rest = since.partition("T")
@@ -151,7 +151,7 @@ class EventScreen:
         self._wall = wall
 
     def begun(self, *, source: str, containers: int) -> None:
-        """Say that it has begun."""
+        """Write that it has begun."""
         write_line(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
 
     def event(self, event: Event, *, name: str, matters: bool, prefix: str) -> None:

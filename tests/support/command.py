@@ -35,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 async def lbwatch(*words: object, environ: dict[str, str] | None = None, **settings: object) -> tuple[int, str, str]:
-    """Run a command to its end; gives exit code, standard output and standard error."""
+    """Return exit code, standard output and standard error of a command, once it has ended."""
     process = await asyncio.create_subprocess_exec(
         *command(*words, **settings),
         env=environment(**(environ or {})),
@@ -93,7 +93,7 @@ async def running(engine: FakeEngine, folder: Path, **settings: Any) -> AsyncIte
 
 
 async def on_a_terminal(*words: object, columns: int = 200, **settings: object) -> tuple[int, str]:
-    """Run a command on a pseudo-terminal of that width; gives its exit code and all that it wrote."""
+    """Return the exit code of a command on a pseudo-terminal of that width, and all that it wrote."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *command(*words, **settings),

@@ -49,7 +49,7 @@ CMD ["nginx", "-g", "daemon off;"]
 
 def shared_folder(base: Path) -> Path:
     """
-    Give a folder of this run's own, for all workers alike.
+    Return a folder of this run's own, for all workers alike.
 
     IMAGES_FOLDER keeps the images between runs, for those who work on these tests.
 
@@ -159,7 +159,7 @@ class _Apt:
         shutil.rmtree(self._folder)
 
     def fetch(self, *packages: str) -> list[Path]:
-        """Fetch packages and what they need, and list the files that are new."""
+        """Return the files that are new, once packages and what they need are fetched."""
         _run(*self._command, "install", "--yes", "--download-only", *packages)
         new = set((self._folder / "archives").glob("*.deb")) - self._fetched
         self._fetched |= new
