@@ -51,11 +51,15 @@ def test_what_is_long_and_wholly_another_is_no_search() -> None:
     """A comparison line by line of 10,000 takes minutes, beside a daemon that has work to do."""
     before = "".join(f"old {number}\n" for number in range(MAX_COMPARED))
     after = "".join(f"new {number % 7}\n" for number in range(MAX_COMPARED))
-    began = time.perf_counter()
-    assert patched(before, list(unified(before, after))) == after
-    floor_began = time.perf_counter()
-    list(difflib.unified_diff(before.splitlines(True)[:400], after.splitlines(True)[:400]))
-    assert floor_began - began < 50 * (time.perf_counter() - floor_began)
+    took_s, floor_s = [], []
+    for _ in range(5):  # of which the quickest had the processor to themselves
+        began = time.perf_counter()
+        assert patched(before, list(unified(before, after))) == after
+        floor_began = time.perf_counter()
+        list(difflib.unified_diff(before.splitlines(True)[:400], after.splitlines(True)[:400]))
+        took_s.append(floor_began - began)
+        floor_s.append(time.perf_counter() - floor_began)
+    assert min(took_s) < 50 * min(floor_s)
 
 
 def test_one_line_of_a_long_text_is_found_at_once() -> None:
