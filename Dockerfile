@@ -35,8 +35,8 @@ LABEL org.opencontainers.image.title="lbwatch" \
 COPY --from=build /tree/ /
 COPY --from=build /opt/lbwatch /opt/lbwatch
 # A read-only file system never gets bytecode: each health check would compile what it needs, also of the base's library,
-# which comes without. Importing all of lbwatch leaves it.
-RUN ["/opt/lbwatch/bin/python3", "-c", "import pkgutil; from importlib import import_module; import lbwatch; \
+# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up.
+RUN ["/opt/lbwatch/bin/python3", "-c", "import encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
 [import_module(each.name) for each in pkgutil.walk_packages(lbwatch.__path__, 'lbwatch.')]"]
 ENV PATH=/opt/lbwatch/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1

@@ -20,10 +20,10 @@ run: $(VENV)/.run
 	echo "make run: $$why, so this follows it; Ctrl-C ends it"; \
 	exec $(BIN)/lbwatch run
 
-# Most tests wait for an engine or an nginx, each file for its own: JOBS of them at once.
-JOBS ?= 2
+# Most tests wait for an engine or an nginx, each file for its own: JOBS files at once, in conftest.py's order.
+JOBS ?= 4
 test: packages check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -43,7 +43,7 @@ bench-deploy: packages $(VENV)/.dev
 mutants: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/mutants.py
 
-# Random deeds and faults: first in simulated time, then for MINUTES on the real engine.
+# Random operations and faults: first in simulated time, then for MINUTES on the real engine.
 MINUTES ?= 20
 soak: packages $(VENV)/.dev
 	CONVERGENCE_STEPS=$${CONVERGENCE_STEPS:-50000} $(BIN)/pytest -q -s tests/unit/test_convergence.py

@@ -1,69 +1,72 @@
 """
-The loop: whenever something may have changed, decide what nginx should have and bring it into force.
+The loop: whenever something may have changed, plan what the load balancer should have and bring it into force.
 
-It knows two ports and nothing behind them: a `Source` tells what is, a `LoadBalancer` takes what should be.
+It knows two ports and nothing behind them: a `Source` says what is, a `LoadBalancer` takes what should be.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
-from lbwatch.core.crashloop import CrashLoops
-from lbwatch.core.draining import Drains
-from lbwatch.core.errors import LbwatchError, ReloadError, TakenBackError
+from lbwatch.core.errors import LbwatchError, ReloadError
+from lbwatch.core.explain import Running, stamped
 from lbwatch.core.history import AppliedPlan, History
-from lbwatch.core.model import (
-    Applied,
-    Container,
-    Degraded,
-    Notice,
-    NoticeKind,
-    Plan,
-    Reason,
-    SettledPlan,
-    Skipped,
-    Snapshot,
-    Suspended,
-    Upstream,
-)
-from lbwatch.core.plan import Memory, Rules, desired_state
-from lbwatch.core.schedule import Backoff, reload_at
+from lbwatch.core.model import Applied, Container, Notice, NoticeKind, Plan, Reason, Route, Snapshot, Upstream
+from lbwatch.core.plan import Planner
+from lbwatch.core.schedule import RETRY_LIMIT_S, EventTimes, Retry
 
 CONFIRM_INTERVAL_S = 1.0
 """How often it is made sure that the nginx that was reloaded is still the one that runs."""
 
-RETRY_FIRST_S = 0.1
-RETRY_LIMIT_S = 30.0
-"""For what a person must mend: each try costs a test by nginx."""
-
-OWED_LIMIT_S = 2.0
-"""For a reload that nginx owes: it must be in step within 5 s of its return."""
-
 _log = structlog.get_logger()
 
 
+class Changed(Protocol):
+    """Is called when a snapshot may be another one."""
+
+    def __call__(self, *, heard_at: float | None = None) -> None:
+        """Take note of a change; *heard_at*: loop time of its first event, `None` if no event was the cause."""
+
+
 class Source(Protocol):
-    """Tells what runs."""
+    """Says what runs."""
 
     name: str
 
     def snapshot(self) -> Snapshot | None:
-        """Give the last whole truth, or `None` before there is one."""
+        """Return the last whole truth, or `None` before there is one."""
+
+    async def run(self, changed: Changed) -> None:
+        """Follow what runs for good, calling *changed* whenever `snapshot` may be another one."""
 
 
 class LoadBalancer(Protocol):
-    """Takes what should be."""
+    """Takes what should be, at its own pace."""
+
+    def limited(self, plan: Plan) -> Plan:
+        """Return the plan as it can be written: what had to be changed for that is noted in its routes."""
+
+    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
+        """
+        Return the loop time at which `apply` may be called, never before *now*.
+
+        Args:
+            upstreams: What it would be called with.
+            now: Loop time, in seconds.
+            at_once: Whether it should be as early as it can be, whatever the pace.
+        """
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
-        """Bring upstreams into force, or raise an `LbwatchError`."""
+        """Return what came of bringing upstreams into force, or raise an `LbwatchError`."""
 
     def confirmed(self) -> bool:
-        """Tell whether the latest verified `apply` still stands."""
+        """Return whether the latest verified `apply` still stands."""
 
     def runs(self) -> bool:
-        """Tell whether it runs at all, as far as can be seen."""
+        """Return whether it runs at all, as far as can be seen."""
 
 
 class Reconciler:
@@ -73,17 +76,14 @@ class Reconciler:
     Args:
         sources: Nothing is applied before each has a snapshot.
         balancer: What is kept in step.
-        rules: Tells what holds about routing now.
-        drains: Tells who drains.
-        drained_by_hand: Tells the ids of those that an operator drains now.
-        reload_interval_s: Least seconds between two applies that add or change servers; what takes one away with it
-            does not wait for that.
+        planner: Makes the plans.
         retry_limit_s: Longest wait before what failed is tried again, in seconds.
-        random: Gives a number in [0, 1), for jitter.
-        wall: Gives the time, in seconds since the epoch, for the journal.
+        random: Returns a number in [0, 1), for jitter.
+        wall: Returns the time, in seconds since the epoch, for the history.
+        logs_routes: Whether it logs what becomes of containers; a command answers instead.
 
     Attributes:
-        suspended: Who was held back in the latest pass.
+        planner: As given.
         history: What was done, for the status.
     """
 
@@ -92,84 +92,48 @@ class Reconciler:
         sources: Sequence[Source],
         *,
         balancer: LoadBalancer,
-        rules: Callable[[], Rules],
-        drains: Drains,
-        drained_by_hand: Callable[[], Collection[str]],
-        reload_interval_s: float,
+        planner: Planner,
         random: Callable[[], float],
         wall: Callable[[], float],
         retry_limit_s: float = RETRY_LIMIT_S,
+        logs_routes: bool = True,
     ) -> None:
-        self.suspended = Suspended()
+        self.planner = planner
         self.history = History()
         self._sources = tuple(sources)
         self._balancer = balancer
-        self._rules = rules
-        self._drains = drains
-        self._drained_by_hand = drained_by_hand
-        self._reload_interval_s = reload_interval_s
-        self._retry_limit_s = min(RETRY_LIMIT_S, retry_limit_s)
         self._wall = wall
-        self._backoff = Backoff(first=RETRY_FIRST_S, limit=self._retry_limit_s, random=random)
-        self._woken = asyncio.Event()
-        self._memory = Memory()
-        self._crash_loops = CrashLoops()
-        self._desired: Plan | None = None  # by the latest pass
-        self._in_force: tuple[Upstream, ...] | None = None  # verified
-        self._applied: Applied | None = None  # what came of the latest apply that did not fail
-        self._verified_at: float | None = None  # when something was verified last, by the wall clock
+        self._retry = Retry(limit_s=min(RETRY_LIMIT_S, retry_limit_s), random=random)
+        self._events = EventTimes()
+        self._log = _RouteLog() if logs_routes else None
+        self._applied = AppliedPlan()
         self._error: LbwatchError | None = None  # of the latest apply
-        self._applying = False
-        self._behind_since: float | None = None  # loop time since which what was decided is not in force
-        self._heard_at: float | None = None  # loop time of the first event since the latest pass began
-        self._due_since: float | None = None  # likewise, of those that what is not in force yet is about
-        self._turned_at = 0.0  # loop time at which the latest pass began
-        self._degraded: tuple[Degraded, ...] = ()  # what of it could not be written as it should be
-        self._renewed = False  # whether the latest apply may have been by an old template
-        self._failed: tuple[Upstream, ...] | None = None  # what the latest failed apply was for
-        self._applied_at: float | None = None  # loop time of the latest apply
-        self._added_at: float | None = None  # of the latest one that added or changed a server
-        self._retry_at = 0.0  # loop time before which what failed, or fell back, is not tried again
-        self._told: frozenset[Skipped | Notice] = frozenset()  # logged already
-        self._outlived: frozenset[str] = frozenset()  # logged already, by id
-        self._waiting: list[asyncio.Future[SettledPlan]] = []  # for what is decided from now on to be in force
+        self._woken = asyncio.Event()
+        self._waiting: list[asyncio.Future[tuple[Route, ...]]] = []  # for what is planned from now on to be in force
 
     def wake(self, *, heard_at: float | None = None) -> None:
-        """Have the next pass begin now; *heard_at*: loop time of the first event that it is about, if any told."""
-        if heard_at is not None and self._heard_at is None:
-            self._heard_at = heard_at
+        """Have the next pass begin now; *heard_at*: loop time of the first event that it is about, if there was one."""
+        self._events.heard(heard_at)
         self._woken.set()
 
     def renew(self) -> None:
         """Have the next pass apply whatever is in force already: the template may be another one."""
-        self._renewed = True
-        self._retry_at = 0.0
+        self._retry.renew()
         self.wake()
 
     def containers(self) -> tuple[Container, ...] | None:
-        """Give all containers, as they were last seen; `None` before each engine was read."""
+        """Return all containers, as they were last seen; `None` before each engine was read."""
         snapshots = self._snapshots()
         return None if snapshots is None else tuple(each for one in snapshots for each in one.containers.values())
 
-    def progress(self) -> AppliedPlan:
-        """Tell how far it has come."""
-        return AppliedPlan(
-            plan=self._desired,
-            in_force=self._in_force,
-            degraded=self._degraded,
-            confirmed=self._in_force is not None and self._balancer.confirmed(),
-            applying=self._applying,
-            error=None if self._error is None else str(self._error),
-            serves_old=self._serves_old(),
-            behind_since=self._behind_since,
-            turned_at=self._turned_at,
-            digest=self._applied.digest if self._applied else "",
-            applied_at=self._verified_at,
-        )
+    def applied(self) -> AppliedPlan:
+        """Return what was planned last, and how much of it is in force now."""
+        confirmed = self._applied.in_force is not None and self._balancer.confirmed()
+        return replace(self._applied, confirmed=confirmed, serves_old=self._serves_old())
 
-    async def settled(self) -> SettledPlan:
-        """Decide anew, and give what was decided once it is in force; for as long as it takes."""
-        waiter: asyncio.Future[SettledPlan] = asyncio.get_running_loop().create_future()
+    async def settled(self) -> tuple[Route, ...]:
+        """Return the routes of a new plan once they are in force; for as long as it takes."""
+        waiter: asyncio.Future[tuple[Route, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self.wake()
         return await waiter
@@ -178,6 +142,7 @@ class Reconciler:
         """Make passes for good, one a second at least, and call *passed* at the end of each, failed ones included."""
         loop = asyncio.get_running_loop()
         while True:
+            # No event says that nginx was restarted or the file was changed by hand: that must be asked for.
             again_at = min(await self._pass(now=loop.time()), loop.time() + CONFIRM_INTERVAL_S)
             passed()
             try:
@@ -189,115 +154,86 @@ class Reconciler:
                 self._woken.clear()
 
     async def _pass(self, *, now: float) -> float:
-        """Bring nginx in step if it is time, and tell when to look again, in loop time."""
-        self._turned_at = now
+        """Return when to look again, in loop time, after bringing the load balancer in step if it is time."""
+        self._applied = replace(self._applied, turned_at=now)
         if (snapshots := self._snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
-        plan, waiting = self._decide(snapshots, now=now), tuple(self._waiting)
-        self._desired = plan
-        self._due_since, self._heard_at = self._due_since or self._heard_at, None
-        self._tell(plan)
+        # A request that comes from here on wants a plan that was made after it: it waits for the next pass.
+        waiting = tuple(self._waiting)
+        plan = self._balancer.limited(self.planner.plan(snapshots, now=now))
+        self._applied = replace(self._applied, plan=plan)
+        self._events.planned()
+        if self._log is not None:
+            self._log.outlived(self.planner.outlived_drain, snapshots=snapshots)
+            self._log.routes(plan.routes)
         if self._holds(plan.upstreams, now=now):
             self._settle()
             self._answer(waiting, plan)
-            return min(at for at in (now + CONFIRM_INTERVAL_S, *self._changes_at()) if at is not None)
-        self._behind_since = now if self._behind_since is None else self._behind_since
+            changes_at = self.planner.changes_at()
+            return now + CONFIRM_INTERVAL_S if changes_at is None else min(changes_at, now + CONFIRM_INTERVAL_S)
+        # Counted from when it was planned, not from when it may go out: a wait for the pace is a wait too.
+        if self._applied.behind_since is None:
+            self._applied = replace(self._applied, behind_since=now)
         if now < (due := self._due(plan.upstreams, now=now)):
             return due
         again_at = await self._apply(plan.upstreams, now=now)
-        if self._in_force is plan.upstreams:
+        if self._applied.in_force is plan.upstreams:
             self._answer(waiting, plan)
         return again_at
 
     def _snapshots(self) -> tuple[Snapshot, ...] | None:
         snapshots = tuple(snapshot for source in self._sources if (snapshot := source.snapshot()) is not None)
+        # One engine that was not read yet would look like one without containers.
         return snapshots if len(snapshots) == len(self._sources) else None
 
-    def _decide(self, snapshots: tuple[Snapshot, ...], *, now: float) -> Plan:
-        everyone = [container for snapshot in snapshots for container in snapshot.containers.values()]
-        crash_looping = self._crash_loops.crash_looping(everyone, now=now)
-        draining = self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now)
-        self.suspended = Suspended(crash_looping=crash_looping, draining=draining)
-        self._tell_outlived(snapshots)
-        return desired_state(
-            snapshots, rules=self._rules(), crash_looping=crash_looping, draining=draining, memory=self._memory
-        )
-
-    def _changes_at(self) -> tuple[float | None, float | None]:
-        """Tell when what is left out for a while is due to be back, in loop time."""
-        return self._crash_loops.changes_at(), self._drains.changes_at()
-
-    def _settle(self) -> None:
-        """Note that what was decided is in force, whatever failed in between."""
-        self._behind_since = self._due_since = self._error = None
-        self._note()
-
-    def _note(self) -> None:
-        """Keep since when each container is routed, or not, as it is now."""
-        if self._desired is not None:
-            runs = self._in_force or () if self._serves_old() else ()
-            self.history.decided(self._desired, degraded=self._degraded, runs=runs, at=self._wall())
-
-    def _serves_old(self) -> bool:
-        """Tell whether what is in force serves on in spite of an error."""
-        return not isinstance(self._error, ReloadError) or self._balancer.runs()
-
-    def _answer(self, waiting: Iterable[asyncio.Future[SettledPlan]], plan: Plan) -> None:
-        """Tell those who waited when it was decided; whoever came since waits for the next pass."""
-        for waiter in waiting:
-            self._waiting.remove(waiter)
-            if not waiter.done():
-                waiter.set_result(SettledPlan(plan=plan, degraded=self._degraded))
-
     def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
-        """Tell whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
-        settled = not self._degraded or now < self._retry_at
-        return upstreams == self._in_force and settled and not self._renewed and self._balancer.confirmed()
+        """Return whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
+        settled = not self._applied.degraded or now < self._retry.at
+        in_force = upstreams == self._applied.in_force
+        return in_force and settled and not self._retry.renewed and self._balancer.confirmed()
 
     def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
-        if upstreams == self._failed:
-            return max(now, self._retry_at)
-        removes = self._in_force is None or self._renewed or removes_servers(self._in_force, upstreams)
-        return reload_at(
-            now, last=self._applied_at, last_added=self._added_at, removes=removes, interval=self._reload_interval_s
-        )
+        if upstreams == self._retry.failed:
+            return max(now, self._retry.at)
+        return self._balancer.due(upstreams, now=now, at_once=self._retry.renewed)
 
     async def _apply(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
-        self._applied_at = now
-        if self._in_force is None or adds_servers(self._in_force, upstreams):
-            self._added_at = now
-        renewed, self._renewed = self._renewed, False
-        self._applying = True
+        # Put back if this fails, never cleared afterwards: a template that is loaded meanwhile needs another apply.
+        renewed, self._retry.renewed = self._retry.renewed, False
+        self._applied = replace(self._applied, applying=True)
         try:
             applied = await self._balancer.apply(upstreams)
         except LbwatchError as error:
-            self._renewed |= renewed
+            self._retry.renewed |= renewed
             return self._fail(error, upstreams=upstreams, took_s=self._clock() - now)
         finally:
-            self._applying = False
+            self._applied = replace(self._applied, applying=False)
         self._succeed(applied, upstreams=upstreams, took_s=self._clock() - now)
         return now
 
     def _fail(self, error: LbwatchError, *, upstreams: tuple[Upstream, ...], took_s: float) -> float:
-        """Plan the next try of what failed, and tell when it is, in loop time."""
-        limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._retry_limit_s
-        wait_s = limit_s if isinstance(error, TakenBackError) else min(limit_s, self._backoff.next_wait())
-        _log.error(error.event, error=str(error), attempt=self._backoff.attempt, retry_in_s=round(wait_s, 2))
-        self._failed, self._error = upstreams, error
-        self._retry_at = self._clock() + wait_s
+        """Return the loop time of the next try of what failed."""
+        wait_s = self._retry.fail(error, upstreams=upstreams, now=self._clock())
+        _log.error(error.event, error=str(error), attempt=self._retry.attempt, retry_in_s=round(wait_s, 2))
+        self._error, self._applied = error, replace(self._applied, error=str(error))
         self.history.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
         self._note()
-        return self._retry_at
+        return self._retry.at
 
     def _succeed(self, applied: Applied, *, upstreams: tuple[Upstream, ...], took_s: float) -> None:
-        self._backoff.reset()
-        self._in_force, self._failed, self._degraded = upstreams, None, applied.degraded
-        self._applied = applied
-        self._retry_at = self._clock() + self._retry_limit_s  # of what fell back
-        if applied.reloaded or self._verified_at is None:
-            self._verified_at = self._wall()
-        heard_s = None if self._due_since is None else self._clock() - self._due_since
-        self.history.applied(applied, at=self._wall(), took_s=took_s, heard_s=heard_s)
+        self._retry.succeed(now=self._clock())
+        # Where the same text was in force already nothing was verified anew: the old time stays.
+        verified_at = self._applied.applied_at
+        if applied.reloaded or verified_at is None:
+            verified_at = self._wall()
+        self._applied = replace(
+            self._applied,
+            in_force=upstreams,
+            degraded=applied.degraded,
+            digest=applied.digest,
+            applied_at=verified_at,
+        )
+        self.history.applied(applied, at=self._wall(), took_s=took_s, heard_s=self._events.due_for_s(now=self._clock()))
         self._settle()
         say = _log.info if applied.reloaded else _log.debug
         say(
@@ -308,60 +244,75 @@ class Reconciler:
             duration_s=round(took_s, 4),
         )
 
+    def _settle(self) -> None:
+        """Note that the plan is in force, whatever failed in between."""
+        self._events.in_force()
+        self._error, self._applied = None, replace(self._applied, behind_since=None, error=None)
+        self._note()
+
+    def _note(self) -> None:
+        """Keep since when each container is routed, or not, as it is now."""
+        if self._applied.plan is not None:
+            running = Running(upstreams=self._applied.in_force or () if self._serves_old() else (), missing="")
+            routes = stamped(self._applied.plan.routes, degraded=self._applied.degraded, running=running)
+            self.history.noted(routes, at=self._wall())
+
+    def _serves_old(self) -> bool:
+        """Return whether what is in force serves on in spite of an error."""
+        return not isinstance(self._error, ReloadError) or self._balancer.runs()
+
+    def _answer(self, waiting: Iterable[asyncio.Future[tuple[Route, ...]]], plan: Plan) -> None:
+        """Answer the requests that waited when the plan was made; those that came since wait for the next pass."""
+        routes = stamped(plan.routes, degraded=self._applied.degraded)
+        for waiter in waiting:
+            self._waiting.remove(waiter)
+            if not waiter.done():
+                waiter.set_result(routes)
+
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _tell_outlived(self, snapshots: tuple[Snapshot, ...]) -> None:
-        """Log who takes traffic again since it did not end, once for each time."""
-        outlived = self._drains.outlived
-        names = {id: each.containers[id].name for each in snapshots for id in outlived & each.containers.keys()}
-        for id in sorted(outlived - self._outlived):
+
+_EXPECTED = frozenset(
+    {
+        Reason.DISABLED,
+        Reason.ONE_OFF,
+        Reason.NOT_RUNNING,
+        Reason.PAUSED,
+        Reason.STARTING,
+        Reason.DRAINING,
+    }
+)
+"""Reasons that somebody wanted, or that pass by themselves; all others are mistakes."""
+
+
+class _RouteLog:
+    """Logs what becomes of containers, each thing once for as long as it lasts."""
+
+    def __init__(self) -> None:
+        self._logged: frozenset[tuple[str, Reason | Notice, str]] = frozenset()
+        self._outlived: frozenset[str] = frozenset()  # by id
+
+    def routes(self, routes: Iterable[Route]) -> None:
+        """Log each container that is not routed, and each notice, unless it was so at the call before."""
+        current: set[tuple[str, Reason | Notice, str]] = set()
+        for route in routes:
+            current.update((route.container, notice, notice.detail) for notice in route.notices)
+            if route.reason is not None and route.reason is not Reason.NOT_LABELLED:
+                current.add((route.container, route.reason, route.detail or ""))
+        for container, what, detail in sorted(current - self._logged, key=str):
+            if isinstance(what, Notice):
+                say = _log.info if what.kind is NoticeKind.SERVES_DRAINING else _log.warning  # it is what a stop does
+                say("container.noticed", container=container, notice=str(what.kind), detail=detail)
+            else:
+                say = _log.info if what in _EXPECTED else _log.warning
+                say("container.not_routed", container=container, reason=str(what), detail=detail)
+        self._logged = frozenset(current)
+
+    def outlived(self, ids: frozenset[str], *, snapshots: Iterable[Snapshot]) -> None:
+        """Log which containers take traffic again since they did not end; *ids*: of all that do, in *snapshots*."""
+        names = {id: each.containers[id].name for each in snapshots for id in ids & each.containers.keys()}
+        for id in sorted(ids - self._outlived):
             detail = "it still runs drain_timeout after its stop signal, and takes traffic again"
             _log.warning("container.outlived_drain", container=names[id], detail=detail)
-        self._outlived = outlived
-
-    def _tell(self, plan: Plan) -> None:
-        """Log each skipped container and each notice once, for as long as it lasts."""
-        skipped = (skip for skip in plan.skipped if skip.reason is not Reason.NOT_LABELLED)
-        current: frozenset[Skipped | Notice] = frozenset(skipped) | frozenset(plan.notices)
-        for item in sorted(current - self._told, key=str):
-            if isinstance(item, Notice):
-                say = _log.info if item.kind is NoticeKind.SERVES_DRAINING else _log.warning  # it is what a stop does
-                say("container.noticed", container=item.container, notice=str(item.kind), detail=item.detail)
-            else:
-                say = _log.warning if item.reason in _MISTAKES else _log.info
-                say("container.not_routed", container=item.container, reason=str(item.reason), detail=item.detail)
-        self._told = current
-
-
-_MISTAKES = frozenset(Reason) - {
-    Reason.NOT_LABELLED,
-    Reason.DISABLED,
-    Reason.ONE_OFF,
-    Reason.NOT_RUNNING,
-    Reason.PAUSED,
-    Reason.STARTING,
-    Reason.DRAINING,
-}
-
-
-def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
-    """Tell whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
-    return not _places(before) <= _places(after)
-
-
-def adds_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
-    """Tell whether anything in *after* is new or another than in *before*: more than that servers went."""
-    known = {upstream.name: upstream for upstream in before}
-    return any(_adds(known.get(upstream.name), upstream) for upstream in after)
-
-
-def _adds(before: Upstream | None, after: Upstream) -> bool:
-    if before is None or (before.method, before.keepalive) != (after.method, after.keepalive):
-        return True
-    servers = {(server.address, server.port): server for server in before.servers}
-    return any(servers.get((server.address, server.port)) != server for server in after.servers)
-
-
-def _places(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
-    return {(upstream.name, server.address, server.port) for upstream in upstreams for server in upstream.servers}
+        self._outlived = ids

@@ -17,8 +17,16 @@ os.environ.setdefault("CONVERGENCE_SEED", str(random.randrange(2**32)))
 
 
 def pytest_report_header() -> str:
-    """Say how to repeat what was drawn by chance."""
+    """Return how to repeat what was drawn by chance."""
     return f"CONVERGENCE_SEED={os.environ['CONVERGENCE_SEED']} repeats the run of test_convergence.py"
+
+
+_LONG = ("test_bounds.py", "test_image.py", "test_proxy.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left with one of them when all others are done."""
+    items.sort(key=lambda item: (item.path.name not in _LONG, item.path.parts[-2] != "real"))
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""The status server: health, metrics, the state as JSON, and a page for people; read-only, and never waited for."""
+"""What the running daemon answers, by TCP to whoever looks and by a unix socket to its commands, and their client."""

@@ -1,90 +1,107 @@
-"""The command line's end of the control socket: what it asks the running daemon."""
+"""The commands' side of the control socket: what they ask the running daemon."""
 
 import errno
 from pathlib import Path
 
 import aiohttp
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from lbwatch.core.errors import NoDaemonError, RequestError, excerpt
+from lbwatch.core.explain import Explanation
 from lbwatch.core.model import Suspended
-from lbwatch.core.story import Explanation
 
 ANSWER_TIMEOUT_S = 600.0
-"""Longer than any daemon that lives takes, with the `reload_interval` that people set."""
+"""Longer than any daemon that lives takes to drain, with the `reload_interval` that people set."""
 
 STATUS_TIMEOUT_S = 2.0
+"""For what is answered at once: `explain` goes on without a daemon that hangs."""
 
 _BROKEN_OFF = (errno.ECONNRESET, errno.EPIPE)
-_URL = "http://lbwatch"  # the host is a mere name
 
 
 async def request(path: Path, *, verb: str, container: str) -> str:
     """
-    Have the daemon at *path* carry out `drain` or `undrain`, and give what it says.
+    Return what the daemon says once a request is carried out.
+
+    Args:
+        path: Of its control socket.
+        verb: `drain` or `undrain`.
+        container: A name, or the beginning of an id.
 
     Raises:
         RequestError: It refuses, or there is no daemon, in words that say what to do.
     """
-    try:
-        async with (
-            _session(path, timeout_s=ANSWER_TIMEOUT_S) as session,
-            session.post(f"{_URL}/{verb}", params={"container": container}) as answer,
-        ):
-            said = await answer.text()
-    except TimeoutError as error:
-        raise RequestError(f"lbwatch at {path} does not answer within {ANSWER_TIMEOUT_S:g} s") from error
-    except (OSError, aiohttp.ClientError) as error:
-        if isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _BROKEN_OFF:
-            ended = (
-                f"lbwatch at {path} ended before it answered: `lbwatch explain {excerpt(container)}` tells what holds"
-            )
-            raise RequestError(ended) from error
-        raise NoDaemonError(_not_reached(path, error)) from error
-    if answer.status != web.HTTPOk.status_code:
-        raise RequestError(said)
-    return said
+    status, body = await _ask(path, method=hdrs.METH_POST, what=verb, container=container, timeout_s=ANSWER_TIMEOUT_S)
+    if status != web.HTTPOk.status_code:
+        raise RequestError(body.decode(errors="replace"))
+    return body.decode(errors="replace")
 
 
 async def suspended(path: Path) -> Suspended | None:
-    """Ask the daemon at *path* who is held back, for what it alone knows; `None` if there is none to be asked."""
+    """Return who is suspended, which the daemon at *path* alone knows; `None` if there is none to be asked."""
     try:
-        async with _session(path, timeout_s=STATUS_TIMEOUT_S) as session, session.get(f"{_URL}/held") as answer:
-            return msgspec.json.decode(await answer.read(), type=Suspended)
-    except (TimeoutError, OSError, aiohttp.ClientError, msgspec.DecodeError):
+        _, body = await _ask(path, what="suspended", timeout_s=STATUS_TIMEOUT_S)
+        return msgspec.json.decode(body, type=Suspended)
+    except (NoDaemonError, msgspec.DecodeError):
         return None
 
 
 async def explanation(path: Path, *, container: str | None) -> Explanation:
     """
-    Ask the daemon at *path* why a container, or each of them, is or is not routed.
+    Return why a container, or each of them if it is `None`, is or is not routed.
 
     Raises:
-        NoDaemonError: There is none to be asked, in words that say what to do.
+        NoDaemonError: There is no daemon at *path*, in words that say what to do.
         RequestError: It knows no such container.
     """
-    query = {} if container is None else {"container": container}
+    status, body = await _ask(path, what="explain", container=container, timeout_s=STATUS_TIMEOUT_S)
+    if status == web.HTTPConflict.status_code:
+        raise RequestError(body.decode(errors="replace"))
     try:
-        async with (
-            _session(path, timeout_s=STATUS_TIMEOUT_S) as session,
-            session.get(f"{_URL}/explain", params=query) as answer,
-        ):
-            body = await answer.read()
-            if answer.status == web.HTTPConflict.status_code:
-                raise RequestError(body.decode(errors="replace"))
-            return msgspec.json.decode(body, type=Explanation)
-    except TimeoutError as error:
-        raise NoDaemonError(f"lbwatch at {path} does not answer within {STATUS_TIMEOUT_S:g} s") from error
-    except (OSError, aiohttp.ClientError) as error:
-        raise NoDaemonError(_not_reached(path, error)) from error
+        return msgspec.json.decode(body, type=Explanation)
     except msgspec.DecodeError as error:
         raise NoDaemonError(f"the lbwatch at {path} is of another version") from error
 
 
-def _session(path: Path, *, timeout_s: float) -> aiohttp.ClientSession:
+async def _ask(
+    path: Path, *, what: str, timeout_s: float, method: str = hdrs.METH_GET, container: str | None = None
+) -> tuple[int, bytes]:
+    """
+    Return the status and the body of an answer.
+
+    Args:
+        path: Of the control socket.
+        what: The path of the URL, without its slash.
+        timeout_s: Seconds until the whole answer is there.
+        method: POST for what changes something.
+        container: As the user named it.
+
+    Raises:
+        NoDaemonError: None answers.
+        RequestError: It ended before it answered what may have been carried out.
+    """
+    query = {} if container is None else {"container": container}
     timeout = aiohttp.ClientTimeout(total=timeout_s)
-    return aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)), timeout=timeout)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)), timeout=timeout) as session,
+            session.request(method, f"http://lbwatch/{what}", params=query) as answer,  # the host is a mere name
+        ):
+            return answer.status, await answer.read()
+    except TimeoutError as error:
+        raise NoDaemonError(f"lbwatch at {path} does not answer within {timeout_s:g} s") from error
+    except (OSError, aiohttp.ClientError) as error:
+        # Once it was sent nobody knows whether it was carried out; "no lbwatch is there" would be a lie.
+        if method == hdrs.METH_POST and _is_broken_off(error):
+            asked = excerpt(container or "")
+            ended = f"lbwatch at {path} ended before it answered: `lbwatch explain {asked}` tells what holds"
+            raise RequestError(ended) from error
+        raise NoDaemonError(_not_reached(path, error)) from error
+
+
+def _is_broken_off(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _BROKEN_OFF
 
 
 def _not_reached(path: Path, error: Exception) -> str:

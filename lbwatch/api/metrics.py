@@ -18,9 +18,10 @@ from prometheus_client.core import (
     Metric,
 )
 
+from lbwatch.api.report import Report, report_of
 from lbwatch.core.history import BUCKETS_S, VERIFIED, Distribution
 from lbwatch.core.model import Level, Reason, ServerState
-from lbwatch.core.status import Report, Status, report_of
+from lbwatch.core.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,20 +45,21 @@ OUTCOMES = (
 
 
 def exposition(status: Status) -> bytes:
-    """Write the metrics of a picture."""
+    """Return the metrics of a status."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(status))
     return generate_latest(registry)
 
 
 class _Collector:
-    """What the client library asks for metrics."""
+    """A source of metrics, as the client library asks for them."""
 
     def __init__(self, status: Status) -> None:
-        self._picture = status
+        self._status = status
 
     def collect(self) -> Iterable[Metric]:
-        status = self._picture
+        """Return all metrics of the status."""
+        status = self._status
         report = report_of(status)
         build = InfoMetricFamily("lbwatch_build", "What runs: its version, and that of Python.")
         build.add_metric([], {"version": status.version, "python": platform.python_version()})
@@ -99,6 +101,7 @@ def _engines(status: Status) -> Iterable[Metric]:
     )
     for engine in engines:
         drift.add_metric([engine.source], engine.drift)
+        # A series for each word that an engine may ever send would have no bound.
         counts: Counter[str] = Counter()
         for action, count in engine.events.items():
             counts[action if action in ACTIONS else "other"] += count
@@ -109,7 +112,7 @@ def _engines(status: Status) -> Iterable[Metric]:
 
 
 def _passes(status: Status) -> Iterable[Metric]:
-    work, progress = status.work, status.progress
+    work, progress = status.history, status.applied
     passes = CounterMetricFamily(
         "lbwatch_passes", "Tries to bring something into force, by what came of them.", labels=["outcome"]
     )
@@ -136,10 +139,12 @@ def _passes(status: Status) -> Iterable[Metric]:
 
 
 def _in_force(status: Status, report: Report) -> Iterable[Metric]:
-    progress = status.progress
+    progress = status.applied
     servers = GaugeMetricFamily(
         "lbwatch_servers", "Servers by upstream and state; down is the placeholder.", labels=["upstream", "state"]
     )
+    # Of the report, which says what nginx runs, and not of the plan, which says what it should; zeros too, since an
+    # alert cannot compare with a series that is absent.
     for upstream in report.upstreams:
         states = Counter(str(server.state) for server in upstream.servers)
         for state in ServerState:
@@ -147,7 +152,7 @@ def _in_force(status: Status, report: Report) -> Iterable[Metric]:
     skipped = GaugeMetricFamily("lbwatch_containers_skipped", "Containers not routed, by reason.", labels=["reason"])
     reasons = Counter(each.reason for each in report.unrouted)
     for reason in Reason:
-        skipped.add_metric([str(reason)], reasons.get(str(reason), 0))
+        skipped.add_metric([str(reason)], reasons.get(reason, 0))
     reduced = GaugeMetricFamily(
         "lbwatch_upstreams_reduced", "Upstreams that nginx or the template refuses as they should be.", labels=["form"]
     )
@@ -160,7 +165,7 @@ def _in_force(status: Status, report: Report) -> Iterable[Metric]:
 
 
 def _nginx(status: Status) -> Iterable[Metric]:
-    progress, seen = status.progress, status.seen
+    progress, seen = status.applied, status.balancer
     owed = progress.plan is not None and not progress.confirmed
     yield _gauge("lbwatch_reload_owed", "Whether nginx is not proven to run what was brought into force last.", owed)
     digests = GaugeMetricFamily(
@@ -196,7 +201,7 @@ def _by_source(name: str, help: str, values: Mapping[str, float]) -> GaugeMetric
 
 
 def _histogram(name: str, help: str, distribution: Distribution) -> HistogramMetricFamily:
-    """Add the counts up, as Prometheus wants them."""
+    """Return a histogram; Prometheus wants the counts added up, each bucket with those below it."""
     family = HistogramMetricFamily(name, help, labels=[])
     counts = zip((*map(str, BUCKETS_S), "+Inf"), accumulate(distribution.counts), strict=True)
     family.add_metric([], [(bound, float(count)) for bound, count in counts], distribution.total_s)

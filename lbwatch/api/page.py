@@ -19,9 +19,11 @@ from statistics import median
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from lbwatch.api.report import ChangeReport, Report, ServerReport, report_of
+from lbwatch.core.explain import stamp
 from lbwatch.core.history import VERIFIED
-from lbwatch.core.model import Reason, ServerState
-from lbwatch.core.status import ChangeReport, Report, ServerReport, Status, Unrouted, report_of
+from lbwatch.core.model import Reason, Route, ServerState
+from lbwatch.core.status import Status
 
 CONTENT_TYPE = "text/html; charset=utf-8"
 FILE = Path(__file__).parent / "page.html.j2"
@@ -86,12 +88,12 @@ class Block:
 class Fold:
     """Containers that are not routed for like reasons; *more* were left off."""
 
-    rows: tuple[Unrouted, ...]
+    rows: tuple[Route, ...]
     count: int
 
     @property
     def more(self) -> int:
-        """How many were left off."""
+        """Return how many were left off."""
         return self.count - len(self.rows)
 
 
@@ -141,12 +143,12 @@ class Chart:
 
 
 def html(status: Status) -> bytes:
-    """Write the page of a picture."""
+    """Return the page of a status."""
     return written(report_of(status)).encode(errors="backslashreplace")
 
 
 def written(report: Report) -> str:
-    """Write the page of a report."""
+    """Return the page of a report."""
     blocks = tuple(_blocks(report))
     shown = sum(len(block.servers) for block in blocks)
     return _template().render(
@@ -174,7 +176,7 @@ def _counts(report: Report) -> dict[str, int]:
 
 
 def _blocks(report: Report) -> Iterable[Block]:
-    """Give the upstreams, those in trouble first, until there are rows enough."""
+    """Return the upstreams, those in trouble first, until there are rows enough."""
     left = MAX_ROWS
     for upstream in sorted(report.upstreams, key=lambda each: (_well(each.servers) and each.note is None, each.name)):
         if left <= 0:
@@ -193,7 +195,7 @@ def _well(servers: Iterable[ServerReport]) -> bool:
     return all(server.state is ServerState.UP for server in servers)
 
 
-def _fold(report: Report, belongs: Callable[[str], bool]) -> Fold:
+def _fold(report: Report, belongs: Callable[[Reason | None], bool]) -> Fold:
     rows = [each for each in report.unrouted if belongs(each.reason)]
     rows.sort(key=lambda each: each.reason in PASSING)
     return Fold(rows=tuple(rows[:MAX_ROWS]), count=len(rows))
@@ -216,7 +218,7 @@ def _entries(changes: Iterable[ChangeReport]) -> Iterable[Entry]:
 
 
 def _chart(changes: Iterable[ChangeReport]) -> Chart | None:
-    """Draw the verified changes, oldest first; `None` if there is none."""
+    """Return the chart of the verified changes, oldest first; `None` if there is none."""
     drawn = [change for change in changes if change.outcome == VERIFIED][::-1]
     if not drawn:
         return None
@@ -254,7 +256,7 @@ def _bar(change: ChangeReport, *, x: float, width: float, longest_s: float) -> B
 
 
 def _clock(at: str, today: str = "") -> str:
-    """Write the time of day, with the date in front where that is not *today*'s; both are ISO times in UTC."""
+    """Return the time of day, with the date in front where that is not *today*'s; both are ISO times in UTC."""
     date, time = at[:10], at[11:19]
     return time if date == (today or at)[:10] else f"{date} {time}"
 
@@ -264,7 +266,8 @@ def _ago(at: str, now: str) -> str:
 
 
 def _span(seconds: float) -> str:
-    """Write a length of time roughly, as people say it."""
+    """Return a length of time roughly, as people say it."""
+    # From twice a unit on: "90 s" says more than "2 min".
     for unit, length_s, least in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 2)):
         if seconds >= length_s * least:
             return f"{seconds / length_s:.0f} {unit}"
@@ -272,7 +275,7 @@ def _span(seconds: float) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Write a measured time in three digits or so."""
+    """Return a measured time in three digits or so."""
     if seconds >= 0.9995:
         return f"{seconds:.{1 if seconds < 100 else 0}f} s"
     milliseconds = seconds * 1000
@@ -280,12 +283,12 @@ def _seconds(seconds: float) -> str:
 
 
 def _visible(value: object) -> object:
-    """Write what cannot be seen, such as control characters, so that it can."""
+    """Return a value in which what cannot be seen, such as control characters, can be."""
     return value.translate(_INVISIBLE) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _policy() -> str:
-    """Allow the file's own script and style by their hashes, and questions to where it came from; nothing else."""
+    """Return a policy that allows the file's own script and style by their hashes, and requests to its own origin."""
     text = FILE.read_text(encoding="utf-8")
     hashes = {
         tag: " ".join(f"'sha256-{_hash(part)}'" for part in re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL))
@@ -303,6 +306,7 @@ def _hash(text: str) -> str:
 
 @cache
 def _template() -> Template:
+    # Names and labels are text that strangers chose. The policy is the second fence, should this one ever fail.
     environment = Environment(
         loader=FileSystemLoader(FILE.parent),
         autoescape=True,
@@ -311,7 +315,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    environment.filters |= {"clock": _clock, "ago": _ago, "span": _span, "seconds": _seconds}
+    environment.filters |= {"clock": _clock, "ago": _ago, "span": _span, "seconds": _seconds, "stamp": stamp}
     return environment.get_template(FILE.name)
 
 

@@ -1,211 +1,90 @@
 """
-The HTTP side of the status: who may ask, what for, and for how long.
+Where the API listens: by TCP (`status_listen`) for whoever looks, at a unix socket (`control_socket`) for our own user.
 
-Nobody here is waited for: an answer is made at once, each connection carries one request, and one that is not done in
-time is cut off.
+Nobody is waited for by TCP: each connection carries one request, and one that is not done in time is cut off.
 """
 
 import asyncio
 import errno
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
-from typing import Protocol
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
-import msgspec
 import structlog
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp import web
 
-from lbwatch.api import page
-from lbwatch.api.metrics import CONTENT_TYPE, exposition
+from lbwatch.api.application import is_unix
 from lbwatch.core.errors import SettingsError, excerpt
-from lbwatch.core.status import Status, report_of, unready
 from lbwatch.settings import listen_address
 
 CONNECTION_TIMEOUT_S = 10.0
-"""How long a connection may last, whatever its client does; each has one request."""
+"""How long a TCP connection may last, whatever its client does; each has one request."""
 
 MAX_CONNECTIONS = 64
-"""The oldest is cut off for a newer one."""
+"""By TCP; the oldest is cut off for a newer one."""
 
-STILL_S = 120.0
-"""A pass takes at most about 80 s (a search for what nginx refuses, and a verification), and there is one a second."""
-
-SHARED_S = 0.5
-"""For so long one answer serves all who ask for the same: many open pages cost the daemon no more than one."""
-
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_SOCKET_MODE = 0o600
 _SWEEP_S = 0.1
-_JSON = "application/json"
 
 _log = structlog.get_logger()
 
 
-class View(Protocol):
-    """What there is to see."""
+@asynccontextmanager
+async def serving(application: web.Application, *, listen: str, control_socket: Path) -> AsyncIterator[None]:
+    """
+    Serve by TCP and by a unix socket until the end of the context.
 
-    def quick_status(self) -> Status:
-        """Give the picture of this instant, without what must be read from disk for it."""
+    Routing does not wait for the unix socket: where it cannot be made, that is logged once, and commands cannot ask.
 
-    async def look(self) -> Status:
-        """Give all of it."""
+    Args:
+        application: As `make_application` returns it.
+        listen: `HOST:PORT`; empty: not by TCP.
+        control_socket: Path of the unix socket, which gets mode 0600.
+
+    Raises:
+        SettingsError: It cannot listen at *listen*.
+    """
+    async with AsyncExitStack() as stack:
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await _listen_unix(runner, path=control_socket, stack=stack)
+        if listen:
+            await stack.enter_async_context(_tcp(runner, listen=listen))
+        yield
+
+
+# -- TCP
 
 
 @asynccontextmanager
-async def serving(listen: str, *, hosts: Collection[str], view: View) -> AsyncIterator[None]:
+async def _tcp(runner: web.AppRunner, *, listen: str) -> AsyncIterator[None]:
     """
-    Serve until the end of the context.
-
-    Args:
-        listen: `HOST:PORT`; empty: nowhere.
-        hosts: Names accepted in the Host header, beside addresses and localhost.
-        view: What there is to see.
+    Listen at `HOST:PORT`, and bound the connections there until the end of the context.
 
     Raises:
         SettingsError: It cannot listen there.
     """
-    if not listen:
-        yield
-        return
     host, port = listen_address(listen)
-    # A thread of its own: those of the loop are for the daemon's work.
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="status")
-    application = _application(hosts=hosts, view=view, executor=executor)
-    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
     try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, ValueError) as error:  # the latter for what can be no name of a host
+        raise SettingsError("status_listen", value=listen, takes=_listen_refusal(error)) from error
+    # With port 0 the kernel chooses, and only the socket knows; the unix socket's address is a path.
+    addresses = [address[:2] for address in runner.addresses if isinstance(address, tuple)]
+    _log.info("status.listening", url=f"http://{_written(*addresses[0])}/" if addresses else listen)
+    async with asyncio.TaskGroup() as group:  # a sweep that ends is a bug, and ends everything
+        sweeping = group.create_task(_sweep(runner), name="status connections")
         try:
-            await web.TCPSite(runner, host, port).start()
-        except (OSError, ValueError) as error:  # the latter for what can be no name of a host
-            raise SettingsError("status_listen", value=listen, takes=_refusal(error)) from error
-        addresses = [f"http://{_written(*address[:2])}/" for address in runner.addresses]
-        _log.info("status.listening", url=addresses[0] if addresses else listen)
-        async with asyncio.TaskGroup() as group:  # a sweep that ends is a bug, and ends everything
-            sweeping = group.create_task(_sweep(runner), name="status connections")
-            try:
-                yield
-            finally:
-                sweeping.cancel()
-    finally:
-        await runner.cleanup()
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _application(*, hosts: Collection[str], view: View, executor: Executor) -> web.Application:
-    application = web.Application(
-        middlewares=[_guard(frozenset(name.lower().rstrip(".") for name in (*hosts, "localhost")))], client_max_size=0
-    )
-    for path, handler in _handlers(view, executor=executor).items():
-        application.router.add_get(path, handler)
-    return application
-
-
-def _handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
-    async def healthz(_: web.Request) -> web.Response:
-        still_s = (status := view.quick_status()).now - status.progress.turned_at
-        if still_s < STILL_S or status.progress.applying:
-            return web.Response(text="the loop turns\n")
-        return web.Response(status=503, text=f"the loop has not turned for {still_s:.0f} s\n")
-
-    async def readyz(_: web.Request) -> web.Response:
-        reasons = tuple(unready(view.quick_status()))
-        body = msgspec.json.encode({"ready": not reasons, "reasons": reasons})
-        return web.Response(status=503 if reasons else 200, body=body, content_type=_JSON)
-
-    def made(make: Callable[[Status], bytes], **headers: str) -> Handler:
-        body = _Shared(view.look, make=make, executor=executor)
-
-        async def handle(_: web.Request) -> web.Response:
-            return web.Response(body=await body.get(), headers=headers)
-
-        return handle
-
-    return {
-        "/healthz": healthz,
-        "/readyz": readyz,
-        "/metrics": made(exposition, **{hdrs.CONTENT_TYPE: CONTENT_TYPE}),
-        "/api/state": made(lambda status: msgspec.json.encode(report_of(status)), **{hdrs.CONTENT_TYPE: _JSON}),
-        "/": made(page.html, **{hdrs.CONTENT_TYPE: page.CONTENT_TYPE, "Content-Security-Policy": page.POLICY}),
-    }
-
-
-class _Shared:
-    """
-    An answer that all get who ask for it at about the same time.
-
-    Args:
-        look: Gives the picture that it is made of.
-        make: Makes it, in a thread.
-        executor: The thread.
-    """
-
-    def __init__(
-        self, look: Callable[[], Awaitable[Status]], *, make: Callable[[Status], bytes], executor: Executor
-    ) -> None:
-        self._look = look
-        self._make = make
-        self._executor = executor
-        self._asked_at = 0.0
-        self._answer: asyncio.Task[bytes] | None = None
-
-    async def get(self) -> bytes:
-        """Give it, at most `SHARED_S` old, or as old as its making takes."""
-        now = asyncio.get_running_loop().time()
-        answer = self._answer
-        if answer is None or (answer.done() and (now - self._asked_at >= SHARED_S or _failed(answer))):
-            self._asked_at = now
-            answer = self._answer = asyncio.create_task(self._made(), name="status answer")
-        return await asyncio.shield(answer)  # one who goes away takes it from nobody
-
-    async def _made(self) -> bytes:
-        status = await self._look()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._make, status)
-
-
-def _failed(answer: asyncio.Task[bytes]) -> bool:
-    return answer.cancelled() or answer.exception() is not None
-
-
-def _guard(names: frozenset[str]) -> Middleware:
-    """Refuse names that are not ours: a page elsewhere may have its own name rebound to our address."""
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        asked = request.headers.get(hdrs.HOST)
-        if asked is not None and not _is_ours(asked, names=names):
-            text = f"host {excerpt(asked)!r} is not accepted here: add it to status_hosts\n"
-            answer: web.StreamResponse = web.Response(status=403, text=text)
-        else:
-            try:
-                answer = await handler(request)
-            except web.HTTPException as error:  # no such path, no such method
-                allowed = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
-                answer = web.Response(status=error.status, text=f"{error.reason}\n", headers=allowed)
-        answer.force_close()
-        answer.headers.setdefault("Cache-Control", "no-store")
-        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
-        return answer
-
-    return guard
-
-
-def _is_ours(asked: str, *, names: frozenset[str]) -> bool:
-    """Tell whether a Host header has an address, `localhost` or one of these names, with or without a port."""
-    match = _HOST.fullmatch(asked)
-    if match is None:
-        return False
-    if match["v6"] is None and match["name"].lower().rstrip(".") in names:
-        return True
-    with suppress(ValueError):
-        return ip_address(match["v6"] or match["name"]).version == (6 if match["v6"] else 4)
-    return False
+            yield
+        finally:
+            sweeping.cancel()
 
 
 async def _sweep(runner: web.AppRunner) -> None:
-    """Cut off whoever takes too long, for good."""
+    """Cut off whoever takes too long by TCP, for good."""
     opened: dict[object, float] = {}
     while True:
         _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)
@@ -213,19 +92,28 @@ async def _sweep(runner: web.AppRunner) -> None:
 
 
 def _cut(runner: web.AppRunner, *, older_than_s: float, opened: dict[object, float]) -> None:
-    """Cut off connections of that age, and the oldest of too many; *opened* holds when each was first seen."""
+    """
+    Cut off TCP connections of that age, and the oldest of too many.
+
+    Args:
+        runner: Whose connections they are. Those of the unix socket are our own user's, and a drain may take long.
+        older_than_s: Seconds.
+        opened: Loop time at which each connection was first seen; it is kept up here.
+    """
     now = asyncio.get_running_loop().time()
-    present = list(runner.server.connections) if runner.server is not None else []
+    connections = runner.server.connections if runner.server is not None else []
+    present = [each for each in connections if not is_unix(each.transport)]
     for gone in opened.keys() - set(present):
         del opened[gone]
     by_age = sorted(present, key=lambda each: opened.setdefault(each, now))
     surplus = max(0, len(by_age) - MAX_CONNECTIONS)
     for number, connection in enumerate(by_age):
         if (number < surplus or now - opened[connection] >= older_than_s) and connection.transport is not None:
+            # Not closed but aborted: what waits to be sent to a client that never reads would be kept.
             connection.transport.abort()
 
 
-def _refusal(error: OSError | ValueError) -> str:
+def _listen_refusal(error: OSError | ValueError) -> str:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
         return "another process listens there already: choose another port, or end that one"
@@ -236,3 +124,68 @@ def _refusal(error: OSError | ValueError) -> str:
 
 def _written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# -- the unix socket
+
+
+async def _listen_unix(runner: web.AppRunner, *, path: Path, stack: AsyncExitStack) -> None:
+    """
+    Listen at a unix socket if that is possible.
+
+    Args:
+        runner: What serves.
+        path: Where the socket will be.
+        stack: At whose end it is removed.
+    """
+    try:
+        listener, inode = await asyncio.to_thread(_bound, path)
+    except OSError as error:
+        reason = f"{error.strerror or error}: drain and undrain are not possible"
+        _log.warning("control.unavailable", control_socket=str(path), reason=reason)
+    else:
+        stack.callback(_unlink, path, inode=inode)
+        await web.SockSite(runner, listener).start()
+
+
+def _bound(path: Path) -> tuple[socket.socket, int]:
+    """
+    Return a socket that listens at a path, and the inode of its file.
+
+    It takes the place of a socket that a dead process left there; at no instant may others use it.
+
+    Raises:
+        OSError: It cannot be made, or what is there must stay.
+    """
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    if _is_answered(path):
+        raise OSError(f"another lbwatch takes orders at {path}")
+    if path.exists() and not path.is_socket():
+        raise OSError(f"{path} is no socket")
+    # The mode is set under another name, where nobody looks for it: between bind and chmod any user could connect.
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(fresh))
+        fresh.chmod(_SOCKET_MODE)  # nobody can connect before it listens
+        listener.listen()
+        os.replace(fresh, path)
+    except OSError:
+        listener.close()
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+    return listener, path.stat().st_ino
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - whoever has a full queue and hangs is there all the same
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
+
+
+def _unlink(path: Path, *, inode: int) -> None:
+    with suppress(OSError):  # another lbwatch may have put its own there
+        if path.stat().st_ino == inode:
+            path.unlink()

@@ -6,7 +6,8 @@ undefined name is an error.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from jinja2 import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lbwatch.core.errors import RenderError, excerpt
-from lbwatch.core.model import Server, Upstream
+from lbwatch.core.model import Method, Server, Upstream
 
 # What a template may raise when it is read, compiled or rendered: Python's own limits on nesting, memory and the
 # digits of a number are a template's mistake as well.
@@ -40,8 +41,6 @@ _TEMPLATE_ERRORS = (
     ValueError,
 )
 
-_FIELDS = {word: frozenset(field.name for field in dataclasses.fields(word)) for word in (Upstream, Server)}
-
 _QUOTED_AROUND = 2  # lines before and after one that is wrong
 
 _SAMPLE = (
@@ -49,14 +48,14 @@ _SAMPLE = (
     Upstream(
         name="sample",
         servers=(Server(address="192.0.2.1", port=80, container="sample", weight=2),),
-        method="least_conn",
+        method=Method(name="least_conn"),
         keepalive=8,
     ),
 )
 
 
 def shipped_templates() -> Path:
-    """Find the folder of the shipped templates: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the shipped templates: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "templates"
     return installed if installed.is_dir() else package.parent / "templates"
@@ -67,8 +66,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """See `SandboxedEnvironment`; a field of a frozen dataclass needs none of its checks."""
-        fields = _FIELDS.get(type(obj))
-        return getattr(obj, attribute) if fields and attribute in fields else super().getattr(obj, attribute)
+        return getattr(obj, attribute) if attribute in _fields(obj.__class__) else super().getattr(obj, attribute)
+
+
+@lru_cache(maxsize=64)
+def _fields(kind: Any) -> frozenset[str]:
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        return frozenset()
+    return frozenset(each.name for each in dataclasses.fields(kind))
 
 
 class Renderer:
@@ -78,11 +83,22 @@ class Renderer:
     Args:
         template: A name below one of the folders, or a path (absolute, or beginning with `./` or `../`).
         folders: Where names are looked up, the first that has it wins.
+        block: Makes of an upstream what the template gets, in the load balancer's dialect.
+        filters: What templates may write behind a `|`, by name.
     """
 
-    def __init__(self, template: str, *, folders: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        template: str,
+        *,
+        folders: Sequence[Path],
+        block: Callable[[Upstream], object],
+        filters: Mapping[str, Callable[..., str]],
+    ) -> None:
         self.name = template
         self._folders = list(folders)
+        self._block = block
+        self._filters = filters
         self._template: Template | None = None
 
     def load(self) -> None:
@@ -93,6 +109,7 @@ class Renderer:
             RenderError: The template is missing or wrong; one that was loaded before stays in use.
         """
         folders, name = self._folders, self.name
+        # The folder of a path comes first, so that what the template includes is found beside it.
         if name.startswith(("/", "./", "../")):
             path = Path(name).resolve()
             folders, name = [path.parent, *folders], path.name
@@ -104,7 +121,7 @@ class Renderer:
             keep_trailing_newline=True,
             auto_reload=False,
         )
-        environment.filters["parameters"] = parameters
+        environment.filters.update(self._filters)
         try:
             template = environment.get_template(name)
         except _TEMPLATE_ERRORS as error:
@@ -114,7 +131,7 @@ class Renderer:
 
     def text(self, upstreams: tuple[Upstream, ...]) -> str:
         """
-        Render the upstreams; the text ends with one newline.
+        Return the upstreams as text, which ends with one newline.
 
         Raises:
             RenderError: The template fails on them, or was never loaded.
@@ -126,7 +143,7 @@ class Renderer:
 
     def _rendered(self, template: Template, *, upstreams: tuple[Upstream, ...]) -> str:
         try:
-            text = template.render(upstreams=upstreams)
+            text = template.render(upstreams=tuple(map(self._block, upstreams)))
             text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=self._folders) from error
@@ -146,25 +163,13 @@ class Renderer:
         return RenderError(message, path=where[0], line=where[1], around=_around(*where))
 
 
-def parameters(server: Server) -> str:
-    """Write what follows the address on a `server` line, each with a space before it: a filter of the templates."""
-    words = (
-        "" if server.weight == 1 else f" weight={server.weight}",
-        "" if server.max_fails is None else f" max_fails={server.max_fails}",
-        "" if server.fail_timeout_s is None else f" fail_timeout={server.fail_timeout_s}s",
-        "" if server.max_conns is None else f" max_conns={server.max_conns}",
-        " backup" if server.backup else "",
-    )
-    return "".join(words)
-
-
 def digest(text: str) -> str:
-    """Name a rendered text in logs and status: the first 12 hex digits of its SHA-256."""
+    """Return the name of a rendered text in logs and status: the first 12 hex digits of its SHA-256."""
     return sha256(text.encode()).hexdigest()[:12]
 
 
 def _around(path: str, line: int) -> tuple[str, ...]:
-    """Quote a template around a line, counted from 1."""
+    """Return the lines of a template around one, counted from 1; none if it cannot be read any more."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -178,7 +183,7 @@ def _around(path: str, line: int) -> tuple[str, ...]:
 
 
 def _template_frame(traceback: TracebackType | None) -> tuple[str, int] | None:
-    """Find the innermost frame of a template: Jinja gives them the template's file name and line."""
+    """Return the path and line of the innermost frame of a template, which Jinja gives them; `None`: there is none."""
     found = None
     while traceback is not None:
         path = traceback.tb_frame.f_code.co_filename

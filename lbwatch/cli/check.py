@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from lbwatch import build
-from lbwatch.balancers.nginx.container import ContainerControl, ContainerTester
-from lbwatch.balancers.nginx.local import CopyTester
+from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.config_test.container import ContainerTester
+from lbwatch.balancers.nginx.config_test.local import CopyTester
+from lbwatch.balancers.nginx.container import ContainerControl
 from lbwatch.balancers.nginx.process import find_master, require_signal, workers_of
-from lbwatch.build import NginxAccess, selector
+from lbwatch.build import NginxAccess, build_tester, selector
 from lbwatch.cli import DONE, FAILED, output
-from lbwatch.cli.look import trial
-from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError
+from lbwatch.cli.look import looked
+from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError, SourceError
 from lbwatch.core.model import Container
 from lbwatch.core.selector import chosen
 from lbwatch.engines.docker.client import EngineClient
@@ -68,9 +70,22 @@ async def _check_output(settings: Settings) -> str:
 
 
 async def _check_config(settings: Settings) -> str:
-    """Have nginx test its configuration with what is there now, or with nothing, in the output's place."""
-    async with trial(settings, known=await _nginx_containers(settings)) as tester:
-        tested = await tester.test(files.read(settings.output) or "# nothing yet\n")
+    """Have nginx test its configuration with what would be written now in the output's place."""
+    try:
+        async with looked(settings) as look:
+            error, tester, tested = look.balancer.error, look.tester, look.balancer.tested
+    except (SourceError, RenderError):
+        # The lines above say so. Whether nginx takes what is there already is worth knowing all the same: it may be
+        # what the user has to mend first.
+        async with build_tester(settings) as tester:
+            return _config_words(tester, tested=await tester.test(files.read(settings.output) or "# nothing yet\n"))
+    if error is not None:
+        raise error
+    return _config_words(tester, tested=tested)
+
+
+def _config_words(tester: Tester | None, *, tested: bool) -> str:
+    assert tester is not None
     if not isinstance(tester, CopyTester | ContainerTester):
         return "test_command takes the configuration" if tested else f"not tested: {tester.remark}"
     if not tested or tester.copy is None:

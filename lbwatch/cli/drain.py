@@ -1,15 +1,15 @@
 """`drain` and `undrain`: by the running daemon."""
 
-from lbwatch.api import client as daemon_client
+from lbwatch.api import client
 from lbwatch.cli import output
 from lbwatch.settings import Settings
 
 
 async def drain(settings: Settings, *, container: str) -> None:
     """Have the running daemon take a container out of its upstreams, and print what came of it."""
-    output.show(await daemon_client.request(settings.control_socket, verb="drain", container=container) + "\n")
+    output.show(await client.request(settings.control_socket, verb="drain", container=container) + "\n")
 
 
 async def undrain(settings: Settings, *, container: str) -> None:
     """Undo that."""
-    output.show(await daemon_client.request(settings.control_socket, verb="undrain", container=container) + "\n")
+    output.show(await client.request(settings.control_socket, verb="undrain", container=container) + "\n")

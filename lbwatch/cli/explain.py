@@ -2,19 +2,22 @@
 
 import json
 import sys
-from dataclasses import asdict, replace
+from contextlib import suppress
 from pathlib import Path
 
 from lbwatch import build
 from lbwatch.api import client as daemon_client
 from lbwatch.api.control import find_container
+from lbwatch.api.report import route_json, story_json
+from lbwatch.build import Look
 from lbwatch.cli import DONE, FAILED, output
-from lbwatch.cli.look import FirstLook, candidate, closely, looked
+from lbwatch.cli.look import looked, warn
 from lbwatch.core.crashloop import LOOP_RESTARTS
-from lbwatch.core.errors import NoDaemonError
-from lbwatch.core.explain import explained
+from lbwatch.core.errors import NoDaemonError, SourceError
+from lbwatch.core.explain import Explanation, Story, stamped, story_of
 from lbwatch.core.model import Container, Notice, NoticeKind, Plan, Snapshot
-from lbwatch.core.story import Explanation, Story, addresses_of, story_of
+from lbwatch.core.plan import noted
+from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 
 
@@ -39,7 +42,7 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool, r
         output.show(_as_json(told))
     else:
         output.show_explanation(told)
-    return DONE if told.rows or not told.reasons else FAILED
+    return DONE if told.routes or not told.reasons else FAILED
 
 
 async def _told_by_daemon(settings: Settings, *, container: str | None) -> Explanation | None:
@@ -57,51 +60,55 @@ async def _told_by_daemon(settings: Settings, *, container: str | None) -> Expla
 
 
 async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | None) -> Explanation:
-    look = await looked(settings, recorded=recorded)
-    plan = look.plan if look.known_by_daemon else _with_loops(look.plan, look.snapshot)
-    found = await candidate(settings, look)
-    rows = tuple(explained(plan, degraded=found.degraded if found else ()))
-    story = None
-    if ref is not None:
-        container = find_container(ref, containers=look.snapshot.containers.values())
-        rows = tuple(row for row in rows if row.container == container.name)
-        if recorded is None:
-            container = await closely(settings, container)
-        story = _story(container, look=look, text=found.text if found else "")
-    return Explanation(source=look.snapshot.source, rows=rows, story=story)
+    async with looked(settings, recorded=recorded) as look:
+        warn(look)
+        plan, snapshot = look.reconciler.applied().plan, look.source.snapshot()
+        assert plan is not None
+        assert snapshot is not None
+        if look.suspended is None:
+            plan = _with_loops(plan, snapshot)
+        routes, story = stamped(plan.routes, degraded=look.balancer.applied.degraded), None
+        if ref is not None:
+            container = find_container(ref, containers=snapshot.containers.values())
+            routes = tuple(route for route in routes if route.container == container.name)
+            story = await _story(container, look=look, plan=plan)
+    return Explanation(source=look.source.name, routes=routes, story=story)
 
 
-def _story(container: Container, *, look: FirstLook, text: str) -> Story:
+async def _story(container: Container, *, look: Look, plan: Plan) -> Story:
+    if isinstance(look.source, DockerSource):
+        with suppress(SourceError):  # then what is known has to do
+            container = (
+                await look.source.look(container.id) or container
+            )  # of one that asks for nothing little was read
     return story_of(
         container,
-        rules=look.rules,
-        containers=look.snapshot.containers,
-        suspended=look.suspended,
+        rules=look.rules(),
+        containers=look.source.containers() or {},
+        suspended=look.reconciler.planner.suspended,
         events=(),
-        places=addresses_of(container.name, look.plan),
-        text=text,
+        routes=plan.routes,
+        text=look.balancer.text or "",
     )
 
 
 def _with_loops(plan: Plan, snapshot: Snapshot) -> Plan:
-    """Warn of those that a daemon may leave out: it alone knows how often each was restarted lately."""
-    notices = (
-        Notice(
-            container=container.name,
-            kind=NoticeKind.RESTARTED,
-            detail=f"the engine restarted it {container.restarts} times since its last start by hand: the daemon "
-            "leaves it out while that goes on (restart-loop in its log)",
-        )
-        for container in snapshot.containers.values()
-        if container.restarts >= LOOP_RESTARTS
+    """Return a plan that warns of those a daemon may leave out: it alone knows how often each was restarted lately."""
+    looping = (each for each in snapshot.containers.values() if each.restarts >= LOOP_RESTARTS)
+    detail = (
+        "the engine restarted it {} times since its last start by hand: the daemon leaves it out while that goes on "
+        "(restart-loop in its log)"
     )
-    return replace(plan, notices=(*plan.notices, *notices))
+    return noted(
+        plan,
+        [(each.name, Notice(kind=NoticeKind.RESTARTED, detail=detail.format(each.restarts))) for each in looping],
+    )
 
 
 def _as_json(told: Explanation) -> str:
-    """Write a list of rows; where one container was asked for, each with its `story`."""
-    story = {} if told.story is None else {"story": asdict(told.story)}
-    return json.dumps([asdict(row) | story for row in told.rows], indent=2) + "\n"
+    """Return a list of rows; where one container was asked for, each with its `story`."""
+    story = {} if told.story is None else {"story": story_json(told.story)}
+    return json.dumps([route_json(route) | story for route in told.routes], indent=2) + "\n"
 
 
 def _say(words: str) -> None:

@@ -1,10 +1,10 @@
 """
 The command line: flags to settings, commands to functions, errors to exit codes.
 
-What a command answers goes to standard output, logs and errors to standard error.
+What a command answers goes to standard output, logs and errors to standard error. Each command imports what it needs
+itself: all of it costs half a second of CPU, and a container's HEALTHCHECK starts `health` every few seconds.
 """
 
-import asyncio
 import os
 import sys
 import tomllib
@@ -12,16 +12,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import structlog
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
-from lbwatch import __version__, daemon
-from lbwatch.cli import DONE, FAILED, WRONG_SETTINGS, check, demo, drain, events, explain, health, output, render
+from lbwatch import __version__
+from lbwatch.cli import DONE, FAILED, WRONG_SETTINGS
 from lbwatch.core.errors import LbwatchError, RenderError, SettingsError
 from lbwatch.settings import DEFAULT_CONFIG, SETTINGS, Settings, check_toml, unknown_variables
-from lbwatch.system import logs
 
 _DEFAULT = Settings()
 
@@ -57,8 +55,6 @@ _cli = App(
     config=(_ENV,),
 )
 
-_log = structlog.get_logger()
-
 
 @_cli.meta.default
 def _launch(
@@ -76,7 +72,7 @@ def _launch(
 
 
 def _toml(path: Path) -> _Toml:
-    """Make sure that there is such a file, and that it is TOML, in our own words."""
+    """Return the file as a source of settings, or raise in our own words where it is none, or no TOML."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -88,6 +84,8 @@ def _toml(path: Path) -> _Toml:
 @_cli.command(name="run")
 def _run(*, settings: Settings = _DEFAULT) -> int:
     """Follow the engine and keep nginx in step: the daemon."""
+    from lbwatch import daemon
+
     return _served(settings, lambda: daemon.run(settings), level=settings.log_level)
 
 
@@ -102,13 +100,17 @@ def _render(
     settings: Settings = _DEFAULT,
 ) -> int:
     """Print what would be written now; nothing is written or reloaded."""
-    return _served(settings, lambda: render.render(settings, differ=diff, exit_code=exit_code, recorded=engine_from))
+    from lbwatch.cli.render import render
+
+    return _served(settings, lambda: render(settings, differ=diff, exit_code=exit_code, recorded=engine_from))
 
 
 @_cli.command(name="check")
 def _check(*, settings: Settings = _DEFAULT) -> int:
     """Test settings, template, engine, output folder and nginx, a line each; exit code 1 if one fails."""
-    return _served(settings, lambda: check.check(settings))
+    from lbwatch.cli.check import check
+
+    return _served(settings, lambda: check(settings))
 
 
 @_cli.command(name="explain")
@@ -121,37 +123,50 @@ def _explain(
     settings: Settings = _DEFAULT,
 ) -> int:
     """Say for each container why it is or is not routed, or tell the whole story of one."""
-    return _served(settings, lambda: explain.explain(settings, container=container, as_json=json, recorded=engine_from))
+    from lbwatch.cli.explain import explain
+
+    return _served(settings, lambda: explain(settings, container=container, as_json=json, recorded=engine_from))
 
 
 @_cli.command(name="events")
 def _events(*, settings: Settings = _DEFAULT) -> int:
     """Print the engine's events as they come, and what lbwatch makes of each."""
-    return _served(settings, lambda: events.events(settings))
+    from lbwatch.cli.events import events
+
+    return _served(settings, lambda: events(settings))
 
 
 @_cli.command(name="health")
 def _health(*, settings: Settings = _DEFAULT) -> int:
     """Ask the running daemon whether all is in step; exit code 1 if not, or if there is none."""
-    return _served(settings, lambda: health.health(settings))
+    from lbwatch.cli.health import health
+
+    # It logs nothing itself, so that the log, which costs as much to import as all the rest, seldom is needed.
+    if unknown_variables(os.environ):
+        _begin_log(settings)
+    return _exit_code(lambda: health(settings))
 
 
 @_cli.command(name="drain")
 def _drain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
     """Have the running daemon send a container no new requests, also after a restart of either, until `undrain`."""
-    return _served(settings, lambda: drain.drain(settings, container=container))
+    from lbwatch.cli.drain import drain
+
+    return _served(settings, lambda: drain(settings, container=container))
 
 
 @_cli.command(name="undrain")
 def _undrain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
     """Undo `drain`."""
-    return _served(settings, lambda: drain.undrain(settings, container=container))
+    from lbwatch.cli.drain import undrain
+
+    return _served(settings, lambda: undrain(settings, container=container))
 
 
 @_cli.command(name="completion")
 def _completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
     """Print a completion script for a shell: `source <(lbwatch completion bash)`."""
-    output.show(_cli.meta.generate_completion(prog_name="lbwatch", shell=shell))
+    sys.stdout.write(_cli.meta.generate_completion(prog_name="lbwatch", shell=shell))
     return DONE
 
 
@@ -163,11 +178,16 @@ def _demo(
     settings: Settings = _DEFAULT,
 ) -> int:
     """Show the main job: containers come, go and move, and a file and a private nginx follow."""
+    from lbwatch.cli import demo
+
     return _served(settings, lambda: demo.run(settings, real=real, image=image))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command line and give its exit code."""
+    """Return the exit code of a command line, once it has run."""
+    if list(arguments) == ["--version"]:  # which cyclopts would have rich draw
+        print(__version__)
+        return DONE
     try:
         answer = _cli.meta(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except SettingsError as error:
@@ -180,13 +200,36 @@ def main(arguments: Sequence[str]) -> int:
 def _served(
     settings: Settings, command: Callable[[], Coroutine[Any, Any, int | None]], *, level: str | None = None
 ) -> int:
-    """Run a command with logging set up, and turn how it ended into an exit code; only the daemon tells its steps."""
+    """
+    Return the exit code of a command that runs in an event loop and may log.
+
+    Args:
+        settings: What the user set.
+        command: Begins it.
+        level: The least that is logged; `None`: as set, but only the daemon logs its ordinary steps.
+    """
+    import asyncio
+
+    _begin_log(settings, level=level)
+    return _exit_code(lambda: asyncio.run(command()))
+
+
+def _begin_log(settings: Settings, *, level: str | None = None) -> None:
+    """Set logging up, and warn of variables that look like settings and are none."""
+    import structlog
+
+    from lbwatch.system import logs
+
     quiet = "warning" if settings.log_level == "info" else settings.log_level
     logs.configure(level=level or quiet, form=settings.log_format)
     for name in unknown_variables(os.environ):
-        _log.warning("settings.unknown_variable", variable=name)
+        structlog.get_logger().warning("settings.unknown_variable", variable=name)
+
+
+def _exit_code(command: Callable[[], int | None]) -> int:
+    """Return the exit code for how a command ended, and print what was wrong."""
     try:
-        return asyncio.run(command()) or DONE
+        return command() or DONE
     except RenderError as error:
         return _wrong("\n".join((str(error), *error.around)))
     except SettingsError as error:
@@ -207,5 +250,5 @@ def _wrong(words: str) -> int:
 
 
 def _words(error: CycloptsError) -> str:
-    """Put cyclopts' words on one line; it draws boxes and hints around them only when it prints by itself."""
+    """Return cyclopts' words on one line; it draws boxes and hints around them only when it prints by itself."""
     return " ".join(str(error).split())

@@ -7,18 +7,14 @@ What others wrote is never taken for markup or for a terminal's own sequences.
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import cache
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lbwatch.cli.terminal import BAD, DIM, GOOD, NOTE, console, is_terminal, write_line
 from lbwatch.core.errors import excerpt
-from lbwatch.core.explain import Row
-from lbwatch.core.model import Event, Reason
-from lbwatch.core.story import Explanation, Story
-
-GOOD, BAD, DIM, NOTE = "green", "red", "dim", "yellow"
+from lbwatch.core.explain import Explanation, Story, stamp
+from lbwatch.core.model import Event, Reason, Route
 
 _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason.NOT_RUNNING})
 """What is so because somebody wanted it so."""
@@ -26,11 +22,6 @@ _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason
 _NAME_WIDTH = 20
 _WIDEST = 40  # of a column of names: one that is longer must not push all others away
 _DIFF_STYLES = {"+": GOOD, "-": BAD, "@": "cyan"}
-
-
-@cache
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
 
 
 def show(text: str) -> None:
@@ -44,64 +35,56 @@ def show_difference(lines: Iterable[str], *, names: tuple[str, str]) -> None:
     if not found:
         return
     for line in (f"--- {names[0]}\n", f"+++ {names[1]}\n", *found):
-        _write(line.rstrip("\n"), style="bold" if line[:3] in ("---", "+++") else _DIFF_STYLES.get(line[:1], ""))
+        write_line(line.rstrip("\n"), style="bold" if line[:3] in ("---", "+++") else _DIFF_STYLES.get(line[:1], ""))
 
 
 def show_check(name: str, *, words: str, passed: bool) -> None:
     """Write the outcome of one check."""
     line = Text("ok    " if passed else "FAILED", style=GOOD if passed else f"bold {BAD}")
-    _write(line.append(f"  {name:<8}  {words}", style="default"))
-
-
-def show_health(*, ready: bool, reasons: Iterable[str]) -> None:
-    """Write whether the daemon is ready, and why not."""
-    if ready:
-        _write("ready", style=GOOD)
-    for reason in reasons:
-        _write(f"not ready: {excerpt(reason)}", style=BAD)
+    write_line(line.append(f"  {name:<8}  {words}", style="default"))
 
 
 def show_explanation(told: Explanation) -> None:
     """Write why each container is or is not routed."""
-    if not told.rows and not told.reasons:
+    if not told.routes and not told.reasons:
         show("The engine has no containers.\n")
-    elif _console().is_terminal and told.rows:
-        _console().print(_table(told.rows))
+    elif is_terminal() and told.routes:
+        console().print(_table(told.routes))
     else:
-        show(_plain(told.rows))
+        show(_plain(told.routes))
     if told.story is not None:
         _show_story(told.story)
 
 
-def row_words(row: Row) -> tuple[str, ...]:
-    """Say in a line where a container is routed, or why not, and a line for each warning."""
-    if row.address is None:
-        first = f"{row.outcome}" + (f" [upstream {row.upstream}]" if row.upstream else "")
+def route_words(route: Route) -> tuple[str, ...]:
+    """Return a line for where a container is routed, or why it is not, and a line for each warning."""
+    if route.address is None:
+        first = f"{route.outcome}" + (f" [upstream {route.upstream}]" if route.upstream else "")
     else:
-        first = f"serves upstream {row.upstream} at {row.address}"
-    return (first, *(f"warning: {notice}" for notice in row.notices))
+        first = f"serves upstream {route.upstream} at {route.address}"
+    return (first, *(f"warning: {notice.detail}" for notice in route.notices))
 
 
-def _plain(rows: Iterable[Row]) -> str:
-    """Lay rows out in columns: container, upstream, then the address or the reason; warnings below their row."""
-    everything = tuple(rows)
-    cells = [(row.container, row.upstream or "-", _outcome(row)) for row in everything]
+def _plain(routes: Iterable[Route]) -> str:
+    """Return routes in columns: container, upstream, then the address or the reason; warnings below them."""
+    everything = tuple(routes)
+    cells = [(route.container, route.upstream or "-", _outcome(route)) for route in everything]
     widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
     lines = []
-    for row, (container, upstream, outcome) in zip(everything, cells, strict=True):
+    for route, (container, upstream, outcome) in zip(everything, cells, strict=True):
         lines.append(f"{container:<{widths[0]}}  {upstream:<{widths[1]}}  {outcome}")
-        lines += [f"{'':<{widths[0]}}  warning: {notice}" for notice in row.notices]
+        lines += [f"{'':<{widths[0]}}  warning: {notice.detail}" for notice in route.notices]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _outcome(row: Row) -> str:
-    state = f" ({row.state})" if row.state not in (None, "up") else ""
-    since = f" [since {row.since}]" if row.since is not None else ""
-    return f"{row.outcome}{state}{since}"
+def _outcome(route: Route) -> str:
+    state = f" ({route.state})" if route.state not in (None, "up") else ""
+    since = f" [since {stamp(route.since)}]" if route.since is not None else ""
+    return f"{route.outcome}{state}{since}"
 
 
-def _table(rows: tuple[Row, ...]) -> Table:
-    is_dated = any(row.since is not None for row in rows)
+def _table(routes: tuple[Route, ...]) -> Table:
+    is_dated = any(route.since is not None for route in routes)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=True)
     for heading in ("container", "upstream"):
         table.add_column(heading, overflow="fold")
@@ -109,24 +92,24 @@ def _table(rows: tuple[Row, ...]) -> Table:
     table.add_column("address, or what to do", overflow="fold", ratio=1)
     if is_dated:
         table.add_column("since", no_wrap=True)
-    for row in rows:
-        style = GOOD if row.address is not None else (DIM if row.reason in _QUIET else BAD)
-        what = Text(row.address or row.detail or "")
-        for notice in row.notices:
-            what.append(f"\nwarning: {notice}", style=NOTE)
-        state = NOTE if row.address is not None and row.state != "up" else style
+    for route in routes:
+        style = GOOD if route.address is not None else (DIM if route.reason in _QUIET else BAD)
+        what = Text(route.address or route.detail or "")
+        for notice in route.notices:
+            what.append(f"\nwarning: {notice.detail}", style=NOTE)
+        state = NOTE if route.address is not None and route.state != "up" else style
         table.add_row(
-            Text(row.container, style=DIM if style == DIM else "bold"),
-            Text(row.upstream or "-"),
-            Text(row.state or row.reason or "", style=state),
+            Text(route.container, style=DIM if style == DIM else "bold"),
+            Text(route.upstream or "-"),
+            Text(route.state or route.reason or "", style=state),
             what,
-            *([Text(_time_of_day(row.since), style=DIM)] if is_dated else []),
+            *([Text(_time_of_day(stamp(route.since)), style=DIM)] if is_dated else []),
         )
     return table
 
 
 def _time_of_day(since: str | None) -> str:
-    """Shorten a time; the day matters once it is not today."""
+    """Return a time, shortened; the day matters once it is not today."""
     if since is None:
         return ""
     day, _, rest = since.partition("T")
@@ -152,7 +135,7 @@ def _show_story(story: Story) -> None:
 def _section(name: str, lines: list[str]) -> None:
     for number, line in enumerate(lines):
         heading = Text(f"{name if number == 0 else '':<9}", style="bold")
-        _write(heading.append(f" {excerpt(line)}", style="default"))
+        write_line(heading.append(f" {excerpt(line)}", style="default"))
 
 
 class EventScreen:
@@ -167,8 +150,8 @@ class EventScreen:
         self._wall = wall
 
     def begun(self, *, source: str, containers: int) -> None:
-        """Say that it has begun."""
-        _write(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
+        """Write that it has begun."""
+        write_line(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
 
     def event(self, event: Event, *, name: str, matters: bool, prefix: str) -> None:
         """Show an event, and whether it is looked at."""
@@ -185,7 +168,7 @@ class EventScreen:
             told.append("  all containers are looked at", style="default")
         elif not matters:
             told.append(f"  ignored: it has no {prefix}.* label", style=DIM)
-        _write(told)
+        write_line(told)
 
     def verdict(self, name: str, lines: tuple[str, ...] | None) -> None:
         """Show what a container's new place is; `None`: it is gone."""
@@ -193,15 +176,7 @@ class EventScreen:
             style = GOOD if line.startswith("serves") else NOTE
             told = Text(f"{self._now()}  ", style=DIM)
             told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
-            _write(told.append(f"-> {line}", style=style))
+            write_line(told.append(f"-> {line}", style=style))
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")[11:23]
-
-
-def _write(text: str | Text, *, style: str = "") -> None:
-    """Write a line, in colours on a terminal; elsewhere as it is, however long, and at once."""
-    if _console().is_terminal:
-        _console().print(Text(text, style=style) if isinstance(text, str) else text, soft_wrap=True)
-    else:
-        print(text if isinstance(text, str) else text.plain, flush=True)

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from lbwatch import build
 from lbwatch.cli import DONE, FAILED, output
-from lbwatch.cli.look import candidate, looked
+from lbwatch.cli.look import looked, warn
 from lbwatch.core import diff
 from lbwatch.settings import Settings
 from lbwatch.system import files
@@ -12,7 +11,7 @@ from lbwatch.system import files
 
 async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded: Path | None) -> int:
     """
-    Print it; nothing is written or reloaded.
+    Print it, and return the exit code; nothing is written or reloaded.
 
     Args:
         settings: What the user set.
@@ -20,9 +19,9 @@ async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded:
         exit_code: Whether to answer by the exit code too: 1 if there is a difference.
         recorded: See `looked`.
     """
-    look = await looked(settings, recorded=recorded)
-    found = await candidate(settings, look)
-    text = found.text if found else build.make_renderer(settings).text(look.plan.upstreams)
+    async with looked(settings, recorded=recorded) as look:
+        warn(look)
+        text = look.balancer.text or look.renderer.text(look.balancer.upstreams)
     before = files.read(settings.output) or "" if differ or exit_code else ""
     if differ:
         output.show_difference(diff.unified(before, text), names=(str(settings.output), "what would be written"))

@@ -32,9 +32,12 @@ class _Loop:
 
     @property
     def stay_up_s(self) -> float:
+        """Return how many seconds in a row it must stay up to be back."""
         return min(STAY_UP_LIMIT_S, STAY_UP_FIRST_S * 2.0 ** (min(self.strikes, 32) - 1))
 
     def restarted(self, times: int, *, now: float) -> None:
+        """Count so many restarts, and whether they are a loop."""
+        # Between two looks it may have restarted more than once: each counts.
         recent = (at for at in self.restarted_at if now - at < LOOP_WINDOW_S)
         self.restarted_at = (*recent, *[now] * times)[-LOOP_RESTARTS:]
         if self.crash_looping or len(self.restarted_at) == LOOP_RESTARTS:
@@ -42,6 +45,7 @@ class _Loop:
             self.strikes += 1
 
     def seen(self, container: Container, *, now: float) -> None:
+        """Note whether it is up, and end the loop once that lasted long enough."""
         if container.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED):
             self.started_ns = 0
         elif container.started_ns != self.started_ns:
@@ -50,6 +54,7 @@ class _Loop:
             self.crash_looping = False
 
     def is_over(self, *, now: float) -> bool:
+        """Return whether it was up for so long that its restarts can be forgotten."""
         return bool(self.started_ns) and now - self.up_since >= STAY_UP_LIMIT_S
 
 
@@ -62,11 +67,11 @@ class CrashLoops:
 
     def crash_looping(self, containers: Iterable[Container], *, now: float) -> Mapping[str, float]:
         """
-        Take what is seen now and tell who is left out.
+        Return which containers are left out, by what is seen now.
 
         Args:
-            containers: All that there are; who is missing is forgotten. What a container did before it was seen first
-                is not held against it.
+            containers: All that there are; one that is missing is forgotten. What a container did before it was seen
+                first does not count.
             now: Loop time, in seconds; never less than at the call before.
 
         Returns:
@@ -78,6 +83,7 @@ class CrashLoops:
             self._restarts[container.id] = container.restarts
             grown = container.restarts - before.get(container.id, container.restarts)
             loop = loops.get(container.id)
+            # The count falls at a start by hand alone (facts, stream 19), which forgives all.
             if grown < 0 or not container.restarts or not (loop or grown):
                 continue
             loop = loop or _Loop()
@@ -89,7 +95,7 @@ class CrashLoops:
         return {id: loop.stay_up_s for id, loop in self._loops.items() if loop.crash_looping}
 
     def changes_at(self) -> float | None:
-        """Tell when the next one comes back if nothing happens until then, in loop time; `None`: nobody is due."""
+        """Return the loop time at which the next one comes back if nothing happens until then; `None`: none does."""
         due = (
             loop.up_since + loop.stay_up_s for loop in self._loops.values() if loop.crash_looping and loop.started_ns
         )

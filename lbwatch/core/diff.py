@@ -1,18 +1,21 @@
 """What differs between two texts, as a unified diff; quick where little does, however long the texts are."""
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
+from itertools import islice
 
 CONTEXT = 3
 MAX_COMPARED = 4000
 """Lines between the first and the last difference that are compared one by one, which takes their square in time."""
 
-Opcode = tuple[str, int, int, int, int]
+_BEGINNINGS = re.compile(r"(?<=[-+])\d+")
+"""Where a hunk begins in either text, in its header."""
 
 
 def unified(before: str, after: str, *, context: int = CONTEXT) -> Iterator[str]:
     """
-    Give the lines of a unified diff, each with its newline, without the two that name the files.
+    Return the lines of a unified diff, each with its newline, without the two that name the files.
 
     Args:
         before: The old text.
@@ -24,44 +27,24 @@ def unified(before: str, after: str, *, context: int = CONTEXT) -> Iterator[str]
     tail = _common(old[head:][::-1], new[head:][::-1])
     if head == len(old) == len(new):
         return
-    start = max(0, head - context)
-    ends = len(old) - max(0, tail - context), len(new) - max(0, tail - context)
-    for group in _grouped(old[start : ends[0]], new[start : ends[1]], context=context):
-        yield from _hunk(group, old=old, new=new, start=start)
+    # One server of thousands is the ordinary change: what is equal around it need not be compared again.
+    start, end = max(0, head - context), max(0, tail - context)
+    for line in _hunks(old[start : len(old) - end], new[start : len(new) - end], context=context):
+        shown = _BEGINNINGS.sub(lambda at: str(int(at[0]) + start), line) if line.startswith("@@") else line
+        # difflib runs the next line into one that has no newline; patch(1) wants to be told.
+        yield shown if shown.endswith("\n") else f"{shown}\n\\ No newline at end of file\n"
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Count the lines that two texts have in common at their beginning."""
-    return next((number for number, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), _shorter(one, other))
+    """Return how many lines two texts have in common at their beginning."""
+    shorter = min(len(one), len(other))
+    return next((number for number, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), shorter)
 
 
-def _shorter(one: Sequence[str], other: Sequence[str]) -> int:
-    return min(len(one), len(other))
-
-
-def _grouped(old: Sequence[str], new: Sequence[str], *, context: int) -> list[list[Opcode]]:
-    if len(old) + len(new) > MAX_COMPARED:
-        return [[("replace", 0, len(old), 0, len(new))]]
-    return list(SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(context))
-
-
-def _hunk(group: list[Opcode], *, old: Sequence[str], new: Sequence[str], start: int) -> Iterator[str]:
-    first, last = group[0], group[-1]
-    yield f"@@ -{_range(first[1] + start, last[2] + start)} +{_range(first[3] + start, last[4] + start)} @@\n"
-    for tag, old_from, old_to, new_from, new_to in group:
-        if tag == "equal":
-            yield from _marked(" ", old[start + old_from : start + old_to])
-            continue
-        yield from _marked("-", old[start + old_from : start + old_to])
-        yield from _marked("+", new[start + new_from : start + new_to])
-
-
-def _range(begin: int, end: int) -> str:
-    """Write a range of lines as `diff -u` does: an empty one is named by the line before it."""
-    length = end - begin
-    return f"{begin + (length > 0)}" if length == 1 else f"{begin + (length > 0)},{length}"
-
-
-def _marked(mark: str, lines: Sequence[str]) -> Iterator[str]:
-    for line in lines:
-        yield f"{mark}{line}" if line.endswith("\n") else f"{mark}{line}\n\\ No newline at end of file\n"
+def _hunks(old: Sequence[str], new: Sequence[str], *, context: int) -> Iterator[str]:
+    if len(old) + len(new) <= MAX_COMPARED:
+        yield from islice(difflib.unified_diff(old, new, n=context), 2, None)
+        return
+    yield f"@@ -{min(1, len(old))},{len(old)} +{min(1, len(new))},{len(new)} @@\n"
+    yield from (f"-{line}" for line in old)
+    yield from (f"+{line}" for line in new)

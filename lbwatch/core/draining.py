@@ -1,7 +1,7 @@
 """
-Who drains: containers that were told to stop, or that an operator drains by hand.
+Which containers drain: those that were sent a stop signal, or that an operator drains by hand.
 
-That a container was told to stop is in no state, so that here an event is believed. Plain arithmetic on the engine's
+Which signal a container was sent is in no state, so that here an event is believed. Plain arithmetic on the engine's
 times and on seconds of the loop's clock; no clock is read here.
 """
 
@@ -43,21 +43,23 @@ class StopSignals:
 
     def record(self, event: Event, *, container: Container | None, now: float, age_s: float | None = None) -> None:
         """
-        Take an event, of any kind and as often as it is told.
+        Keep the signal of an event, which may be of any kind and may come more than once.
 
         Args:
             event: As it was decoded.
             container: What its container was seen to be last; `None` if it was not seen yet.
             now: Loop time, in seconds.
-            age_s: Of an event that is told after the fact (streams overlap), how many seconds ago it happened, as far
+            age_s: Of an event that comes after the fact (streams overlap), how many seconds ago it happened, as far
                 as that is known; `None` for one that happens now.
         """
         if event.action != "kill" or event.container is None:
             return
+        # Streams overlap: an event that was kept already must not begin its drain anew, nor an older one replace it.
         known = self._heard.get(event.container, {}).get(event.signal)
         if known is not None and (event.at_ns == known.sent_ns or (age_s is not None and event.at_ns < known.sent_ns)):
             return
         at_ns = event.at_ns
+        # It happens now, so it is of this life, although a clock that was set back says that it came before the start.
         if age_s is None and container is not None and at_ns < container.started_ns - CLOCK_SET_BACK_NS:
             at_ns = container.started_ns + 1
         life_ns = container.started_ns if container is not None else 0
@@ -65,7 +67,13 @@ class StopSignals:
         self._heard.setdefault(event.container, {})[event.signal] = heard
 
     def settle(self, id: str, container: Container | None) -> None:
-        """Forget what a former life was told, now that a container was looked at; `None`: there is none any more."""
+        """
+        Forget the signals of a former life.
+
+        Args:
+            id: Of a container.
+            container: What was seen of it just now; `None`: there is none any more.
+        """
         heard = self._heard.pop(id, {})
         if container is None or container.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED):
             return
@@ -74,7 +82,7 @@ class StopSignals:
             self._heard[id] = since
 
     def stopping(self, containers: Mapping[str, Container]) -> dict[str, float]:
-        """Tell which of *containers* were told to stop since their latest start, and when, in loop time."""
+        """Return which of *containers*, by id, were sent a stop signal since their latest start: its loop time."""
         times = {id: _told_at(heard, containers.get(id)) for id, heard in self._heard.items()}
         return {id: at for id, at in times.items() if at is not None}
 
@@ -87,20 +95,21 @@ def _told_at(heard: Mapping[int | None, _Heard], container: Container | None) ->
 
 
 def _is_since(heard: _Heard, container: Container) -> bool:
-    """Tell whether a signal came in this life, also where the clock was set back since the former life began."""
+    """Return whether a signal came in this life, also where the clock was set back since the former life began."""
+    # A start before the one that was known then: only the clock can have gone back, so what lies between is this life.
     if container.started_ns < heard.life_ns:
         return container.started_ns < heard.sent_ns < heard.life_ns
     return heard.at_ns > container.started_ns
 
 
 def _ends(container: Container, number: int | None) -> bool:
-    """Tell whether a signal is there to end a container; one that cannot be read is taken for its stop signal."""
+    """Return whether a signal is there to end a container; one that cannot be read is taken for its stop signal."""
     return number is None or container.stop_signal is None or number in (container.stop_signal, TERM, KILL)
 
 
 class Drains:
     """
-    Everyone who drains now; one for all sources.
+    All containers that drain now; one for all sources.
 
     Args:
         timeout_s: Seconds after its stop signal at which a container that still lives takes traffic again.
@@ -112,11 +121,11 @@ class Drains:
     def __init__(self, *, timeout_s: float) -> None:
         self.outlived: frozenset[str] = frozenset()
         self._timeout_s = timeout_s
-        self._ends: tuple[float, ...] = ()  # loop times at which those that were told to stop are back
+        self._ends: tuple[float, ...] = ()  # loop times at which those that were sent a stop signal are back
 
     def draining(self, snapshots: Iterable[Snapshot], *, by_hand: Collection[str], now: float) -> dict[str, str]:
         """
-        Tell who drains, and why, in words.
+        Return which containers drain, by id, and why, in words.
 
         Args:
             snapshots: Of every engine.
@@ -127,8 +136,9 @@ class Drains:
         told = {id: at for id, at in ends.items() if now < at}
         self._ends = tuple(told.values())
         self.outlived = frozenset(ends.keys() - told.keys() if self._timeout_s else ())
+        # By hand comes last: that has no end, so its words are the ones that help.
         return dict.fromkeys(told, TOLD_TO_STOP) | dict.fromkeys(by_hand, BY_HAND)
 
     def changes_at(self) -> float | None:
-        """Tell when the next one is back if nothing happens until then, in loop time; `None`: nobody is due."""
+        """Return the loop time at which the next one is back if nothing happens until then; `None`: none is."""
         return min(self._ends, default=None)

@@ -5,7 +5,7 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     ├── SettingsError         mend the setting and start again (exit code 2)
     ├── SourceError           wait: the engine could not be read, the old truth stays
     │   ├── SourceTimeoutError    it accepted and then said nothing in time
-    │   └── DeadSocketError       mount the folder of its socket: where a file is mounted, nobody will ever listen again
+    │   └── DeadSocketError       mount the folder of its socket: where a file is mounted, no engine will listen again
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
     │   ├── TakenBackError        the same, found out by a reload where nothing could test
@@ -13,11 +13,11 @@ Every error that lbwatch raises on purpose, split by what an operator does about
     ├── OutputError           mend the folder of the output: the old file is untouched
     │   └── OutputHeldError       another lbwatch writes there: end one of the two
     ├── StateError            mend the folder of the state: what was changed by hand does not survive a restart
-    ├── OrderError            mend the order: the running daemon refuses it
+    ├── RequestError          mend the request: the running daemon refuses it
     │   └── NoDaemonError         there is none that can be asked
     ├── DemoError             the demo did not come to its end; its words say what it lacked
     └── ReloadError           look at nginx: the new config is owed to it and tried again
-        └── ReloadRefusedError    it was told to reload, and its workers are the old ones
+        └── ReloadRefusedError    it was asked to reload, and its workers are the old ones
 """
 
 import re
@@ -35,7 +35,7 @@ _NGINX_NOISE = re.compile(
 
 def excerpt(text: str, *, keep_indent: bool = False) -> str:
     """
-    Cut text that others wrote (an engine, nginx, a label) to what a log line or a terminal can bear.
+    Return text that others wrote (an engine, nginx, a label), cut to what a log line or a terminal can bear.
 
     Args:
         text: Anything.
@@ -179,7 +179,7 @@ class StateError(LbwatchError):
 
 
 class RequestError(LbwatchError):
-    """An order of an operator cannot be carried out; its text says why and what to do."""
+    """A request of an operator cannot be carried out; the text says why and what to do."""
 
 
 class NoDaemonError(RequestError):

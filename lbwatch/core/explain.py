@@ -1,7 +1,7 @@
 """
-Why each container is or is not routed, in rows for people and scripts.
+Why each container is or is not routed: the routes of a plan, stamped with what runs, and the story of one container.
 
-Nothing is decided here: rows say what `plan` decided, what of it could be written, and what of that nginx runs.
+Pure, and nothing is decided here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,45 +9,32 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from lbwatch.core.model import Degraded, Level, Plan, Reason, Server, ServerState, Skipped, Upstream
+from lbwatch.core.errors import excerpt
+from lbwatch.core.labels import meaning, read_labels
+from lbwatch.core.model import (
+    Container,
+    Degraded,
+    Endpoint,
+    Event,
+    Health,
+    Level,
+    Notice,
+    NoticeKind,
+    Reason,
+    Route,
+    Suspended,
+    Upstream,
+)
+from lbwatch.core.placement import TAKEN, Rules, network_owner, weighed
 
-Line = tuple[str, str, int]
-"""A server line by its upstream's name, its address and its port."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """
-    One answer of `explain`.
-
-    Attributes:
-        address: `ADDRESS:PORT` of the server line, or `None` where there is none.
-        state: Of the server, as the status has it; `None` where there is none.
-        reason: Why it is not routed, as a code; `None` if it is.
-        detail: The reason in words.
-        since: Since when it is so, as a time with its zone; `None` where nobody knows.
-        notices: Warnings in words.
-    """
-
-    container: str
-    upstream: str | None
-    address: str | None
-    reason: str | None
-    detail: str | None
-    notices: tuple[str, ...] = ()
-    state: str | None = None
-    since: str | None = None
-
-    @property
-    def outcome(self) -> str:
-        """Say it in a line: the address, or the reason."""
-        return self.address if self.address is not None else f"not routed ({self.reason}): {self.detail}"
+Since = Mapping[tuple[str, str | None], float]
+"""Since when each route stands as it does, by container and upstream, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Force:
+class Running:
     """
-    What nginx runs of what was decided.
+    What the load balancer runs of a plan.
 
     Attributes:
         upstreams: What it runs.
@@ -57,77 +44,56 @@ class Force:
     upstreams: tuple[Upstream, ...]
     missing: str
 
-    def lines(self) -> set[Line]:
-        """Give every server line of it."""
-        return {_line(server, upstream) for upstream in self.upstreams for server in upstream.servers}
 
-
-def explained(
-    plan: Plan,
+def stamped(
+    routes: Iterable[Route],
     *,
     degraded: Iterable[Degraded] = (),
-    force: Force | None = None,
-    since: Mapping[tuple[str, str | None], float] = MappingProxyType({}),
-) -> list[Row]:
+    running: Running | None = None,
+    since: Since = MappingProxyType({}),
+) -> tuple[Route, ...]:
     """
-    List every container with each of its server lines and reasons, by name.
+    Return the routes of a plan as they are now, beside what was planned: the one table that everything shows.
 
     Args:
-        plan: What was decided.
-        degraded: What of it could not be written as it should be.
-        force: What of it nginx runs; `None`: all of it, as far as this is asked.
-        since: Since when it is so, by container and upstream, in seconds since the epoch.
+        routes: As planned.
+        degraded: Which upstreams could not be written as they should be.
+        running: What the load balancer runs; `None`: all of the plan, as far as this is asked.
+        since: Since when each stands as it does.
     """
-    reduced = {degraded.upstream: degraded for degraded in degraded}
-    runs = None if force is None else force.lines()
-    rows = [_skipped(skip) for skip in plan.skipped]
-    for upstream in plan.upstreams:
-        state = plan.makeshifts.get(upstream.name, ServerState.UP)
-        for server in upstream.servers:
-            is_missing = runs is not None and _line(server, upstream) not in runs
-            missing = force.missing if force is not None and is_missing else None
-            rows.append(_routed(server, upstream, state=state, degraded=reduced.get(upstream.name), missing=missing))
-    notices: dict[str, list[str]] = {}
-    for notice in plan.notices:
-        notices.setdefault(notice.container, []).append(notice.detail)
-    dated = (
-        replace(
-            row,
-            notices=(*notices.get(row.container, ()), *row.notices),
-            since=stamp(since.get((row.container, row.upstream))),
-        )
-        for row in rows
-    )
-    return sorted(dated, key=lambda row: (row.container, row.upstream or "", row.address or ""))
+    levels = {each.upstream: each for each in degraded}
+    runs = None
+    if running is not None:
+        runs = {(each.name, server.address, server.port) for each in running.upstreams for server in each.servers}
+
+    def one(route: Route) -> Route:
+        if route.server is not None:
+            key = route.upstream or "", route.server.address, route.server.port
+            missing = running.missing if running is not None and runs is not None and key not in runs else None
+            route = _stamped(route, degraded=levels.get(route.upstream or ""), missing=missing)
+        at = since.get((route.container, route.upstream))
+        return route if at is None else replace(route, since=at)
+
+    return tuple(sorted(map(one, routes), key=lambda each: (each.container, each.upstream or "", each.address or "")))
 
 
-def _line(server: Server, upstream: Upstream) -> Line:
-    return upstream.name, server.address, server.port
-
-
-def _skipped(skip: Skipped) -> Row:
-    return Row(
-        container=skip.container, upstream=skip.upstream, address=None, reason=str(skip.reason), detail=skip.detail
-    )
-
-
-def _routed(
-    server: Server, upstream: Upstream, *, state: ServerState, degraded: Degraded | None, missing: str | None
-) -> Row:
-    """Explain a server line, or why an upstream that nginx refuses, or does not run yet, has none."""
-    address = f"{server.address}:{server.port}"
-    out = Row(container=server.container, upstream=upstream.name, address=None, reason=None, detail=None)
+def _stamped(route: Route, *, degraded: Degraded | None, missing: str | None) -> Route:
+    """Return the route of a planned server: as planned, or why it is not there."""
+    out = replace(route, server=None, state=None)
+    # What cannot be written at all comes first: to say that nginx does not run it yet would promise that it will.
     if degraded is not None and degraded.level is not Level.PLAIN:
-        return replace(out, reason=str(Reason.UPSTREAM_REFUSED), detail=degraded_words(degraded))
+        return replace(out, reason=Reason.UPSTREAM_REFUSED, detail=degraded_words(degraded))
     if missing is not None:
-        detail = f"it would serve at {address}, but nginx does not run that: {missing}"
-        return replace(out, reason=str(Reason.NOT_IN_FORCE), detail=detail)
-    notices = () if degraded is None else (degraded_words(degraded),)
-    return replace(out, address=address, state=str(state), notices=notices)
+        detail = f"it would serve at {route.address}, but nginx does not run that: {missing}"
+        return replace(out, reason=Reason.NOT_IN_FORCE, detail=detail)
+    if degraded is None:
+        return route
+    notice = Notice(kind=NoticeKind.DEGRADED, detail=degraded_words(degraded))
+    return replace(route, notices=(*route.notices, notice))
 
 
 def degraded_words(degraded: Degraded) -> str:
-    """Say what became of an upstream that is not written as it should be."""
+    """Return what became of an upstream that is not written as it should be, in words."""
     if degraded.kept:
         how = "has no container any more and is kept, without a server, for nginx's own files (declare keeps it always)"
     elif degraded.level is Level.PLAIN:
@@ -138,5 +104,169 @@ def degraded_words(degraded: Degraded) -> str:
 
 
 def stamp(seconds: float | None) -> str | None:
-    """Write a time given in seconds since the epoch, to a second and in UTC."""
+    """Return a time given in seconds since the epoch as ISO 8601, to a second and in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+MAX_EVENTS = 20
+"""Of the latest, which of the container there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRead:
+    """A label that lbwatch looks at, and what it makes of it."""
+
+    key: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkWeighed:
+    """A network that the container is on, its address there, and why its server is reached by it or not."""
+
+    network: str
+    address: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTold:
+    """An event of the container: when, by the engine's clock, and what."""
+
+    at: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """
+    What is known of one container.
+
+    Attributes:
+        status: In the engine's word for it.
+        health: Likewise; `none` where it has no health check.
+        started: Its latest start by the engine's clock; `None`: never.
+        restarts: How often its restart policy brought it back since it was last started by hand.
+        exposed: TCP ports.
+        suspended: Why it is suspended, for a reason that is in no state of the engine's; `None`: it is not.
+        labels: Those that are looked at.
+        networks: By name.
+        events: The latest, oldest first; none where no daemon follows it.
+        lines: What the rendered file says of it.
+    """
+
+    container: str
+    id: str
+    status: str
+    health: str
+    started: str | None
+    restarts: int
+    exposed: tuple[int, ...]
+    suspended: str | None
+    labels: tuple[LabelRead, ...]
+    networks: tuple[NetworkWeighed, ...]
+    events: tuple[EventTold, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """
+    The whole answer of `explain`.
+
+    Attributes:
+        source: The name of the engine that it is about.
+        routes: Of all containers, or of the one that was asked for.
+        reasons: Why the daemon is not in step, so that the rows may be old; empty if it is, or there is none.
+        remarks: What else its operator should know.
+        story: Of the container that was asked for; `None` where all were.
+    """
+
+    source: str
+    routes: tuple[Route, ...]
+    reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    story: Story | None = None
+
+
+def story_of(
+    container: Container,
+    *,
+    rules: Rules,
+    containers: Mapping[str, Container],
+    suspended: Suspended,
+    events: Iterable[Event],
+    routes: Iterable[Route],
+    text: str,
+) -> Story:
+    """
+    Return the story of a container.
+
+    Args:
+        container: The container.
+        rules: What holds for all.
+        containers: All containers, by id.
+        suspended: Which containers are suspended.
+        events: The latest of all containers, oldest first.
+        routes: As planned, of all containers.
+        text: What was rendered.
+    """
+    known = [event for event in events if event.container == container.id][-MAX_EVENTS:]
+    wanted = tuple(route.address for route in routes if route.container == container.name and route.address)
+    return Story(
+        container=container.name,
+        id=container.id,
+        status=str(container.status),
+        health=str(container.health or Health.NONE),
+        started=stamp(container.started_ns / 1e9) if container.started_ns else None,
+        restarts=container.restarts,
+        exposed=container.exposed,
+        suspended=_suspended(container, suspended),
+        labels=tuple(
+            LabelRead(key=excerpt(key), value=excerpt(value), meaning=_meaning(key, value, rules=rules))
+            for key, value in container.labels
+        ),
+        networks=tuple(_networks(container, rules=rules, containers=containers)),
+        events=tuple(EventTold(at=stamp(event.at_ns / 1e9) or "", action=excerpt(event.action)) for event in known),
+        lines=tuple(_lines(text, wanted)),
+    )
+
+
+def _meaning(key: str, value: str, *, rules: Rules) -> str:
+    return meaning(key, value, prefix=rules.prefix, refuses_key=rules.refuses_key)
+
+
+def _suspended(container: Container, suspended: Suspended) -> str | None:
+    if (stay_up_s := suspended.crash_looping.get(container.id)) is not None:
+        return f"it restarts in a loop: left out until it stayed up for {stay_up_s:g} s"
+    return suspended.draining.get(container.id)
+
+
+def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Container]) -> Iterable[NetworkWeighed]:
+    owner = network_owner(container, containers=containers)
+    if owner is None:
+        return
+    whose = "" if owner is container else f" (of {owner.name}, whose network it uses)"
+    asked = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key).upstreams
+    verdicts: dict[Endpoint, list[str]] = {}
+    for wanted in dict.fromkeys(each.network for each in asked):
+        for endpoint, verdict in weighed(owner, wanted, networks=rules.networks):
+            verdicts.setdefault(endpoint, []).append(verdict)
+    # Its upstreams may name different networks: one that any of them is reached by counts as taken.
+    for endpoint, said in verdicts.items():
+        taken = next((verdict for verdict in said if verdict.startswith(TAKEN)), said[0])
+        address = endpoint.ipv4 or endpoint.ipv6
+        yield NetworkWeighed(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=taken)
+
+
+def _lines(text: str, places: tuple[str, ...]) -> Iterable[str]:
+    """Return the lines of a rendered text that name any of these addresses with their ports."""
+    # A user's template may write an address after anything, such as `//` or `=`; but the end of a longer one,
+    # 110.0.0.1:80 where 10.0.0.1:80 is looked for, is another.
+    for line in text.splitlines():
+        words = line.replace(";", " ").split()
+        if any(
+            word.endswith(place) and not word.removesuffix(place)[-1:].isalnum() for place in places for word in words
+        ):
+            yield line.strip()

@@ -7,10 +7,10 @@ All of it is bounded. No clock is read here: times come in.
 import itertools
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from lbwatch.core.model import Applied, Degraded, Level, Plan, Reason, ServerState, Upstream
+from lbwatch.core.model import Applied, Degraded, Plan, Route, Upstream
 
 KEPT_CHANGES = 50
 KEPT_LINES = 200  # of the difference of each change
@@ -19,12 +19,9 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 
 """Bounds of the histograms: new workers are there some 15 ms after an event, the old ones retired after some 120."""
 
 VERIFIED = "verified"
-"""The outcome of an apply that reloaded nginx and was proven; those that failed have the name of their log event."""
+"""The outcome of an apply that reloaded nginx and was verified; those that failed have the name of their log event."""
 
 UNCHANGED = "unchanged"
-
-Seat = tuple[str, str | None]
-"""A container's name and the upstream it is about; `None`: about all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +35,7 @@ class Change:
         digest: Of the file that was brought into force; empty where that failed.
         error: Why it failed, in words; `None` if it did not.
         live_s: Seconds from the beginning of the apply to the new workers; so is *verified_s*, to the old ones' end.
-        heard_s: Seconds from the first event that it is about until it was verified; `None`: no event told.
+        heard_s: Seconds from the first event that it is about until it was verified; `None`: no event was the cause.
         difference: Of the file, the first lines of it.
         times: How often it failed this way since one succeeded.
     """
@@ -67,31 +64,31 @@ class Distribution:
         self.total_s += seconds
 
     def copy(self) -> "Distribution":
-        """Give one that no longer changes."""
+        """Return one that no longer changes."""
         return Distribution(counts=list(self.counts), total_s=self.total_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedPlan:
     """
-    How far the loop has come.
+    What was planned last, and how much of it is in force.
 
     Attributes:
-        plan: What was decided last; `None` before every engine was read.
-        in_force: What was verified last; `None` before the first time.
-        degraded: What of it could not be written as it should be.
-        confirmed: Whether that still stands: the same nginx runs, and nobody changed the file.
+        plan: `None` before every engine was read.
+        in_force: The upstreams that were verified last; `None` before the first time.
+        degraded: Which of them could not be written as they should be.
+        confirmed: Whether that still stands: the same nginx runs, and the file was not changed.
         applying: Whether something is being brought into force just now.
         error: Why the latest apply failed, in words; `None` if it did not.
         serves_old: Whether nginx serves on with what is *in_force* in spite of the error.
-        behind_since: Loop time since which what was decided is not in force; `None`: it is.
+        behind_since: Loop time since which the plan is not in force; `None`: it is.
         turned_at: Loop time at which the loop began its latest pass.
         digest: Of what is in force.
         applied_at: When that was verified, seconds since the epoch by our own clock; `None` before the first time.
     """
 
-    plan: Plan | None
-    in_force: tuple[Upstream, ...] | None
+    plan: Plan | None = None
+    in_force: tuple[Upstream, ...] | None = None
     degraded: tuple[Degraded, ...] = ()
     confirmed: bool = False
     applying: bool = False
@@ -101,17 +98,6 @@ class AppliedPlan:
     turned_at: float = 0.0
     digest: str = ""
     applied_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryCopy:
-    """A copy of the journal at one time; see there."""
-
-    changes: tuple[Change, ...]
-    passes: Mapping[str, int]
-    durations: Distribution
-    heard: Distribution
-    since: Mapping[Seat, float]
 
 
 class History:
@@ -131,11 +117,19 @@ class History:
         self.passes: Counter[str] = Counter()
         self.durations = Distribution()
         self.heard = Distribution()
-        self.since: dict[Seat, float] = {}
-        self._was: dict[Seat, str] = {}
+        self.since: dict[tuple[str, str | None], float] = {}  # never changed, only replaced
+        self._codes: dict[tuple[str, str | None], str] = {}  # how each route stood when it was noted last
 
     def applied(self, applied: Applied, *, at: float, took_s: float, heard_s: float | None) -> None:
-        """Note an apply that was verified, or found nothing to do; see `Change` for *at* and *heard_s*."""
+        """
+        Note an apply that was verified, or found nothing to do.
+
+        Args:
+            applied: What came of it.
+            at: When it ended, seconds since the epoch.
+            took_s: Seconds that it took, verification included.
+            heard_s: See `Change`.
+        """
         outcome = VERIFIED if applied.reloaded else UNCHANGED
         self._count(outcome, took_s=took_s)
         if not applied.reloaded:
@@ -157,8 +151,18 @@ class History:
         )
 
     def failed(self, outcome: str, *, error: str, at: float, took_s: float) -> None:
-        """Note an apply that failed; one that fails as an earlier one did is no further change, until one succeeds."""
+        """
+        Note an apply that failed; one that fails as an earlier one did is no further change, until one succeeds.
+
+        Args:
+            outcome: The log event of the failure.
+            error: Why, in words.
+            at: When it ended, seconds since the epoch.
+            took_s: Seconds that it took.
+        """
         self._count(outcome, took_s=took_s)
+        # Failures may take turns (nginx down, the old file's turn, the new one's): each is one entry that counts up, or
+        # an hour of them would push out every change that went well.
         for known in itertools.takewhile(lambda change: change.error is not None, reversed(self.changes)):
             if (known.outcome, known.error) == (outcome, error):
                 self.changes.remove(known)
@@ -166,45 +170,28 @@ class History:
                 return
         self.changes.append(Change(at=at, outcome=outcome, error=error))
 
-    def decided(
-        self, plan: Plan, *, degraded: Iterable[Degraded] = (), runs: Iterable[Upstream] | None = None, at: float
-    ) -> None:
+    def noted(self, routes: Iterable[Route], *, at: float) -> None:
         """
-        Note how each container stands, in the codes that `explain` has for it, for `since`.
+        Note how each route stands, in the codes that `explain` has for it, for `since`.
 
         Args:
-            plan: What was decided.
-            degraded: What of it could not be written as it should be.
-            runs: What nginx runs; `None`: all of that.
+            routes: As they are, not as they were planned.
             at: Seconds since the epoch.
         """
-        running = plan.upstreams if runs is None else runs
-        lines = {(each.name, server.address, server.port) for each in running for server in each.servers}
-        refused = {each.upstream for each in degraded if each.level is not Level.PLAIN}
-        now: dict[Seat, str] = {(skip.container, skip.upstream): str(skip.reason) for skip in plan.skipped}
-        for upstream in plan.upstreams:
-            state = str(plan.makeshifts.get(upstream.name, ServerState.UP))
-            for server in upstream.servers:
-                is_live = (upstream.name, server.address, server.port) in lines
-                code = state if is_live else str(Reason.NOT_IN_FORCE)
-                if upstream.name in refused:
-                    code = str(Reason.UPSTREAM_REFUSED)
-                now[(server.container, upstream.name)] = code
-        if now == self._was:
+        now = {(each.container, each.upstream): str(each.reason or each.state) for each in routes}
+        if now == self._codes:
             return
-        was, since = self._was, self.since
-        self.since = {seat: since[seat] if was.get(seat) == what else at for seat, what in now.items()}
-        self._was = now
+        # A new mapping each time: copies of this history share the old one, which other threads may be reading.
+        was, since = self._codes, self.since
+        self.since = {key: since[key] if was.get(key) == code else at for key, code in now.items()}
+        self._codes = now
 
-    def copy(self) -> HistoryCopy:
-        """Give all of it as it is now."""
-        return HistoryCopy(
-            changes=tuple(self.changes),
-            passes=dict(self.passes),
-            durations=self.durations.copy(),
-            heard=self.heard.copy(),
-            since=self.since,
-        )
+    def copy(self) -> "History":
+        """Return all of it as it is now."""
+        copied = History()
+        copied.changes, copied.passes = self.changes.copy(), self.passes.copy()
+        copied.durations, copied.heard, copied.since = self.durations.copy(), self.heard.copy(), self.since
+        return copied
 
     def _count(self, outcome: str, *, took_s: float) -> None:
         self.passes[outcome] += 1

@@ -13,16 +13,15 @@ from functools import lru_cache
 from typing import Any
 
 from lbwatch.core.errors import excerpt
-from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES
+from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method
 
 ROUND_ROBIN = "round_robin"
 
 _INTEGER = re.compile(r"[0-9]{1,9}")
 _TIME = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s?)?")
-_KEY_PART = re.compile(r"[A-Za-z0-9_.:/-]+|\$(?P<plain>[A-Za-z0-9_]+)|\$\{(?P<braced>[A-Za-z0-9_]+)\}")
 _MAX_CHARS = 255
 _MAX_UPSTREAMS = 64  # of one container: each may cost nginx megabytes, and 10,000 labels are soon written
-_MAX_UNKNOWN = 8  # that are told one by one
+_MAX_UNKNOWN = 8  # that are named one by one
 _LIKENESS = 0.6  # of two words, from which on one is taken for a slip of the other
 _NEARLY = 0.75  # the same, of prefixes: other tools have theirs
 _SLIP_CHARS = 2  # by so many a slip is longer or shorter
@@ -31,49 +30,8 @@ _DAY_S = 86_400
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
 _METHOD_TAKES = "it takes round_robin, least_conn, ip_hash, random, or hash KEY [consistent]"
 
-# nginx's core variables, which every build knows: https://nginx.org/en/docs/http/ngx_http_core_module.html#variables
-# An unknown one makes nginx refuse the whole file, and what a module brings a given nginx may lack.
-_VARIABLES = frozenset(
-    [
-        "args",
-        "binary_remote_addr",
-        "connection",
-        "connection_requests",
-        "content_length",
-        "content_type",
-        "document_root",
-        "document_uri",
-        "host",
-        "hostname",
-        "https",
-        "is_args",
-        "msec",
-        "nginx_version",
-        "pid",
-        "proxy_protocol_addr",
-        "proxy_protocol_port",
-        "query_string",
-        "realpath_root",
-        "remote_addr",
-        "remote_port",
-        "remote_user",
-        "request",
-        "request_filename",
-        "request_id",
-        "request_length",
-        "request_method",
-        "request_uri",
-        "scheme",
-        "server_addr",
-        "server_name",
-        "server_port",
-        "server_protocol",
-        "time_iso8601",
-        "time_local",
-        "uri",
-    ]
-)
-_VARIABLE_FAMILIES = ("arg_", "cookie_", "http_")
+HashKeyRefusal = Callable[[str], str | None]
+"""Returns why a load balancer cannot hash by a key, in words; `None` if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +43,7 @@ class UpstreamLabels:
         upstream: Its name, in lower case; `None` for the one that the container joins by default.
         port: `None`: the only exposed TCP port.
         network: `None`: the first reachable one.
-        method: As the label says it, `round_robin` included; `None`: no opinion.
+        method: `None`: no opinion; `round_robin` is one.
         health_ignored: Whether the container's health check has no say.
     """
 
@@ -97,7 +55,7 @@ class UpstreamLabels:
     fail_timeout: int | None = None
     max_conns: int | None = None
     backup: bool = False
-    method: str | None = None
+    method: Method | None = None
     keepalive: int | None = None
     health_ignored: bool = False
 
@@ -129,12 +87,17 @@ class ContainerLabels:
     takes: str = ""
 
 
+def takes_any_key(_: str) -> str | None:
+    """Return no refusal: of a load balancer that hashes by anything."""
+    return None
+
+
 class _RefusedError(Exception):
     """A label's value cannot be used; the text is the refusal."""
 
 
 def asks(keys: Iterable[str], *, prefix: str) -> bool:
-    """Tell whether any of these label keys stands below the prefix, in any case of letters."""
+    """Return whether any of these label keys stands below the prefix, in any case of letters."""
     below = f"{prefix}."
     return any(key.lower().startswith(below) for key in keys)
 
@@ -143,9 +106,14 @@ def relevant(
     labels: tuple[tuple[str, str], ...], *, prefix: str, also: Collection[str] = ()
 ) -> tuple[tuple[str, str], ...]:
     """
-    Keep what can matter: labels below the prefix or one nearly like it, those of Compose and Swarm, and those named.
+    Return the labels that can matter: below the prefix or one nearly like it, of Compose and Swarm, and those named.
 
-    Others may be megabytes long.
+    Others may be megabytes long (facts, stream 11).
+
+    Args:
+        labels: Pairs of key and value.
+        prefix: What those that count begin with, without the dot.
+        also: Keys of further ones to keep.
     """
     below = f"{prefix}."
     return tuple(
@@ -159,7 +127,7 @@ def relevant(
 
 
 def slip(labels: Iterable[tuple[str, str]], *, prefix: str) -> str | None:
-    """Find a label whose prefix is nearly the right one, for whoever wonders why nothing happens."""
+    """Return the key of a label whose prefix is nearly the right one; `None`: there is none."""
     return next((key for key, _ in labels if _is_slip(key, prefix)), None)
 
 
@@ -174,8 +142,17 @@ def _resembles(word: str, other: str) -> bool:
     return bool(get_close_matches(word, [other], n=1, cutoff=_NEARLY))
 
 
-def read_labels(labels: tuple[tuple[str, str], ...], *, prefix: str) -> ContainerLabels:
-    """Read a container's labels, given sorted by key, as the contract defines them below *prefix*."""
+def read_labels(
+    labels: tuple[tuple[str, str], ...], *, prefix: str, refuses_key: HashKeyRefusal = takes_any_key
+) -> ContainerLabels:
+    """
+    Return what a container's labels say.
+
+    Args:
+        labels: Sorted by key.
+        prefix: What those that count begin with, without the dot.
+        refuses_key: Judges the KEY of a `hash`, which is in the load balancer's own words.
+    """
     below = f"{prefix}."
     said = [(key.lower().removeprefix(below), value) for key, value in labels if key.lower().startswith(below)]
     if any(key == "enable" and value.strip().lower() == "false" for key, value in said):
@@ -183,7 +160,7 @@ def read_labels(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Containe
     own = dict(said)
     try:
         enable = _parsed("enable", "enable", own["enable"])["enable"] if "enable" in own else None
-        read = _read(own)
+        read = _read(own, refuses_key=refuses_key)
     except _RefusedError as refusal:
         key, _, takes = str(refusal).rpartition("\n")  # a key may hold newlines, what is taken never does
         detail = f"label {excerpt(below + key)}={own[key][:_MAX_CHARS]!r}: {takes}"
@@ -193,7 +170,7 @@ def read_labels(labels: tuple[tuple[str, str], ...], *, prefix: str) -> Containe
 
 
 def nearest(key: str, *, prefix: str) -> str | None:
-    """Tell which key was probably meant by one that means nothing; `None`: there is none like it."""
+    """Return the key that was probably meant by one that means nothing; `None`: there is none like it."""
     below = f"{prefix}."
     family, _, rest = key.lower().removeprefix(below).partition(".")
     name, _, last = rest.rpartition(".")
@@ -211,12 +188,20 @@ def _likest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=_LIKENESS)), None)
 
 
-def meaning(key: str, value: str, *, prefix: str) -> str:
-    """Tell what one label by itself means, in words for its owner."""
+def meaning(key: str, value: str, *, prefix: str, refuses_key: HashKeyRefusal = takes_any_key) -> str:
+    """
+    Return what one label by itself means, in words for its owner.
+
+    Args:
+        key: As it is written.
+        value: Likewise.
+        prefix: See `read_labels`, as *refuses_key*.
+        refuses_key: Judges the KEY of a `hash`.
+    """
     below = f"{prefix}."
     if not key.lower().startswith(below):
         return _OTHERS.get(key, "not read")
-    read = read_labels(((key, value),), prefix=prefix)
+    read = read_labels(((key, value),), prefix=prefix, refuses_key=refuses_key)
     if read.refusal is not None:
         return f"cannot be used: {read.takes}"
     if not read.unknown:
@@ -225,18 +210,19 @@ def meaning(key: str, value: str, *, prefix: str) -> str:
     return "means nothing" + (f": did you mean {found}?" if found else "")
 
 
-def _read(own: Mapping[str, str]) -> ContainerLabels:
+def _read(own: Mapping[str, str], *, refuses_key: HashKeyRefusal) -> ContainerLabels:
     top: dict[str, Any] = {}
     named: dict[str, dict[str, Any]] = {}
     variables: dict[str, str] = {}
     unknown: list[str] = []
+    # In the order of keys: of several labels that cannot be used the same one is named each time.
     for key, value in sorted(own.items()):
         family, _, rest = key.partition(".")
-        name, _, last = rest.rpartition(".")
+        name, _, last = rest.rpartition(".")  # an upstream's name may hold dots, a field never does
         if key in _MEMBER_FIELDS or key == "upstream":
-            top |= _parsed(key, key, value)
+            top |= _parsed(key, key, value, refuses_key=refuses_key)
         elif family == "upstreams" and name and last in _MEMBER_FIELDS:
-            named.setdefault(_name_in_key(key, name), {}).update(_parsed(key, last, value))
+            named.setdefault(_name_in_key(key, name), {}).update(_parsed(key, last, value, refuses_key=refuses_key))
             if len(named) > _MAX_UPSTREAMS:
                 raise _RefusedError(f"{key}\na container joins at most {_MAX_UPSTREAMS} upstreams")
         elif family == "vars" and rest:
@@ -248,7 +234,7 @@ def _read(own: Mapping[str, str]) -> ContainerLabels:
 
 def _upstreams_asked(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> tuple[UpstreamLabels, ...]:
     """
-    List the upstreams that are asked for.
+    Return the upstreams that are asked for.
 
     What is true of the container itself (port, network, health) holds for its named upstreams too unless they say
     otherwise. With named ones, it joins the default one only if `port` or `upstream` asks for that.
@@ -260,11 +246,14 @@ def _upstreams_asked(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> t
     return tuple(members)
 
 
-def _parsed(key: str, field_name: str, value: str) -> dict[str, Any]:
+def _parsed(key: str, field_name: str, value: str, *, refuses_key: HashKeyRefusal = takes_any_key) -> dict[str, Any]:
     try:
-        return {_ATTRIBUTES.get(field_name, field_name): _PARSERS[field_name](value)}
+        parsed = _PARSERS[field_name](value)
     except _RefusedError as error:
         raise _RefusedError(f"{key}\n{error}") from None
+    if isinstance(parsed, Method) and parsed.key is not None and (why := refuses_key(parsed.key)) is not None:
+        raise _RefusedError(f"{key}\n{why}")
+    return {_ATTRIBUTES.get(field_name, field_name): parsed}
 
 
 def _name_in_key(key: str, name: str) -> str:
@@ -318,35 +307,13 @@ def _time_s(text: str) -> int:
     return total
 
 
-def _method(text: str) -> str:
+def _method(text: str) -> Method:
     words = text.split()
     if len(words) == 1 and words[0] in _PLAIN_METHODS:
-        return words[0]
+        return Method(name=words[0])
     if len(words) not in (2, 3) or words[0] != "hash" or words[2:] not in ([], ["consistent"]):
         raise _RefusedError(_METHOD_TAKES)
-    _check_hash_key(words[1])
-    return " ".join(words)
-
-
-def _check_hash_key(key: str) -> None:
-    """Take apart a hash key as nginx would, so that what nginx would read as a variable is one that it knows."""
-    position = 0
-    while position < len(key) <= _MAX_CHARS:
-        part = _KEY_PART.match(key, position)
-        if part is None:
-            raise _RefusedError("its KEY takes nginx's variables and letters, digits and _ . : / -")
-        variable = part["plain"] or part["braced"]
-        if variable and not _is_known_variable(variable.lower()):
-            raise _RefusedError(f"${variable[:_MAX_CHARS]} is none of nginx's own variables")
-        position = part.end()
-    if len(key) > _MAX_CHARS:
-        raise _RefusedError(f"its KEY takes at most {_MAX_CHARS} characters")
-
-
-def _is_known_variable(name: str) -> bool:
-    return name in _VARIABLES or any(
-        name.startswith(family) and len(name) > len(family) for family in _VARIABLE_FAMILIES
-    )
+    return Method(name="hash", key=words[1], consistent=words[2:] != [])
 
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {

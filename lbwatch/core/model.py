@@ -1,9 +1,8 @@
 """
-The words of lbwatch, as frozen values.
+The words of lbwatch, as frozen values: a container in, a server out.
 
-What was discovered is named in Docker's words (`Event`, `Endpoint`, `Container`, `Snapshot`), what is configured in
-nginx's (`Server`, `Upstream`, `Skipped`, `Notice`, `Plan`, `Degraded`, `Applied`). `Container` / `Server` is the
-border between the two. Nothing here computes.
+What was found is named in Docker's words (`Event`, `Endpoint`, `Container`, `Snapshot`), what should be in those
+of load balancers (`Server`, `Upstream`, `Plan`); a `Route` joins the two. Nothing here decides.
 """
 
 import re
@@ -30,7 +29,7 @@ class Health(StrEnum):
 
 
 class ContainerStatus(StrEnum):
-    """A container's `State.ContainerStatus`, as the Engine API names it."""
+    """A container's `State.Status`, as the Engine API names it."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -42,7 +41,7 @@ class ContainerStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a container is not routed: a code for scripts and metrics; the words stand in `Skipped.detail`."""
+    """Why a container is not routed: a code for scripts and metrics; the words stand in `Route.detail`."""
 
     NOT_LABELLED = "not-labelled"
     DISABLED = "disabled"
@@ -80,6 +79,7 @@ class NoticeKind(StrEnum):
     SERVES_DRAINING = "serves-draining"
     SERVES_UNHEALTHY = "serves-unhealthy"
     SIGNAL_HIDDEN = "signal-hidden"
+    DEGRADED = "degraded"
 
 
 class ServerState(StrEnum):
@@ -115,7 +115,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A container's place on one network; an address is empty where the engine gave none."""
+    """A container's addresses on one network; empty where the engine gave none."""
 
     network: str
     ipv4: str = ""
@@ -161,12 +161,12 @@ class Container:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerConfig:
     """
-    What matters of a container to whoever works inside it.
+    What matters of a container for work inside it.
 
     Attributes:
         mounts: Pairs of a path on the engine's host and where that is in the container.
         restart_policy: The engine's word for it, such as `unless-stopped`; empty where it has none.
-        stop_signal: Which it was given, by its image or its user, as the engine tells; empty: none.
+        stop_signal: Which it was given, by its image or its user, in the engine's words; empty: none.
     """
 
     mounts: tuple[tuple[str, str], ...] = ()
@@ -191,7 +191,7 @@ class Snapshot:
     Attributes:
         source: The engine's name in logs and status.
         containers: By id; those that ask for nothing may be as old as the last resync.
-        stopping: Those that were told to stop since their latest start: by id, the loop time of that in seconds.
+        stopping: Those that were sent a stop signal since their latest start: by id, its loop time in seconds.
     """
 
     source: str
@@ -209,7 +209,7 @@ class EngineStatus:
         connected: Whether its stream of events holds.
         since: Loop time since which it does, or does not.
         synced_at: Loop time at which the latest full look ended; `None` before the first.
-        drift: How many changes a full look found that no event told.
+        drift: How many changes a full look found that no event reported.
         containers: How many containers there are; `None` before the first full look.
         events: How many events came, by action.
         error: Why the stream does not hold, or nothing else can be read, in words; `None` where all is well, also while
@@ -226,21 +226,26 @@ class EngineStatus:
     error: str | None = None
 
 
+def bracketed(address: str) -> str:
+    """Return an IP address as it stands before a port: an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{address}]" if ":" in address else address
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """
-    One `server` line of nginx.
+    One server of an upstream: where requests may go.
 
     Attributes:
-        address: An IP address; IPv6 stands in brackets, as nginx wants it.
+        address: An IP address, without brackets.
         port: 1-65535.
         container: Name of the container behind it.
-        weight: 1 is nginx's default and need not be written.
-        max_fails: `None`, as for the next two, leaves nginx's default.
+        weight: Its share of the requests; 1 is the default.
+        max_fails: `None`, as for the next two, leaves the load balancer's default.
         fail_timeout_s: Seconds.
-        max_conns: At most so many connections, of all workers together.
+        max_conns: At most so many connections, of the whole load balancer.
         backup: Whether it serves only where the others cannot.
-        vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked for nginx.
+        vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked.
     """
 
     address: str
@@ -253,63 +258,108 @@ class Server:
     backup: bool = False
     vars: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def host_port(self) -> str:
+        """Return its address and port, as `ADDRESS:PORT`."""
+        return f"{bracketed(self.address)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """
+    How requests are spread over an upstream's servers.
+
+    Attributes:
+        name: `round_robin`, `least_conn`, `ip_hash`, `random` or `hash`.
+        key: What is hashed, in the load balancer's own words; `None` for all but `hash`.
+        consistent: Whether a server that comes or goes moves only its own share of the keys.
+    """
+
+    name: str
+    key: str | None = None
+    consistent: bool = False
+
+    def __str__(self) -> str:
+        words = (self.name, self.key, "consistent" if self.consistent else None)
+        return " ".join(word for word in words if word is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """
-    One `upstream` block of nginx, every value checked.
+    What one upstream should be, in words that no load balancer owns.
 
     Attributes:
         name: Letters, digits and `_ . -`, in lower case.
-        servers: Sorted by address and port; empty means that the block has only its placeholder.
-        method: What nginx takes as the balancing directive, such as `least_conn` or `hash $remote_addr`; `None` is
-            round robin, which has none.
-        keepalive: Idle connections kept by each worker, or `None`.
-        zone_kib: Size of the shared memory that the block needs, in KiB, or `None` if it needs none.
+        servers: Sorted by address and port; empty: the name alone is kept.
+        method: `None` is round robin, as by default.
+        keepalive: Idle connections that are kept, or `None`.
     """
 
     name: str
     servers: tuple[Server, ...] = ()
-    method: str | None = None
+    method: Method | None = None
     keepalive: int | None = None
-    zone_kib: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """A container that is not routed (in one upstream, if it asked for several) and why."""
-
-    container: str
-    reason: Reason
-    detail: str
-    upstream: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something that a routed container's owner should know."""
+    """Something that the owner of a routed container should know."""
 
-    container: str
     kind: NoticeKind
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """
+    What became of one container in one upstream: the row that log, `explain`, page, API and metrics show.
+
+    Either it has a *server* and a *state*, or a *reason* and its *detail*.
+
+    Attributes:
+        container: Its name.
+        upstream: `None` where the reason holds for all of the container.
+        server: Where its requests go; `None` if it is not routed.
+        state: Of that server.
+        reason: Why it is not routed, as a code.
+        detail: The same in words.
+        notices: What its owner should know, of all of the container.
+        since: Since when it is so, in seconds since the epoch; `None` where that is not known.
+    """
+
+    container: str
+    upstream: str | None = None
+    server: Server | None = None
+    state: ServerState | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+    notices: tuple[Notice, ...] = ()
+    since: float | None = None
+
+    @property
+    def address(self) -> str | None:
+        """Return its server's `ADDRESS:PORT`; `None` if it has none."""
+        return None if self.server is None else self.server.host_port
+
+    @property
+    def outcome(self) -> str:
+        """Return the address, or else the reason, in a line."""
+        return self.address or f"not routed ({self.reason}): {self.detail}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    What nginx should have.
+    What the load balancer should have, and what becomes of each container.
 
     Attributes:
         upstreams: Sorted by name.
-        skipped: Every container that has no server line, sorted by name.
-        notices: Sorted by container.
-        makeshifts: What all servers of an upstream are, by its name, where they serve since nobody is ready.
+        routes: At least one for each container, sorted by container, upstream and address.
     """
 
     upstreams: tuple[Upstream, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    makeshifts: Mapping[str, ServerState] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
 
 
 class Level(StrEnum):
@@ -385,17 +435,9 @@ class BalancerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettledPlan:
-    """What nginx was made to run: what was decided, and what of that could not be written as it should be."""
-
-    plan: Plan
-    degraded: tuple[Degraded, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended:
     """
-    Who is held back for a reason that is in no engine's state, by id.
+    Which containers are suspended for a reason that is in no engine's state, by id.
 
     Attributes:
         crash_looping: Those that restart in a loop, with the seconds that they must stay up.

@@ -1,16 +1,24 @@
 """
-What can be decided of one container alone: which upstreams it asks for, at which address, or why it has no place.
+What can be decided of one container alone: which upstreams it asks for, at which address, or why it is not routed.
 
 What several containers make of an upstream, and of an address that two of them claim, is `plan`'s.
 """
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from lbwatch.core.errors import excerpt
-from lbwatch.core.labels import ContainerLabels, UpstreamLabels, nearest, read_labels, slip
+from lbwatch.core.labels import (
+    ContainerLabels,
+    HashKeyRefusal,
+    UpstreamLabels,
+    nearest,
+    read_labels,
+    slip,
+    takes_any_key,
+)
 from lbwatch.core.model import (
     UPSTREAM_NAME,
     Container,
@@ -21,7 +29,6 @@ from lbwatch.core.model import (
     NoticeKind,
     Reason,
     Server,
-    Skipped,
 )
 
 HOST_ADDRESS = "127.0.0.1"
@@ -47,6 +54,7 @@ class Rules:
         networks: Those that nginx reaches, in order of preference; empty: all.
         declare: Upstreams that exist even with no container.
         host_shared: Whether nginx shares the network of the engine's host.
+        refuses_key: Judges the KEY of a `hash` for the load balancer.
     """
 
     prefix: str = "lbwatch"
@@ -54,18 +62,27 @@ class Rules:
     networks: tuple[str, ...] = ()
     declare: tuple[str, ...] = ()
     host_shared: bool = False
+    refuses_key: HashKeyRefusal = takes_any_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A container's seat in one upstream, so far as it has one: with a server, or with the reason why not."""
+    """
+    A container that could serve one upstream: with a server, or with the reason why it cannot.
 
-    upstream: str
+    Attributes:
+        upstream: `None` where the reason holds for all of the container.
+        labels: What it asks of that upstream.
+        owner: Whose network the server's address is on.
+    """
+
     container: Container
-    labels: UpstreamLabels
-    owner: Container | None = None  # whose network the server's address is on
+    upstream: str | None = None
+    labels: UpstreamLabels = field(default_factory=UpstreamLabels)
+    owner: Container | None = None
     server: Server | None = None
-    skipped: tuple[Reason, str] | None = None
+    reason: Reason | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +93,6 @@ class Placement:
     owner: Container | None
     rules: Rules
     candidates: tuple[Candidate, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
     notices: tuple[Notice, ...] = ()
 
 
@@ -91,43 +107,42 @@ class _SkipError(Exception):
 
 def placement_of(container: Container, *, owner: Container | None, rules: Rules) -> Placement:
     """
-    Decide all that can be decided of one container alone.
+    Return all that can be decided of one container alone.
 
     Args:
         container: Any one.
         owner: Whose network it uses, most often its own; `None` if that one is gone.
-        rules: What holds for all.
+        rules: What holds for all containers.
     """
-    labels = read_labels(container.labels, prefix=rules.prefix)
-    notices = (*_unknown_labels(container, labels, prefix=rules.prefix), *_hidden_signal(container))
+    labels = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key)
+    notices = (*_unknown_labels(labels, prefix=rules.prefix), *_hidden_signal(container))
     try:
         candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
-        return Placement(container=container, owner=owner, rules=rules, candidates=candidates, notices=notices)
     except _SkipError as skip:
-        skipped = Skipped(container=container.name, reason=skip.reason, detail=skip.detail)
-        return Placement(container=container, owner=owner, rules=rules, skipped=(skipped,), notices=notices)
+        candidates = (Candidate(container=container, reason=skip.reason, detail=skip.detail),)
+    return Placement(container=container, owner=owner, rules=rules, candidates=candidates, notices=notices)
 
 
-def _unknown_labels(container: Container, labels: ContainerLabels, *, prefix: str) -> Iterator[Notice]:
+def _unknown_labels(labels: ContainerLabels, *, prefix: str) -> Iterator[Notice]:
     details = []
     for key in labels.unknown:
         meant = nearest(key, prefix=prefix)
         details.append(f"label {key} means nothing to lbwatch" + (f": did you mean {meant}?" if meant else ""))
     if labels.more_unknown:
         details.append(f"{labels.more_unknown} more labels mean nothing to lbwatch")
-    return (Notice(container=container.name, kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
+    return (Notice(kind=NoticeKind.UNKNOWN_LABEL, detail=detail) for detail in details)
 
 
 def _hidden_signal(container: Container) -> Iterator[Notice]:
     if container.stop_signal is None:
         detail = "its label signal hides which signal it gets, so that any one, such as HUP, drains it for a while"
-        yield Notice(container=container.name, kind=NoticeKind.SIGNAL_HIDDEN, detail=detail)
+        yield Notice(kind=NoticeKind.SIGNAL_HIDDEN, detail=detail)
 
 
 def _candidates(
     container: Container, labels: ContainerLabels, *, owner: Container | None, rules: Rules
 ) -> Iterator[Candidate]:
-    """Give a container's place in each upstream that it asks for; a reason that holds for all of it is raised."""
+    """Return a candidate for each upstream that a container asks for; a reason that holds for all of it is raised."""
     _check_wanted(container, labels, rules=rules)
     for wanted in labels.upstreams:
         name = wanted.upstream or _default_upstream(container, prefix=rules.prefix)
@@ -135,13 +150,14 @@ def _candidates(
             _check_state(container, ignore_health=wanted.health_ignored)
             server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)
         except _SkipError as skip:
-            why = skip.reason, skip.detail
-            yield Candidate(upstream=name, container=container, labels=wanted, skipped=why)
+            yield Candidate(upstream=name, container=container, labels=wanted, reason=skip.reason, detail=skip.detail)
         else:
             yield Candidate(upstream=name, container=container, labels=wanted, owner=owner, server=server)
 
 
 def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules) -> None:
+    # The order decides which reason is shown where several hold: first what its owner wanted, then what is wrong with
+    # the labels, and only then what passes by itself.
     if labels.enable is False:
         raise _SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
     if not labels.asks and not rules.expose_all:
@@ -222,19 +238,20 @@ def _port(container: Container, asked: int | None, *, prefix: str) -> int:
 
 
 def network_owner(container: Container, *, containers: Mapping[str, Container]) -> Container | None:
-    """Find whose network a container uses: its own, or that of the container it was attached to, if that still is."""
+    """Return whose network a container uses: most often itself; `None` if the one that it was attached to is gone."""
     if container.network_of is None:
         return container
+    # Most often an id; a name where there was no such container when this one was created (facts, stream 20).
     by_name = (other for other in containers.values() if other.name == container.network_of)
     return containers.get(container.network_of) or next(by_name, None)
 
 
 def _check_owner(container: Container, owner: Container | None) -> Container:
     """
-    Make sure that a container's network is alive.
+    Return whose network a container uses, as long as that network is alive.
 
     An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
-    until it is restarted itself.
+    until it is restarted itself (facts, stream 16).
     """
     if owner is None or (
         owner is not container and owner.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
@@ -254,14 +271,16 @@ def _host_address(*, rules: Rules) -> str:
 
 
 def _endpoint(owner: Container, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
-    """Choose the network: the label's, else the first of the reachable ones, else the first by name."""
+    """Return the endpoint on the network that is used: the label's, else the first reachable one, else the first."""
     by_name = {endpoint.network: endpoint for endpoint in owner.endpoints}
     names = networks or tuple(by_name)
     if wanted is not None:
+        # A Compose file has a network's short name, the engine the one with the project before it.
         names = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
     found = [by_name[name] for name in names if name in by_name]
     if not found:
         raise _SkipError(Reason.NO_NETWORK, _network_hint(by_name, wanted, networks=networks))
+    # A network without an address, such as `none`, is no reason to give up while another one has some.
     return next((endpoint for endpoint in found if endpoint.ipv4 or endpoint.ipv6), found[0])
 
 
@@ -276,7 +295,7 @@ def _network_hint(joined: Iterable[str], wanted: str | None, *, networks: tuple[
 
 def weighed(owner: Container, wanted: str | None, *, networks: tuple[str, ...]) -> list[tuple[Endpoint, str]]:
     """
-    Say of each network that a container is on why it is, or is not, the one that its server is reached by.
+    Return for each network that a container is on why it is, or is not, the one that its server is reached by.
 
     Args:
         owner: Whose networks they are.
@@ -312,13 +331,15 @@ def _address(endpoint: Endpoint) -> str:
 
 @lru_cache(maxsize=4096)
 def _checked_address(text: str) -> str | None:
-    """Write an address as nginx takes it; `None` for one where no other container can be."""
+    """Return an address in its shortest form; `None` for one where no other container can be."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    # Loopback is nginx's own machine, link-local a cloud's metadata: nginx's test takes them all (facts, nginx 3).
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
         return None
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    return None if address.ipv4_mapped or address.scope_id else f"[{address}]"
+    # A mapped one is an IPv4 address that went past the checks above; a scope means a link of this machine.
+    return None if address.ipv4_mapped or address.scope_id else str(address)

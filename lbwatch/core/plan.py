@@ -1,54 +1,41 @@
 """
-The heart: from what engines say to what nginx should have. A pure function of its arguments.
+From what engines say to what the load balancer should have: a pure function of its arguments.
 
-Every container either has a server line or a `Skipped` with its reason; one container never harms another.
+Every container gets a `Route` for each upstream that it asks for, with a server or with the reason why it has none; one
+container never harms another.
 """
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import IntEnum, auto
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from lbwatch.core.labels import ROUND_ROBIN
+from lbwatch.core.crashloop import CrashLoops
+from lbwatch.core.draining import Drains
 from lbwatch.core.model import (
     Container,
     Health,
+    Method,
     Notice,
     NoticeKind,
     Plan,
     Reason,
+    Route,
     Server,
     ServerState,
-    Skipped,
     Snapshot,
+    Suspended,
     Upstream,
 )
 from lbwatch.core.placement import Candidate, Placement, Rules, network_owner, placement_of
 
-__all__ = ["Memory", "Rules", "desired_state"]
-
-_ZONE_STEP_KIB = 64
-_SERVERS_PER_STEP = 32  # enough for nginx 1.22 up to 2,000 servers at least: tests/test_render.py
-_MAX_CONSISTENT_WEIGHT = 2000
-_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000
-"""
-Of the servers of one upstream, and of all upstreams, where the hash is consistent: nginx makes 160 points of each unit,
-2.5 KB, and sorts them. The latter takes it 0.3 s and 53 MB (facts, nginx 9).
-"""
-
-_MAX_KEEPALIVE_OF_ALL = 50_000
-"""Of all upstreams: nginx sets memory aside for each such connection, 1.4 KB, in every worker that is to be."""
+__all__ = ["Memory", "Planner", "Rules", "desired_state", "noted"]
 
 _SICK = "its health check fails"
-_MAKESHIFTS = {
-    NoticeKind.SERVES_DRAINING: ServerState.DRAINING,
-    NoticeKind.SERVES_UNHEALTHY: ServerState.UNHEALTHY,
-}
-_NO_BACKUP_METHODS = ("hash ", "ip_hash", "random")  # nginx refuses the whole file (facts, nginx 9)
+_ROUND_ROBIN = "round_robin"  # a method that has no directive anywhere
 
 
 class Memory:
@@ -58,16 +45,71 @@ class Memory:
         self.placements: dict[str, Placement] = {}  # by the container's id; of the latest pass only
 
 
+class Planner:
+    """
+    Plans one pass after the other, and remembers between them what is in no engine's state.
+
+    Args:
+        rules: Returns what holds about routing now.
+        drains: Knows which containers drain.
+        drained_by_hand: Returns the ids of those that an operator drains now.
+        known: Which are suspended, as a running daemon knows it; `None`: it is found out here.
+
+    Attributes:
+        suspended: Which containers were suspended in the latest plan.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: Callable[[], Rules],
+        drains: Drains,
+        drained_by_hand: Callable[[], Collection[str]],
+        known: Suspended | None = None,
+    ) -> None:
+        self.suspended = Suspended()
+        self._known = known
+        self._rules = rules
+        self._drains = drains
+        self._drained_by_hand = drained_by_hand
+        self._crash_loops = CrashLoops()
+        self._memory = Memory()
+
+    @property
+    def outlived_drain(self) -> frozenset[str]:
+        """Return the ids of those that still run although their time to drain is over, as of the latest plan."""
+        return self._drains.outlived
+
+    def plan(self, snapshots: tuple[Snapshot, ...], *, now: float) -> Plan:
+        """
+        Return the plan for what there is now.
+
+        Args:
+            snapshots: Of every engine.
+            now: Loop time, in seconds; never less than at the call before.
+        """
+        everyone = [container for snapshot in snapshots for container in snapshot.containers.values()]
+        self.suspended = self._known or Suspended(
+            crash_looping=self._crash_loops.crash_looping(everyone, now=now),
+            draining=self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now),
+        )
+        return desired_state(snapshots, rules=self._rules(), suspended=self.suspended, memory=self._memory)
+
+    def changes_at(self) -> float | None:
+        """Return the loop time at which the plan changes although nothing happens; `None`: it does not."""
+        due = (self._crash_loops.changes_at(), self._drains.changes_at())
+        return min((at for at in due if at is not None), default=None)
+
+
 def desired_state(
     snapshots: Iterable[Snapshot],
     *,
     rules: Rules,
-    crash_looping: Mapping[str, float] = MappingProxyType({}),
-    draining: Mapping[str, str] = MappingProxyType({}),
+    suspended: Suspended = Suspended(),  # noqa: B008 - frozen, and empty
     memory: Memory | None = None,
 ) -> Plan:
     """
-    Decide the upstreams, and for every container without a server line the reason.
+    Return the upstreams, and a route for every container in each upstream that it asks for.
 
     The same arguments give the same result, whatever the order of anything in them and whatever *memory* holds; that
     one only saves time.
@@ -75,9 +117,8 @@ def desired_state(
     Args:
         snapshots: Of every engine.
         rules: What holds for all.
-        crash_looping: Ids of those that are left out since they restart in a loop, with the seconds they must stay up.
-        draining: Ids of those that serve only where nobody is ready, with the reason in words.
-        memory: Of the pass before.
+        suspended: Which containers are left out although they run, or serve only as a last resort.
+        memory: Of the pass before; it is brought up to date.
     """
     containers: dict[str, Container] = {}
     for snapshot in snapshots:
@@ -86,40 +127,56 @@ def desired_state(
     if memory:
         memory.placements = placements
     candidates = [candidate for placement in placements.values() for candidate in placement.candidates]
-    skipped = [skip for placement in placements.values() for skip in placement.skipped]
-    notices = [notice for placement in placements.values() for notice in placement.notices]
-    if crash_looping:
-        candidates = [
-            _unless_crash_looping(candidate, stay_up_s=crash_looping.get(candidate.container.id))
-            for candidate in candidates
-        ]
-    candidates = _without_conflicts(candidates)
+    # Loops first: a container that is left out claims no address, so one that took it over meanwhile keeps it.
+    candidates = _without_conflicts(_without_crash_loops(candidates, crash_looping=suspended.crash_looping))
+    notices = [(each.container.name, notice) for each in placements.values() for notice in each.notices]
+    routes = [_unrouted(each, each.reason, each.detail) for each in candidates if each.upstream is None and each.reason]
     upstreams = []
-    makeshifts: dict[str, ServerState] = {}
     for name, group in _grouped(candidates, declared=rules.declare):
-        upstream, said, left_out = _upstream(name, group, draining=draining)
+        upstream, its_routes, its_notices = _upstream(name, group, draining=suspended.draining)
         upstreams.append(upstream)
-        makeshifts.update((name, _MAKESHIFTS[each.kind]) for each in said if each.kind in _MAKESHIFTS)
-        notices += said
-        skipped += left_out
-    upstreams, said = _bounded(upstreams)
-    notices += said
-    return Plan(
-        upstreams=tuple(upstreams),
-        skipped=tuple(sorted(skipped, key=lambda skip: (skip.container, skip.upstream or "", skip.reason))),
-        notices=tuple(sorted(notices, key=lambda notice: (notice.container, notice.kind, notice.detail))),
-        makeshifts=makeshifts,
-    )
+        routes += its_routes
+        notices += its_notices
+    return noted(Plan(upstreams=tuple(upstreams), routes=tuple(sorted(routes, key=_by_container))), notices)
+
+
+def noted(plan: Plan, notices: Collection[tuple[str, Notice]]) -> Plan:
+    """
+    Return a plan with more notices, and with the servers that its upstreams have now.
+
+    Args:
+        plan: Any one; its upstreams may have been changed since its routes were made.
+        notices: Each with the name of the container that it is for; it then stands in all routes of that one.
+    """
+    if not notices:  # the rule: thousands of routes need not be looked at
+        return plan
+    told: dict[str, list[Notice]] = defaultdict(list)
+    for container, notice in notices:
+        told[container].append(notice)
+    servers = {(each.name, server.address, server.port): server for each in plan.upstreams for server in each.servers}
+
+    def renewed(route: Route) -> Route:
+        more = told.get(route.container)
+        old = route.server
+        server = None if old is None else servers.get((route.upstream or "", old.address, old.port), old)
+        if not more and server is old:
+            return route
+        together = route.notices if not more else sorted((*route.notices, *more), key=_by_kind)
+        return replace(route, notices=tuple(together), server=server)
+
+    return replace(plan, routes=tuple(map(renewed, plan.routes)))
 
 
 def _placements(
     containers: Mapping[str, Container], *, rules: Rules, known: Mapping[str, Placement]
 ) -> dict[str, Placement]:
-    """Decide each container alone, by name; what was decided before holds for as long as nothing of it changed."""
+    """Return what is decided of each container alone, by id and in the order of names."""
     placements: dict[str, Placement] = {}
     for container in sorted(containers.values(), key=lambda container: (container.name, container.id)):
         owner = network_owner(container, containers=containers)
         placement = known.get(container.id)
+        # What was decided before holds as long as nothing changed that it was decided from. The source keeps the very
+        # same object for a container that did not change, so that identity is enough and comparing costs nothing.
         if (
             placement is None
             or placement.container is not container
@@ -131,24 +188,32 @@ def _placements(
     return placements
 
 
-def _unless_crash_looping(candidate: Candidate, *, stay_up_s: float | None) -> Candidate:
-    """Leave a member out whose container restarts in a loop, up or down just now."""
-    if stay_up_s is None:
-        return candidate
+def _without_crash_loops(candidates: list[Candidate], *, crash_looping: Mapping[str, float]) -> list[Candidate]:
+    """Return the candidates, those whose container restarts in a loop without a server, up or down just now."""
+    return [
+        _crash_looping(candidate, stay_up_s=crash_looping[candidate.container.id])
+        if candidate.upstream is not None and candidate.container.id in crash_looping
+        else candidate
+        for candidate in candidates
+    ]
+
+
+def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:
     until = f"it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
     detail = f"it restarts in a loop: {until}; docker logs {candidate.container.name} may tell why"
-    return replace(candidate, server=None, skipped=(Reason.RESTART_LOOP, detail))
+    return replace(candidate, server=None, reason=Reason.RESTART_LOOP, detail=detail)
 
 
 def _without_conflicts(candidates: list[Candidate]) -> list[Candidate]:
     """
-    Settle addresses that containers of separate networks claim at once: the newer start has it.
+    Return the candidates, with an address that containers of separate networks claim left to the newest start.
 
     The engine gives a freed address out again, so the older claim is a leftover. Containers that share one network
     share its addresses too, and that is no conflict.
     """
     claims: dict[str, dict[str, Container]] = defaultdict(dict)
     for candidate in candidates:
+        # Everything on the host's network is at one address, by its nature.
         if candidate.server is not None and candidate.owner is not None and not candidate.owner.host_network:
             claims[candidate.server.address][candidate.owner.id] = candidate.owner
     winners = {
@@ -164,48 +229,58 @@ def _settled(candidate: Candidate, *, winners: Mapping[str, Container]) -> Candi
     if winner is None or candidate.owner is None or candidate.owner.id == winner.id:
         return candidate
     detail = f"{winner.name}, which was started later, has its address too"
-    return replace(candidate, server=None, skipped=(Reason.ADDRESS_CONFLICT, detail))
+    return replace(candidate, server=None, reason=Reason.ADDRESS_CONFLICT, detail=detail)
 
 
 def _grouped(candidates: list[Candidate], *, declared: tuple[str, ...]) -> list[tuple[str, list[Candidate]]]:
-    """Gather the members of each upstream, the oldest container first: its word counts where they differ."""
+    """Return the candidates of each upstream by name, the oldest container first: its word counts where they differ."""
     groups: dict[str, list[Candidate]] = {name.lower(): [] for name in declared}
     for candidate in candidates:
-        groups.setdefault(candidate.upstream, []).append(candidate)
+        if candidate.upstream is not None:
+            groups.setdefault(candidate.upstream, []).append(candidate)
+    # By age, not by name: a container that comes cannot change the method of those that serve already.
     for group in groups.values():
-        group.sort(
-            key=lambda candidate: (candidate.container.created_ns, candidate.container.id, candidate.labels.port or 0)
-        )
+        group.sort(key=lambda each: (each.container.created_ns, each.container.id, each.labels.port or 0))
     return sorted(groups.items())
 
 
 def _upstream(
     name: str, group: list[Candidate], *, draining: Mapping[str, str]
-) -> tuple[Upstream, list[Notice], list[Skipped]]:
+) -> tuple[Upstream, list[Route], list[tuple[str, Notice]]]:
+    """Return one upstream, the routes of its candidates, and what their owners should know."""
     routable = [candidate for candidate in group if candidate.server is not None]
-    serving = _serving(routable, draining=draining)
-    lines = _lines(serving)
+    serving, state = _serving(routable, draining=draining)
+    servers = _servers(serving)
     method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
     keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
-    method = None if method == ROUND_ROBIN else method
-    servers, dropped = _with_backups(list(lines.values()), method=method)
     upstream = Upstream(
         name=name,
-        servers=tuple(sorted(servers, key=lambda server: (_by_address(server.address), server.port))),
-        method=method,
-        keepalive=keepalive,
-        zone_kib=_zone_kib(servers),
+        servers=tuple(sorted(servers.values(), key=lambda server: (_by_address(server.address), server.port))),
+        method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
+        keepalive=keepalive if isinstance(keepalive, int) else None,
     )
-    said = method_notices + keepalive_notices + dropped + _makeshifts(name, serving, draining=draining)
-    return upstream, said, _left_out(group, serving=serving, lines=lines, draining=draining)
+    serves = {id(candidate) for candidate in serving}
+    routes = [
+        _served(candidate, state=state, by=servers) if id(candidate) in serves else _left_out(candidate, draining)
+        for candidate in group
+    ]
+    last_resort = _last_resort(name, serving, state=state, draining=draining)
+    return upstream, routes, method_notices + keepalive_notices + last_resort
 
 
 class _Class(IntEnum):
-    """What a member that could serve is good for; the first class that anyone is in serves."""
+    """What a candidate with a server is good for; the first class that anyone is in serves."""
 
     READY = auto()
     DRAINING = auto()
     UNHEALTHY = auto()
+
+
+_STATES = {
+    _Class.READY: ServerState.UP,
+    _Class.DRAINING: ServerState.DRAINING,
+    _Class.UNHEALTHY: ServerState.UNHEALTHY,
+}
 
 
 def _class_of(candidate: Candidate, *, draining: Mapping[str, str]) -> _Class:
@@ -215,138 +290,87 @@ def _class_of(candidate: Candidate, *, draining: Mapping[str, str]) -> _Class:
     return _Class.UNHEALTHY if unhealthy else _Class.READY
 
 
-def _serving(routable: list[Candidate], *, draining: Mapping[str, str]) -> list[Candidate]:
-    """Take the first class of members that is not empty: sending to a sick one beats sending to none."""
+def _serving(routable: list[Candidate], *, draining: Mapping[str, str]) -> tuple[list[Candidate], ServerState]:
+    """Return the first class of candidates that is not empty, and its state: an unhealthy server beats none at all."""
     classes: dict[_Class, list[Candidate]] = defaultdict(list)
     for candidate in routable:
         classes[_class_of(candidate, draining=draining)].append(candidate)
-    return classes[min(classes)] if classes else []
+    if not classes:
+        return [], ServerState.UP
+    return classes[min(classes)], _STATES[min(classes)]
 
 
-def _makeshifts(name: str, serving: list[Candidate], *, draining: Mapping[str, str]) -> list[Notice]:
-    """Say who serves although they should not: nobody is ready."""
+def _last_resort(
+    name: str, serving: list[Candidate], *, state: ServerState, draining: Mapping[str, str]
+) -> list[tuple[str, Notice]]:
+    """Return a notice for each that serves only because no other can."""
+    if state is ServerState.UP:
+        return []
+    kind = NoticeKind.SERVES_DRAINING if state is ServerState.DRAINING else NoticeKind.SERVES_UNHEALTHY
     notices = []
-    for candidate in serving:
-        if (rank := _class_of(candidate, draining=draining)) is _Class.READY:
-            continue
-        kind = NoticeKind.SERVES_DRAINING if rank is _Class.DRAINING else NoticeKind.SERVES_UNHEALTHY
-        why = draining.get(candidate.container.id, _SICK)
+    for each in serving:
+        why = draining.get(each.container.id, _SICK)
         detail = f"{why}, and it serves upstream {name} all the same: nobody is ready"
-        notices.append(Notice(container=candidate.container.name, kind=kind, detail=detail))
+        notices.append((each.container.name, Notice(kind=kind, detail=detail)))
     return notices
 
 
-def _lines(serving: list[Candidate]) -> dict[tuple[str, int], Server]:
-    """Write an equal address and port once (a second line would double its weight): the oldest's."""
-    lines: dict[tuple[str, int], Server] = {}
+def _servers(serving: list[Candidate]) -> dict[tuple[str, int], Server]:
+    """Return an equal address and port once (a second one would double its weight): the oldest container's."""
+    servers: dict[tuple[str, int], Server] = {}
     for candidate in serving:
         if candidate.server is not None:
-            lines.setdefault((candidate.server.address, candidate.server.port), candidate.server)
-    return lines
+            servers.setdefault((candidate.server.address, candidate.server.port), candidate.server)
+    return servers
 
 
-def _left_out(
-    group: list[Candidate],
-    *,
-    serving: list[Candidate],
-    lines: Mapping[tuple[str, int], Server],
-    draining: Mapping[str, str],
-) -> list[Skipped]:
-    """Say why members have no line: not routable, of a lesser class than others, or written already."""
-    serves = {id(candidate) for candidate in serving}
-    skipped: list[Skipped] = []
-    for candidate in group:
-        why = candidate.skipped
-        if candidate.server is not None and id(candidate) not in serves:
-            drained = draining.get(candidate.container.id)
-            why = (Reason.UNHEALTHY, _sick_words(candidate)) if drained is None else (Reason.DRAINING, drained)
-        elif candidate.server is not None:
-            line = lines[(candidate.server.address, candidate.server.port)]
-            if line is not candidate.server:
-                why = Reason.SAME_ADDRESS, f"the line of {line.container}, at the same address and port, serves it too"
-        if why is not None:
-            skipped.append(
-                Skipped(container=candidate.container.name, reason=why[0], detail=why[1], upstream=candidate.upstream)
-            )
-    return skipped
+def _served(candidate: Candidate, *, state: ServerState, by: Mapping[tuple[str, int], Server]) -> Route:
+    """Return the route of one whose class serves: by its own server, or by an equal one of an older container."""
+    assert candidate.server is not None
+    server = by[candidate.server.address, candidate.server.port]
+    if server is candidate.server:
+        return Route(container=candidate.container.name, upstream=candidate.upstream, server=server, state=state)
+    detail = f"the line of {server.container}, at the same address and port, serves it too"
+    return _unrouted(candidate, Reason.SAME_ADDRESS, detail)
 
 
-def _sick_words(candidate: Candidate) -> str:
-    return f"{_SICK}, and others serve: docker inspect {candidate.container.name} shows what it said"
+def _left_out(candidate: Candidate, draining: Mapping[str, str]) -> Route:
+    """Return the route of one that has no server, or is of a lesser class than those that serve."""
+    if candidate.reason is not None:
+        return _unrouted(candidate, candidate.reason, candidate.detail)
+    if (drained := draining.get(candidate.container.id)) is not None:
+        return _unrouted(candidate, Reason.DRAINING, drained)
+    detail = f"{_SICK}, and others serve: docker inspect {candidate.container.name} shows what it said"
+    return _unrouted(candidate, Reason.UNHEALTHY, detail)
+
+
+def _unrouted(candidate: Candidate, reason: Reason, detail: str | None) -> Route:
+    return Route(container=candidate.container.name, upstream=candidate.upstream, reason=reason, detail=detail)
 
 
 def _oldest_word(
     name: str, group: list[Candidate], word: Literal["method", "keepalive"], kind: NoticeKind
-) -> tuple[Any, list[Notice]]:
-    """Give what the oldest member with an opinion says, and a notice for each who says otherwise."""
+) -> tuple[Method | int | None, list[tuple[str, Notice]]]:
+    """Return what the oldest candidate with an opinion says, and a notice for each that says otherwise."""
     said = [(candidate, value) for candidate in group if (value := getattr(candidate.labels, word)) is not None]
     if not said:
         return None, []
-    chosen = said[0][1]
+    chosen: Method | int = said[0][1]
     detail = f"upstream {name} has {word} {chosen}, as its oldest container says; this one's label is not used"
-    differing = [candidate.container.name for candidate, value in said if value != chosen]
-    return chosen, [Notice(container=container, kind=kind, detail=detail) for container in differing]
-
-
-def _with_backups(servers: list[Server], *, method: str | None) -> tuple[list[Server], list[Notice]]:
-    """Drop `backup` where nginx would refuse the whole file for it."""
-    if not any(server.backup for server in servers):
-        return servers, []
-    refusing = method is not None and method.startswith(_NO_BACKUP_METHODS)
-    if not refusing and not all(server.backup for server in servers):
-        return servers, []
-    why = f"nginx takes none with {method}" if refusing else "no other server is left"
-    notices = [
-        Notice(container=server.container, kind=NoticeKind.BACKUP_DROPPED, detail=f"backup is not used: {why}")
-        for server in servers
-        if server.backup
-    ]
-    return [replace(server, backup=False) for server in servers], notices
-
-
-def _bounded(upstreams: list[Upstream]) -> tuple[list[Upstream], list[Notice]]:
-    """Scale down what would cost nginx seconds and hundreds of megabytes, first of each upstream, then of all."""
-    hashed = {upstream.name: _consistent_weight(upstream) for upstream in upstreams}
-    each = {name: min(1.0, _MAX_CONSISTENT_WEIGHT / weight) for name, weight in hashed.items() if weight}
-    most = sum(weight * each[name] for name, weight in hashed.items() if weight)
-    weight_scale = min(1.0, _MAX_CONSISTENT_WEIGHT_OF_ALL / most) if most else 1.0
-    kept = sum(upstream.keepalive or 0 for upstream in upstreams)
-    keepalive_scale = min(1.0, _MAX_KEEPALIVE_OF_ALL / kept) if kept else 1.0
-    bounded: list[Upstream] = []
-    notices: list[Notice] = []
-    for upstream in upstreams:
-        smaller = _scaled(upstream, weights=each.get(upstream.name, 1.0) * weight_scale, keepalive=keepalive_scale)
-        if smaller != upstream:
-            detail = f"weights or keepalive of upstream {upstream.name} are scaled down: they would cost nginx too much"
-            said = {server.container for server in upstream.servers}
-            notices += [Notice(container=name, kind=NoticeKind.SCALED_DOWN, detail=detail) for name in said]
-        bounded.append(smaller)
-    return bounded, notices
-
-
-def _consistent_weight(upstream: Upstream) -> int:
-    consistent = upstream.method is not None and upstream.method.endswith(" consistent")
-    return sum(server.weight for server in upstream.servers) if consistent else 0
-
-
-def _scaled(upstream: Upstream, *, weights: float, keepalive: float) -> Upstream:
-    if _consistent_weight(upstream) and weights < 1.0:
-        servers = tuple(replace(each, weight=max(1, int(each.weight * weights))) for each in upstream.servers)
-        upstream = replace(upstream, servers=servers)
-    if upstream.keepalive and keepalive < 1.0:
-        upstream = replace(upstream, keepalive=max(1, int(upstream.keepalive * keepalive)))
-    return upstream
-
-
-def _zone_kib(servers: list[Server]) -> int | None:
-    """Size the shared memory that `max_conns` needs, so that the limit holds for all workers together."""
-    if not any(server.max_conns for server in servers):
-        return None
-    return _ZONE_STEP_KIB * (1 + len(servers) // _SERVERS_PER_STEP)
+    notice = Notice(kind=kind, detail=detail)
+    return chosen, [(candidate.container.name, notice) for candidate, value in said if value != chosen]
 
 
 @lru_cache(maxsize=4096)
 def _by_address(address: str) -> tuple[int, int]:
-    """Order addresses by version and number, so that .9 stands before .10."""
-    number = ipaddress.ip_address(address.strip("[]"))
+    """Return what addresses are sorted by: version and number, so that .9 stands before .10."""
+    number = ipaddress.ip_address(address)
     return number.version, int(number)
+
+
+def _by_container(route: Route) -> tuple[str, str, bool, str, str]:
+    return route.container, route.upstream or "", route.server is not None, route.reason or "", route.address or ""
+
+
+def _by_kind(notice: Notice) -> tuple[str, str]:
+    return notice.kind, notice.detail

@@ -1,5 +1,5 @@
 """
-When, never what: least intervals between reloads, and back-off after failures.
+When, never what: least intervals between reloads, and waits after failures.
 
 Plain arithmetic on seconds of the loop's clock; no clock is read here and nothing sleeps.
 """
@@ -7,13 +7,23 @@ Plain arithmetic on seconds of the loop's clock; no clock is read here and nothi
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lbwatch.core.errors import LbwatchError, ReloadError, TakenBackError
+from lbwatch.core.model import Upstream
+
+RETRY_FIRST_S = 0.1
+RETRY_LIMIT_S = 30.0
+"""For what a person must mend: each try costs a test by nginx."""
+
+OWED_LIMIT_S = 2.0
+"""For a reload that nginx owes: it must be in step within 5 s of its return."""
+
 REMOVAL_INTERVAL_S = 0.1
 """Least time between any two reloads, and all there is where the later one takes a server away."""
 
 
 def reload_at(now: float, *, last: float | None, last_added: float | None, removes: bool, interval: float) -> float:
     """
-    Tell when the next reload may go out.
+    Return when the next reload may go out.
 
     Args:
         now: Loop time, in seconds.
@@ -25,12 +35,77 @@ def reload_at(now: float, *, last: float | None, last_added: float | None, remov
     Returns:
         Loop time in seconds, never before *now*: at once after a quiet time.
     """
+    # A removal waits for no interval: each request to a server that is gone costs its client seconds (facts, nginx 12).
     times = [now]
     if last is not None:
         times.append(last + min(REMOVAL_INTERVAL_S, interval))
     if last_added is not None and not removes:
         times.append(last_added + interval)
     return max(times)
+
+
+@dataclass(slots=True, kw_only=True)
+class ReloadPace:
+    """
+    The pace of a load balancer that must be reloaded for every change.
+
+    Args:
+        interval_s: Least seconds between two reloads that add or change servers.
+    """
+
+    interval_s: float
+    _last: float | None = field(default=None, init=False)  # loop time of the latest reload
+    _last_added: float | None = field(default=None, init=False)  # of the latest one that added or changed a server
+
+    def due(
+        self, upstreams: tuple[Upstream, ...], *, before: tuple[Upstream, ...] | None, now: float, at_once: bool
+    ) -> float:
+        """
+        Return the loop time at which these upstreams may be reloaded, never before *now*.
+
+        Args:
+            upstreams: What should be in force.
+            before: What is; `None`: nothing yet.
+            now: Loop time, in seconds.
+            at_once: Whether they should not wait for the interval.
+        """
+        removes = at_once or before is None or removes_servers(before, upstreams)
+        return reload_at(now, last=self._last, last_added=self._last_added, removes=removes, interval=self.interval_s)
+
+    def reloads(self, upstreams: tuple[Upstream, ...], *, before: tuple[Upstream, ...] | None, now: float) -> None:
+        """
+        Note that a reload goes out now.
+
+        Args:
+            upstreams: What it brings into force.
+            before: What was in force; `None`: nothing.
+            now: Loop time, in seconds.
+        """
+        self._last = now
+        if before is None or adds_servers(before, upstreams):
+            self._last_added = now
+
+
+def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
+    """Return whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
+    return not _server_keys(before) <= _server_keys(after)
+
+
+def adds_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
+    """Return whether anything in *after* is new or another than in *before*: more than that servers went."""
+    known = {upstream.name: upstream for upstream in before}
+    return any(_adds(known.get(upstream.name), upstream) for upstream in after)
+
+
+def _adds(before: Upstream | None, after: Upstream) -> bool:
+    if before is None or (before.method, before.keepalive) != (after.method, after.keepalive):
+        return True
+    servers = {(server.address, server.port): server for server in before.servers}
+    return any(servers.get((server.address, server.port)) != server for server in after.servers)
+
+
+def _server_keys(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
+    return {(upstream.name, server.address, server.port) for upstream in upstreams for server in upstream.servers}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +116,7 @@ class Backoff:
     Args:
         first: Wait after the first failure, in seconds, before jitter.
         limit: Longest wait, in seconds.
-        random: Gives a number in [0, 1); spreads many clients of one engine.
+        random: Returns a number in [0, 1); spreads many clients of one engine.
     """
 
     first: float
@@ -50,7 +125,7 @@ class Backoff:
     attempt: int = field(default=0, init=False)
 
     def next_wait(self) -> float:
-        """Count one more failure and tell how long to wait, in seconds: between half and the whole of the step."""
+        """Return how long to wait after one more failure, in seconds: between half and the whole of the step."""
         step = min(self.limit, self.first * 2.0 ** min(self.attempt, 32))
         self.attempt += 1
         return step * (0.5 + self.random() / 2)
@@ -58,3 +133,85 @@ class Backoff:
     def reset(self) -> None:
         """Forget the failures."""
         self.attempt = 0
+
+
+class Retry:
+    """
+    When what failed, or was degraded, is tried again.
+
+    Args:
+        limit_s: Longest wait, in seconds.
+        random: Returns a number in [0, 1), for jitter.
+
+    Attributes:
+        at: Loop time before which it is not.
+        failed: What the latest apply that failed was for; `None`: it did not fail.
+        renewed: Whether the latest apply may have been by an old template.
+    """
+
+    def __init__(self, *, limit_s: float, random: Callable[[], float]) -> None:
+        self.at = 0.0
+        self.failed: tuple[Upstream, ...] | None = None
+        self.renewed = False
+        self._limit_s = limit_s
+        self._backoff = Backoff(first=RETRY_FIRST_S, limit=limit_s, random=random)
+
+    @property
+    def attempt(self) -> int:
+        """Return how often it failed in a row."""
+        return self._backoff.attempt
+
+    def renew(self) -> None:
+        """Have everything tried again at once."""
+        self.renewed, self.at = True, 0.0
+
+    def fail(self, error: LbwatchError, *, upstreams: tuple[Upstream, ...], now: float) -> float:
+        """
+        Return how many seconds to wait after a failure.
+
+        Args:
+            error: Why it failed.
+            upstreams: What it was for.
+            now: Loop time, in seconds.
+        """
+        limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._limit_s
+        # A file that nginx took back was before a running nginx for a moment: there should be few such tries.
+        wait_s = limit_s if isinstance(error, TakenBackError) else min(limit_s, self._backoff.next_wait())
+        self.failed, self.at = upstreams, now + wait_s
+        return wait_s
+
+    def succeed(self, *, now: float) -> None:
+        """Forget the failures; what was degraded is tried in full again after the longest wait."""
+        self._backoff.reset()
+        self.failed, self.at = None, now + self._limit_s
+
+
+@dataclass(slots=True, kw_only=True)
+class EventTimes:
+    """
+    Loop times of the first event of a change, to measure how long the change took.
+
+    Attributes:
+        latest: Since the latest plan was made.
+        due: Of what is planned and not in force yet.
+    """
+
+    latest: float | None = None
+    due: float | None = None
+
+    def heard(self, at: float | None) -> None:
+        """Note the loop time of an event; `None`: no event was the cause."""
+        if self.latest is None:
+            self.latest = at
+
+    def planned(self) -> None:
+        """Note that a plan was made of all that came so far."""
+        self.due, self.latest = self.due or self.latest, None
+
+    def due_for_s(self, *, now: float) -> float | None:
+        """Return how many seconds ago the first event came that is not in force yet; `None`: there was none."""
+        return None if self.due is None else now - self.due
+
+    def in_force(self) -> None:
+        """Note that all of it is."""
+        self.due = None

@@ -15,7 +15,7 @@ _ONE_OFF = "com.docker.compose.oneoff"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
     """
-    One wish; its text is how it is named to people.
+    What the user said of a container; its text is how it is named to people.
 
     Attributes:
         named: The name, or the beginning of an id; empty if it is a label.
@@ -33,7 +33,7 @@ class Selector:
         return f"with label {self.key}" if self.value is None else f"with label {self.key}={self.value}"
 
     def matches(self, container: Container) -> bool:
-        """Tell whether a container is one that is meant."""
+        """Return whether a container is one that is meant."""
         if self.key:
             return any(key == self.key and self.value in (None, value) for key, value in container.labels)
         return container.name == self.named or bool(_ID.fullmatch(self.named) and container.id.startswith(self.named))
@@ -41,7 +41,7 @@ class Selector:
 
 def selected(text: str, *, setting: str) -> Selector:
     """
-    Read a name, an id of 12 digits or more, or `label=KEY` or `label=KEY=VALUE`.
+    Return the selector of a name, of an id of 12 digits or more, or of `label=KEY` or `label=KEY=VALUE`.
 
     Raises:
         SettingsError: It is none; *setting* is the one that it stands in.
@@ -59,7 +59,7 @@ def selected(text: str, *, setting: str) -> Selector:
 
 def chosen(containers: Iterable[Container], selector: Selector) -> tuple[Container, ...]:
     """
-    List the containers that are meant, best first: those that run, and of those the one that started last.
+    Return the containers that are meant, best first: those that run, and of those the one that started last.
 
     A container that is recreated has the same name and labels as the one that it replaces; one of
     `docker compose run` has the labels too, and comes last.

@@ -7,25 +7,21 @@ Touches the disk and knows no domain word.
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from lbwatch.core.errors import OutputError, excerpt
 from lbwatch.system.mounts import mounted
 
-_MODE = 0o644
-_CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-"""Others may write to the folder too: a link must not lead us elsewhere, and a pipe not hold us."""
+MODE = 0o644
+CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""For opening a file where others may write too: a link must not lead us elsewhere, and a pipe not hold us."""
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT)  # no mistake in a setting: there will be room again
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_DELETED = "//deleted"
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def scratch_path(path: Path) -> Path:
-    """Name the file in which a replacement is prepared: beside its target, hidden, and matched by no `*.conf`."""
+    """Return the file in which a replacement is prepared: beside its target, hidden, and matched by no `*.conf`."""
     return path.with_name(f".{path.name}.tmp")
 
 
@@ -55,18 +51,22 @@ def _replace(path: Path, *, content: bytes) -> None:
 
 
 def read(path: Path) -> str | None:
-    """Read *path*; `None` if it is not there or is no text, so that it counts as different from anything rendered."""
-    try:
-        return path.read_bytes().decode("utf-8")  # read_text would turn a \r into a \n: never equal again
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-    except OSError as error:
-        raise OutputError(path, error=error) from error
+    """
+    Return the text of *path*; `None` if it is not there or is no text: then it differs from anything rendered.
+
+    Raises:
+        OutputError: It is there and cannot be read.
+    """
+    with _output_errors(path):
+        try:
+            return path.read_bytes().decode("utf-8")  # read_text would turn a \r into a \n: never equal again
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
 
 
 @contextlib.contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """Translate what the disk says into the error about *path*."""
+def _output_errors(path: Path) -> Iterator[None]:
+    """Translate an `OSError` into the `OutputError` of *path*."""
     try:
         yield
     except OSError as error:
@@ -74,18 +74,18 @@ def _told_of(path: Path) -> Iterator[None]:
 
 
 def backup_path(path: Path) -> Path:
-    """Name the file in which the last good one is kept while it is not known whether its replacement is good."""
+    """Return the file in which the last good one is kept while it is not known whether its replacement is good."""
     return path.with_name(f".{path.name}.old")
 
 
 def has_backup(path: Path) -> bool:
-    """Tell whether *path* has one set aside: its replacement is still on trial."""
+    """Return whether *path* has a backup: its replacement is still on trial."""
     return stamp(backup_path(path)) is not None
 
 
-def back_up(path: Path) -> None:
-    """Keep the file of now, byte for byte; an empty one stands for none. Raises `OutputError`."""
-    with _told_of(path):
+def backup(path: Path) -> None:
+    """Keep the file of now, byte for byte, as the backup; an empty one stands for none. Raises `OutputError`."""
+    with _output_errors(path):
         try:
             old = path.read_bytes()
         except FileNotFoundError:
@@ -94,25 +94,25 @@ def back_up(path: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Have what was set aside in its place again. Raises `OutputError`."""
-    aside = backup_path(path)
-    with _told_of(path):
-        if aside.stat().st_size:
-            os.replace(aside, path)
+    """Put the backup back in its place, and where there was no file, none. Raises `OutputError`."""
+    kept = backup_path(path)
+    with _output_errors(path):
+        if kept.stat().st_size:
+            os.replace(kept, path)
         else:
             path.unlink(missing_ok=True)
-            aside.unlink()
+            kept.unlink()
         _sync_folder(path.parent)
 
 
 def discard_backup(path: Path) -> None:
-    """The replacement is good: remove what was set aside, if anything was. Raises `OutputError`."""
-    with _told_of(path):
+    """Remove the backup, if there is one: the replacement is good. Raises `OutputError`."""
+    with _output_errors(path):
         backup_path(path).unlink(missing_ok=True)
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """Tell a file apart from any that replaced or changed it: inode, size, time of change in nanoseconds."""
+    """Return what differs once a file was replaced or changed: inode, size, time of change in ns; `None`: no file."""
     try:
         stat = path.stat()
     except OSError:
@@ -122,7 +122,7 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
 
 def unusable_reason(path: Path) -> str | None:
     """
-    Tell why *path* cannot be replaced, or `None` if it can.
+    Return why *path* cannot be replaced, or `None` if it can.
 
     A bind-mounted single file cannot: a rename onto it fails with EBUSY, and one behind it leaves the container on
     the old inode.
@@ -152,9 +152,9 @@ def _unusable_reason(path: Path) -> str | None:
 
 
 def _write(path: Path, *, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _CAREFULLY
-    with open(os.open(path, flags, _MODE), "wb") as file:
-        os.fchmod(file.fileno(), _MODE)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CAREFULLY
+    with open(os.open(path, flags, MODE), "wb") as file:
+        os.fchmod(file.fileno(), MODE)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -6,13 +6,11 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lbwatch.core.errors import OutputError, OutputHeldError
+from lbwatch.system.files import CAREFULLY, MODE
 
-_MODE = 0o644
-_CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -23,7 +21,7 @@ class FileLock:
     The lock is flock(2)'s: it needs no cleaning after a crash, and holds between containers of one machine.
 
     Args:
-        path: The file that is claimed.
+        path: The file that is locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,26 +33,22 @@ class FileLock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def acquire(self) -> bool:
         """
-        Take the right, or make sure that it is still ours: someone may have put another folder in the place.
-
-        Returns:
-            Whether it is held; not on a file system without locks.
+        Return whether the lock is held, taken now or before; it is not on a file system without locks.
 
         Raises:
             OutputHeldError: Another process holds it.
             OutputError: The folder cannot be written.
         """
+        # Someone may have put another folder in the place: ours is then the lock of a file that nobody reads.
         try:
             if not self._is_held():
                 self.close()
-                self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | _CAREFULLY, 0o644)
+                self._descriptor = os.open(self._lock, os.O_RDONLY | os.O_CREAT | CAREFULLY, MODE)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._locked = True
                 self._write_holder()
@@ -70,7 +64,7 @@ class FileLock:
         return self._locked
 
     def close(self) -> None:
-        """Give the right back."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor, self._locked = None, False
@@ -81,11 +75,12 @@ class FileLock:
         return False
 
     def _write_holder(self) -> None:
-        """Leave our name for others to read; by another descriptor, since one for writing keeps a disk writable."""
+        """Write who holds the lock, for others to read."""
+        # By another descriptor: one for writing that stays open keeps a disk from being made read-only.
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
-            signed = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | _CAREFULLY)
-            with open(signed, "w", encoding="utf-8") as file:
-                os.fchmod(signed, _MODE)  # the next lbwatch may be another user's
+            descriptor = os.open(self._lock, os.O_WRONLY | os.O_TRUNC | CAREFULLY)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(descriptor, MODE)  # the next lbwatch may be another user's
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
 
     def _holder(self) -> str:

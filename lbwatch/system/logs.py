@@ -18,6 +18,7 @@ class _StandardError:
     """Standard error for a daemon that outlives it: a full disk behind a log file must not end it."""
 
     def write(self, text: str) -> None:
+        # Looked up at each write, not kept: whatever stands there at that time is meant.
         with suppress(OSError):
             sys.stderr.write(text)
 
@@ -27,10 +28,10 @@ class _StandardError:
 
 
 class _Requests(logging.Handler):
-    """What aiohttp says of a request that failed, in a line of ours: anyone can cause its tracebacks."""
+    """Logs what aiohttp says of a request that failed in a line of ours: anyone can cause its tracebacks."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log it; what was no HTTP is nobody's fault here."""
+        """Log it in a line; what was no HTTP is no error of ours."""
         error = record.exc_info[1] if record.exc_info else None
         words = excerpt(f"{type(error).__name__}: {error}" if error is not None else record.getMessage())
         if isinstance(error, HttpProcessingError):
@@ -41,7 +42,7 @@ class _Requests(logging.Handler):
 
 def configure(*, level: str, form: str) -> None:
     """
-    Begin to log.
+    Set logging up, for the whole process.
 
     Args:
         level: The least that is logged, such as `info`.

@@ -8,18 +8,18 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def is_detached(path: Path) -> bool:
-    """Tell whether *path* is a file that was mounted by itself, and removed since from where it came from."""
+    """Return whether *path* is a file that was mounted by itself, and removed since from where it came from."""
     return mounted().get(str(path.resolve()), "").endswith(_DELETED)
 
 
 def mountinfo() -> str:
-    """Read how this process sees what is mounted; raises `OSError`."""
+    """Return what is mounted as this process sees it, as proc(5) describes it; raises `OSError`."""
     return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def mount_points(text: str) -> dict[str, str]:
     """
-    Map mount points to what of its file system each of them is; of two at one place the later hides the other.
+    Return what each mount point shows of its file system; of two at one place the later hides the other.
 
     Args:
         text: See `mountinfo`; proc(5): white space and backslashes are written as octal numbers.

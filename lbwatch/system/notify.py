@@ -1,5 +1,5 @@
 """
-Tells systemd, or whoever else started the daemon so, how it does: the protocol of sd_notify(3).
+Reports to systemd, or to whatever else started the daemon so, how it does: the protocol of sd_notify(3).
 
 Messages are datagrams to a unix socket and get no answer. Without a socket nothing is sent; one that does not take a
 message harms nothing.
@@ -22,7 +22,7 @@ class Notifier:
 
     Args:
         environ: Has NOTIFY_SOCKET, the socket's path or, after an `@`, its abstract name; WATCHDOG_USEC if silence is
-            taken for a hang; and WATCHDOG_PID, whose it is.
+            taken for a hang; and WATCHDOG_PID, the process that this is about.
         pid: Of this process.
     """
 
@@ -30,27 +30,27 @@ class Notifier:
         path = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._watched = bool(environ.get("WATCHDOG_USEC")) and environ.get("WATCHDOG_PID", str(pid)) == str(pid)
-        self._status = ""  # told last
+        self._status = ""  # sent last
         self._said = False  # that a message was not taken
 
     def ready(self) -> None:
-        """The start is over."""
+        """Report that the start is over."""
         self._send("READY=1", timeout_s=READY_TIMEOUT_S)
 
     def reloaded(self) -> None:
-        """The reload is over."""
+        """Report that the reload is over."""
         self._send("READY=1")
 
     def reloading(self, *, monotonic_ns: int) -> None:
-        """A reload begins, at that time of the monotonic clock; `reloaded` ends it."""
+        """Report that a reload begins, at that time of the monotonic clock; `reloaded` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns // 1000}")
 
     def stopping(self) -> None:
-        """The daemon is about to end."""
+        """Report that the daemon is about to end."""
         self._send("STOPPING=1")
 
     def passed(self, status: str) -> None:
-        """A pass of the loop ended, however it did; *status* is one line for `systemctl status`."""
+        """Report that a pass of the loop ended, however it did; *status* is one line for `systemctl status`."""
         told = () if status == self._status else (f"STATUS={status}",)
         self._status = status
         self._send(*(("WATCHDOG=1",) if self._watched else ()), *told)

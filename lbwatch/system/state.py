@@ -1,7 +1,7 @@
 """
 What must survive a restart of the daemon: the drains by hand, in a small JSON file below `state_dir`.
 
-It touches the disk and decides nothing. A state that cannot be kept is told once; routing goes on.
+It touches the disk and decides nothing. A state that cannot be kept is logged once; routing goes on.
 """
 
 from collections.abc import Collection
@@ -76,7 +76,7 @@ class State:
 
     def drain(self, id: str, name: str) -> None:
         """
-        Keep that a container is drained.
+        Keep that a container is drained, on the disk too.
 
         Raises:
             StateError: It is drained, but that does not survive.
@@ -91,6 +91,7 @@ class State:
         Raises:
             StateError: It is not drained any more, but that does not survive.
         """
+        # Also where it is not drained: a file that could not be written may still say so, and count at the next start.
         if self.drained.pop(id, None) is not None or self._unsaved:
             self._save()
 
@@ -99,6 +100,7 @@ class State:
         self.drained = {id: name for id, name in self.drained.items() if id in ids}
 
     def _save(self) -> None:
+        # True until the file is there: whatever is raised on the way leaves the next call to try again.
         self._unsaved = True
         self.check()
         kept = _Kept(drained=tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items())))

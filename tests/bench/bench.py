@@ -80,7 +80,7 @@ class Arrivals(Thread):
         self.start()
 
     def run(self) -> None:
-        """Note the time of each event that counts, until the stream ends."""
+        """Record the time of each event that counts, until the stream ends."""
         decoder = EventDecoder()
         while chunk := self._socket.recv(65536):
             now = time.monotonic()
@@ -89,7 +89,7 @@ class Arrivals(Thread):
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Poll until the condition gives something true, and give that."""
+    """Return what the condition returns once that is true; raise `TimeoutError` with *what* if it never is."""
     deadline = time.monotonic() + DEADLINE_S
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -109,12 +109,12 @@ def ended(process: "subprocess.Popen[Any]") -> Iterator["subprocess.Popen[Any]"]
 
 
 def new_workers(master: Process, old: frozenset[Process]) -> bool:
-    """Tell whether the new generation is whole."""
+    """Return whether the new generation of workers is complete."""
     return len(workers_of(master).serving - old) >= WORKERS
 
 
 def floor(api: Api, *, container: str, conf: Path, master: Process) -> Sample:
-    """Do the least that anyone must do: look at the container, have nginx test, reload, see the new workers."""
+    """Return what the least costs that anyone must do: inspect the container, test, reload, see the new workers."""
     old = workers_of(master).serving
     began = time.monotonic()
     api.call("GET", f"/containers/{container}/json")
@@ -126,7 +126,7 @@ def floor(api: Api, *, container: str, conf: Path, master: Process) -> Sample:
 
 
 def sample(api: Api, arrivals: Arrivals, *, act: str, container: str, output: Path, master: Process) -> Sample:
-    """Have one event happen and time what follows."""
+    """Return the times of what follows one event; *act* is `pause` or `unpause`."""
     old, before, seen = workers_of(master).serving, output.stat().st_ino, len(arrivals.times)
     asker = Thread(target=api.call, args=("POST", f"/containers/{container}/{act}"))
     asker.start()
@@ -148,7 +148,17 @@ def measure(
     samples: int,
     started: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Run nginx and lbwatch against an engine and time events and floors in turn; *started* is called in between."""
+    """
+    Return the figures of nginx and lbwatch on an engine, with events and floors in turn.
+
+    Args:
+        stack: Ends what is started here.
+        socket_path: The engine's.
+        popen: Starts a program where the engine's networks can be reached.
+        container: Whose events are timed.
+        samples: How many events, and as many floors.
+        started: Called once both run, before the first sample.
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-bench-")))
     (folder / "conf.d").mkdir()
     conf, output = folder / "nginx.conf", folder / "conf.d/lbwatch.conf"
@@ -186,8 +196,8 @@ def measure(
     }
 
 
-def on_embedded(containers: int, *, samples: int) -> dict[str, Any]:
-    """Measure with so many labelled containers on the fake engine, each an upstream of its own."""
+def on_fake(containers: int, *, samples: int) -> dict[str, Any]:
+    """Return the figures with so many labelled containers on the fake engine, each an upstream of its own."""
     with ExitStack() as stack:
         path = stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-bench-")) + "/docker.sock"
         command = [sys.executable, __file__, "--serve", path, str(containers)]
@@ -211,11 +221,11 @@ def on_embedded(containers: int, *, samples: int) -> dict[str, Any]:
         )
         (inspects_before, acts_before), (inspects, acts) = before[0], counted()
         requests = (inspects - inspects_before - samples) / (acts - acts_before)  # the floor asked once for each
-        return figures | {"engine": "embedded", "containers": containers, "requests_per_event": requests}
+        return figures | {"engine": "fake", "containers": containers, "requests_per_event": requests}
 
 
 def on_real(containers: int, *, samples: int) -> dict[str, Any]:
-    """Measure with so many labelled containers on a private real engine."""
+    """Return the figures with so many labelled containers on a private real engine."""
     from realengine import RealEngine
 
     with ExitStack() as stack:
@@ -231,15 +241,15 @@ def on_real(containers: int, *, samples: int) -> dict[str, Any]:
 
 
 def serve(path: str, containers: int) -> None:
-    """Be the fake engine in a process of its own; on USR1 tell the inspects and the pause events so far."""
+    """Serve the fake engine in a process of its own; on USR1 print the numbers of inspects and of pauses so far."""
     from lbwatch.engines.fake import FakeEngine
 
     async def main() -> None:
         async with FakeEngine(socket=Path(path)) as engine:
             labels = {"lbwatch.port": "80"}
-            made = [engine.world.run(name=f"bench-{number}", labels=labels) for number in range(containers)]
+            made = [engine.containers.run(name=f"bench-{number}", labels=labels) for number in range(containers)]
 
-            def tell() -> None:
+            def report() -> None:
                 acts = ("POST /containers/ID/pause", "POST /containers/ID/unpause")
                 print(
                     engine.requests["GET /containers/ID/json"],
@@ -248,7 +258,7 @@ def serve(path: str, containers: int) -> None:
                 )
 
             loop, stop = asyncio.get_running_loop(), asyncio.Event()
-            loop.add_signal_handler(signal.SIGUSR1, tell)
+            loop.add_signal_handler(signal.SIGUSR1, report)
             loop.add_signal_handler(signal.SIGTERM, stop.set)
             print(made[0], flush=True)
             await stop.wait()
@@ -292,7 +302,7 @@ def _print(figures: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure all and print a line each."""
+    """Measure all and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--containers", type=int, nargs="*", default=[1, 100, 1000])
@@ -303,7 +313,7 @@ def main() -> None:
         serve(options.serve[0], int(options.serve[1]))
         return
     for containers in options.containers:
-        _print(on_embedded(containers, samples=options.samples))
+        _print(on_fake(containers, samples=options.samples))
     if options.no_real:
         return
     if os.geteuid() != 0 or shutil.which("dockerd") is None:

@@ -66,7 +66,7 @@ MUTANTS = {
         tests="unit/engines/docker/test_source.py",
     ),
     "resync: never": mutant(
-        "engines/docker/source.py",
+        "engines/docker/lister.py",
         ("asyncio.timeout(self._resync_interval_s)", "asyncio.timeout(None)"),
         tests="unit/engines/docker/test_source.py unit/test_convergence.py",
     ),
@@ -74,7 +74,7 @@ MUTANTS = {
         "balancers/nginx/balancer.py",
         ("        evidence = self._evidence()\n        await self._control.wait_live()\n", "        evidence = self._evidence()\n"),
         ("        await self._control.wait_retired()\n", ""),
-        tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py",
+        tests="unit/balancers/nginx/test_balancer.py unit/balancers/nginx/test_verify.py unit/test_convergence.py",
     ),
     "atomic replace: written in place": mutant(
         "system/files.py",
@@ -94,22 +94,22 @@ MUTANTS = {
         "balancers/nginx/config_test/copy.py", ('        text = crossplane.build(block) + "\\n"\n', '        text = f"events {{}} http {{ include {self.candidate}; }}"\n'), tests="unit/balancers/nginx/test_balancer.py"
     ),
     "fallback: none": mutant(
-        "balancers/nginx/isolate.py", ("if refusal is None or await search.succeeds(refusal, known=known):", "if refusal is None:"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("if refusal is None or await search.find_levels(refusal, known=known):", "if refusal is None:"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "fallback: all fall back": mutant(
         "balancers/nginx/isolate.py",
-        ("                    return await self._culprits(base=base)", "                    return everyone"),
-        ("                for one in better:", "                for one in ():"),
+        ("                    return await self._bisect(base=base)", "                    return everyone"),
+        ("                for one in higher:", "                for one in ():"),
         tests="unit/balancers/nginx/test_isolate.py",
     ),
     "fallback: also where most would have to go": mutant(
-        "balancers/nginx/isolate.py", ("        return self._serves(levels)", "        return True"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("        return self._most_serve(levels)", "        return True"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "fallback: a test that could not be run blames": mutant(
         "balancers/nginx/isolate.py", ("        except NotTestedError:\n            raise\n", ""), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "put back: not what was refused untested": mutant(
-        "balancers/nginx/balancer.py", ("            await asyncio.to_thread(files.restore, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_balancer.py"
+        "balancers/nginx/balancer.py", ("            await asyncio.to_thread(files.restore, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_balancer_untested.py"
     ),
     "owed: an equal file counts as running": mutant(
         "balancers/nginx/balancer.py", ("        if not changed and self.confirmed():", "        if not changed:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"
@@ -120,16 +120,16 @@ MUTANTS = {
         tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py",
     ),
     "owed: a failed apply is not tried again": mutant(
-        "reconciler.py", ("            return max(now, self._retry_at)\n", "            return now + 3600.0\n"), tests="unit/test_reconciler.py"
+        "reconciler.py", ("            return max(now, self._retry.at)\n", "            return now + 3600.0\n"), tests="unit/test_reconciler.py"
     ),
     "clean stop: a replacement may be left half done": mutant(
         "balancers/nginx/balancer.py", ("    task = asyncio.ensure_future(step)\n", "    await step\n    return\n    task = asyncio.ensure_future(step)\n"), tests="unit/balancers/nginx/test_balancer.py real/test_crash.py"
     ),
     "only one: no lock": mutant(
-        "system/lock.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="unit/system/test_files.py"
+        "system/lock.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="unit/system/test_lock.py"
     ),
     "fail static: a failed look is a death": mutant(
-        "engines/docker/source.py", ("                self._schedule_retry(id, error=error)\n", "                self._settle(id, None, mark=mark)\n"), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
+        "engines/docker/source.py", ("                self._schedule_retry(id, error=error)\n", "                self._settle(id, None, priority=priority)\n"), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
     ),
     "fail static: `null` is an empty list": mutant(
         "engines/docker/decode.py",
@@ -137,7 +137,7 @@ MUTANTS = {
         tests="unit/engines/docker/test_decode.py unit/engines/docker/test_client.py",
     ),
     "fail static: a failed look is not tried again": mutant(
-        "engines/docker/source.py", ("        self._retries[id] = asyncio.get_running_loop().call_later(wait_s, self._look_again, id)\n", ""), tests="unit/engines/docker/test_source.py"
+        "engines/docker/source.py", ("        self._retries[id] = asyncio.get_running_loop().call_later(retry.wait_s, self._look_again, id)\n", ""), tests="unit/engines/docker/test_source.py"
     ),
     "fail static: another container's answer is taken": mutant(
         "engines/docker/client.py", ("        if found.id != container:", "        if False:"), tests="unit/engines/docker/test_client.py"
@@ -146,10 +146,10 @@ MUTANTS = {
         "engines/docker/decode.py", ("        return [UNREADABLE] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="unit/engines/docker/test_decode.py"
     ),
     "stream: it may be of any age": mutant(
-        "engines/docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="unit/engines/docker/test_source.py"
+        "engines/docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="unit/engines/docker/test_stream.py"
     ),
     "bounded: a loop of restarts is followed": mutant(
-        "reconciler.py", ("rules=self._rules(), crash_looping=crash_looping, draining", "rules=self._rules(), draining"), tests="unit/test_reconciler.py"
+        "core/plan.py", ("            crash_looping=self._crash_loops.crash_looping(everyone, now=now),\n", ""), tests="unit/test_reconciler.py"
     ),
     "bounded: a start by hand clears nothing": mutant(
         "core/crashloop.py", ("            if grown < 0 or not container.restarts or not (loop or grown):", "            if not (loop or grown):"), tests="unit/core/test_crashloop.py"
@@ -158,13 +158,13 @@ MUTANTS = {
         "core/schedule.py", ("times.append(last_added + interval)", "pass"), tests="unit/core/test_schedule.py unit/test_reconciler.py"
     ),
     "bounded: weights of any sum": mutant(
-        "core/plan.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="unit/core/test_plan.py"
+        "balancers/nginx/limits.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="unit/core/test_plan.py"
     ),
     "injection: any text names an upstream": mutant(
         "core/labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
     ),
     "injection: any address is an address": mutant(
-        "core/placement.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_plan.py"
+        "core/placement.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_placement.py"
     ),
     "drain: kills are not heard of": mutant(
         "engines/docker/client.py", ('    "kill",\n', ""), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
@@ -181,11 +181,10 @@ MUTANTS = {
         "core/draining.py", ("for id, at in ends.items() if now < at}", "for id, at in ends.items()}"), tests="unit/core/test_draining.py"
     ),
     "drain: nobody is woken at its end": mutant(
-        "reconciler.py", ("return self._crash_loops.changes_at(), self._drains.changes_at()", "return self._crash_loops.changes_at(), now_or_never"),
-        ("class Source(Protocol):", "now_or_never = None\n\n\nclass Source(Protocol):"), tests="unit/test_reconciler.py"
+        "core/plan.py", ("        due = (self._crash_loops.changes_at(), self._drains.changes_at())", "        due = (self._crash_loops.changes_at(),)"), tests="unit/test_reconciler.py"
     ),
     "drain: it empties an upstream": mutant(
-        "core/plan.py", ("    return classes[min(classes)] if classes else []", "    return classes[_Class.READY]"), tests="unit/core/test_plan.py"
+        "core/plan.py", ("    return classes[min(classes)], _STATES[min(classes)]", "    return classes[_Class.READY], ServerState.UP"), tests="unit/core/test_plan.py"
     ),
     "drain by hand: not kept": mutant(
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
@@ -197,57 +196,66 @@ MUTANTS = {
         "engines/docker/source.py", ("        if not self._queue.handles_events:\n", "        if True:\n"), tests="unit/engines/docker/test_source_order.py"
     ),
     "order: what comes back waits for removals": mutant(
-        "reconciler.py", ("last_added=self._added_at", "last_added=self._applied_at"), tests="unit/test_reconciler.py"
+        "core/schedule.py", ("last_added=self._last_added", "last_added=self._last"), tests="unit/test_reconciler.py"
     ),
     "names: what nginx's files use vanishes": mutant(
-        "balancers/nginx/isolate.py", ("if self._keeps(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("if self._keep_missing(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "status: any host is taken for ours": mutant(
-        "api/server.py", ("if asked is not None and not _is_ours(asked, names=names):", "if False:"), tests="unit/api/test_server.py"
+        "api/application.py", ("if host is not None and not _is_ours(host, names=names):", "if False:"), tests="unit/api/test_application.py"
+    ),
+    "status: by TCP all paths are open": mutant(
+        "api/application.py", ("    if request.path not in public:\n", "    if False:\n"), tests="unit/api/test_application.py"
+    ),
+    "status: by TCP a public path may change something": mutant(
+        "api/application.py", ("    if request.method not in _READING:\n", "    if False:\n"), tests="unit/api/test_application.py"
+    ),
+    "control: a drain is cut off like a slow client": mutant(
+        "api/server.py", ("for each in connections if not is_unix(each.transport)]", "for each in connections]"), tests="unit/api/test_server.py"
     ),
     "status: slow clients are never cut off": mutant(
         "api/server.py", ("        _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)\n", ""), tests="unit/api/test_server.py"
     ),
     "status: a lost engine is no reason not to be ready": mutant(
-        "core/status.py", ("    elif engine.error is not None:", "    elif False:"), tests="unit/api/test_server.py"
+        "core/status.py", ("    elif engine.error is not None:", "    elif False:"), tests="unit/core/test_status.py"
     ),
     "status: what failed once is told for ever": mutant(
-        "reconciler.py", ("self._behind_since = self._due_since = self._error = None", "self._behind_since = self._due_since = None"), tests="unit/test_reconciler.py"
+        "reconciler.py", ("replace(self._applied, behind_since=None, error=None)", "replace(self._applied, behind_since=None)"), tests="unit/test_reconciler.py"
     ),
     "page: what containers say is markup": mutant(
         "api/page.py", ("autoescape=True", "autoescape=False"), tests="unit/api/test_page.py"
     ),
     "explain: a container without labels waits for the next full look": mutant(
-        "engines/docker/source.py", ("            self._name(event, id=event.container)\n", ""), tests="unit/cli/test_output.py"
+        "engines/docker/cache.py", ("            self._name(event, id=id)\n", ""), tests="unit/cli/test_explain.py"
     ),
     "explain: what nginx does not run counts as routed": mutant(
-        "core/explain.py", ("_line(server, upstream) not in runs", "False"), tests="real/test_reasons.py"
+        "core/explain.py", ("runs is not None and key not in runs", "False"), tests="real/test_reasons.py"
     ),
     "terminal: what containers say is markup": mutant(
-        "cli/output.py", ('Text(row.address or row.detail or "")', 'Text.from_markup(row.address or row.detail or "")'), tests="unit/cli/test_output.py"
+        "cli/output.py", ('Text(route.address or route.detail or "")', 'Text.from_markup(route.address or route.detail or "")'), tests="unit/cli/test_output.py"
     ),
     "container: one that is not there is only untested": mutant(
-        "balancers/nginx/container.py",
+        "balancers/nginx/config_test/container.py",
         ("        self._nginx_container.container()\n        return self._tester is not None", "        return self._tester is not None"),
-        tests="unit/balancers/nginx/test_container.py",
+        tests="unit/balancers/nginx/config_test/test_container.py",
     ),
     "container: one that ended counts as running": mutant(
-        "balancers/nginx/locate.py", ("if container.status is not ContainerStatus.RUNNING:", "if False:"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/locate.py", ("if container.status is not ContainerStatus.RUNNING:", "if False:"), tests="unit/balancers/nginx/test_locate.py"
     ),
     "container: without a network all are reached": mutant(
-        "balancers/nginx/locate.py", ("elif owner.endpoints:", "else:"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/locate.py", ("elif owner.endpoints:", "else:"), tests="unit/balancers/nginx/test_locate.py"
     ),
     "container: a program that was killed said no": mutant(
-        "engines/docker/exec.py", ("if code > _SIGNALLED:", "if False:"), tests="unit/balancers/nginx/test_container.py"
+        "engines/docker/exec.py", ("if code > _SIGNALLED:", "if False:"), tests="unit/engines/docker/test_exec.py"
     ),
     "container: planted links are followed": mutant(
         "balancers/nginx/config_test/scratch.py",
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY"),
-        ("os.O_TRUNC | os.O_NOFOLLOW", "os.O_TRUNC"),
-        tests="unit/balancers/nginx/test_container.py",
+        ("os.O_TRUNC | files.CAREFULLY", "os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK"),
+        tests="unit/balancers/nginx/config_test/test_scratch.py",
     ),
     "container: copies stay": mutant(
-        "balancers/nginx/container.py", ("            await asyncio.to_thread(self._put_away)\n", "            pass\n"), tests="unit/balancers/nginx/test_container.py"
+        "balancers/nginx/config_test/container.py", ("            await asyncio.to_thread(self._clear)\n", "            pass\n"), tests="unit/balancers/nginx/config_test/test_container.py"
     ),
 }  # fmt: skip
 

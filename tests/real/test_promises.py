@@ -93,7 +93,7 @@ def test_an_upstream_that_nginx_refuses_is_left_out_and_explained_and_all_others
     taken.write_text("upstream taken { server 192.0.2.9:80; }\n")
     engine.run("bad", labels={"lbwatch.upstream": "taken"})
     engine.run("good", labels=WEB)
-    told = stage.lbwatch.wait_for_log("upstream.degraded", upstream="taken", level="out")
+    told = stage.lbwatch.wait_for_log("upstream.degraded", upstream="taken", degraded_to="out")
     assert 'duplicate upstream "taken"' in told["error"]
     wait_until(lambda: stage.nginx.answers("web") == {"good"}, within=5, what="the others go on")
     assert [name for name, _ in file_blocks(stage.output)] == ["web"]

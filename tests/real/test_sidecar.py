@@ -26,7 +26,8 @@ from oracle import ANY_NETWORK, PLACEHOLDER, Reach, file_blocks
 from realengine import RealEngine, in_namespace
 from watcher import unchanged
 
-from lbwatch.balancers.nginx.container import ContainerTester, NginxContainer
+from lbwatch.balancers.nginx.config_test.container import ContainerTester
+from lbwatch.balancers.nginx.locate import NginxContainer
 from lbwatch.core.errors import ConfigRejectedError
 from lbwatch.core.selector import selected
 from lbwatch.engines.docker.address import engine_address
@@ -672,8 +673,8 @@ def test_what_a_reload_by_signal_costs_is_said_where_it_costs_something(
         engine.remove("nginx")
         nginx.options = ("--restart", policy)
         nginx.stop_signal = stop_signal
+        since = stage.lbwatch.mark()  # the reload may come before the start is seen here
         nginx.start()
-        since = stage.lbwatch.mark()
         if not stage.lbwatch.runs:
             stage.lbwatch.start()
         stage.wait_for_reload(since=since)

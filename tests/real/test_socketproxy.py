@@ -63,7 +63,7 @@ def test_four_requests_to_the_engine_are_enough(
     for words in (("check",), ("explain", "web1"), ("render",)):
         stage.lbwatch.command(*words)
     assert refused.strikes == 0
-    assert "403" in docker(proxy, "stop", "web1"), "the proxy lets everything through"
+    assert "403 Forbidden" in docker(proxy, "stop", "web1"), "the proxy lets everything through"
     assert refused.strikes > 0
     assert stage.nginx.answers("web") == {"web1"}
 

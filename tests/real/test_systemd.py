@@ -17,7 +17,7 @@ from needs import need
 from realsystemd import RealSystemd
 from waiting import eventually
 
-from lbwatch.api.server import STILL_S
+from lbwatch.api.application import STILL_S
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings, check_toml
 
@@ -253,7 +253,7 @@ async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, 
     machine.serve()
     machine.run("systemctl", "start", "lbwatch")
     await eventually(lambda: machine.status() == "in step: 1 upstreams, 0 servers", what=machine.log)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await eventually(lambda: "server 172.17.0.2:80;" in machine.output)
     await eventually(lambda: machine.status() == "in step: 1 upstreams, 1 servers")
     assert '"event": "nginx.reloaded"' in machine.log
@@ -276,7 +276,7 @@ async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine
     """They are pasted as root, on a machine that serves."""
     machine.serve()
     machine.paste(pasted("As root")[-1:])
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await eventually(lambda: "server 172.17.0.2:80;" in machine.output)
     assert machine.run("systemctl", "is-enabled", "lbwatch").stdout == "enabled\n"
     before, settings = machine.pid(), machine.read("/etc/lbwatch/lbwatch.env")
@@ -295,8 +295,8 @@ async def test_what_nginx_would_refuse_is_not_written(machine: Machine, engine: 
     """A test that this user cannot get through must not be no test."""
     machine.serve()
     machine.write("/etc/nginx/sites-enabled/own", "upstream api { server 192.0.2.9:80; }\n")
-    engine.world.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
+    engine.containers.run(name="web-1", labels=WEB)
     machine.run("systemctl", "start", "lbwatch")
     await eventually(lambda: "server 172.17.0.3:80;" in machine.output)
     assert "upstream api" not in machine.output
@@ -338,7 +338,7 @@ async def test_a_crash_is_followed_by_a_start(machine: Machine, engine: FakeEngi
     before = machine.pid()
     machine.run("kill", "-9", str(before))
     await eventually(lambda: machine.pid() not in (0, before), within=10)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await eventually(lambda: "server 172.17.0.2:80;" in machine.output, within=10)
 
 

@@ -3,14 +3,25 @@
 import asyncio
 import json
 import os
+import pty
+import re
+import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from waiting import eventually
+
+from lbwatch import daemon
+from lbwatch.engines.fake import FakeEngine
+from lbwatch.settings import Settings
+
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
-
-
+WEB_AS_EXPOSED = {"lbwatch.upstream": "web"}  # at the one port that its image exposes
 DEADLINE_S = 30.0
+ESCAPE = "\x1b["
 
 
 def command(*words: object, **settings: object) -> list[str]:
@@ -24,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 async def lbwatch(*words: object, environ: dict[str, str] | None = None, **settings: object) -> tuple[int, str, str]:
-    """Run a command to its end; gives exit code, standard output and standard error."""
+    """Return exit code, standard output and standard error of a command, once it has ended."""
     process = await asyncio.create_subprocess_exec(
         *command(*words, **settings),
         env=environment(**(environ or {})),
@@ -44,7 +55,8 @@ class Running:
         self.log = log
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        *whole, _ = self.log.read_text().split("\n")  # the last may still be written
+        lines = [json.loads(line) for line in whole]
         return [line for line in lines if line["event"] == event]
 
     async def ends(self) -> int:
@@ -54,3 +66,53 @@ class Running:
 
 def upstreams(path: Path) -> str:
     return path.read_text() if path.exists() else ""
+
+
+@asynccontextmanager
+async def running(engine: FakeEngine, folder: Path, **settings: Any) -> AsyncIterator[dict[str, str]]:
+    """Run the daemon on this engine, before an nginx that believes all; gives the flags that lead commands to it."""
+    flags = {
+        "docker_host": engine.url,
+        "output": str(folder / "out.conf"),
+        "test_command": "true",
+        "reload_command": "true",
+        "nginx_pidfile": str(folder / "pid"),
+        "control_socket": str(folder / "control"),
+        "state_dir": str(folder / "state"),
+    }
+    paths = {"output", "nginx_pidfile", "control_socket", "state_dir"}
+    typed: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in flags.items()}
+    made = Settings(**(typed | {"status_listen": ""} | settings))
+    task = asyncio.create_task(daemon.run(made))
+    try:
+        await eventually(lambda: (folder / "out.conf").exists() or task.done(), what="the first file")
+        yield flags
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def on_a_terminal(*words: object, columns: int = 200, **settings: object) -> tuple[int, str]:
+    """Return the exit code of a command on a pseudo-terminal of that width, and all that it wrote."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *command(*words, **settings),
+        env=environment(TERM="xterm-256color", COLUMNS=str(columns)),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            part = await asyncio.to_thread(os.read, ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        written += part
+    os.close(ours)
+    return await process.wait(), written.decode()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r\n", "\n")

@@ -96,6 +96,8 @@ class Lbwatch:
         self._process: subprocess.Popen[bytes] | None = None
         self._meant_to_run = False
         self._lines_before = 0  # in the log, at the latest start
+        self._lines: list[dict[str, Any]] = []  # read so far,
+        self._read_bytes = 0  # which is so much of the log
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +117,7 @@ class Lbwatch:
         return self._process is not None and self._process.poll() is None
 
     def died(self) -> bool:
-        """Whether it ended although nobody ended it."""
+        """Return whether it ended although nobody ended it."""
         return self._meant_to_run and not self.runs
 
     def start(self) -> Self:
@@ -137,14 +139,22 @@ class Lbwatch:
         return self
 
     def lines(self) -> list[dict[str, Any]]:
-        """Its log so far; a line that is no JSON (a traceback, say) is the test's failure."""
+        """
+        Return its log so far; a line that is no JSON (a traceback, say) is the test's failure.
+
+        Who waits asks a hundred times a second, so that only what is new is read.
+        """
         if not self.log.exists():
             return []
-        *whole, _ = self.log.read_text().split("\n")  # the last may still be written
+        with self.log.open("rb") as log:
+            log.seek(self._read_bytes)
+            *whole, _ = log.read().split(b"\n")  # the last may still be written
         try:
-            return [json.loads(line) for line in whole]
+            self._lines += [json.loads(line) for line in whole]
         except ValueError:
             raise AssertionError(f"not a JSON log:\n{self.tail()}") from None
+        self._read_bytes += sum(len(line) + 1 for line in whole)
+        return self._lines[:]
 
     def wait_started(self) -> None:
         """Wait until it is at work, if it was started: on a busy machine Python alone may take seconds."""
@@ -157,18 +167,18 @@ class Lbwatch:
             )
 
     def mark(self) -> int:
-        """How many lines there are: give it to `wait_for_log` to see only later ones."""
+        """Return how many lines there are: give it to `wait_for_log` to see only later ones."""
         return len(self.lines())
 
     def logged(self, event: str, *, since: int = 0, **values: object) -> list[dict[str, Any]]:
-        """Log lines of an event that have all these values."""
+        """Return the log lines of an event that have all these values."""
         lines = (line for line in self.lines()[since:] if line.get("event") == event)
         return [line for line in lines if all(line.get(key) == value for key, value in values.items())]
 
     def wait_for_log(
         self, event: str, *, since: int = 0, count: int = 1, within: float = IN_STEP_S, **values: object
     ) -> dict[str, Any]:
-        """Wait until an event was logged *count* times with all these values, and give the last of those lines."""
+        """Return the last line of an event, once it was logged *count* times with all these values."""
         return wait_until(
             lambda: self.logged(event, since=since, **values),
             holds=lambda lines: len(lines) >= count,
@@ -178,7 +188,7 @@ class Lbwatch:
         )[-1]
 
     def tail(self) -> str:
-        """The end of its log, for people."""
+        """Return the end of its log, for people."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(["lbwatch's log ends:", *text.splitlines()[-40:]])
 
@@ -213,7 +223,7 @@ class Lbwatch:
         self._scratch.cleanup()
 
     def command(self, *words: str, within: float = 30) -> tuple[int, str, str]:
-        """Run another command of its own beside it, with its flags: exit code, standard output, standard error."""
+        """Return exit code, standard output and standard error of another command beside it, with its flags."""
         argv = [sys.executable, "-m", "lbwatch", *words, *self.flags]
         done = subprocess.run(
             in_namespace(self.namespace, argv),
@@ -312,7 +322,7 @@ class Stage:
         self.wait_in_step({name: ()}, draining=draining)
 
     def notes(self) -> str:
-        """What helps to understand a failure."""
+        """Return what helps to understand a failure."""
         return f"{self.lbwatch.tail()}\nnginx's error log ends:\n{self.nginx.errors()}"
 
     def close(self) -> None:

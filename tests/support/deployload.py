@@ -212,7 +212,7 @@ class Websockets:
             self._ends.append((reader, writer))
 
     async def echoing(self) -> int:
-        """Say something on each, and count those that answer."""
+        """Return how many answer, once something was sent on each."""
         return sum(await asyncio.gather(*(self._echoes(*ends) for ends in self._ends)))
 
     async def wait_closed(self, *, within: float) -> None:

@@ -1,39 +1,79 @@
 """A whole daemon on the fake engine with a simulated nginx."""
 
 import asyncio
+import contextlib
 import json
+import re
 import socket
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import structlog
 from simulation import SimulatedNginx
-from statuses import full_picture
+from statuses import full_status
 
-from lbwatch.api import server as status
+from lbwatch.api.application import View, make_application
+from lbwatch.api.client import request
+from lbwatch.api.control import ControlService
+from lbwatch.api.server import serving
 from lbwatch.build import Daemon, build_daemon
+from lbwatch.core.explain import Explanation
+from lbwatch.core.model import Container, Route, Suspended
 from lbwatch.core.status import Status
-from lbwatch.daemon import keep_going
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings
+from lbwatch.system.state import State
+from lbwatch.tasks import run_until
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 
+ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
+"""Those that are answered by TCP."""
+
 
 @dataclass
-class StillLife:
+class FixedView:
     """A view that shows always the same."""
 
-    picture: Status = field(default_factory=full_picture)
+    shown: Status = field(default_factory=full_status)
 
     def quick_status(self) -> Status:
-        return self.picture
+        return self.shown
 
-    async def look(self) -> Status:
-        return self.picture
+    async def status(self) -> Status:
+        return self.shown
+
+
+class FixedLoop:
+    """Knows its containers, and is settled or never will be."""
+
+    def __init__(self, *containers: Container, settles: bool = True) -> None:
+        self.known: tuple[Container, ...] | None = containers
+        self.settles = settles
+        self.planner = SimpleNamespace(suspended=Suspended())
+
+    def containers(self) -> tuple[Container, ...] | None:
+        return self.known
+
+    async def settled(self) -> tuple[Route, ...]:
+        if not self.settles:
+            await asyncio.Event().wait()
+        return ()
+
+
+async def unasked(container: Container | None) -> Explanation:
+    raise AssertionError(f"nobody asks for {container}")
+
+
+def fixed_service(state: State, *containers: Container, settles: bool = True) -> ControlService:
+    """A service of which nobody asks more than to drain these containers, and nothing comes of it."""
+    return ControlService(state, loop=FixedLoop(*containers, settles=settles), explain=unasked)
 
 
 @dataclass
@@ -52,20 +92,23 @@ class Answer:
 
 
 @dataclass
-class Place:
-    """Where a status server listens."""
+class Client:
+    """Where a server listens, by TCP unless it has a unix *socket*."""
 
-    port: int
+    port: int = 0
     host: str = "127.0.0.1"
+    socket: Path | None = None
 
     async def opened(self, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.socket is not None:
+            return await asyncio.open_unix_connection(self.socket, **options)
         return await asyncio.open_connection(self.host, self.port, **options)
 
-    async def said(self, request: bytes) -> bytes:
+    async def exchange(self, sent: bytes) -> bytes:
         """All that comes until the other side ends the connection: that it does is a promise, too."""
         reader, writer = await self.opened()
         try:
-            writer.write(request)
+            writer.write(sent)
             async with asyncio.timeout(10.0):
                 return await reader.read()
         finally:
@@ -73,7 +116,7 @@ class Place:
 
     async def get(self, path: str = "/healthz", *, host: str | None = "127.0.0.1", method: str = "GET") -> Answer:
         name = "" if host is None else f"Host: {host}\r\n"
-        head, _, body = (await self.said(f"{method} {path} HTTP/1.1\r\n{name}\r\n".encode())).partition(b"\r\n\r\n")
+        head, _, body = (await self.exchange(f"{method} {path} HTTP/1.1\r\n{name}\r\n".encode())).partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         return Answer(status=int(first.split()[1]), headers=headers, body=body)
@@ -86,43 +129,107 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def served(
-    view: status.View | None = None, *, hosts: Collection[str] = (), host: str = "127.0.0.1"
-) -> AsyncIterator[Place]:
+    view: View | None = None,
+    *,
+    listen: str | None = None,
+    hosts: Collection[str] = (),
+    service: ControlService | None = None,
+    control_socket: Path | None = None,
+) -> AsyncIterator[Client]:
+    """The server, by TCP at a free port and at a unix socket, of what shows always the same and drains nothing."""
     port = free_port()
-    async with status.serving(f"{host}:{port}", hosts=hosts, view=view or StillLife()):
-        yield Place(port=port)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        service = service or fixed_service(State(folder))
+        application = make_application(view or FixedView(), service=service, hosts=hosts)
+        listen = f"127.0.0.1:{port}" if listen is None else listen
+        async with serving(application, listen=listen, control_socket=control_socket or folder / "control"):
+            yield Client(port=port)
+
+
+@asynccontextmanager
+async def listening(path: Path, *, service: ControlService) -> AsyncIterator[None]:
+    """The same at a unix socket alone."""
+    async with served(listen="", service=service, control_socket=path):
+        yield
 
 
 @asynccontextmanager
 async def running(
     folder: Path, engine: FakeEngine, nginx: SimulatedNginx, **more: Any
-) -> AsyncIterator[tuple[Place, Daemon]]:
-    """The daemon as `daemon.run` builds it, with its status."""
+) -> AsyncIterator[tuple[Client, Daemon]]:
+    """The daemon as `daemon.run` builds it, with its server; the control socket is `settings.control_socket`."""
     settings = Settings(
         docker_host=engine.url,
         output=nginx.output,
         host_network="false",
         state_dir=folder / "state",
+        control_socket=folder / "run" / "lbwatch.sock",
         reload_interval=0.1,
         **more,
     )
-    async with (
-        build_daemon(settings, tester=nginx, control=nginx) as daemon,
-        served(daemon) as place,
-    ):
-        stopped = asyncio.Event()
-        task = asyncio.create_task(keep_going(daemon, until=stopped))
-        try:
-            yield place, daemon
-        finally:
-            stopped.set()
-            await task
+    async with build_daemon(settings, tester=nginx, control=nginx) as daemon:
+        service = ControlService(daemon.state, loop=daemon.reconciler, explain=daemon.explain)
+        async with served(daemon, service=service, control_socket=settings.control_socket) as client:
+            stopped = asyncio.Event()
+            task = asyncio.create_task(run_until(daemon, until=stopped.wait()))
+            try:
+                yield client, daemon
+            finally:
+                stopped.set()
+                await task
 
 
-async def told(place: Place, path: str, holds: Callable[[Answer], object], *, within: float = 10.0) -> Answer:
+@dataclass(kw_only=True)
+class DrainStage:
+    """A daemon that drains, and what it keeps in step."""
+
+    socket: Path
+    nginx: SimulatedNginx
+    state: State
+
+    def servers(self) -> list[str]:
+        return re.findall(r"server ([0-9.]+):", self.nginx.runs or "")
+
+    async def drain(self, container: str) -> str:
+        return await request(self.socket, verb="drain", container=container)
+
+    async def undrain(self, container: str) -> str:
+        return await request(self.socket, verb="undrain", container=container)
+
+
+@asynccontextmanager
+async def drain_stage(folder: Path, engine: FakeEngine, nginx: SimulatedNginx) -> AsyncIterator[DrainStage]:
+    """The daemon once all that there is in the engine is in force."""
+    async with running(folder, engine, nginx) as (_, daemon):
+        async with asyncio.timeout(10.0):
+            await daemon.reconciler.settled()
+        yield DrainStage(socket=daemon.settings.control_socket, nginx=nginx, state=daemon.state)
+
+
+@contextmanager
+def warned() -> Iterator[list[str]]:
+    """The names of the warnings and errors that are logged, known at the end."""
+    names: list[str] = []
+    with structlog.testing.capture_logs() as logs:
+        yield names
+    names += [log["event"] for log in logs if log["log_level"] in ("warning", "error")]
+
+
+async def ended(reader: asyncio.StreamReader, *, within: float = 10.0) -> bytes:
+    """What came until the other side ended the connection; whether by a reset or not does not matter."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(within):
+            while chunk := await reader.read(65536):
+                received += chunk
+    return received
+
+
+async def asked_until(client: Client, path: str, holds: Callable[[Answer], object], *, within: float = 10.0) -> Answer:
     """Ask until the answer is as it should be."""
     deadline = time.monotonic() + within
-    while not holds(answer := await place.get(path)):
+    while not holds(answer := await client.get(path)):
         assert time.monotonic() < deadline, f"not within {within} s; last: {answer.status} {answer.text}"
         await asyncio.sleep(0.01)
     return answer

@@ -168,10 +168,11 @@ class FaultProxy:
         self._listener.bind(str(self.path))
         self._listener.listen(128)
         self._thread.start()
-        self._loop.call_soon_threadsafe(self._spawn, self._accept())
+        self._loop.call_soon_threadsafe(self._loop.add_reader, self._listener, self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.remove_reader, self._listener)
         try:
             self._do(self._end(lambda _: True))
         finally:
@@ -227,15 +228,15 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._open[task] = None
-        task.add_done_callback(self._open.pop)
-
-    async def _accept(self) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(self._listener)
-            self._spawn(self._serve(client))
+    def _accept(self) -> None:
+        """Serve a connection that waits; no task accepts it, since one that is cancelled meanwhile would lose it."""
+        with contextlib.suppress(OSError):  # it may be gone
+            client, _ = self._listener.accept()
+            client.setblocking(False)
+            task = self._loop.create_task(self._serve(client))
+            self._open[task] = None
+            task.add_done_callback(self._open.pop)
+            task.add_done_callback(lambda _: client.close())  # also of one that is cancelled before it begins
 
     async def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, asyncio.IncompleteReadError):  # either end may be gone

@@ -3,10 +3,12 @@ The images that users have, made without a registry: lbwatch's by its Dockerfile
 
 The stand-ins are trees of Debian packages from the machine's own mirror, under the names of the official images: one
 with Python, and one more with nginx, which must not be in the first, or lbwatch would find it beside itself. They are
-made once for each run of the tests, whichever worker comes first.
+made once for each run of the tests, whichever worker comes first; what has to be fetched for them is kept in build/ from
+run to run, until other versions are asked for.
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ import realengine
 from realengine import RealEngine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+FETCHED = REPOSITORY / "build" / "images"
 PYTHON, NGINX, APP, LBWATCH = "python:3.13-slim", "nginx:stable", "traefik/whoami", "lbwatch"
 NEEDS = ("apt-get", "dpkg-deb", "chroot", "docker-compose")
 
@@ -49,7 +52,7 @@ CMD ["nginx", "-g", "daemon off;"]
 
 def shared_folder(base: Path) -> Path:
     """
-    Give a folder of this run's own, for all workers alike.
+    Return a folder of this run's own, for all workers alike.
 
     IMAGES_FOLDER keeps the images between runs, for those who work on these tests.
 
@@ -84,22 +87,17 @@ def load(engine: RealEngine, shared: Path) -> None:
 
 
 def _make(engine: RealEngine, *, folder: Path) -> None:
-    for name in ("context", "python", "nginx", "apt"):
-        shutil.rmtree(folder / name, ignore_errors=True)  # of a try that failed
-    context = folder / "context"
-    wheels = subprocess.Popen(_download(context / "wheels"), stdout=subprocess.DEVNULL)  # while the tree is made
-    try:
-        base, stand_in = folder / "python", folder / "nginx"
-        for each in (base, stand_in):
+    FETCHED.mkdir(parents=True, exist_ok=True)
+    with (FETCHED / "lock").open("w") as lock:  # of another run in the same checkout
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch()
+        engine.docker("import", "--change", 'CMD ["python3"]', str(FETCHED / "python.tar"), PYTHON, within=120)
+        context, stand_in = folder / "context", folder / "nginx"
+        for each in (context, stand_in):
+            shutil.rmtree(each, ignore_errors=True)  # of a try that failed
             each.mkdir()
-        with _Apt(folder / "apt") as apt:
-            _pack(apt.fetch(*_PYTHON_PACKAGES), archive=base / "python.tar", first=True)
-            _pack(apt.fetch(*_NGINX_PACKAGES), archive=stand_in / "nginx.tar")
-        engine.docker("import", "--change", 'CMD ["python3"]', str(base / "python.tar"), PYTHON, within=120)
-        assert wheels.wait(300) == 0, "pip cannot fetch what the lock file names"
-    finally:
-        wheels.kill()
-        wheels.wait()
+        shutil.copytree(FETCHED / "wheels", context / "wheels")
+        shutil.copy(FETCHED / "nginx.tar", stand_in)
     for name in _CONTEXT:
         source = REPOSITORY / name
         if source.is_dir():
@@ -113,8 +111,40 @@ def _make(engine: RealEngine, *, folder: Path) -> None:
     )
     (stand_in / "Dockerfile").write_text(_AS_NGINX)
     engine.docker("build", "--quiet", "--tag", NGINX, str(stand_in), within=120)
-    for each in (base, stand_in):
+    for each in (context, stand_in):
         shutil.rmtree(each)
+
+
+def _fetch() -> None:
+    """Have the two trees and the wheels in their folder, as of the versions that are asked for now."""
+    mark, wanted = FETCHED / "made-of", _versions()
+    if mark.is_file() and mark.read_text() == wanted:
+        return
+    mark.unlink(missing_ok=True)
+    for name in ("wheels", "python", "nginx", "apt"):
+        shutil.rmtree(FETCHED / name, ignore_errors=True)  # of other versions, or of a try that failed
+    wheels = subprocess.Popen(_download(FETCHED / "wheels"), stdout=subprocess.DEVNULL)  # while the trees are made
+    try:
+        with _Apt(FETCHED / "apt") as apt:
+            _pack(apt.fetch(*_PYTHON_PACKAGES), archive=FETCHED / "python.tar", first=True)
+            _pack(apt.fetch(*_NGINX_PACKAGES), archive=FETCHED / "nginx.tar")
+        assert wheels.wait(300) == 0, "pip cannot fetch what the lock file names"
+    finally:
+        wheels.kill()
+        wheels.wait()
+    mark.write_text(wanted)
+
+
+def _versions() -> str:
+    """Return what changes with the versions of the packages that this machine knows, with the lock files and with this file."""
+    known = subprocess.run(
+        ["apt-cache", "policy", *_PYTHON_PACKAGES, *_NGINX_PACKAGES],
+        check=True,
+        capture_output=True,
+        env=_environment(),
+    ).stdout
+    files = (Path(__file__), *(REPOSITORY / "requirements" / f"{name}.txt" for name in ("run", "build")))
+    return hashlib.sha256(b"".join((known, sys.version.encode(), *(file.read_bytes() for file in files)))).hexdigest()
 
 
 def _download(wheels: Path) -> Iterable[str]:
@@ -159,7 +189,7 @@ class _Apt:
         shutil.rmtree(self._folder)
 
     def fetch(self, *packages: str) -> list[Path]:
-        """Fetch packages and what they need, and list the files that are new."""
+        """Return the files that are new, once packages and what they need are fetched."""
         _run(*self._command, "install", "--yes", "--download-only", *packages)
         new = set((self._folder / "archives").glob("*.deb")) - self._fetched
         self._fetched |= new

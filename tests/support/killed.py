@@ -20,7 +20,8 @@ from typing import Any
 
 from lbwatch import daemon as lbwatch_daemon
 from lbwatch.__main__ import main
-from lbwatch.balancers.nginx.local import CopyTester, LocalControl
+from lbwatch.balancers.nginx.config_test.local import CopyTester
+from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.template import Renderer
 
 HEEDED_S = 10.0

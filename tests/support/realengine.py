@@ -167,7 +167,7 @@ class RealEngine:
         raise TimeoutError(f"dockerd (exit code {self._dockerd.poll()}) did not answer in {within} s:\n{tail}")
 
     def answers(self) -> bool:
-        """Tell whether it answers a ping now."""
+        """Return whether it answers a ping now."""
         try:
             return self.api("GET", "/_ping", timeout=2)[0] == 200
         except (OSError, http.client.HTTPException):
@@ -211,7 +211,7 @@ class RealEngine:
     # -- what it is asked
 
     def docker(self, *args: str, within: float = 60) -> str:
-        """The docker command line on this engine: what it printed, stripped; raises with what it complained of."""
+        """Return what the docker command line printed on this engine, stripped; raises with what it complained of."""
         environment = {"PATH": os.environ["PATH"], "DOCKER_CONFIG": str(self.folder / "cli")}
         argv = ["docker", "--host", self.url, *args]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
@@ -220,7 +220,7 @@ class RealEngine:
         return done.stdout.strip()
 
     def api(self, method: str, path: str, body: object = None, *, timeout: float = 30) -> tuple[int, Any]:
-        """One call on a connection of its own: the status and the decoded answer (text where it is no JSON)."""
+        """Return what one call on a connection of its own brings: the status and the decoded answer (text where it is no JSON)."""
         connection = UnixConnection(self.socket, timeout=timeout)
         try:
             return connection.call(method, path, body)
@@ -228,14 +228,14 @@ class RealEngine:
             connection.close()
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """A container in full, by name or id."""
+        """Return a container in full, by name or id."""
         status, answer = self.api("GET", f"/containers/{quote(name, safe='')}/json")
         assert status == 200, answer
         assert isinstance(answer, dict)
         return answer
 
     def inspect_all(self) -> list[dict[str, Any]]:
-        """Every container in full, stopped ones too: the truth, asked for without lbwatch."""
+        """Return every container in full, stopped ones too: the truth, asked for without lbwatch."""
         _, listed = self.api("GET", "/containers/json?all=1")
         answers = (self.api("GET", f"/containers/{each['Id']}/json") for each in listed)
         return [answer for status, answer in answers if status == 200]
@@ -266,7 +266,7 @@ class RealEngine:
         )
 
     def create(self, name: str, *options: str, labels: Mapping[str, str] | None = None) -> str:
-        """The same, not started."""
+        """Create the same, not started."""
         return self.docker("create", *_options(name, options, labels=labels), IMAGE)
 
     def remove(self, *names: str) -> None:
@@ -283,7 +283,7 @@ class RealEngine:
                 assert status in (204, 404), answer
 
     def host_pid(self, name: str) -> int:
-        """Pid of a container's first process, as this machine sees it."""
+        """Return the pid of a container's first process, as this machine sees it."""
         pid = self.inspect(name)["State"]["Pid"]
         assert isinstance(pid, int) and pid > 1, f"{name} does not run"
         return pid
@@ -343,7 +343,7 @@ class RealEngine:
         assert not self.folder.exists(), f"{self.folder} cannot be removed"
 
     def _pids(self) -> list[int]:
-        """Every process in the engine's mount namespace but its holder: dockerd, containerd, shims."""
+        """Return every process in the engine's mount namespace but its holder: dockerd, containerd, shims."""
         holder = None if self._holder is None else self._holder.pid
         return [pid for pid in _all_pids() if pid != holder and self._mounts and _mounts_of(pid) == self._mounts]
 
@@ -368,7 +368,7 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """One call: the status and the decoded answer (text where it is no JSON)."""
+        """Return what one call brings: the status and the decoded answer (text where it is no JSON)."""
         text = None if body is None else json.dumps(body)
         self.request(method, path, body=text, headers={"Content-Type": "application/json"})
         response = self.getresponse()
@@ -380,7 +380,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def in_namespace(name: str | None, argv: Iterable[str]) -> list[str]:
-    """What runs *argv* in a network namespace, by exec, so that the pid stays; `None`: the machine's own."""
+    """Return what runs *argv* in a network namespace, by exec, so that the pid stays; `None`: the machine's own."""
     return list(argv) if name is None else ["nsenter", f"--net=/run/netns/{name}", *argv]
 
 
@@ -437,7 +437,7 @@ def _all_pids() -> list[int]:
 
 
 def _mounts_of(pid: int) -> int | None:
-    """A dead process that nobody reaped has no mount namespace any more."""
+    """Return the inode of a process's mount namespace; a dead one that nobody reaped has none any more."""
     try:
         return os.stat(f"/proc/{pid}/ns/mnt").st_ino
     except OSError:
@@ -445,7 +445,7 @@ def _mounts_of(pid: int) -> int | None:
 
 
 def _command(pid: int) -> list[str]:
-    """Its arguments, the first without its folder; empty for a zombie."""
+    """Return its arguments, the first without its folder; empty for a zombie."""
     try:
         first, *rest = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:
@@ -454,7 +454,7 @@ def _command(pid: int) -> list[str]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Children before their parents."""
+    """Return them with children before their parents."""
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
         texts = [Path(f"/proc/{pid}/task/{task}/children").read_text() for task in tasks]

@@ -82,7 +82,7 @@ class RealNginx:
         self.conf.write_text(text)
 
     def temp_paths(self) -> str:
-        """Directives that keep its temporary files in its folder."""
+        """Return directives that keep its temporary files in its folder."""
         paths = (f"{kind}_temp_path {self.folder}/temp/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
         return " ".join((f"client_body_temp_path {self.folder}/temp/body;", *paths))
 
@@ -118,7 +118,7 @@ class RealNginx:
         self._end(workers)
 
     def reload(self) -> None:
-        """Tell the master to read its configuration again, as an operator does; returns at once."""
+        """Have the master read its configuration again, as an operator does; returns at once."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
@@ -146,19 +146,19 @@ class RealNginx:
         return self._process.pid
 
     def worker_pids(self) -> set[int]:
-        """Workers that take connections; those shutting down are not among them, nor one that just ends (no title)."""
+        """Return the workers that take connections; those shutting down are not among them, nor one that just ends (no title)."""
         titles = {pid: _title(pid) for pid in self._children()}
         return {pid for pid, title in titles.items() if "nginx: worker" in title and "shutting down" not in title}
 
     def errors(self) -> str:
-        """The end of its error log."""
+        """Return the end of its error log."""
         try:
             return "\n".join(self.error_log.read_text(errors="replace").splitlines()[-20:])
         except FileNotFoundError:
             return "(no error log)"
 
     def ask(self, path: str) -> str:
-        """One request on a new connection: the body of a 200, else `status N`, or `no answer` if nobody is there."""
+        """Return what one request on a new connection brings: the body of a 200, else `status N`, or `no answer` if nobody is there."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(10)
@@ -174,12 +174,12 @@ class RealNginx:
         return body.strip() if status[1] == "200" else f"status {status[1]}"
 
     def is_up(self) -> bool:
-        """Whether it answers by itself."""
+        """Return whether it answers by itself."""
         return self.ask("/") == "nginx"
 
     def answers(self, upstream: str, n: int = 12) -> set[str]:
         """
-        Who answers for an upstream.
+        Return who answers for an upstream.
 
         Args:
             n: How many requests; each worker takes turns on its own, so that twice the number of servers for each

@@ -119,7 +119,7 @@ class RealSystemd:
         self.run("systemctl", "daemon-reload")
 
     def read(self, path: Path | str) -> str:
-        """Read a file there; empty if there is none."""
+        """Return what a file holds there; empty if there is none."""
         try:
             return (self.root / str(path).lstrip("/")).read_text()
         except FileNotFoundError:
@@ -140,11 +140,11 @@ class RealSystemd:
         return done
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self.run("systemctl", "show", "-P", name, unit).stdout.strip()
 
     def said(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:])
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class RealSystemd:
         return bool(self._first) and self.run("systemctl", "show", "-P", "Version", check=False).returncode == 0
 
     def _find_first(self) -> int:
-        """The child of what was started, once it is a systemd."""
+        """Return the child of what was started, once it is a systemd."""
         assert self._process is not None
         pid = self._process.pid
         try:

@@ -19,9 +19,9 @@ from waiting import eventually
 
 from lbwatch.build import build_daemon
 from lbwatch.core.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
-from lbwatch.daemon import keep_going
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings
+from lbwatch.tasks import run_until
 
 T = TypeVar("T")
 
@@ -197,7 +197,7 @@ async def following(folder: Path, **options: Any) -> AsyncIterator[tuple[FakeEng
         )
         async with build_daemon(settings, tester=nginx, control=nginx) as daemon:
             stopped = asyncio.Event()
-            running = asyncio.create_task(keep_going(daemon, until=stopped))
+            running = asyncio.create_task(run_until(daemon, until=stopped.wait()))
             try:
                 await eventually(lambda: nginx.reloads, what="the first apply")
                 yield engine, nginx

@@ -4,15 +4,29 @@ What the tests of the pure rooms share: makers of containers, and Hypothesis str
 Built from the contract, not from the code: allowed values are written out here once more on purpose.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Plan, Server, Snapshot, Upstream
+from lbwatch.balancers.nginx import limits
+from lbwatch.balancers.template import Renderer, shipped_templates
+from lbwatch.core.model import (
+    Container,
+    ContainerStatus,
+    Endpoint,
+    Health,
+    Method,
+    Plan,
+    Route,
+    Server,
+    Snapshot,
+    Suspended,
+    Upstream,
+)
 from lbwatch.core.plan import Rules, desired_state
 
 # A failure prints the blob that repeats it; --hypothesis-seed=N repeats a whole run, whose seed pytest prints then.
@@ -20,6 +34,10 @@ settings.register_profile("lbwatch", deadline=None, print_blob=True, max_example
 settings.load_profile("lbwatch")
 
 # -- makers
+
+
+ANY_RULES = Rules()
+NOBODY = Suspended()
 
 
 def container(name: str = "web", /, *, labels: Mapping[str, str] | None = None, **given: Any) -> Container:
@@ -58,7 +76,39 @@ def snapshot(containers: Iterable[Container], *, source: str = "engine") -> Snap
 
 def decide(*containers: Container, **rules: Any) -> Plan:
     """Ask what nginx should have with these containers on one engine."""
-    return desired_state([snapshot(containers)], rules=Rules(**rules))
+    return planned([snapshot(containers)], rules=Rules(**rules))
+
+
+def planned(engines: Iterable[Snapshot], *, rules: Rules = ANY_RULES, suspended: Suspended = NOBODY) -> Plan:
+    """Plan as the daemon does, in nginx's dialect and within its limits."""
+    rules = replace(rules, refuses_key=limits.hash_key_refusal)
+    return limits.limited(desired_state(engines, rules=rules, suspended=suspended))
+
+
+def make_renderer(template: str = "nginx/upstreams.conf.j2", *, folders: Sequence[Path] = ()) -> Renderer:
+    """Make a renderer as the daemon does; without folders, of the shipped templates."""
+    filters = {"parameters": limits.parameters}
+    return Renderer(template, folders=folders or [shipped_templates()], block=limits.block, filters=filters)
+
+
+def unrouted(plan: Plan) -> tuple[Route, ...]:
+    """List the routes that have a reason in a server's place."""
+    return tuple(route for route in plan.routes if route.reason is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnersNotice:
+    """A notice, and the container that it is for."""
+
+    container: str
+    kind: str
+    detail: str
+
+
+def notices(plan: Plan) -> tuple[OwnersNotice, ...]:
+    """List each notice once for each container."""
+    told = {(route.container, str(each.kind), each.detail) for route in plan.routes for each in route.notices}
+    return tuple(OwnersNotice(container=who, kind=kind, detail=detail) for who, kind, detail in sorted(told))
 
 
 def upstream_of(plan: Plan, name: str) -> Upstream:
@@ -69,7 +119,7 @@ def upstream_of(plan: Plan, name: str) -> Upstream:
 
 def lines_of(plan: Plan, name: str) -> list[str]:
     """List an upstream's servers as `ADDRESS:PORT`, in the order given."""
-    return [f"{server.address}:{server.port}" for server in upstream_of(plan, name).servers]
+    return [server.host_port for server in upstream_of(plan, name).servers]
 
 
 def servers_of(plan: Plan) -> list[tuple[str, Server]]:
@@ -79,7 +129,7 @@ def servers_of(plan: Plan) -> list[tuple[str, Server]]:
 
 def reasons_of(plan: Plan, container: str) -> list[str]:
     """List why a container is not routed, as codes."""
-    return [str(skip.reason) for skip in plan.skipped if skip.container == container]
+    return [str(skip.reason) for skip in unrouted(plan) if skip.container == container]
 
 
 # -- hostile text
@@ -332,10 +382,6 @@ rules = st.builds(
 # -- what a template is given
 
 
-def _address(number: IPv4Address | IPv6Address) -> str:
-    return str(number) if number.version == 4 else f"[{number}]"
-
-
 _parameters: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "weight": st.one_of(st.just(1), st.integers(1, 1000)),
@@ -346,6 +392,12 @@ _parameters: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "container": _names,
     }
 )
+
+
+def method_of(text: str) -> Method:
+    """Make the method that a label of this text asks for."""
+    name, *rest = text.split()
+    return Method(name=name, key=rest[0] if rest else None, consistent=rest[1:] == ["consistent"])
 
 
 @st.composite
@@ -360,13 +412,12 @@ def _upstreams(draw: st.DrawFn, name: str) -> Upstream:
     pairs = draw(st.sets(st.tuples(st.ip_addresses(), st.integers(1, 65_535)), max_size=5))
     ordered = sorted(pairs, key=lambda pair: (pair[0].version, int(pair[0]), pair[1]))
     method = draw(st.one_of(st.none(), st.sampled_from(METHODS[1:])))
-    servers = [Server(address=_address(address), port=port, **draw(_parameters)) for address, port in ordered]
+    servers = [Server(address=str(address), port=port, **draw(_parameters)) for address, port in ordered]
     if (method or "").startswith(("hash", "ip_hash", "random")) or all(server.backup for server in servers):
         servers = [replace(server, backup=False) for server in servers]
     return Upstream(
         name=name,
         servers=tuple(servers),
-        method=method,
+        method=None if method is None else method_of(method),
         keepalive=draw(st.one_of(st.none(), st.integers(1, 10_000))),
-        zone_kib=64 if any(server.max_conns for server in servers) else None,
     )

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def eventually(condition: Callable[[], T], *, within: float = 5.0, what: str = "") -> T:
-    """Wait until a condition gives something true, and give that."""
+    """Return what a condition gives, once that is something true."""
     deadline = asyncio.get_running_loop().time() + within
     while not (seen := condition()):
         if asyncio.get_running_loop().time() > deadline:

@@ -41,14 +41,14 @@ async def every(interval_s: float, times: int, deed: Callable[[int], object]) ->
 async def test_the_reader_keeps_up_with_a_thousand_events_a_second(tmp_path: Path) -> None:
     """A channel that fills loses events without a word, and slows every call to the engine; here in real time."""
     async with following(tmp_path) as (engine, nginx):
-        ids = [engine.world.run(labels=WEB) for _ in range(100)]
+        ids = [engine.containers.run(labels=WEB) for _ in range(100)]
         await eventually(lambda: servers(nginx) == 100, what="all are there")
         deepest = sent = 0
 
         def burst(number: int) -> None:
             nonlocal deepest, sent
             for each in range(10):
-                engine.world.update(ids[(number * 10 + each) % len(ids)])
+                engine.containers.update(ids[(number * 10 + each) % len(ids)])
                 sent += 1
             deepest = max(deepest, *(each.channel.qsize() for each in engine.events._subscriptions))
 
@@ -56,7 +56,7 @@ async def test_the_reader_keeps_up_with_a_thousand_events_a_second(tmp_path: Pat
         began = asyncio.get_running_loop().time()
         await every(0.01, 300, burst)
         took_s = asyncio.get_running_loop().time() - began
-        engine.world.run(labels=WEB)
+        engine.containers.run(labels=WEB)
         await eventually(lambda: servers(nginx) == 101, what="what happened after the flood is seen")
         assert sent == 3000
         assert took_s < 9.0, "the reader held up the loop that it shares with the engine"
@@ -72,15 +72,15 @@ def test_additions_reload_once_an_interval_and_removals_ten_times_a_second_at_mo
         async with following(tmp_path, reload_interval=1.0) as (engine, nginx):
             await asyncio.sleep(5.0)
             del nginx.reloads[:]
-            await every(0.01, 1000, lambda _: engine.world.run(labels=WEB))
+            await every(0.01, 1000, lambda _: engine.containers.run(labels=WEB))
             await asyncio.sleep(5.0)
             gaps = [later - sooner for sooner, later in zip(nginx.reloads, nginx.reloads[1:], strict=False)]
             assert servers(nginx) == 1000
             assert 10 <= len(nginx.reloads) <= 12
             assert min(gaps) >= 0.99
             del nginx.reloads[:]
-            ids = [each.id for each in engine.world.containers]
-            await every(0.01, 500, lambda number: engine.world.remove(ids[number], force=True))
+            ids = [each.id for each in engine.containers]
+            await every(0.01, 500, lambda number: engine.containers.remove(ids[number], force=True))
             await asyncio.sleep(5.0)
             gaps = [later - sooner for sooner, later in zip(nginx.reloads, nginx.reloads[1:], strict=False)]
             assert servers(nginx) == 500
@@ -94,14 +94,14 @@ def test_an_hour_in_which_nothing_changes_costs_no_reload_and_few_requests(tmp_p
 
     async def idle() -> None:
         async with following(tmp_path) as (engine, nginx):
-            ids = [engine.world.run(labels=WEB, health="healthy") for _ in range(20)]
+            ids = [engine.containers.run(labels=WEB, health="healthy") for _ in range(20)]
             await asyncio.sleep(10.0)
             del nginx.reloads[:]
             engine.requests.clear()
             for number in range(360):
-                engine.world.exec_probe(ids[number % 20])
-                engine.world.update(ids[number % 20])
-                engine.world.run()
+                engine.containers.exec_probe(ids[number % 20])
+                engine.containers.update(ids[number % 20])
+                engine.containers.run()
                 await asyncio.sleep(10.0)
             assert nginx.reloads == []
             lists, looks = (engine.requests[f"GET /containers/{what}json"] for what in ("", "ID/"))
@@ -119,15 +119,15 @@ def test_memory_is_flat_however_many_containers_come_and_go(tmp_path: Path) -> N
 
             async def generations(number: int) -> int:
                 for _ in range(number):
-                    made = [engine.world.run(labels=WEB, restart="always"), engine.world.run()]
+                    made = [engine.containers.run(labels=WEB, restart="always"), engine.containers.run()]
                     await asyncio.sleep(1.0)
                     for _ in range(3):
-                        engine.world.die(made[0])
+                        engine.containers.die(made[0])
                     await asyncio.sleep(1.0)
                     for each in made:
-                        engine.world.remove(each, force=True)
+                        engine.containers.remove(each, force=True)
                     await asyncio.sleep(1.0)
-                engine.events.wipe()  # it remembers 256, and each stream what was replayed to it
+                engine.events.clear_ring()  # it remembers 256, and each stream what was replayed to it
                 engine.cut_streams()
                 await asyncio.sleep(120.0)
                 nginx.accepted.clear()

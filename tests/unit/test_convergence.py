@@ -37,12 +37,12 @@ from lbwatch import daemon as lbwatch_daemon
 from lbwatch.balancers.template import shipped_templates
 from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.errors import OutputError, StateError
-from lbwatch.daemon import keep_going
-from lbwatch.engines.fake import FakeEngine, views
-from lbwatch.engines.fake.faults import Cut, Fault, Said, Silent
-from lbwatch.engines.fake.model import Container, RefusedError
+from lbwatch.engines.fake import FakeEngine, responses
+from lbwatch.engines.fake.faults import Fault, respond_with, stall, truncate
+from lbwatch.engines.fake.state import Container, RefusedError
 from lbwatch.settings import Settings
 from lbwatch.system import files
+from lbwatch.tasks import run_until
 
 SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
 STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 2000)
@@ -114,7 +114,7 @@ class Anything(RuleBasedStateMachine):
         self.daemon: asyncio.Task[None] | None = None
         self.do(self.engine.start())
         for network in NETWORKS:
-            self.engine.world.create_network(network)
+            self.engine.networks.create(network)
         self.nginx.start()
         self.do(self._start_daemon())
 
@@ -160,7 +160,7 @@ class Anything(RuleBasedStateMachine):
         async def live() -> None:
             async with build_daemon(wanted, tester=self.nginx, control=self.nginx) as daemon:
                 began.set_result(daemon)
-                await keep_going(daemon, until=asyncio.Event())
+                await run_until(daemon, until=asyncio.Event().wait())
 
         self.daemon = asyncio.ensure_future(live())
         self.built = await began
@@ -176,13 +176,14 @@ class Anything(RuleBasedStateMachine):
     def deed(self, name: str, *args: Any, **options: Any) -> Any:
         async def act() -> Any:
             with contextlib.suppress(RefusedError):
-                return getattr(self.engine.world, name)(*args, **options)
+                part = self.engine.networks if name in ("connect", "disconnect") else self.engine.containers
+                return getattr(part, name)(*args, **options)
 
         return self.do(act())
 
     def some(self, number: int, *, touch: bool = True) -> Container | None:
         """Choose a container; the one that is touched, and all that share its network, need not stay any more."""
-        everyone = sorted(self.engine.world.containers, key=lambda each: each.created_ns)
+        everyone = sorted(self.engine.containers, key=lambda each: each.created_ns)
         if not everyone:
             return None
         chosen = everyone[number % len(everyone)]
@@ -212,13 +213,15 @@ class Anything(RuleBasedStateMachine):
 
     @rule(
         number=st.integers(0, 50),
-        name=st.sampled_from(["stop", "start", "restart", "kill", "pause", "unpause", "tell_to_stop", "exec_probe"]),
+        name=st.sampled_from(
+            ["stop", "start", "restart", "kill", "pause", "unpause", "send_stop_signal", "exec_probe"]
+        ),
     )
     def handle(self, number: int, name: str) -> None:
         if (chosen := self.some(number)) is not None:
-            if name in ("start", "restart"):
+            if name == "restart" or (name == "start" and not chosen.running):  # a start of what runs does nothing
                 self.crashed.pop(chosen.id, None)
-            if name == "tell_to_stop" and chosen.running:
+            if name == "send_stop_signal" and chosen.running:
                 self._note_told(chosen)
             self.deed(name, chosen.id)
             self._forget_former_lives()
@@ -232,7 +235,7 @@ class Anything(RuleBasedStateMachine):
 
     def _forget_former_lives(self) -> None:
         """A signal older than the start says nothing, and whoever is down will begin anew."""
-        alive = {each.id: each for each in self.engine.world.containers if each.running}
+        alive = {each.id: each for each in self.engine.containers if each.running}
         self.told = {id: at for id, at in self.told.items() if id in alive and at[0] > alive[id].started_ns}
 
     @precondition(lambda self: self.clean)
@@ -242,8 +245,8 @@ class Anything(RuleBasedStateMachine):
         ids = [self.deed("run", labels={"lbwatch.upstream": "api"}, stop_signal=stop_signal) for _ in range(2)]
         self.wait(SOON_S)
         if signal == "own":
-            self.deed("tell_to_stop", ids[0])
-            self._note_told(self.engine.world.containers.find(ids[0]))
+            self.deed("send_stop_signal", ids[0])
+            self._note_told(self.engine.containers.find(ids[0]))
         else:
             self.deed("kill", ids[0], signal)
         self.wait(SOON_S)
@@ -288,7 +291,7 @@ class Anything(RuleBasedStateMachine):
         for _ in range(3):
             self.deed("die", id)
         self.wait(2.0)  # in 5 s it may be back
-        self._compare(crash_looping={self.engine.world.containers.find(id).name})
+        self._compare(crash_looping={self.engine.containers.find(id).name})
         self.wait(SOON_S + SOON_S)
         self._compare()
         self.crashed[id] = [began] * 3  # one more crash, and it is out for longer
@@ -320,7 +323,7 @@ class Anything(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([-7200.0, -1.0, 3600.0]))
     def set_the_clock(self, seconds: float) -> None:
         """The engine's; ours is looked at by nothing but the log (see `test_time`)."""
-        running = [each for each in self.engine.world.containers if each.running]
+        running = [each for each in self.engine.containers if each.running]
         if any(each.mode.startswith("container:") for each in running):
             return  # who started first is told by the engine's clock alone: see docs/facts.md, stream 16
         self.wait(0.1)
@@ -329,13 +332,13 @@ class Anything(RuleBasedStateMachine):
     # -- what goes wrong with the engine
 
     @in_a_storm
-    @rule(fate=st.sampled_from(["lost", "doubled", "late", "mixed"]))
-    def spoil_events(self, fate: str) -> None:
+    @rule(how=st.sampled_from(["lost", "doubled", "late", "mixed"]))
+    def spoil_events(self, how: str) -> None:
         self.clean = False
-        fates: dict[str, Sequence[float]] = {"lost": (), "doubled": (0.0, 0.0), "late": (2.0,)}
+        deliveries: dict[str, Sequence[float]] = {"lost": (), "doubled": (0.0, 0.0), "late": (2.0,)}
         dice = random.Random(SEED)
-        choices = [*fates.values(), (0.0,), (0.3, 0.0)]
-        self.engine.events.fates = lambda event: fates[fate] if fate in fates else dice.choice(choices)
+        choices = [*deliveries.values(), (0.0,), (0.3, 0.0)]
+        self.engine.events.delivery = lambda event: deliveries[how] if how in deliveries else dice.choice(choices)
 
     @in_a_storm
     @rule(
@@ -345,22 +348,22 @@ class Anything(RuleBasedStateMachine):
     def spoil_answers(self, on: set[str], how: str) -> None:
         self.clean = False
         faults: dict[str, Fault] = {
-            "500": Said(status=500, body='{"message": "server is sick"}'),
-            "html": Said(body="<html>hello</html>", content_type="text/html"),
-            "null": Said(body="null"),
-            "[": Said(body="["),
-            "{}": Said(body="{}"),
-            "empty list?": Said(status=503, body="[]"),
-            "cut": Cut(after_bytes=40),
-            "silent": Silent(over=self.over),
-            "header only": Silent(over=self.over, header=True),
+            "500": respond_with('{"message": "server is sick"}', status=500),
+            "html": respond_with("<html>hello</html>", content_type="text/html"),
+            "null": respond_with("null"),
+            "[": respond_with("["),
+            "{}": respond_with("{}"),
+            "empty list?": respond_with("[]", status=503),
+            "cut": truncate(after_bytes=40),
+            "silent": stall(self.over),
+            "header only": stall(self.over, header=True),
         }
         self.engine.fault = lambda request: faults[how] if request in on else None
 
     @rule(seconds=st.sampled_from([0.0, 0.06, 10.0]))
     def let_lists_lag(self, seconds: float) -> None:
         """No fault: the promise is made for engines whose lists lag."""
-        self.engine.lag_s = seconds
+        self.engine.replica.lag_s = seconds
 
     @in_a_storm
     @rule()
@@ -475,7 +478,7 @@ class Anything(RuleBasedStateMachine):
         """Each failure of a read would be somebody's outage otherwise."""
         lines = {(name, line.partition(" weight")[0]) for name, block in self._file() for line in block}
         for id, line in self.steady.items():
-            assert line in lines, (line, self.engine.world.containers.find(id))
+            assert line in lines, (line, self.engine.containers.find(id))
 
     @precondition(lambda self: self.clean)
     @rule()
@@ -484,7 +487,7 @@ class Anything(RuleBasedStateMachine):
         Anything.soon += 1
         self.wait(SOON_S)
         self._compare()
-        assert self.built.source.drift == self.drift, "a resync found what an event should have told"
+        assert self.built.source.status().drift == self.drift, "a resync found what an event should have told"
 
     @rule(dice=st.integers(0, 5))
     def settle(self, dice: int) -> None:
@@ -493,7 +496,7 @@ class Anything(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         """Heal everything; one resync and 3 s later all must be in step."""
-        self.engine.events.fates = self.engine.fault = None
+        self.engine.events.delivery = self.engine.fault = None
         self.over.set()
         self.over = asyncio.Event()
         self.nginx.refused.clear()
@@ -505,7 +508,7 @@ class Anything(RuleBasedStateMachine):
         if self.template.read_text() != self.good_template:
             self.template.write_text(self.good_template)
             self.do(self._hang_up())
-        self.engine.lag_s = min(self.engine.lag_s, 10.0)
+        self.engine.replica.lag_s = min(self.engine.replica.lag_s, 10.0)
         self.wait(RESYNC_S + SOON_S)
         self._compare()
         reloads = len(self.nginx.reloads)
@@ -514,7 +517,7 @@ class Anything(RuleBasedStateMachine):
             assert len(self.nginx.reloads) == reloads, "a reload although nothing changed"
         self.crashed.clear()
         self._compare()
-        self.clean, self.drift = True, self.built.source.drift
+        self.clean, self.drift = True, self.built.source.status().drift
         self._note_the_steady()
 
     def _loopers(self) -> set[str]:
@@ -530,9 +533,9 @@ class Anything(RuleBasedStateMachine):
         assert not self.daemon.done(), self.daemon.exception()
         while self._drains_end_within(0.0):
             self.wait(SOON_S)
-        everyone = [views.inspect_answer(each) for each in self.engine.world.containers]
+        everyone = [responses.inspect_answer(each) for each in self.engine.containers]
         found, wanted = self._file(), []
-        for suspended in _subsets(each.name for each in self.engine.world.containers if each.id in self._loopers()):
+        for suspended in _subsets(each.name for each in self.engine.containers if each.id in self._loopers()):
             out = {*crash_looping, *suspended}
             wanted.append(expected_blocks(everyone, reach=HOST_ELSEWHERE, crash_looping=out, draining=self._draining()))
             if found == wanted[-1]:
@@ -545,7 +548,7 @@ class Anything(RuleBasedStateMachine):
     def _draining(self) -> set[str]:
         now = self.loop.time()
         told = {id for id, (_, at) in self.told.items() if now - at < DRAIN_S}
-        return {each.name for each in self.engine.world.containers if each.id in told | self.by_hand}
+        return {each.name for each in self.engine.containers if each.id in told | self.by_hand}
 
     def _drains_end_within(self, seconds: float) -> bool:
         """Whether some are back then, or were told so moments ago: nobody can say whether they are in the file."""
@@ -566,20 +569,20 @@ class Anything(RuleBasedStateMachine):
             for name, block in self._file()
             for line in block
         }
-        for each in self.engine.world.containers:
-            ready = each.running and not each.paused and each.health in ("", "healthy") and each.links
+        for each in self.engine.containers:
+            ready = each.running and not each.paused and each.health in ("", "healthy") and each.endpoints
             ready = ready and each.id not in self.by_hand
             if ready and not self._shared(each) and (line := addresses.get(self._address(each))) is not None:
                 self.steady[each.id] = line
 
     def _shared(self, chosen: Container) -> bool:
-        return any(each.mode == f"container:{chosen.id}" for each in self.engine.world.containers)
+        return any(each.mode == f"container:{chosen.id}" for each in self.engine.containers)
 
     def _address(self, chosen: Container) -> str:
         owner = chosen.mode.removeprefix("container:")
         with contextlib.suppress(RefusedError):
-            chosen = self.engine.world.containers.find(owner) if chosen.mode.startswith("container:") else chosen
-        return next((link.ipv4 for _, link in sorted(chosen.links.items()) if link.ipv4), "nowhere")
+            chosen = self.engine.containers.find(owner) if chosen.mode.startswith("container:") else chosen
+        return next((end.ipv4 for _, end in sorted(chosen.endpoints.items()) if end.ipv4), "nowhere")
 
 
 def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -20,12 +20,14 @@ from lbwatch.core.model import (
     Degraded,
     Endpoint,
     Level,
+    Plan,
     Server,
     Snapshot,
     Upstream,
 )
-from lbwatch.core.plan import Rules
-from lbwatch.reconciler import RETRY_LIMIT_S, Reconciler, adds_servers, removes_servers
+from lbwatch.core.plan import Planner, Rules
+from lbwatch.core.schedule import RETRY_LIMIT_S, ReloadPace, adds_servers, removes_servers
+from lbwatch.reconciler import Reconciler
 
 LONG_S = 600.0  # an interval that no test waits for
 DRAIN_S = 60.5  # between two of the confirmations that come each second anyway
@@ -82,6 +84,8 @@ class Balancer:
     """A load balancer that notes what it is given, and fails as told."""
 
     def __init__(self) -> None:
+        self.pace = ReloadPace(interval_s=LONG_S)
+        self.in_force: tuple[Upstream, ...] | None = None
         self.given: list[list[str]] = []
         self.servers: list[list[str]] = []
         self.errors: list[LbwatchError] = []
@@ -89,12 +93,20 @@ class Balancer:
         self.up = True
         self.degraded: list[tuple[Degraded, ...]] = []
 
+    def limited(self, plan: Plan) -> Plan:
+        return plan
+
+    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
+        return self.pace.due(upstreams, before=self.in_force, now=now, at_once=at_once)
+
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
+        self.pace.reloads(upstreams, before=self.in_force, now=asyncio.get_running_loop().time())
         self.given.append([upstream.name for upstream in upstreams if upstream.servers])
         self.servers.append([server.container for upstream in upstreams for server in upstream.servers])
         if self.errors:
             raise self.errors.pop(0)
         self.stands = True
+        self.in_force = upstreams
         degraded = self.degraded.pop(0) if self.degraded else ()
         return Applied(digest="0", changed=True, reloaded=True, degraded=degraded)
 
@@ -114,13 +126,11 @@ async def looping(
     by_hand: Collection[str] = (),
     passed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Reconciler]:
+    balancer.pace = ReloadPace(interval_s=interval_s)
     loop = Reconciler(
         worlds,
         balancer=balancer,
-        rules=Rules,
-        drains=Drains(timeout_s=DRAIN_S),
-        drained_by_hand=lambda: by_hand,
-        reload_interval_s=interval_s,
+        planner=Planner(rules=Rules, drains=Drains(timeout_s=DRAIN_S), drained_by_hand=lambda: by_hand),
         retry_limit_s=retry_limit_s,
         random=lambda: 0.0,
         wall=lambda: 1_700_000_000.0 + asyncio.get_running_loop().time(),
@@ -381,10 +391,10 @@ async def test_whoever_waits_is_told_once_it_is_in_force_and_not_before() -> Non
         await eventually(lambda: balancer.servers == [["a", "b"]])
         by_hand.add("b")
         balancer.errors = [ReloadError("not yet")] * 3
-        standing = await asyncio.wait_for(loop.settled(), 5)
+        routes = await asyncio.wait_for(loop.settled(), 5)
         assert balancer.servers[-1] == ["a"]
         assert not balancer.errors
-        assert [skip.container for skip in standing.plan.skipped] == ["b"]
+        assert [route.container for route in routes if route.reason is not None] == ["b"]
 
 
 def test_whoever_waits_does_not_wait_for_what_others_do_meanwhile() -> None:
@@ -496,15 +506,15 @@ async def test_an_error_that_is_no_longer_in_the_way_is_not_told_any_more() -> N
     """Who is woken by a container that was removed an hour ago switches the alarm off."""
     balancer, world = Balancer(), World("a")
     async with looping(world, balancer=balancer, interval_s=0.1) as loop:
-        await eventually(lambda: loop.progress().in_force)
+        await eventually(lambda: loop.applied().in_force)
         balancer.errors = [ConfigRejectedError("no")] * 100
         world.have("a", "bad")
-        await eventually(lambda: loop.progress().error == "no")
-        assert loop.progress().behind_since is not None
-        assert loop.progress().serves_old
+        await eventually(lambda: loop.applied().error == "no")
+        assert loop.applied().behind_since is not None
+        assert loop.applied().serves_old
         world.have("a")
-        await eventually(lambda: loop.progress().error is None)
-        assert loop.progress().behind_since is None
+        await eventually(lambda: loop.applied().error is None)
+        assert loop.applied().behind_since is None
         assert [change.outcome for change in loop.history.changes][-1] == "nginx.rejected"
 
 
@@ -514,8 +524,8 @@ async def test_a_reload_that_is_owed_is_told_as_what_nginx_does_not_run() -> Non
     balancer.up = False
     balancer.errors = [ReloadError("nginx is not running here")] * 100
     async with looping(World("a"), balancer=balancer) as loop:
-        await eventually(lambda: loop.progress().error)
-        seen = loop.progress()
+        await eventually(lambda: loop.applied().error)
+        seen = loop.applied()
         assert (seen.in_force, seen.serves_old, seen.confirmed) == (None, False, False)
 
 
@@ -526,7 +536,7 @@ def test_the_time_from_an_event_counts_the_wait_for_its_turn() -> None:
         balancer, world = Balancer(), World("a")
         loop = asyncio.get_running_loop()
         async with looping(world, balancer=balancer, interval_s=5.0) as reconciler:
-            await eventually(lambda: reconciler.progress().in_force)
+            await eventually(lambda: reconciler.applied().in_force)
             assert reconciler.history.heard.counts == [0] * len(reconciler.history.heard.counts), "no event told that"
             began = loop.time()
             world.have("a", "b")
@@ -589,7 +599,7 @@ def test_a_pass_that_hangs_has_not_ended() -> None:
         balancer.apply = lambda upstreams: hang.wait()
         async with looping(World("a"), balancer=balancer, passed=lambda: ends.append(1)) as loop:
             await asyncio.sleep(LONG_S)
-            assert loop.progress().applying
+            assert loop.applied().applying
             assert ends == []
 
     in_simulated_time(play())

@@ -2,8 +2,8 @@
 Finds what can be written when nginx, or the template, refuses the whole: one bad upstream must not hold back the rest.
 
 An upstream that cannot be written as it should be is degraded to a lesser level (see `Level`), and only as far as it
-must. Which ones are to blame is guessed from the words of the refusal, else found by halving; whatever was guessed,
-only what passed the test is ever given back.
+must. Which ones are to blame is guessed from the message of the refusal, else found by bisection; whatever was guessed,
+only what passed the test is ever returned.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError
 from lbwatch.core.model import Degraded, Level, Server, Upstream
 
 MAX_TRIES = 96
-"""Renderings and tests of each way of searching; halving finds one among thousands in fewer than 20."""
+"""Renderings and tests of each way of searching; bisection finds one among thousands in fewer than 20."""
 
 MAX_KEPT_SINGLY = 16
 """nginx names one missing upstream at a time: where a large stack went at once, all of it is kept after so many."""
@@ -32,6 +32,8 @@ _MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{
 
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
 
+Render = Callable[[tuple[Upstream, ...]], str]
+Test = Callable[[str], Awaitable[bool]]
 Refusal = RenderError | ConfigRejectedError
 Levels = Mapping[str, Level]
 
@@ -54,18 +56,18 @@ class AcceptedConfig:
 async def accepted(
     upstreams: tuple[Upstream, ...],
     *,
-    render: Callable[[tuple[Upstream, ...]], str],
-    test: Callable[[str], Awaitable[bool]],
+    render: Render,
+    test: Test,
     known: Sequence[Degraded] = (),
     before: Collection[str] = (),
 ) -> AcceptedConfig:
     """
-    Give the text of *upstreams* that passes, with as few of them reduced as can be, and those as little.
+    Return the text of *upstreams* that passes, with as few of them degraded as can be, and those as little.
 
     Args:
         upstreams: What should be written.
-        render: Makes a text, or raises `RenderError`; called in a thread.
-        test: Tells whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
+        render: Returns a text, or raises `RenderError`; called in a thread.
+        test: Returns whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
         known: What the search before this one came to: tried first.
         before: Names of the upstreams that are in force. One of them that nginx's own files still use is kept, without
             a server: with it gone, nginx would refuse all others' changes, and not start any more.
@@ -77,8 +79,8 @@ async def accepted(
     """
     search = _Search(upstreams, render=render, test=test, before=before)
     with suppress(_ExhaustedError):
-        refusal = await search.tried({})
-        if refusal is None or await search.succeeds(refusal, known=known):
+        refusal = await search.attempt({})
+        if refusal is None or await search.find_levels(refusal, known=known):
             return search.candidate
     assert search.refusal is not None
     raise search.refusal
@@ -97,14 +99,7 @@ class _Search:
         refusal: The first one, which is of the whole.
     """
 
-    def __init__(
-        self,
-        upstreams: tuple[Upstream, ...],
-        *,
-        render: Callable[[tuple[Upstream, ...]], str],
-        test: Callable[[str], Awaitable[bool]],
-        before: Collection[str],
-    ) -> None:
+    def __init__(self, upstreams: tuple[Upstream, ...], *, render: Render, test: Test, before: Collection[str]) -> None:
         self.candidate = AcceptedConfig(text="", tested=False)
         self.refusal: Refusal | None = None
         self._upstreams = {upstream.name: upstream for upstream in upstreams}
@@ -115,15 +110,16 @@ class _Search:
         self._tries_left = MAX_TRIES
         self._ends_at = asyncio.get_running_loop().time() + TIME_LIMIT_S
         self._text = ""  # the latest that was rendered
-        self._errors: dict[str, str] = {}  # by upstream: the refusal that it was reduced for
+        self._errors: dict[str, str] = {}  # by upstream: the refusal that it was degraded for
         self._kept: dict[str, Degraded] = {}  # upstreams that are there for nginx's own files alone
 
-    async def tried(self, levels: Levels) -> Refusal | None:
-        """Render and test the upstreams in these forms (`FULL` where none is named), and give the refusal if any."""
+    async def attempt(self, levels: Levels) -> Refusal | None:
+        """Return why the upstreams are refused at these levels (`FULL` where none is named); `None`: they pass."""
         self._tries_left -= 1
         if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
             raise _ExhaustedError
         written = (_at_level(upstream, levels.get(name, Level.FULL)) for name, upstream in self._upstreams.items())
+        # A test that could not be run says nothing of any upstream: on a full disk each try would blame another one.
         try:
             self._text = await asyncio.to_thread(self._render, tuple(each for each in written if each is not None))
             tested = await self._test(self._text)
@@ -131,131 +127,139 @@ class _Search:
             raise
         except (RenderError, ConfigRejectedError) as refusal:
             self.refusal = self.refusal or refusal
-            return await self.tried(levels) if self._keeps(refusal) else refusal
-        reduced = ((name, level) for name, level in sorted(levels.items()) if level is not Level.FULL)
+            return await self.attempt(levels) if self._keep_missing(refusal) else refusal
         degraded = {
-            name: Degraded(upstream=name, level=level, error=self._errors.get(name, "")) for name, level in reduced
+            name: Degraded(upstream=name, level=level, error=self._errors.get(name, ""))
+            for name, level in levels.items()
+            if level is not Level.FULL
         }
         everything = tuple(each for _, each in sorted((self._kept | degraded).items()))
         self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=everything)
         return None
 
-    def _keeps(self, refusal: Refusal) -> bool:
-        """Keep the name that nginx misses, if it had it; `False`: it misses none that it had."""
+    def _keep_missing(self, refusal: Refusal) -> bool:
+        """Return whether nginx misses an upstream that it had: it is kept from now on."""
         missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
         name = missing[1].lower() if missing else ""
         if name in self._upstreams or name not in self._before:
             return False
-        gone = (
-            [name]
-            if len(self._kept) < MAX_KEPT_SINGLY
-            else [each for each in self._before if each not in self._upstreams]
-        )
+        # nginx looks for names after it has read, and could have refused, all else: this is the only thing wrong now.
+        all_gone = [each for each in self._before if each not in self._upstreams]
+        gone = [name] if len(self._kept) < MAX_KEPT_SINGLY else all_gone
         self._kept |= {each: Degraded(upstream=each, level=Level.EMPTY, error=str(refusal), kept=True) for each in gone}
         self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
         return True
 
-    async def succeeds(self, refusal: Refusal, *, known: Sequence[Degraded]) -> bool:
-        """Tell whether there are forms that pass, after all in full were refused; `candidate` is theirs then."""
+    async def find_levels(self, refusal: Refusal, *, known: Sequence[Degraded]) -> bool:
+        """
+        Return whether there are levels that pass and serve, after all in full were refused; `candidate` is theirs then.
+
+        Args:
+            refusal: The one of all in full.
+            known: What the search before this one came to.
+        """
         before = {item.upstream: item.level for item in known if item.upstream in self._upstreams}
         self._errors = {item.upstream: item.error for item in known}
-        if before and await self.tried(before) is None:
+        if before and await self.attempt(before) is None:
             levels: Levels | None = before
         else:
-            levels = await self._by_words(refusal) or await self._by_halves(refusal)
+            levels = await self._follow_messages(refusal) or await self._search_by_bisection(refusal)
         if levels is None:
             return False
-        # What is reduced alone was refused in full a moment ago, if it was so before; else that may have passed.
-        levels = await self._raised(levels, but_full=levels is before and len(before) == 1)
-        return self._serves(levels)
+        # The one that is degraded alone was refused in full a moment ago; of several, some may be innocent by now.
+        levels = await self._raise_levels(levels, skip_full=levels is before and len(before) == 1)
+        return self._most_serve(levels)
 
-    def _serves(self, levels: Levels) -> bool:
-        """Tell whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
-        claims = [
+    def _most_serve(self, levels: Levels) -> bool:
+        """Return whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
+        entitled = [
             name
             for name, upstream in self._upstreams.items()
             if upstream.servers and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
         ]
-        kept = [name for name in claims if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
-        return 2 * len(kept) >= len(claims)
+        kept = [name for name in entitled if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
+        return 2 * len(kept) >= len(entitled)
 
-    async def _by_words(self, refusal: Refusal) -> Levels | None:
-        """Reduce, step by step, whomever the refusal names."""
+    async def _follow_messages(self, refusal: Refusal) -> Levels | None:
+        """Return levels that pass, found by degrading step by step what each refusal names; `None`: there are none."""
         self._tries_left = MAX_TRIES
         levels: dict[str, Level] = {}
         current: Refusal | None = refusal
         try:
             while current is not None:
-                names = await self._blamed(current, levels)
+                names = await self._named_in(current, levels)
                 if not names:
                     return None
                 for name in names:
                     taken = isinstance(current, ConfigRejectedError) and _DUPLICATE in current.stderr
                     levels[name] = Level.OUT if taken else _LESSER[levels.get(name, Level.FULL)]
                     self._errors[name] = str(current)
-                current = await self.tried(levels)
+                current = await self.attempt(levels)
         except _ExhaustedError:
             return None
         return levels
 
-    async def _blamed(self, refusal: Refusal, levels: Levels) -> list[str]:
-        """Guess which upstreams a refusal is about; none if it names none that could be reduced further."""
+    async def _named_in(self, refusal: Refusal, levels: Levels) -> list[str]:
+        """Return the upstreams that a refusal is about; none if it names none that could be degraded further."""
         if isinstance(refusal, RenderError):
-            return await asyncio.to_thread(self._not_rendered, levels)
+            return await asyncio.to_thread(self._not_renderable, levels)
         at_line = () if refusal.line is None else _upstream_at(self._text, refusal.line)
         guesses = (*at_line, *(word.lower() for word in _QUOTED.findall(refusal.stderr)))
         return [name for name in guesses if name in self._upstreams and levels.get(name) is not Level.OUT][:1]
 
-    def _not_rendered(self, levels: Levels) -> list[str]:
-        """List the upstreams that the template fails on, each by itself."""
+    def _not_renderable(self, levels: Levels) -> list[str]:
+        """Return the names of the upstreams that the template fails on, each by itself."""
         failed = []
         for name, upstream in self._upstreams.items():
-            written = _at_level(upstream, levels.get(name, Level.FULL))
+            if (written := _at_level(upstream, levels.get(name, Level.FULL))) is None:
+                continue
             try:
-                self._render(() if written is None else (written,))
+                self._render((written,))
             except RenderError:
                 failed.append(name)
-        return [name for name in failed if levels.get(name) is not Level.OUT]
+        return failed
 
-    async def _by_halves(self, refusal: Refusal) -> Levels | None:
-        """Find the culprits without a word: in the least reduction of all that passes, restore by halves."""
+    async def _search_by_bisection(self, refusal: Refusal) -> Levels | None:
+        """Return levels that pass, found without names: degrade all as little as passes, then restore the innocent."""
         self._tries_left = MAX_TRIES
         self._errors = dict.fromkeys(self._names, str(refusal))
         for base in _LESSER.values():
             everyone = dict.fromkeys(self._names, base)
-            if await self.tried(everyone) is None:
+            if await self.attempt(everyone) is None:
                 candidate = self.candidate
                 with suppress(_ExhaustedError):
-                    return await self._culprits(base=base)
-                self.candidate = candidate  # too many culprits: all in this form are better than nothing, if they serve
+                    return await self._bisect(base=base)
+                self.candidate = candidate  # too many culprits: all at this level are better than nothing
                 return everyone
         return None
 
-    async def _culprits(self, *, base: Level) -> Levels:
-        """Find each whose form in full is refused. The first look is at all in full: a cause may have passed."""
+    async def _bisect(self, *, base: Level) -> Levels:
+        """Return the upstreams that are refused in full, all of them at the level *base*, which passes for all."""
         levels: dict[str, Level] = {}
-        while await self.tried(levels) is not None:
-            passes, refused = 0, len(self._names)  # how many of the names can be in full beside the rest's *base*
+        # The first look is at all in full: a cause may have passed. Then each round finds the first culprit that is
+        # left, by bisection over how many names can be in full while the rest is at *base*.
+        while await self.attempt(levels) is not None:
+            passes, refused = 0, len(self._names)
             while refused - passes > 1:
                 middle = (passes + refused) // 2
                 rest = dict.fromkeys(self._names[middle:], base)
-                if await self.tried(rest | levels) is None:
+                if await self.attempt(rest | levels) is None:
                     passes = middle
                 else:
                     refused = middle
             levels[self._names[refused - 1]] = base
         return levels
 
-    async def _raised(self, levels: Levels, *, but_full: bool) -> Levels:
-        """Give each reduced upstream back as much as passes: a guess may have been wrong, or a cause gone."""
+    async def _raise_levels(self, levels: Levels, *, skip_full: bool) -> Levels:
+        """Return the levels with each as high as passes: a guess may have been wrong, or a cause gone."""
         self._tries_left = MAX_TRIES
         best = dict(levels)
         kept = self.candidate
         try:
             for name, level in levels.items():
-                better = tuple(Level)[int(but_full) : tuple(Level).index(level)]
-                for one in better:
-                    if await self.tried(best | {name: one}) is None:
+                higher = tuple(Level)[int(skip_full) : tuple(Level).index(level)]
+                for one in higher:
+                    if await self.attempt(best | {name: one}) is None:
                         best[name], kept = one, self.candidate
                         break
         except _ExhaustedError:
@@ -277,12 +281,12 @@ def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
 
 
 def names_in(text: str) -> frozenset[str]:
-    """Name the upstreams of a rendered text, as far as its template opens their blocks on lines of their own."""
+    """Return the names of a text's upstreams, as far as its template opens their blocks on lines of their own."""
     return frozenset(opened[1].lower() for line in text.split("\n") if (opened := _OPENS.match(line)))
 
 
 def _upstream_at(text: str, line: int) -> tuple[str, ...]:
-    """Name the `upstream` block around a line, counted from 1; nothing if another block ended in between."""
+    """Return the name of the `upstream` block around a line, counted from 1; none if another block ended in between."""
     lines = text.split("\n")[:line]
     for number in range(len(lines) - 1, -1, -1):
         if (opened := _OPENS.match(lines[number])) is not None:

@@ -1,20 +1,21 @@
 """
-An nginx on this side as /proc shows it: its master, and its workers by generation.
+An nginx by its processes: its workers by generation, and on this side, as /proc shows it, its master.
 
 Exit codes and signals prove nothing (facts, nginx 1): only new workers do.
 """
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbwatch.core.errors import ReloadError
 
-_MASTER_TITLE = b"nginx: master process"
-_WORKER_TITLE = b"nginx: worker process"
-_RETIRING_TITLE = b"is shutting down"
+_MASTER_TITLE = "nginx: master process"
+_WORKER_TITLE = "nginx: worker process"
+_RETIRING_TITLE = "is shutting down"
 _PID_DIGITS = 10
 _FIRST = 1
 _PROC = Path("/proc")
@@ -41,9 +42,21 @@ class Workers:
     retiring: frozenset[Process]
 
 
+def is_master(title: str) -> bool:
+    """Return whether a process of that title is an nginx master."""
+    return title.startswith(_MASTER_TITLE)
+
+
+def workers_by_title(children: Iterable[tuple[Process, str]]) -> Workers:
+    """Return the workers among a master's children, which are given with their titles: caches have processes too."""
+    workers = [(process, title) for process, title in children if title.startswith(_WORKER_TITLE)]
+    retiring = frozenset(process for process, title in workers if _RETIRING_TITLE in title)
+    return Workers(serving=frozenset(process for process, _ in workers) - retiring, retiring=retiring)
+
+
 def find_master(pidfile: Path) -> Process:
     """
-    Read the pid file and make sure that it names a living nginx master: it may be stale and its pid reused.
+    Return the living nginx master that the pid file names: it may be stale and its pid reused (facts, nginx 11).
 
     Without such a file, process 1 is it if it is an nginx master: so it is in the pid namespace of nginx's container
     (`pid: "service:nginx"`), and nowhere else.
@@ -80,6 +93,7 @@ def require_signal(master: Process) -> None:
 
 
 def _send(master: Process, number: int) -> None:
+    # A pidfd stays with its process: whatever takes the pid between the look and the signal is not signalled.
     try:
         descriptor = os.pidfd_open(master.pid)
     except OSError as error:
@@ -97,24 +111,18 @@ def _send(master: Process, number: int) -> None:
 
 def workers_of(master: Process) -> Workers:
     """
-    List a master's workers by what their titles say.
+    Return a master's workers by what their titles say.
 
     Raises:
         ReloadError: The master is gone.
     """
-    serving: set[Process] = set()
-    retiring: set[Process] = set()
-    for pid in _children(master):
-        title = _title(pid)
-        worker = _process(pid)
-        if worker is not None and title.startswith(_WORKER_TITLE):
-            (retiring if _RETIRING_TITLE in title else serving).add(worker)
-    return Workers(serving=frozenset(serving), retiring=frozenset(retiring))
+    children = ((_title(pid), _process(pid)) for pid in _children(master))
+    return workers_by_title((process, title) for title, process in children if process is not None)
 
 
 def _master(pid: int) -> Process | None:
     process = _process(pid)
-    return process if process is not None and _title(pid).startswith(_MASTER_TITLE) else None
+    return process if process is not None and is_master(_title(pid)) else None
 
 
 def _children(master: Process) -> list[int]:
@@ -132,15 +140,15 @@ def _process(pid: int) -> Process | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Read /proc/PID/stat from its third field (the state) on: the second may hold spaces and brackets (proc(5))."""
+    """Return /proc/PID/stat from its third field (the state) on: the second may hold spaces and brackets (proc(5))."""
     try:
         return (_PROC / f"{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
 
 
-def _title(pid: int) -> bytes:
+def _title(pid: int) -> str:
     try:
-        return (_PROC / f"{pid}/cmdline").read_bytes()
+        return (_PROC / f"{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return b""
+        return ""

@@ -1,7 +1,7 @@
 """
-Shows the main job: containers come, go and move, and a file and a private nginx follow.
+The demo of the main job: containers come, go and move, and a file and a private nginx follow.
 
-Everything is private to the demo and put away at its end.
+Everything is private to the demo and removed at its end.
 """
 
 import asyncio
@@ -17,10 +17,15 @@ from lbwatch.settings import Settings
 
 async def run(settings: Settings, *, real: bool, image: str | None) -> int:
     """
-    Run the demo to its end, or until SIGTERM or Ctrl-C.
+    Return the exit code 0 after the demo's end, or after SIGTERM or Ctrl-C.
+
+    Args:
+        settings: Of the user; the demo replaces those that would touch the user's own nginx.
+        real: Whether the engine that the settings name is used, and not the fake one.
+        image: What the container on a real engine runs; `None` for the smallest image at hand.
 
     Raises:
-        DemoError: A step did not come out.
+        DemoError: A step had not the expected result.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -32,10 +37,10 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
             folder = Path(name)
             await (on_real(settings, folder, screen, image) if real else on_fake(settings, folder, screen))
     except BaseExceptionGroup as group:
-        told, _ = group.split(LbwatchError)
-        if told is None:
+        ours, _ = group.split(LbwatchError)
+        if ours is None:
             raise
-        raise _first(told) from group
+        raise _first(ours) from group
     except asyncio.CancelledError:
         task.uncancel()
         screen.say("stopped", "everything is put away", style="bold")
@@ -43,6 +48,6 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
 
 
 def _first(group: BaseExceptionGroup[LbwatchError]) -> LbwatchError:
-    """Find the error in the groups that task groups put around it."""
+    """Return the error in the groups that task groups put around it."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -12,10 +12,10 @@ STEP_PAUSE_S = 1.2
 
 
 class _Console(Console):
-    """A console that fails as all else does when nobody reads it any more (`lbwatch demo | head`)."""
+    """A console that raises an error when nobody reads its output any more (`lbwatch demo | head`)."""
 
     def on_broken_pipe(self) -> None:
-        """See `Console`, which would end the process here."""
+        """Raise an error, where `Console` would end the process."""
         raise DemoError("nobody reads what the demo prints any more")
 
 
@@ -26,7 +26,14 @@ class Screen:
         self._console = _Console(highlight=False)
 
     def say(self, kind: str, words: str, *, style: str = "") -> None:
-        """Print one line."""
+        """
+        Print one line.
+
+        Args:
+            kind: What the line is about, at its left.
+            words: The line.
+            style: As rich takes it.
+        """
         self._console.print(Text.assemble((f"{kind:>8}  ", "dim"), (words, style)), soft_wrap=True)
 
     async def step(self, words: str) -> None:

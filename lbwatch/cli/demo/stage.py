@@ -1,7 +1,7 @@
 """
 What every demo needs: a private nginx if there is one, the daemon, the events on the screen.
 
-A stage is put away as a whole when it is left.
+All of it ends with the context that sets it up.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from time import monotonic
 import aiohttp
 
 from lbwatch import build
-from lbwatch.balancers.nginx.local import find_program
 from lbwatch.balancers.nginx.process import find_master
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import DemoError, ReloadError
-from lbwatch.core.model import Applied, Upstream
-from lbwatch.daemon import keep_going
+from lbwatch.core.model import Applied, Plan, Upstream
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.decode import EventDecoder
 from lbwatch.reconciler import LoadBalancer
 from lbwatch.settings import Settings
 from lbwatch.system import files
+from lbwatch.system.programs import find_program
+from lbwatch.tasks import run_until
 
 STEP_TIMEOUT_S = 15.0
 
@@ -35,7 +35,7 @@ _PAGE_MARK = "# For the demo's page:"
 _TEMPLATE = """\
 {% include "nginx/upstreams.conf.j2" %}
 
-# For the demo's page: what the running workers were told.
+# For the demo's page: what the running workers have.
 map $uri $lbwatch_demo {
     default "{% for upstream in upstreams %}{{ upstream.name }}:
 {%- for server in upstream.servers %} {{ server.address }}:{{ server.port }}{% else %} no server{% endfor %}\\n
@@ -66,7 +66,19 @@ http {{
 
 
 class Watched:
-    """A load balancer that shows what another one does."""
+    """
+    A load balancer that shows what another one does.
+
+    Args:
+        inner: The one that does it.
+        screen: Where it is shown.
+        output: The file that *inner* writes.
+        port: Where the private nginx listens on loopback; `None` without one.
+
+    Attributes:
+        in_force: The upstreams last applied; `None` before the first time.
+        reloads: What was applied by a reload, in order.
+    """
 
     def __init__(self, inner: LoadBalancer, *, screen: Screen, output: Path, port: int | None) -> None:
         self.in_force: tuple[Upstream, ...] | None = None
@@ -81,12 +93,20 @@ class Watched:
         """See `LoadBalancer`."""
         return self._inner.confirmed()
 
+    def limited(self, plan: Plan) -> Plan:
+        """See `LoadBalancer`."""
+        return self._inner.limited(plan)
+
+    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
+        """See `LoadBalancer`."""
+        return self._inner.due(upstreams, now=now, at_once=at_once)
+
     def runs(self) -> bool:
         """See `LoadBalancer`."""
         return self._inner.runs()
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
-        """Have it done, then show the difference and how long it took."""
+        """Return what the inner one applied, after showing the difference and how long it took."""
         before = _shown(self._output)
         try:
             applied = await self._inner.apply(upstreams)
@@ -100,7 +120,7 @@ class Watched:
             self._applied.notify_all()
         return applied
 
-    async def reach(self, servers: dict[str, int]) -> None:
+    async def wait_for_servers(self, servers: dict[str, int]) -> None:
         """Wait until these upstreams with so many servers each are in force, and no others."""
 
         def reached() -> bool:
@@ -127,12 +147,12 @@ class Watched:
 
 
 class _NoNginx:
-    """Stands for nginx where none is installed: the file is all there is to see."""
+    """A tester and a control in the place of nginx where none is installed: only the file is shown."""
 
     remark: str | None = None
 
     async def test(self, text: str) -> bool:  # noqa: ARG002 - a port is a port
-        """Take anything."""
+        """Return that any text passes."""
         return True
 
     async def reload(self) -> None:
@@ -145,25 +165,63 @@ class _NoNginx:
         """Do nothing."""
 
     def running(self) -> object:
-        """Name the same nothing each time."""
+        """Return the same name each time, so that it never seems to be restarted."""
         return "none"
 
     def latest_start(self) -> object:
-        """See none."""
+        """Return `None`: it never started."""
         return None
 
     async def workers(self) -> tuple[int, int] | None:
-        """See none."""
+        """Return `None`: there are none."""
         return None
 
 
 @asynccontextmanager
 async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncIterator[Watched]:
-    """Set up what every demo needs: a private nginx if there is one, the daemon, and the events on the screen."""
+    """
+    Return a load balancer to watch, while a private nginx, if one is installed, and the daemon run.
+
+    Args:
+        settings: Of the user; those that would touch the user's own nginx are replaced.
+        folder: The demo's own, empty.
+        screen: Where events and changes are shown.
+    """
     (folder / "conf.d").mkdir()
     (folder / "demo.conf.j2").write_text(_TEMPLATE)
     program = find_program("nginx")
-    settings = replace(
+    settings = _private_settings(settings, folder, program)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(_private_nginx(program, folder, screen)) if program else None
+        if port is None:
+            screen.say(
+                "nginx",
+                "none is installed here: only the file is shown (apt-get install nginx)",
+                style="yellow",
+            )
+        watched: list[Watched] = []
+
+        def watch(inner: LoadBalancer) -> LoadBalancer:
+            watched.append(Watched(inner, screen=screen, output=settings.output, port=port))
+            return watched[0]
+
+        stand_in = None if port else _NoNginx()
+        parts = await stack.enter_async_context(
+            build.build_daemon(settings, watch=watch, tester=stand_in, control=stand_in)
+        )
+        stopped = asyncio.Event()
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group.create_task(run_until(parts, until=stopped.wait()), name="daemon")
+        events = group.create_task(_show_events(settings, screen), name="events")
+        stack.callback(events.cancel)
+        stack.callback(stopped.set)
+        await watched[0].wait_for_servers({})
+        yield watched[0]
+
+
+def _private_settings(settings: Settings, folder: Path, program: str | None) -> Settings:
+    """Return the user's settings without whatever would touch or hide something outside the demo's *folder*."""
+    return replace(
         settings,
         template=str(folder / "demo.conf.j2"),
         output=folder / "conf.d/lbwatch.conf",
@@ -179,37 +237,11 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
         declare=(),
         state_dir=folder / "state",
     )
-    async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(_private_nginx(program, folder, screen)) if program else None
-        if port is None:
-            screen.say(
-                "nginx",
-                "none is installed here: only the file is shown (apt-get install nginx)",
-                style="yellow",
-            )
-        watched: list[Watched] = []
-
-        def watch(inner: LoadBalancer) -> LoadBalancer:
-            watched.append(Watched(inner, screen=screen, output=settings.output, port=port))
-            return watched[0]
-
-        nobody = None if port else _NoNginx()
-        parts = await stack.enter_async_context(
-            build.build_daemon(settings, watch=watch, tester=nobody, control=nobody)
-        )
-        stopped = asyncio.Event()
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        group.create_task(keep_going(parts, until=stopped), name="daemon")
-        events = group.create_task(_show_events(settings, screen), name="events")
-        stack.callback(events.cancel)
-        stack.callback(stopped.set)
-        await watched[0].reach({})
-        yield watched[0]
 
 
 @asynccontextmanager
 async def _private_nginx(program: str, folder: Path, screen: Screen) -> AsyncIterator[int]:
-    """Run an nginx of our own on a free loopback port, and give the port."""
+    """Return the loopback port of a private nginx, which runs as long as the context lasts."""
     port = _free_port()
     conf = folder / "nginx.conf"
     conf.write_text(_NGINX.format(folder=folder, port=port))
@@ -254,7 +286,7 @@ def _free_port() -> int:
 
 
 async def _show_events(settings: Settings, screen: Screen) -> None:
-    """Print the engine's events as they come, by a subscription of the demo's own."""
+    """Print the engine's events as they arrive, by a subscription of the demo's own."""
     client = EngineClient(build.make_address(settings))
     names: dict[str, str] = {}
     decoder = EventDecoder()
@@ -271,5 +303,5 @@ async def _show_events(settings: Settings, screen: Screen) -> None:
 
 
 def _shown(output: Path) -> str:
-    """Read the part of the output that any user would get."""
+    """Return the part of the output that any user would get."""
     return (files.read(output) or "").partition(_PAGE_MARK)[0].rstrip("\n")

@@ -32,7 +32,7 @@ class EngineAddress:
 
 def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAddress:
     """
-    Tell where the engine is, from the setting and the docker client's own variables in *environ*.
+    Return where the engine is, from the setting and the docker client's own variables in *environ*.
 
     Raises:
         SettingsError: The URL is of no known form.

@@ -110,7 +110,7 @@ class EngineClient:
             self._session = None
 
     async def ping(self) -> Ping:
-        """Ask for a sign of life and agree on the API version. Connecting alone is no such sign (facts, stream 7)."""
+        """Return a sign of life, and agree on the API version. Connecting alone is no such sign (facts, stream 7)."""
         async with self._request("GET", "/_ping", timeout_s=PING_TIMEOUT_S) as response:
             _require_ok(response.status, await response.read(), path="/_ping")
             api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
@@ -131,20 +131,16 @@ class EngineClient:
         await asyncio.gather(*pings, return_exceptions=True)  # one that fails is opened when it is needed
 
     async def list_containers(self) -> tuple[Container, ...]:
-        """List all containers, stopped ones too. The answer may lag behind the truth: it only proposes ids."""
+        """Return all containers, stopped ones too. The answer may lag behind the truth: it only proposes ids."""
         status, body = await self._get("/containers/json", timeout_s=LIST_TIMEOUT_S, query={"all": "1"})
         _require_ok(status, body, path="/containers/json")
         return containers_of_list(body)
 
     async def inspect(self, container: str) -> Container | None:
-        """
-        Ask for the truth about one container, by its whole id.
-
-        Returns:
-            `None` if the engine says that there is none of this id.
-        """
+        """Return the truth about one container, by its whole id; `None` if the engine says that there is none."""
         path = f"/containers/{container}/json"
         status, body = await self._get(path, timeout_s=INSPECT_TIMEOUT_S)
+        # A proxy may answer 404, too: only the engine's own words take a container away.
         if status == 404 and "no such container" in _message(body).lower():
             return None
         _require_ok(status, body, path=path)
@@ -156,7 +152,7 @@ class EngineClient:
     @asynccontextmanager
     async def events(self, *, since_s: float | None) -> AsyncIterator[AsyncIterator[bytes]]:
         """
-        Subscribe to the events that can matter; gives the raw bytes as they come, until the engine ends them.
+        Return the raw bytes of the events that can matter, as they come, until the engine ends them.
 
         Args:
             since_s: Replay what the engine's short memory holds since then, seconds by its own clock; closes the
@@ -174,7 +170,18 @@ class EngineClient:
             yield response.content.iter_any()
 
     async def call(self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None) -> Any:
-        """Make any other call (the demo creates containers) and give the decoded JSON, or `None` if there is none."""
+        """
+        Return the decoded JSON that any other call answers (the demo creates containers); `None` if there is none.
+
+        Args:
+            method: Of HTTP.
+            path: Below the API version.
+            body: Sent as JSON; `None`: nothing is sent.
+            query: Of the URL.
+
+        Raises:
+            SourceError: It failed.
+        """
         async with self._request(
             method, self._prefix + path, timeout_s=LIST_TIMEOUT_S, query=query, body=body
         ) as response:
@@ -194,9 +201,16 @@ class EngineClient:
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> bytes:
         """
-        Make any other call and give the answer's bytes, at most *max_bytes* of them.
+        Return the bytes that any other call answers.
 
-        *needs* is what whoever stands before the engine must allow for it, should it be refused.
+        Args:
+            method: Of HTTP.
+            path: Below the API version.
+            timeout_s: Seconds for all of it.
+            needs: What a proxy before the engine must allow for it, to be named should it be refused.
+            body: Sent as JSON; `None`: nothing is sent.
+            query: Of the URL.
+            max_bytes: A longer answer is an error.
 
         Raises:
             SourceError: It failed, with the status that the engine gave.
@@ -211,7 +225,7 @@ class EngineClient:
         return bytes(answer)
 
     async def _listener_pid(self) -> int | None:
-        """Ask the kernel who listens on the unix socket: unix(7), SO_PEERCRED."""
+        """Return the pid that the kernel knows to listen on the unix socket: unix(7), SO_PEERCRED."""
         if self._address.socket is None:
             return None
         with socket.socket(socket.AF_UNIX) as peer:
@@ -239,7 +253,7 @@ class EngineClient:
         body: Any = None,
         streams: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Make a request; the timeout is for all of it, or until the headers if the answer *streams*."""
+        """Return a request's answer; the timeout is for all of it, or until the headers if the answer *streams*."""
         url = self._address.url + path
         try:
             async with (
@@ -252,13 +266,14 @@ class EngineClient:
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Docker makes a new socket at each start: a container into which the file was mounted keeps the old one.
             lost = isinstance(error, aiohttp.ClientConnectorError) and self._address.socket is not None
             if lost and mounts.is_detached(Path(self._address.socket or "")):
                 raise DeadSocketError(f"{_DEAD} ({self._address.name})") from error
             raise SourceError(f"{method} {path}: {self._words(error)}") from error
 
     def _words(self, error: Exception) -> str:
-        """Say what failed; aiohttp's own words for a refused connection name options that nobody set."""
+        """Return what failed, in words; aiohttp's own for a refused connection name options that nobody set."""
         name, tls = self._address.name, _tls_error(error)
         if isinstance(tls, ssl.SSLCertVerificationError):
             return f"{name}: the engine's certificate is not to be trusted: {tls.verify_message}"
@@ -287,7 +302,7 @@ class EngineClient:
 
 
 def _whose(path: str | None) -> str:
-    """Say who may use a unix socket that this user may not."""
+    """Return, in words, who may use a unix socket that this user may not."""
     try:
         group = os.stat(path or "").st_gid
     except OSError:  # nor may its folder be looked into
@@ -299,7 +314,7 @@ def _whose(path: str | None) -> str:
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Find what TLS says in an error of aiohttp's, which hides it in several ways."""
+    """Return what TLS says in an error of aiohttp's, which hides it in several ways; `None`: nothing."""
     while error is not None:
         if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):  # some are both
             return error
@@ -308,7 +323,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Make a TCP socket that finds out when the other end is gone: events have no heartbeat (facts, stream 8)."""
+    """Return a TCP socket that finds out when the other end is gone: events have no heartbeat (facts, stream 8)."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family=family, type=kind, proto=protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -318,7 +333,7 @@ def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def _tls_context(address: EngineAddress) -> ssl.SSLContext | None:
-    """Load the docker client's certificates; the engine's is always verified against ca.pem."""
+    """Return the docker client's certificates, loaded; the engine's is always verified against ca.pem."""
     folder = address.cert_folder
     if folder is None:
         return None
@@ -348,7 +363,7 @@ def _require_ok(status: int, body: bytes, *, path: str, needs: tuple[str, ...] =
 
 
 def _message(body: bytes) -> str:
-    """Read Docker's form of an error, `{"message": "..."}`; empty if it is something else, such as a proxy's page."""
+    """Return the text of `{"message": "..."}`, Docker's form of an error; empty if it is not, as a proxy's page."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from lbwatch.core.errors import SourceError
-from lbwatch.core.model import TERM, Container, ContainerStatus, Endpoint, Event, Health
+from lbwatch.core.model import TERM, Container, ContainerConfig, ContainerStatus, Endpoint, Event, Health
 
 MAX_LINE_BYTES = 1024 * 1024
 """Labels may be 10 MB and are copied into every event (facts of the stream); a longer line is skipped."""
@@ -119,9 +119,35 @@ class _Inspect(_Struct, frozen=True):
     network_settings: _Networks | None = None
 
 
+class _Mount(_Struct, frozen=True):
+    source: str = ""
+    destination: str = ""
+
+
+class _RestartPolicy(_Struct, frozen=True):
+    name: str = ""
+
+
+class _FullHostConfig(_HostConfig, frozen=True):
+    restart_policy: _RestartPolicy | None = None
+
+
+class _InspectConfig(_Struct, frozen=True):
+    """
+    The same answer, for how the one container that runs nginx is set up.
+
+    Apart from `_Inspect`, since an engine that leaves these out or shapes them otherwise must not spoil every look.
+    """
+
+    mounts: tuple[_Mount, ...] | None = None
+    host_config: _FullHostConfig | None = None
+    config: _Config | None = None
+
+
 _EVENT = msgspec.json.Decoder(_Event)
 _LIST = msgspec.json.Decoder(tuple[_Entry, ...])
 _INSPECT = msgspec.json.Decoder(_Inspect)
+_INSPECT_CONFIG = msgspec.json.Decoder(_InspectConfig)
 _RECORDING = msgspec.json.Decoder(tuple[_Inspect, ...])
 
 
@@ -139,7 +165,7 @@ class EventDecoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """
-        Take what arrived and give the events that it completes, in order.
+        Return the events that a *chunk* of bytes completes, in order.
 
         Events that cannot touch a container are left out. A line that is too long or no event is `UNREADABLE`,
         which marks everything: what it said is lost.
@@ -199,7 +225,7 @@ def _time_ns(event: _Event) -> int:
 
 
 def _container_of_network_event(actor: str, *, attributes: dict[str, str]) -> str:
-    """Docker names the container in the attributes; Podman makes it the actor and names the network there."""
+    """Return its id: Docker has it in the attributes; Podman makes it the actor, with the network there."""
     if container := attributes.get("container"):
         return container
     return actor if "network" in attributes else ""
@@ -207,7 +233,7 @@ def _container_of_network_event(actor: str, *, attributes: dict[str, str]) -> st
 
 def containers_of_list(body: bytes) -> tuple[Container, ...]:
     """
-    Decode `GET /containers/json?all=1`.
+    Return the containers of `GET /containers/json?all=1`.
 
     The engine serves it from a replica that lags: what it says of a container may be old, and its presence or
     absence too.
@@ -224,7 +250,7 @@ def containers_of_list(body: bytes) -> tuple[Container, ...]:
 
 def container_of_inspect(body: bytes) -> Container:
     """
-    Decode `GET /containers/ID/json`.
+    Return the container of `GET /containers/ID/json`.
 
     Raises:
         SourceError: It is no such answer.
@@ -235,9 +261,28 @@ def container_of_inspect(body: bytes) -> Container:
         raise SourceError(f"the engine's inspect answer cannot be read: {error}") from error
 
 
+def config_of_inspect(body: bytes) -> ContainerConfig:
+    """
+    Return how a container is set up, out of `GET /containers/ID/json`; what other engines leave out stays empty.
+
+    Raises:
+        SourceError: It is no such answer.
+    """
+    try:
+        answer = _INSPECT_CONFIG.decode(body)
+    except _UNREADABLE_ERRORS as error:
+        raise SourceError(f"the engine's answer cannot be read: {error}") from error
+    policy = answer.host_config and answer.host_config.restart_policy
+    return ContainerConfig(
+        mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
+        restart_policy=policy.name if policy else "",
+        stop_signal=answer.config.stop_signal if answer.config else "",
+    )
+
+
 def containers_of_recording(body: bytes) -> tuple[Container, ...]:
     """
-    Decode the output of `docker inspect` for any number of containers: a list of inspect answers.
+    Return the containers in the output of `docker inspect`, a list of inspect answers.
 
     Raises:
         SourceError: It is no such list.
@@ -267,12 +312,13 @@ def _container(answer: _Inspect) -> Container:
 
 
 def _stop_signal(config: _Config) -> int | None:
-    """An event's attributes are overwritten by labels (facts, stream 10), so that one by this name hides the signal."""
+    """Return the number of the signal that stops a container; `None` where its events cannot tell which one came."""
+    # Labels are merged over an event's attributes (facts, stream 10), so that one by this name hides the signal.
     return None if _SIGNAL in (config.labels or {}) else signal_number(config.stop_signal) or TERM
 
 
 def signal_number(text: str) -> int | None:
-    """Turn `SIGHUP`, `HUP`, `hup` or `1`, and `RTMIN+3` likewise, into a number; `None`: there is no such signal."""
+    """Return the number of `SIGHUP`, `HUP`, `hup` or `1`, and `RTMIN+3` likewise; `None`: there is no such signal."""
     match = _SIGNAL_TEXT.fullmatch(text.strip().upper())
     if match is None or (match["offset"] and not match["name"].startswith("RT")):
         return None
@@ -283,10 +329,9 @@ def signal_number(text: str) -> int | None:
 
 def nanoseconds(timestamp: str) -> int:
     """
-    Turn an RFC 3339 time with up to nine decimals into nanoseconds since the epoch.
+    Return an RFC 3339 time with up to nine decimals as nanoseconds since the epoch.
 
-    Returns:
-        0 for Go's zero time (`0001-01-01T00:00:00Z`: never) and for what is no such time.
+    It is 0 for Go's zero time (`0001-01-01T00:00:00Z`: never) and for what is no such time.
     """
     match = _TIMESTAMP.fullmatch(timestamp)
     if match is None:
@@ -300,7 +345,7 @@ def nanoseconds(timestamp: str) -> int:
 
 
 def http_date_s(date: str | None) -> float | None:
-    """Read a `Date` header, the engine's clock to a second; `None` if there is none."""
+    """Return what a `Date` header says, the engine's clock to a second; `None` if there is none."""
     try:
         return parsedate_to_datetime(date).timestamp() if date else None
     except (ValueError, OverflowError):
@@ -323,7 +368,7 @@ def _container_of_entry(entry: _Entry) -> Container:
 
 
 def _own_name(names: tuple[str, ...] | None) -> str:
-    """Pick a container's own name: legacy links add `/other/alias`, so the own one has a single slash."""
+    """Return a container's own name: legacy links add `/other/alias`, so the own one has a single slash."""
     own = sorted(name.removeprefix("/") for name in names or () if name.count("/") == 1)
     return own[0] if own else ""
 
@@ -333,7 +378,7 @@ def _sorted_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]
 
 
 def _listed_status(text: str) -> ContainerStatus:
-    """Read a list entry's state; one unknown word must not spoil the list, and inspect has the say."""
+    """Return a list entry's state; one unknown word must not spoil the list, and inspect has the say."""
     return _STATUSES.get(text, ContainerStatus.DEAD)
 
 
@@ -345,7 +390,7 @@ def _health(text: str) -> Health:
 
 
 def _health_in(status_text: str) -> Health:
-    """Read the health out of a list entry's words, such as `Up 3 seconds (health: starting)`."""
+    """Return the health out of a list entry's words, such as `Up 3 seconds (health: starting)`."""
     if "(health: starting)" in status_text:
         return Health.STARTING
     if "(unhealthy)" in status_text:
@@ -354,13 +399,13 @@ def _health_in(status_text: str) -> Health:
 
 
 def _exposed(ports: dict[str, Any] | None) -> tuple[int, ...]:
-    """Keep the TCP ports of `{"80/tcp": {}, "53/udp": {}}`."""
+    """Return the TCP ports of `{"80/tcp": {}, "53/udp": {}}`."""
     matches = (_EXPOSED_TCP.fullmatch(port) for port in ports or ())
     return _possible(int(match[1]) for match in matches if match)
 
 
 def _possible(ports: Iterable[int]) -> tuple[int, ...]:
-    """Leave out what is no port: an image may claim to expose 0 or 99999, and nginx would refuse the whole file."""
+    """Return those that are ports: an image may claim to expose 0 or 99999, and nginx would refuse the whole file."""
     return tuple(sorted({port for port in ports if 1 <= port <= 65_535}))
 
 

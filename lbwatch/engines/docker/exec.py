@@ -16,6 +16,7 @@ import msgspec
 from lbwatch.core.errors import SourceError
 from lbwatch.core.model import ContainerConfig, ContainerProcess
 from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.decode import config_of_inspect
 
 EXEC_ASKED = (
     "POST /containers/ID/exec",
@@ -45,29 +46,6 @@ _MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?n
 _NOT_RUN = ("OCI runtime exec failed", "cannot exec in a ")  # what the engine says in a program's place, with code 126
 
 
-class _Mount(msgspec.Struct, rename="pascal", frozen=True):
-    source: str = ""
-    destination: str = ""
-
-
-class _RestartPolicy(msgspec.Struct, rename="pascal", frozen=True):
-    name: str = ""
-
-
-class _HostConfig(msgspec.Struct, rename="pascal", frozen=True):
-    restart_policy: _RestartPolicy | None = None
-
-
-class _Config(msgspec.Struct, rename="pascal", frozen=True):
-    stop_signal: str = ""
-
-
-class _Inspect(msgspec.Struct, rename="pascal", frozen=True):
-    mounts: tuple[_Mount, ...] | None = None
-    host_config: _HostConfig | None = None
-    config: _Config | None = None
-
-
 class _Exec(msgspec.Struct, rename="pascal", frozen=True):
     id: str
 
@@ -94,22 +72,23 @@ class ContainerExec:
         self._client = client
 
     async def container_config(self, container: str) -> ContainerConfig:
-        """Ask where it is and how it is kept."""
+        """Return where its folders are on the host, and how it is kept running."""
         path = f"/containers/{container}/json"
-        answer = _read(await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=(_any(path),)), _Inspect)
-        policy = answer.host_config and answer.host_config.restart_policy
-        return ContainerConfig(
-            mounts=tuple((mount.source, mount.destination) for mount in answer.mounts or ()),
-            restart_policy=policy.name if policy else "",
-            stop_signal=answer.config.stop_signal if answer.config else "",
+        return config_of_inspect(
+            await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=("GET /containers/ID/json",))
         )
 
     async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
         """
-        Run a program in it, as its own user, and give the exit code and what it said on both outputs.
+        Return the exit code of a program that is run in it, as its own user, and what it said on both outputs.
 
         A program that is not there has the exit code `NO_PROGRAM`, by whichever way the engine tells. One that was
         ended by a signal, and one that a container which just ends could not run, told nothing: a `SourceError`.
+
+        Args:
+            container: Its id.
+            command: The program and its arguments.
+            timeout_s: Seconds for it to end.
         """
         body: Any = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
         needs = EXEC_ASKED[:3]
@@ -122,6 +101,7 @@ class ContainerExec:
                 "POST", f"{path}/start", timeout_s=timeout_s, needs=needs, body={"Detach": False, "Tty": False}
             )
         except SourceError as error:
+            # A missing program is told by the call's status or by an exit code: one answer for whoever asks.
             if _MISSING.search(str(error)):
                 return NO_PROGRAM, str(error)
             raise
@@ -129,7 +109,7 @@ class ContainerExec:
         return _judged(code, unframed(said), program=command[0])
 
     async def _exit_code(self, path: str, *, program: str, needs: tuple[str, ...]) -> int:
-        """Ask how a program ended; its output may be over for a moment before the engine knows."""
+        """Return how a program ended; its output may be over for a moment before the engine knows."""
         deadline = asyncio.get_running_loop().time() + EXIT_PATIENCE_S
         while True:
             answer = await self._client.ask("GET", f"{path}/json", timeout_s=CALL_TIMEOUT_S, needs=needs)
@@ -141,7 +121,7 @@ class ContainerExec:
             await asyncio.sleep(_POLL_S)
 
     async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
-        """List what runs in it."""
+        """Return what runs in it."""
         path = f"/containers/{container}/top"
         answer = await self._client.ask(
             "GET",
@@ -161,7 +141,7 @@ class ContainerExec:
             raise SourceError(f"{path}: the engine's list of processes cannot be read: {error}") from error
 
     async def archive(self, container: str, path: str) -> bytes | None:
-        """Copy a file or a folder out of it, as a tar whose first name is its own; `None`: it has none such."""
+        """Return a file or a folder of it, as a tar whose first name is its own; `None`: it has none such."""
         try:
             return await self._client.ask(
                 "GET",
@@ -176,7 +156,7 @@ class ContainerExec:
                 return None
             raise
 
-    async def hang_up(self, container: str) -> None:
+    async def send_hup(self, container: str) -> None:
         """Send HUP to its first process."""
         path = f"/containers/{container}/kill"
         needs = ("POST /containers/ID/kill",)
@@ -184,7 +164,7 @@ class ContainerExec:
 
 
 def unframed(body: bytes) -> str:
-    """Put the two outputs of a program together as they came: each piece has its length before it."""
+    """Return the two outputs of a program together, as they came: each piece has its length before it."""
     said, at = bytearray(), 0
     while at + _FRAME.size <= len(body):
         _, length = _FRAME.unpack_from(body, at)
@@ -195,7 +175,7 @@ def unframed(body: bytes) -> str:
 
 
 def _judged(code: int, said: str, *, program: str) -> tuple[int, str]:
-    """Tell a program's own words from those of an engine that could not run it (facts, nginx 18)."""
+    """Return what a program said, and not what an engine says that could not run it (facts, nginx 18)."""
     if code > _SIGNALLED:
         raise SourceError(f"{program} was ended by signal {code - _SIGNALLED}")
     if not said.startswith(_NOT_RUN):
@@ -203,11 +183,6 @@ def _judged(code: int, said: str, *, program: str) -> tuple[int, str]:
     if _MISSING.search(said):
         return NO_PROGRAM, said
     raise SourceError(f"{program} could not be run: {said}")
-
-
-def _any(path: str) -> str:
-    """Name a call on any container, for whoever allows it."""
-    return f"GET /containers/ID/{path.rpartition('/')[2]}"
 
 
 def _column(titles: tuple[str, ...], *names: str) -> int:

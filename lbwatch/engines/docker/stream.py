@@ -5,10 +5,9 @@ Nobody else talks to the engine here; what an event means is the source's (facts
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,6 +16,7 @@ from lbwatch.core.model import Event
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.decode import EventDecoder
+from lbwatch.engines.docker.replay import RecentEvents, ReplayClock
 
 MAX_STREAM_AGE_S = 300.0
 """A flow through NAT dies silently after 5 minutes or more (facts, stream 8); by our own clock."""
@@ -27,18 +27,46 @@ How far a new subscription reaches back beyond the time for which a stop signal 
 seconds. The stream before it may have been deaf for a while, so that its end says nothing (facts, stream 8).
 """
 
-REPLAY_S = 2.0
-"""How long after its beginning a stream may tell what is old; later, an event that looks old shows a clock set back."""
-
 SHORT_LIFE_S = 1.0
 
 DEAD_PATIENCE_S = 10.0
 """How long a socket is dead before the daemon ends: whoever started it can start it anew, with the new socket."""
 
-KEPT_EVENTS = 1000
-"""So many of the latest are kept for `explain`, without their labels."""
-
 _log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Connection:
+    """
+    How it stands with one engine's stream.
+
+    Attributes:
+        connected: Whether it holds; for an instant not while one that grew too old is renewed.
+        since: Loop time since which it does, or does not; a renewal changes nothing.
+        error: Why it does not hold, in words; `None` while it does, is renewed, or is tried for the first time.
+    """
+
+    connected: bool = False
+    since: float = 0.0
+    error: str | None = None
+    _was_ever_connected: bool = False
+
+    def open(self, *, now: float) -> None:
+        """Take the loop time at which events began to come."""
+        if self.error is not None or not self._was_ever_connected:
+            self.since = now
+        self.connected, self.error, self._was_ever_connected = True, None, True
+
+    def close(self) -> bool:
+        """Return whether it held until now, when it no longer does."""
+        was_connected, self.connected = self.connected, False
+        return was_connected
+
+    def fail(self, error: str, *, now: float) -> None:
+        """Take why no events come, in words, and the loop time."""
+        if self.error is None:
+            self.since = now
+        self.error = error
 
 
 class Stream:
@@ -52,14 +80,12 @@ class Stream:
         connections: How many more of them are opened at its beginning.
         backoff: Between two tries.
         begun: Called when events begin to come.
-        handle_event: Called with each event.
+        handle_event: Called with each event, and with how many seconds ago it happened; `None`: it happens now.
 
     Attributes:
-        connected: Whether it holds; for an instant not while one that grew too old is renewed.
-        since: Loop time since which it does, or does not; a renewal changes nothing.
-        error: Why it does not hold, in words; `None` while it does, is renewed, or is tried for the first time.
+        connection: Whether it holds.
+        recent: The latest events.
         engine_pid: Of the engine's process, where that can be seen.
-        counts: Events by action, since the beginning; one that is told again does not count again.
     """
 
     def __init__(
@@ -71,15 +97,11 @@ class Stream:
         connections: int,
         backoff: Backoff,
         begun: Callable[[], None],
-        handle_event: Callable[[Event], None],
+        handle_event: Callable[[Event, float | None], None],
     ) -> None:
-        self.connected = False
-        self.since = 0.0
-        self.error: str | None = None
+        self.connection = Connection()
+        self.recent = RecentEvents()
         self.engine_pid: int | None = None
-        self.counts: Counter[str] = Counter()
-        self._recent: dict[object, Event] = {}  # the latest, oldest first
-        self._was_ever_connected = False
         self._client = client
         self._name = name
         self._reach_back_s = reach_back_s + OVERLAP_S
@@ -87,80 +109,63 @@ class Stream:
         self._backoff = backoff
         self._begun = begun
         self._handle_event = handle_event
-        self._engine_clock_s = 0.0  # what the engine's clock showed when the stream began, less the loop's
-        self._replayed_until = 0.0  # loop time until which events may be old ones, told again
+        self._replay = ReplayClock()
 
     async def run(self) -> None:
-        """Read streams one after the other, for good; raises `DeadSocketError` after a while where that is no use."""
+        """
+        Read streams one after the other, for good.
+
+        Raises:
+            DeadSocketError: Nobody listens at the engine's socket, for so long that nobody ever will.
+        """
         loop = asyncio.get_running_loop()
-        self.since = loop.time()
+        self.connection.since = loop.time()
         while True:
             began, error = loop.time(), None
             try:
                 await self._follow()
             except SourceError as failure:
                 error = failure
-            was_connected, self.connected = self.connected, False
-            lived_s = loop.time() - began if was_connected else 0.0
+            lived_s = loop.time() - began if self.connection.close() else 0.0
+            # One that lived is no failure, but one that ends at once, cleanly or not, must not be tried in a tight
+            # loop: a proxy cuts the stream every ten minutes, and some answer with an empty one (facts, stream 8).
             if lived_s >= SHORT_LIFE_S:
                 self._backoff.reset()
                 if error is None:  # a proxy's or our own limit of age: normal
                     _log.debug("source.reconnecting", source=self._name, lived_s=round(lived_s, 1))
                     continue
-            if self.error is None:
-                self.since = loop.time()
-            self.error = str(error or "the engine ended the stream at once")
-            if isinstance(error, DeadSocketError) and loop.time() - self.since >= DEAD_PATIENCE_S:
-                _log.error("source.socket_dead", source=self._name, error=self.error)
+            self.connection.fail(str(error or "the engine ended the stream at once"), now=loop.time())
+            if isinstance(error, DeadSocketError) and loop.time() - self.connection.since >= DEAD_PATIENCE_S:
+                _log.error("source.socket_dead", source=self._name, error=self.connection.error)
                 raise error
             wait_s = self._backoff.next_wait()
             _log.warning(
                 "source.disconnected",
                 source=self._name,
-                error=self.error,
+                error=self.connection.error,
                 attempt=self._backoff.attempt,
                 retry_in_s=round(wait_s, 2),
             )
             await asyncio.sleep(wait_s)
 
-    def age_s(self, event: Event) -> float | None:
-        """Tell how many seconds ago an event of a replay happened; `None` for one that happens now."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._replayed_until:
-            return None
-        return max(0.0, now + self._engine_clock_s - event.at_ns / 1e9)
-
     async def _follow(self) -> None:
         """Read one stream until it ends or is too old."""
+        clock = asyncio.get_running_loop().time
         ping = await self._client.ping()
         self.engine_pid = ping.pid
+        # An engine that is told to stop takes no new connection, and serves those that are open (facts, stream 15).
         await self._client.warm(self._connections)
-        clock = asyncio.get_running_loop().time
-        self._engine_clock_s = (ping.clock_s or 0.0) - clock()
+        self._replay.synchronize(engine_s=ping.clock_s, now=clock())
         since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s
         decoder = EventDecoder()
         async with self._client.events(since_s=since_s) as chunks:
-            if self.error is not None or not self._was_ever_connected:
-                self.since = clock()
-            self.connected, self.error, self._was_ever_connected = True, None, True
-            self._replayed_until = clock() + REPLAY_S
+            self.connection.open(now=clock())
+            self._replay.begin(now=clock())
             _log.info("source.connected", source=self._name, api=".".join(map(str, ping.api)))
             self._begun()
             with suppress(TimeoutError):
                 async with asyncio.timeout(MAX_STREAM_AGE_S):
                     async for chunk in chunks:
                         for event in decoder.feed(chunk):
-                            self._take(event)
-
-    def recent(self) -> tuple[Event, ...]:
-        """Give the latest events, oldest first and without their labels."""
-        return tuple(self._recent.values())
-
-    def _take(self, event: Event) -> None:
-        known = (event.at_ns, event.container, event.action)
-        if known not in self._recent or not event.at_ns:  # else it is told again by a new stream
-            self.counts[event.action.partition(":")[0]] += 1
-            self._recent[known] = replace(event, labels=None)
-            if len(self._recent) > KEPT_EVENTS:
-                del self._recent[next(iter(self._recent))]
-        self._handle_event(event)
+                            self.recent.record(event)
+                            self._handle_event(event, self._replay.age_s(event, now=clock()))

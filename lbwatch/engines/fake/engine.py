@@ -1,7 +1,7 @@
 """
 The fake engine itself: the socket, its life and death, and what a test may turn.
 
-What containers do lives in `world`, what is answered in `api`.
+What happens in it is in `operations`, what is answered in `api`.
 """
 
 import os
@@ -9,16 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from aiohttp import web
 
 from lbwatch.engines.fake.api import Api
+from lbwatch.engines.fake.delivery import EventStream, Replica
 from lbwatch.engines.fake.faults import Fault
-from lbwatch.engines.fake.replica import Replica
-from lbwatch.engines.fake.stream import EventStream
-from lbwatch.engines.fake.world import World
+from lbwatch.engines.fake.operations import Containers, Networks
+from lbwatch.engines.fake.state import State
+from lbwatch.engines.fake.transitions import Transitions
 
 _GRACE_S = 0.01
 """How long open requests may go on when the engine goes down; it is a crash, so hardly at all."""
@@ -38,14 +38,16 @@ class FakeEngine:
         monotonic: Seconds of the clock that the list's lag is measured by.
 
     Attributes:
-        requests: How often what was asked, without version and with `ID` for any id or name, such as
-            `GET /containers/ID/json`; counted on arrival.
-        world: The containers and networks, and what can be done to them.
+        containers: The containers, and the operations on them.
+        networks: The networks, and the operations on them.
+        state: What both hold, and the engine's clock.
+        requests: Counts the requests on arrival, by method and path without the version and with `ID` for any id or
+            name, such as `GET /containers/ID/json`.
         inspect_delay_s: Seconds that an inspect hangs, by the container's id (moby#46782).
-        subscribe_gap_s: Seconds between the header of `/events` and the subscription; what happens within is
-            lost.
-        fault: Given a request, named as in `requests`, tells what goes wrong with its answer, if anything; `None`:
+        fault: Given a request, named as in `requests`, returns what goes wrong with its answer, if anything; `None`:
             nothing does.
+        events: Where events leave, and how they get lost, doubled or delayed.
+        replica: What the list is answered from; its `lag_s` can be changed.
     """
 
     def __init__(
@@ -64,35 +66,23 @@ class FakeEngine:
         self.min_api_version = min_api_version
         self.requests: Counter[str] = Counter()
         self.inspect_delay_s: dict[str, float] = {}
-        self.subscribe_gap_s = 0.0
         self.fault: Callable[[str], Fault | None] | None = None
         self.events = EventStream()
-        self.replica = Replica(lag_s=lag_s, now=monotonic)
-        self.world = World(seed=seed, clock_ns=clock_ns, publish=self.events.publish, changed=self.replica.changed)
+        self.replica = Replica(lag_s=lag_s, monotonic=monotonic)
+        self.state = State(seed=seed, clock_ns=clock_ns)
+        transitions = Transitions(state=self.state, events=self.events, replica=self.replica)
+        self.containers = Containers(transitions)
+        self.networks = Networks(transitions)
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
-        """The engine's address as `DOCKER_HOST` takes it."""
+        """Return the engine's address as `DOCKER_HOST` takes it."""
         return f"unix://{self.socket}"
-
-    @property
-    def lag_s(self) -> float:
-        """Seconds that the list lags behind the state, for changes from now on."""
-        return self.replica.lag_s
-
-    @lag_s.setter
-    def lag_s(self, seconds: float) -> None:
-        self.replica.lag_s = seconds
 
     def lose_events(self, lost: Callable[[dict[str, Any]], bool] | None) -> None:
         """Neither send nor keep for `since` the events of which *lost* is true; `None`: send all again."""
-        self.events.fates = None if lost is None else lambda event: () if lost(event) else (0.0,)
-
-    @property
-    def listeners(self) -> int:
-        """How many streams of events are open and subscribed."""
-        return self.events.listeners
+        self.events.delivery = None if lost is None else lambda event: () if lost(event) else (0.0,)
 
     async def start(self) -> None:
         """Serve."""
@@ -114,31 +104,27 @@ class FakeEngine:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def go_down(self, containers: Literal["live", "end"] = "live") -> None:
         """
-        Vanish, as in a crash: streams break off, and what happens until `come_back` is told to nobody.
+        Vanish, as in a crash: streams break off, and what happens until `come_back` has no events.
 
         Args:
             containers: `live` lets them run on, as with live-restore; `end` lets each exit with 0, whatever
                 its restart policy.
         """
         self.events.muted = True
-        self.world.served = False
         await self.close()
-        self.events.wipe()
+        self.events.clear_ring()
         if containers == "end":
-            self.world.end_all()
+            self.containers.end_all()
 
     async def come_back(self) -> None:
         """Serve again on the same socket; the default bridge has another id, the list is up to date."""
-        self.world.renew_bridge()
-        self.replica.freshen_all()
-        self.world.served = True
+        self.networks.renew_bridge()
+        self.replica.catch_up_all()
         self.events.muted = False
         await self.start()
 

@@ -1,72 +1,64 @@
 """
-How answers of the fake engine go wrong, as those of a sick engine or of a proxy before it do.
+Wrong answers of the fake engine, as a sick engine or a proxy before it gives them.
 
-What goes wrong with events is `EventStream.fates`, with lists `Replica.lag_s`.
+What goes wrong with events is `EventStream.delivery`, with lists `Replica.lag_s`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from aiohttp import hdrs, web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-class Fault(Protocol):
-    """Answers in the place of a handler."""
-
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Give the wrong answer, or none."""
+Fault = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+"""Answers a request in the place of its handler."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """Something else is answered: an error, a proxy's page, nonsense."""
+def respond_with(body: str, *, status: int = 200, content_type: str = "application/json") -> Fault:
+    """
+    Return a fault that answers something else: an error, a proxy's page, nonsense.
 
-    body: str
-    status: int = 200
-    content_type: str = "application/json"
+    Args:
+        body: The whole text.
+        status: Of HTTP.
+        content_type: Without a charset.
+    """
 
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG002 - a port
-        """See `Fault`."""
-        return web.Response(text=self.body, status=self.status, content_type=self.content_type)
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 - see `Fault`
+        return web.Response(text=body, status=status, content_type=content_type)
+
+    return answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """The true answer breaks off after some bytes of its body."""
+def truncate(*, after_bytes: int) -> Fault:
+    """Return a fault that breaks the true answer off after some bytes of its body."""
 
-    after_bytes: int
-
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """See `Fault`."""
-        whole = await handler(request)
-        body = whole.body if isinstance(whole, web.Response) else b""
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        body = response.body if isinstance(response, web.Response) else b""
         assert isinstance(body, bytes)
         part = web.StreamResponse(headers={hdrs.CONTENT_LENGTH: str(len(body) + 1)})
         await part.prepare(request)
-        await part.write(body[: self.after_bytes])
+        await part.write(body[:after_bytes])
         if request.transport is not None:
             request.transport.close()
         return part
 
+    return answer
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Silent:
-    """Nothing is answered until it is *over*, then the truth; with *header*, a 200 at once, and no more after it."""
 
-    over: asyncio.Event
-    header: bool = False
+def stall(over: asyncio.Event, *, header: bool = False) -> Fault:
+    """Return a fault that answers nothing until *over*, then the truth; with *header* a 200 at once and no more."""
 
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """See `Fault`."""
-        if not self.header:
-            await self.over.wait()
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not header:
+            await over.wait()
             return await handler(request)
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        await self.over.wait()
+        await over.wait()
         return response
+
+    return answer

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Self
@@ -22,28 +23,30 @@ from typing import Any, Self
 import msgspec
 import pytest
 from browser import started_browser
+from fakedaemon import served
 from needs import need
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Route as Call
+from statuses import made_plan
+from strategies import OwnersNotice, method_of
 
+from lbwatch.api import application
 from lbwatch.api import page as subject
-from lbwatch.api import server
-from lbwatch.api.server import serving
-from lbwatch.core.history import AppliedPlan, Change, Distribution, HistoryCopy
+from lbwatch.api.report import Report, report_of, state_json
+from lbwatch.core.history import AppliedPlan, Change, History
 from lbwatch.core.model import (
     BalancerStatus,
     Degraded,
     EngineStatus,
     Level,
-    Notice,
     NoticeKind,
-    Plan,
     Reason,
+    Route,
     Server,
     ServerState,
-    Skipped,
     Upstream,
 )
-from lbwatch.core.status import Report, Status, report_of
+from lbwatch.core.status import Status
 
 SCREENSHOT = Path(__file__).resolve().parents[3] / "docs" / "page.png"
 
@@ -63,11 +66,15 @@ LONG = "averylongnamewithoutaplacetobreakit" * 8
 def upstream(name: str, *servers: tuple[str, str], method: str | None = None, port: int = 8080) -> Upstream:
     """One whose servers are given by address and container."""
     lines = (Server(address=address, port=port, container=container) for address, container in servers)
-    return Upstream(name=name, method=method, servers=tuple(lines))
+    return Upstream(name=name, method=None if method is None else method_of(method), servers=tuple(lines))
 
 
-def skipped(container: str, reason: Reason, detail: str, of: str | None = None) -> Skipped:
-    return Skipped(container=container, reason=reason, detail=detail, upstream=of)
+def unrouted_of(status: Status) -> list[Route]:
+    return [replace(route, notices=()) for route in status.routes if route.reason is not None]
+
+
+def skipped(container: str, reason: Reason, detail: str, of: str | None = None) -> Route:
+    return Route(container=container, reason=reason, detail=detail, upstream=of)
 
 
 def verified(at: float, **values: Any) -> Change:
@@ -87,36 +94,35 @@ DIFFERENCE = """\
 """
 
 
-def picture(
+def made_status(
     *,
     upstreams: Iterable[Upstream] = (),
-    unrouted: Iterable[Skipped] = (),
-    notices: Iterable[Notice] = (),
-    makeshifts: Mapping[str, ServerState] | None = None,
+    unrouted: Iterable[Route] = (),
+    notices: Iterable[OwnersNotice] = (),
+    last_resort: Mapping[str, ServerState] | None = None,
     changes: Iterable[Change] = (),
     since: Mapping[tuple[str, str | None], float] | None = None,
     engines: Iterable[EngineStatus] = (CONTACT,),
-    seen: BalancerStatus = IN_STEP,
+    balancer: BalancerStatus = IN_STEP,
     version: str = "0.1.0",
     **progress: Any,
 ) -> Status:
     """A world in step, but for what is said."""
-    plan = Plan(
-        upstreams=tuple(sorted(upstreams, key=lambda each: each.name)),
-        skipped=tuple(unrouted),
-        notices=tuple(notices),
-        makeshifts=makeshifts or {},
+    plan = made_plan(
+        sorted(upstreams, key=lambda each: each.name), unrouted=unrouted, notices=notices, last_resort=last_resort
     )
     usual = {"plan": plan, "in_force": plan.upstreams, "confirmed": True, "digest": DIGEST}
-    none = Distribution()
+    history = History()
+    history.changes.extend(changes)
+    history.since = dict(since or {})
     return Status(
         version=version,
         now=NOW,
         at=AT,
         engines=tuple(engines),
-        progress=AppliedPlan(**usual | {"applied_at": AT - 95} | progress),
-        work=HistoryCopy(changes=tuple(changes), passes={}, durations=none, heard=none, since=since or {}),
-        seen=seen,
+        applied=AppliedPlan(**usual | {"applied_at": AT - 95} | progress),
+        history=history,
+        balancer=balancer,
         resync_interval_s=30,
         reload_interval_s=1,
     )
@@ -137,7 +143,7 @@ def shop() -> Status:
         ),
     ]
     refusal = 'nginx: [emerg] host not found in upstream "legacy" in /etc/nginx/conf.d/site.conf:14'
-    return picture(
+    return made_status(
         upstreams=[
             upstream("billing"),
             upstream("mail", ("172.20.0.2", "mail-preview"), port=8025),
@@ -147,9 +153,9 @@ def shop() -> Status:
         ],
         unrouted=unrouted,
         since={(each.container, each.upstream): AT - 40 * (number + 1) ** 2 for number, each in enumerate(unrouted)},
-        makeshifts={"mail": ServerState.DRAINING},
+        last_resort={"mail": ServerState.DRAINING},
         notices=[
-            Notice(
+            OwnersNotice(
                 container="mail-preview",
                 kind=NoticeKind.SERVES_DRAINING,
                 detail="it was told to stop, and it serves upstream mail all the same: nobody is ready",
@@ -175,13 +181,13 @@ def shop() -> Status:
 
 def troubled() -> Status:
     """A bad night: every part of the page that an ordinary evening does not show."""
-    return picture(
+    return made_status(
         upstreams=[
             upstream("plain", ("10.0.0.1", "one")),
             upstream("sick", ("10.0.0.2", "two")),
             upstream("well", ("10.0.0.3", "three")),
         ],
-        makeshifts={"sick": ServerState.UNHEALTHY},
+        last_resort={"sick": ServerState.UNHEALTHY},
         degraded=(
             Degraded(upstream="plain", level=Level.PLAIN, error="invalid parameter"),
             Degraded(upstream="gone", level=Level.OUT, error="no such method", kept=True),
@@ -196,7 +202,9 @@ def troubled() -> Status:
             ),
             CONTACT,
         ),
-        seen=BalancerStatus(digest="0123456789ab", workers=None, remarks=("the output was changed by somebody else",)),
+        balancer=BalancerStatus(
+            digest="0123456789ab", workers=None, remarks=("the output was changed by somebody else",)
+        ),
         error="nginx: [emerg] out of luck",
         behind_since=NOW - 42,
         changes=[
@@ -209,19 +217,19 @@ def troubled() -> Status:
 def first_minute() -> Status:
     """Nothing is known yet."""
     unknown = EngineStatus(source=ENGINE, connected=False, since=NOW - 3)
-    return picture(
-        engines=(unknown,), seen=BalancerStatus(), plan=None, in_force=None, confirmed=False, applied_at=None
+    return made_status(
+        engines=(unknown,), balancer=BalancerStatus(), plan=None, in_force=None, confirmed=False, applied_at=None
     )
 
 
 def hostile() -> Status:
     """Everything that somebody else may name is an attack."""
-    return picture(
+    return made_status(
         upstreams=[upstream("web", ("10.0.0.1", HOSTILE), ("10.0.0.2", LONG))],
         unrouted=[skipped(HOSTILE + reason, reason, HOSTILE + LONG, HOSTILE) for reason in Reason],
-        notices=[Notice(container=HOSTILE, kind=NoticeKind.UNKNOWN_LABEL, detail=HOSTILE)],
+        notices=[OwnersNotice(container=HOSTILE, kind=NoticeKind.UNKNOWN_LABEL, detail=HOSTILE)],
         engines=(EngineStatus(source=LONG, connected=False, since=NOW - 9, error=HOSTILE),),
-        seen=BalancerStatus(digest=DIGEST, remarks=(HOSTILE + LONG,)),
+        balancer=BalancerStatus(digest=DIGEST, remarks=(HOSTILE + LONG,)),
         error=HOSTILE + LONG,
         behind_since=NOW - 1,
         changes=[
@@ -237,7 +245,7 @@ def any_world(chance: random.Random) -> Status:
     homes = {name: chance.choice(("web", "api", "mail", "unrouted", "idle", "gone")) for name in names}
     reasons = {"unrouted": [*Reason][1:], "idle": [Reason.NOT_LABELLED]}
     troubles = [Change(at=AT - 9, outcome="nginx.rejected", error=f"trouble {chance.random()}")]
-    return picture(
+    return made_status(
         upstreams=[
             upstream(name, *((f"10.0.0.{each[1:]}", each) for each in names if homes[each] == name))
             for name in chance.sample(("web", "api", "mail"), chance.randrange(4))
@@ -248,7 +256,7 @@ def any_world(chance: random.Random) -> Status:
             if homes[each] in reasons
         ],
         notices=[
-            Notice(container=each, kind=NoticeKind.RESTARTED, detail="it was restarted")
+            OwnersNotice(container=each, kind=NoticeKind.RESTARTED, detail="it was restarted")
             for each in chance.sample(names, 2)
         ],
         changes=[
@@ -256,11 +264,13 @@ def any_world(chance: random.Random) -> Status:
             *(troubles if chance.random() < 0.5 else ()),
         ],
         error=chance.choice((None, "nginx is not there")),
-        seen=chance.choice((BalancerStatus(), BalancerStatus(digest=DIGEST, workers=(2, 1), remarks=("a remark",)))),
+        balancer=chance.choice(
+            (BalancerStatus(), BalancerStatus(digest=DIGEST, workers=(2, 1), remarks=("a remark",)))
+        ),
     )
 
 
-WORLDS = (shop, troubled, first_minute, hostile, picture)
+WORLDS = (shop, troubled, first_minute, hostile, made_status)
 
 
 # -- reading it without a browser
@@ -334,7 +344,7 @@ def test_everything_in_the_report_is_on_the_page(world: Callable[[], Status]) ->
     """Whoever looks at the page must not need the JSON too."""
     report = report_of(world())
     seen = outline(report)
-    for field, value in strings(msgspec.to_builtins(report)):
+    for field, value in strings(msgspec.to_builtins(state_json(report))):
         if field in ("at", "since"):
             assert value in seen.values, (field, value)
         elif field == "outcome":
@@ -385,19 +395,21 @@ def test_trouble_stands_before_what_passes_and_what_was_never_meant() -> None:
 def test_an_upstream_that_stands_last_by_name_comes_first_if_it_is_in_trouble() -> None:
     """The cut of a big world must not hide what matters."""
     many = [upstream(f"a{number:04}", (f"10.0.{number // 250}.{number % 250}", f"c{number}")) for number in range(1000)]
-    seen = outline(picture(upstreams=[*many, upstream("zzz")]))
+    seen = outline(made_status(upstreams=[*many, upstream("zzz")]))
     assert "zzz" in seen.text
 
 
 def test_a_big_world_is_cut_and_says_how_much_is_missing() -> None:
     """A browser is asked for it every two seconds, and nobody reads ten thousand rows."""
-    world = picture(
+    world = made_status(
         upstreams=[
             upstream(f"up{number:04}", (f"10.0.{number // 250}.{number % 250}", f"c{number}"), ("10.9.9.9", "x"))
             for number in range(1000)
         ],
         unrouted=[skipped(f"u{number}", Reason.NO_PORT, "it exposes no TCP port") for number in range(3000)],
-        notices=[Notice(container=f"c{n}", kind=NoticeKind.RESTARTED, detail="it was restarted") for n in range(700)],
+        notices=[
+            OwnersNotice(container=f"c{n}", kind=NoticeKind.RESTARTED, detail="it was restarted") for n in range(700)
+        ],
         changes=[verified(AT - n, digest=f"{n:012x}", difference="+line\n" * 201) for n in range(50)],
     )
     began = time.perf_counter()
@@ -417,14 +429,14 @@ def test_a_big_world_is_cut_and_says_how_much_is_missing() -> None:
 def test_one_upstream_of_many_servers_is_cut_too() -> None:
     """The bound holds for rows, not for upstreams."""
     servers = [(f"10.0.{number // 250}.{number % 250}", f"c{number}") for number in range(1200)]
-    seen = outline(picture(upstreams=[upstream("huge", *servers), upstream("small", ("10.1.1.1", "s"))]))
+    seen = outline(made_status(upstreams=[upstream("huge", *servers), upstream("small", ("10.1.1.1", "s"))]))
     assert "1,200 servers" in seen.text
     assert "701 more servers" in seen.text
 
 
 def test_nothing_that_anybody_names_makes_an_element() -> None:
     """The same page with an attack in each string of the report has the same elements and attributes."""
-    known = {"at", "since", "reason", "outcome", "state", "difference"}
+    known = {"at", "since", "kind", "reason", "outcome", "state", "difference"}
     tame = msgspec.to_builtins(report_of(troubled()))
 
     def attacked(value: object, *, at: str = "") -> object:
@@ -458,7 +470,7 @@ def test_nothing_that_anybody_names_makes_an_element() -> None:
 def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
     """HTML forbids some of it, and some hides or turns around what stands beside it."""
     seen = outline(
-        picture(unrouted=[skipped(text, Reason.BAD_LABEL, text)], changes=[verified(AT, difference=f"+{text}\n")])
+        made_status(unrouted=[skipped(text, Reason.BAD_LABEL, text)], changes=[verified(AT, difference=f"+{text}\n")])
     )
     assert seen.text.count(shown) == 3
     assert text not in seen.text
@@ -466,7 +478,7 @@ def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
 
 def test_half_a_character_does_not_cost_the_page() -> None:
     """A program's output that is no UTF-8 may reach it as a lone surrogate, which cannot be sent as it is."""
-    assert b"half \\ud83d" in subject.html(picture(error="half \ud83d", behind_since=NOW))
+    assert b"half \\ud83d" in subject.html(made_status(error="half \ud83d", behind_since=NOW))
 
 
 def test_the_header_allows_this_script_and_this_style_alone() -> None:
@@ -625,7 +637,7 @@ class Site:
     def quick_status(self) -> Status:
         return self.world
 
-    async def look(self) -> Status:
+    async def status(self) -> Status:
         self.looks += 1
         return self.world
 
@@ -634,7 +646,7 @@ class Site:
 
         async def serve() -> None:
             self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-            async with serving(f"127.0.0.1:{self.port}", hosts=(), view=self):
+            async with served(self, listen=f"127.0.0.1:{self.port}"):
                 up.set()
                 await self._stopped.wait()
 
@@ -653,7 +665,7 @@ class Site:
 @pytest.fixture(autouse=True)
 def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser's time is simulated: its next question may come within the same instant of ours."""
-    monkeypatch.setattr(server, "SHARED_S", 0.0)
+    monkeypatch.setattr(application, "SHARED_S", 0.0)
 
 
 @pytest.fixture
@@ -765,8 +777,8 @@ def test_an_update_touches_nothing_that_did_not_change(visit: Visits, site: Site
     )
     latest = verified(AT - 1, digest="0" * 12)
     others = [upstream("new", ("10.3.3.3", "new-1")), upstream("web", ("172.18.0.2", "shop-web-1"))]
-    unrouted = [skipped("aaa", Reason.NO_PORT, "none"), *shop().progress.plan.skipped]  # type: ignore[union-attr]
-    update(page, site, picture(upstreams=others, unrouted=unrouted, changes=[*shop().work.changes, latest]))
+    unrouted = [skipped("aaa", Reason.NO_PORT, "none"), *unrouted_of(shop())]
+    update(page, site, made_status(upstreams=others, unrouted=unrouted, changes=[*shop().history.changes, latest]))
     expect(page.get_by_text("new-1")).to_be_visible()
     assert page.evaluate("window.kept.isConnected && String(getSelection()) === 'postgres'")
     assert page.evaluate("document.activeElement === window.kept_focus")
@@ -833,7 +845,7 @@ def test_an_answer_that_is_not_the_page_is_not_shown(visit: Visits, site: Site, 
     """A proxy in between answers for a daemon that is gone."""
     page = visit()
 
-    def answer(route: Route) -> None:
+    def answer(route: Call) -> None:
         route.fulfill(status=status, body=body, content_type="text/html")
 
     page.route("**/*", answer)
@@ -878,7 +890,7 @@ def test_another_lbwatch_brings_its_own_page(visit: Visits, site: Site) -> None:
     """After an update of lbwatch the old script would follow a page that it does not know."""
     page = visit()
     page.evaluate("window.marker = 1")
-    site.world = picture(version="9.9.9")
+    site.world = made_status(version="9.9.9")
     with page.expect_navigation():
         page.clock.run_for(POLL_MS + 100)
     assert page.evaluate("window.marker") is None
@@ -930,7 +942,7 @@ def test_a_keyboard_is_enough(visit: Visits, site: Site) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_text("billing-old")).to_be_visible()
     update(page, site, shop())
-    update(page, site, picture(unrouted=[*shop().progress.plan.skipped][1:]))  # type: ignore[union-attr]
+    update(page, site, made_status(unrouted=unrouted_of(shop())[1:]))
     expect(page.get_by_text("billing-old")).to_be_visible()
     expect(focused).to_contain_text("Not running")
 
@@ -969,7 +981,7 @@ def test_no_width_makes_the_page_scroll_sideways(visit: Visits, site: Site) -> N
 def test_nothing_moves_for_those_who_asked_for_that(visit: Visits, site: Site) -> None:
     """What is new is lit for a moment, for all others."""
     page = visit()
-    update(page, site, picture(upstreams=[upstream("new", ("10.3.3.3", "new-1"))]))
+    update(page, site, made_status(upstreams=[upstream("new", ("10.3.3.3", "new-1"))]))
     row = page.locator("tbody", has_text="new-1")
     expect(row).to_have_css("animation-name", "fresh")
     page.emulate_media(reduced_motion="reduce")
@@ -997,7 +1009,7 @@ def test_states_and_differences_are_told_by_words_not_by_colour_alone(visit: Vis
 
 def test_the_chart_shows_each_verified_change_in_its_height(visit: Visits, site: Site) -> None:
     """Twice as long is twice as high; the longest reaches the line that its value is written at."""
-    site.world = picture(
+    site.world = made_status(
         changes=[
             verified(AT - 40, live_s=0.1, verified_s=0.5, heard_s=1.5),
             Change(at=AT - 30, outcome="nginx.rejected", error="no"),

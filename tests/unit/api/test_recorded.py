@@ -12,11 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from statuses import AT, DIGEST, NOW, SOURCE, applied, contact, picture, progress
-from strategies import container, snapshot
+from statuses import AT, DIGEST, NOW, SOURCE, applied, applied_plan, engine_status, made_status
+from strategies import container, notices, planned, snapshot
 
+from lbwatch.api.report import report_of, state_json
 from lbwatch.cli import explain as explain_command
 from lbwatch.core.draining import BY_HAND, TOLD_TO_STOP
+from lbwatch.core.explain import Explanation, Running, stamped, story_of
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import (
     BalancerStatus,
@@ -33,9 +35,8 @@ from lbwatch.core.model import (
     ServerState,
     Suspended,
 )
-from lbwatch.core.plan import Rules, desired_state
-from lbwatch.core.status import Status, report_of, rows_of, unready
-from lbwatch.core.story import Explanation, addresses_of, story_of
+from lbwatch.core.plan import Rules
+from lbwatch.core.status import Status, unready
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 STARTED_NS = 1_699_990_000 * 10**9
@@ -123,10 +124,7 @@ def suspended() -> Suspended:
 def decided(*, without: str | None = None) -> Plan:
     """What becomes of all of them, or of all but one."""
     there = [each for each in containers() if each.name != without]
-    left_out = suspended()
-    return desired_state(
-        [snapshot(there)], rules=RULES, crash_looping=left_out.crash_looping, draining=left_out.draining
-    )
+    return planned([snapshot(there)], rules=RULES, suspended=suspended())
 
 
 DEGRADED = (
@@ -145,23 +143,26 @@ def history() -> History:
     history = History()
     before = decided(without="web-2")
     history.applied(applied(live_s=0.0151, verified_s=0.12345), at=AT - 500, took_s=0.2, heard_s=None)
-    history.decided(before, degraded=DEGRADED, at=AT - 500)
+    history.noted(stamped(before.routes, degraded=DEGRADED), at=AT - 500)
     difference = "--- old\n+++ new\n@@ -1 +1 @@\n-    server 172.18.0.7:80;\n+    server 172.18.0.30:80;\n"
     done = applied(live_s=0.02, verified_s=0.1, difference=difference)
     history.applied(done, at=AT - 400.25, took_s=0.11, heard_s=0.31)
     for seconds in (100, 50):
         history.failed("nginx.rejected", error=REFUSAL, at=AT - seconds, took_s=2.0)
-    history.decided(decided(), degraded=DEGRADED, runs=before.upstreams, at=AT - 50)
+    running = Running(upstreams=before.upstreams, missing="")
+    history.noted(stamped(decided().routes, degraded=DEGRADED, running=running), at=AT - 50)
     return history
 
 
 def in_trouble() -> Status:
     """Two engines, one of them lost; web-2 is decided and not in force, since nginx refuses the change."""
-    lost = contact(source="tcp://two:2376", connected=False, since=NOW - 60.04, error="it does not answer", drift=2)
+    lost = engine_status(
+        source="tcp://two:2376", connected=False, since=NOW - 60.04, error="it does not answer", drift=2
+    )
     before = decided(without="web-2")
-    return picture(
-        engines=(contact(containers=len(containers())), lost),
-        progress=progress(
+    return made_status(
+        engines=(engine_status(containers=len(containers())), lost),
+        applied=applied_plan(
             decided(),
             in_force=before.upstreams,
             degraded=DEGRADED,
@@ -170,7 +171,7 @@ def in_trouble() -> Status:
             behind_since=NOW - 42.0,
         ),
         history=history(),
-        seen=BalancerStatus(
+        balancer=BalancerStatus(
             digest="ba9876543210", running=DIGEST, workers=(2, 1), remarks=("the output was changed by somebody else",)
         ),
     )
@@ -178,43 +179,43 @@ def in_trouble() -> Status:
 
 def in_step() -> Status:
     """All of it is in force, but for what is degraded."""
-    return picture(progress=progress(decided(), degraded=DEGRADED), history=history())
+    return made_status(applied=applied_plan(decided(), degraded=DEGRADED), history=history())
 
 
 def waiting() -> Status:
     """As in trouble, but web-2 waits for its turn only."""
     before = decided(without="web-2")
-    return picture(
-        progress=progress(decided(), in_force=before.upstreams, behind_since=NOW - 0.5, applying=True),
+    return made_status(
+        applied=applied_plan(decided(), in_force=before.upstreams, behind_since=NOW - 0.5, applying=True),
         history=history(),
     )
 
 
 def stopped() -> Status:
     """An nginx that does not run serves nothing of what was in force."""
-    return picture(
-        progress=progress(
+    return made_status(
+        applied=applied_plan(
             decided(), serves_old=False, confirmed=False, error="nginx does not run", behind_since=NOW - 7.0
         ),
         history=history(),
-        seen=BalancerStatus(),
+        balancer=BalancerStatus(),
     )
 
 
 def not_applied() -> Status:
     """The engine was read, and nothing was brought into force yet."""
-    return picture(
-        progress=progress(decided(), in_force=None, confirmed=False, digest="", applied_at=None, behind_since=NOW),
-        seen=BalancerStatus(),
+    return made_status(
+        applied=applied_plan(decided(), in_force=None, confirmed=False, digest="", applied_at=None, behind_since=NOW),
+        balancer=BalancerStatus(),
     )
 
 
 def first_second() -> Status:
     """Nothing is known."""
-    return picture(
-        engines=(contact(connected=False, since=NOW - 1, synced_at=None, containers=None),),
-        progress=AppliedPlan(plan=None, in_force=None),
-        seen=BalancerStatus(),
+    return made_status(
+        engines=(engine_status(connected=False, since=NOW - 1, synced_at=None, containers=None),),
+        applied=AppliedPlan(plan=None, in_force=None),
+        balancer=BalancerStatus(),
     )
 
 
@@ -223,11 +224,12 @@ STATUSES = {each.__name__: each for each in (in_trouble, in_step, waiting, stopp
 
 def explained_by_daemon(status: Status, name: str | None = None) -> Explanation:
     """What `explain` is answered, for all containers or one of them."""
-    rows = tuple(row for row in rows_of(status) if name is None or row.container == name)
-    whole = Explanation(source=SOURCE, rows=rows, reasons=tuple(unready(status)), remarks=status.seen.remarks)
+    routes = tuple(route for route in status.routes if name is None or route.container == name)
+    whole = Explanation(source=SOURCE, routes=routes, reasons=tuple(unready(status)), remarks=status.balancer.remarks)
     if name is None:
         return whole
-    plan = status.progress.plan
+    routes = status.applied.plan.routes if status.applied.plan else ()
+    addresses = [route.address for route in routes if route.container == name and route.address]
     story = story_of(
         next(each for each in containers() if each.name == name),
         rules=RULES,
@@ -238,12 +240,12 @@ def explained_by_daemon(status: Status, name: str | None = None) -> Explanation:
             Event(action="die", container="f" * 64, at_ns=STARTED_NS + 10**9),
             Event(action="kill", container=id_of(name), at_ns=STARTED_NS + 2 * 10**9, signal=15),
         ],
-        places=addresses_of(name, plan),
-        text="".join(
-            f"    server {address};  # {address}\n" for address in (*addresses_of(name, plan), "172.18.0.99:80")
-        ),
+        routes=routes,
+        text="".join(f"    server {address};  # {address}\n" for address in (*addresses, "172.18.0.99:80")),
     )
-    return Explanation(source=whole.source, rows=whole.rows, reasons=whole.reasons, remarks=whole.remarks, story=story)
+    return Explanation(
+        source=whole.source, routes=whole.routes, reasons=whole.reasons, remarks=whole.remarks, story=story
+    )
 
 
 # -- what is recorded
@@ -263,7 +265,7 @@ EXPLAINED = {
 
 def api_state(status: Status) -> bytes:
     """What `/api/state` answers."""
-    return msgspec.json.encode(report_of(status))
+    return msgspec.json.encode(state_json(report_of(status)))
 
 
 def explain_json(explanation: Explanation) -> str:
@@ -294,8 +296,9 @@ def test_there_is_something_of_everything() -> None:
     """What is not recorded is not held."""
     states = [json.loads(bytes(each)) for each in recorded("api-state.json").values()]
     assert {each["reason"] for state in states for each in state["unrouted"]} == set(map(str, Reason))
-    kinds = {str(notice.kind) for notice in decided().notices}
-    assert kinds == set(map(str, NoticeKind)) - {NoticeKind.RESTARTED}, "which only `explain` without a daemon has"
+    kinds = {str(notice.kind) for notice in notices(decided())}
+    elsewhere = {NoticeKind.RESTARTED, NoticeKind.DEGRADED}  # of `explain` without a daemon, and of what was applied
+    assert kinds == set(map(str, NoticeKind)) - elsewhere
     shown = {server["state"] for state in states for each in state["upstreams"] for server in each["servers"]}
     assert shown == set(map(str, ServerState))
 

@@ -1,174 +1,79 @@
-"""The status server: who may ask, what is answered, and that nobody can hold it up; then the same of the whole daemon."""
+"""The server: where it listens, and that nobody can hold it up; then the whole daemon, looked at by TCP."""
 
 import asyncio
-import contextlib
+import os
 import re
 import socket
-import threading
+import stat
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import structlog
 from command import command, environment, lbwatch
-from fakedaemon import WEB, Place, StillLife, free_port, is_ready, running, served, told
+from fakedaemon import (
+    ROUTES,
+    WEB,
+    Client,
+    FixedLoop,
+    FixedView,
+    asked_until,
+    ended,
+    fixed_service,
+    free_port,
+    is_ready,
+    listening,
+    running,
+    served,
+    unasked,
+    warned,
+)
 from simulation import SimulatedNginx
-from statuses import DIGEST, NOW, contact, full_picture, picture, progress, samples, server
+from statuses import (
+    STATE,
+    crowd,
+    samples,
+    wrong_in,
+)
+from strategies import container
 from waiting import eventually
 
 from lbwatch.api import page
-from lbwatch.api import server as status
-from lbwatch.api.metrics import exposition
+from lbwatch.api import server as api
+from lbwatch.api.client import request
+from lbwatch.api.control import ControlService
 from lbwatch.core.errors import SettingsError
-from lbwatch.core.model import BalancerStatus, Plan, Skipped, Upstream
-from lbwatch.core.model import Reason as Why
-from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status, report_of
+from lbwatch.core.model import Route
 from lbwatch.engines.docker import stream
-from lbwatch.engines.fake import FakeEngine, views
+from lbwatch.engines.fake import FakeEngine, responses
 from lbwatch.settings import Settings, listen_address
+from lbwatch.system.state import State
 
-ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
-
-
-# -- what is answered
-
-
-@pytest.fixture
-async def place() -> AsyncIterator[Place]:
-    """Of a daemon that has something of everything to show."""
-    async with served() as place:
-        yield place
-
-
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
-    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=0.0) as engine:
-        yield engine
-
-
-@pytest.fixture
-def nginx(tmp_path: Path) -> SimulatedNginx:
-    nginx = SimulatedNginx(tmp_path / "lbwatch.conf")
-    nginx.start()
-    return nginx
-
-
-async def test_each_route_of_the_contract_answers(place: Place) -> None:
-    """Their names are in users' probes, scrapes and bookmarks."""
-    assert (await place.get("/healthz")).status == 200
-    assert (await place.get("/readyz")).status == 200
-    metrics = await place.get("/metrics")
-    assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert samples(metrics.body) == samples(exposition(full_picture()))
-    state = await place.get("/api/state")
-    assert state.headers["content-type"].startswith("application/json")
-    assert state.json["applied"] == {"digest": DIGEST, "verified": True, "at": "2023-11-14T22:13:20+00:00"}
-    html = await place.get("/")
-    assert (html.status, html.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert html.text.lower().startswith("<!doctype html>")
-
-
-@pytest.mark.parametrize("path", ROUTES)
-async def test_head_answers_as_get_does_but_for_the_body(place: Place, path: str) -> None:
-    """Some probes ask so."""
-    get, head = await place.get(path), await place.get(path, method="HEAD")
-    assert (head.status, head.body) == (get.status, b"")
-    assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.body))
-    assert head.headers["content-type"] == get.headers["content-type"]
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-@pytest.mark.parametrize("path", ROUTES)
-async def test_nothing_can_be_changed_here(place: Place, path: str, method: str) -> None:
-    """It is open to whoever reaches the port: read-only is what makes that bearable."""
-    answer = await place.get(path, method=method)
-    assert answer.status == 405
-    assert set(answer.headers["allow"].split(",")) == {"GET", "HEAD"}
-
-
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/metrics/", "/api", "/api/state/x", "//healthz", "/../etc/passwd", "/%00"]
-)
-async def test_what_is_not_there_is_not_found(place: Place, path: str) -> None:
-    """And no traceback, no listing, no redirect."""
-    answer = await place.get(path)
-    assert answer.status == 404
-    assert "Traceback" not in answer.text
-
-
-async def test_a_query_is_of_no_account(place: Place) -> None:
-    """A probe or a browser adds one against caches."""
-    assert (await place.get("/readyz?x=1")).status == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "method", "host"),
-    [
-        *((path, "GET", "127.0.0.1") for path in ROUTES),
-        *((path, "HEAD", "127.0.0.1") for path in ROUTES),
-        ("/nothing", "GET", "127.0.0.1"),
-        ("/", "POST", "127.0.0.1"),
-        ("/", "GET", "evil.example"),
-    ],
-)
-async def test_each_answer_ends_its_connection_and_may_be_neither_kept_nor_guessed(
-    place: Place, path: str, method: str, host: str
-) -> None:
-    """A kept connection is one that can be held; a kept answer lies about now; a guessed type runs as a script."""
-    answer = await place.get(path, method=method, host=host)  # which reads to the end
-    assert answer.headers["connection"] == "close"
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-async def test_of_two_requests_on_one_connection_the_first_is_answered(place: Place) -> None:
-    """One request for each connection is what its time limit is for."""
-    said = await place.said(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n" * 2)
-    assert said.count(b"HTTP/1.1 200 OK") == 1
-
-
-async def test_the_page_may_run_its_own_script_and_reach_nothing_else(place: Place) -> None:
-    """It shows names that others chose: should one ever get through the escaping, it can do nothing."""
-    policy = (await place.get("/")).headers["content-security-policy"]
-    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
-    assert rules["default-src"] == "'none'"
-    for what in ("frame-ancestors", "base-uri", "form-action"):
-        assert rules[what] == "'none'"
-    assert rules["connect-src"] == "'self'"
-    assert "unsafe" not in policy
-    assert "*" not in policy
-    assert "http" not in policy
-    text = page.FILE.read_text()
-    for tag in ("script", "style"):
-        wanted = {f"'sha256-{page._hash(part)}'" for part in re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)}
-        assert set(rules[f"{tag}-src"].split()) == wanted
+# -- where to listen
 
 
 async def test_nowhere_is_a_place_too() -> None:
     """`status_listen = ""` is for those who want no open port."""
     with structlog.testing.capture_logs() as logs:
-        async with status.serving("", hosts=(), view=StillLife()):
+        async with served(listen=""):
             assert not [log for log in logs if log["event"] == "status.listening"]
 
 
 async def test_the_log_says_where_it_listens() -> None:
     """To be clicked on; with port 0 nobody knows it otherwise."""
     with structlog.testing.capture_logs() as logs:
-        async with status.serving("127.0.0.1:0", hosts=(), view=StillLife()):
+        async with served(listen="127.0.0.1:0"):
             (url,) = [log["url"] for log in logs if log["event"] == "status.listening"]
             port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/", url)[1])
-            assert (await Place(port=port).get()).status == 200
+            assert (await Client(port=port).get()).status == 200
 
 
 async def test_it_is_gone_at_the_end_also_with_a_connection_that_is_open() -> None:
     """A stop must not wait for a browser, and the next start needs the port."""
-    async with served() as place:
-        reader, writer = await place.opened()
+    async with served() as client:
+        reader, writer = await client.opened()
         writer.write(b"GET / HTTP/1.1\r\n")
         await writer.drain()
         began = time.monotonic()
@@ -176,343 +81,7 @@ async def test_it_is_gone_at_the_end_also_with_a_connection_that_is_open() -> No
     await ended(reader)
     writer.close()
     with pytest.raises(ConnectionRefusedError):
-        await place.opened()
-
-
-async def ended(reader: asyncio.StreamReader, *, within: float = 10.0) -> bytes:
-    """What came until the other side ended the connection; whether by a reset or not does not matter."""
-    received = b""
-    with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(within):
-            while chunk := await reader.read(65536):
-                received += chunk
-    return received
-
-
-# -- readiness
-
-OUT_OF_STEP = {
-    "the engine was never read": (
-        {"engines": (contact(synced_at=None, containers=None),)},
-        r"engine unix:///var/run/docker\.sock: it was not read yet",
-    ),
-    "the engine was never read, and is not there": (
-        {"engines": (contact(connected=False, synced_at=None, containers=None, error="no such file"),)},
-        r"engine unix:///var/run/docker\.sock: it was not read yet: no such file",
-    ),
-    "the engine is gone": (
-        {"engines": (contact(connected=False, since=NOW - 42, error="connection refused"),)},
-        r"engine unix:///var/run/docker\.sock: not followed for 42 s: connection refused",
-    ),
-    "the latest full look is too old": (
-        {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30 - 1),)},
-        r"engine unix:///var/run/docker\.sock: no full look at it ended for 91 s",
-    ),
-    "one engine of two is gone": (
-        {"engines": (contact(), contact(source="tcp://other:2376", connected=False, error="refused"))},
-        r"engine tcp://other:2376: not followed for 100 s: refused",
-    ),
-    "nothing was in force yet": (
-        {"progress": progress(in_force=None, confirmed=False, applied_at=None, digest="")},
-        re.escape(NOTHING_YET),
-    ),
-    "nothing was in force yet, and the first apply is under way": (
-        {"progress": progress(in_force=None, confirmed=False, applying=True, behind_since=NOW - 1)},
-        re.escape(NOTHING_YET),
-    ),
-    "the latest apply failed": (
-        {"progress": progress(error="[emerg] unknown directive", behind_since=NOW - 7)},
-        r"nginx is not in step for 7 s: \[emerg\] unknown directive",
-    ),
-    "the latest apply failed, and another is under way": (
-        {"progress": progress(error="nginx is not running here", behind_since=NOW - 7, applying=True, confirmed=False)},
-        r"nginx is not in step for 7 s: nginx is not running here",
-    ),
-    "nginx was restarted": (
-        {"progress": progress(confirmed=False)},
-        r"nginx was restarted, or the output was changed, since the last reload was verified",
-    ),
-    "a change is stuck": (
-        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1)},
-        r"a change waits for 17 s to be in force",
-    ),
-    "an apply is stuck": (
-        {"progress": progress(behind_since=NOW - STUCK_S - 1.0 - 1, applying=True, confirmed=False)},
-        r"a change waits for 17 s to be in force",
-    ),
-}
-
-IN_STEP = {
-    "nothing is to be done": {},
-    "a change was just decided": {"progress": progress(behind_since=NOW)},
-    "an apply is under way": {"progress": progress(confirmed=False, applying=True, behind_since=NOW - 0.1)},
-    "a change waits for its turn": {"progress": progress(behind_since=NOW - 59), "reload_interval_s": 60.0},
-    "a change waits for as long as it may": {"progress": progress(behind_since=NOW - STUCK_S - 1.0)},
-    "the stream is renewed": {"engines": (contact(connected=False, since=NOW - 0.1),)},
-    "the latest full look is as old as it may be": {"engines": (contact(synced_at=NOW - FORGOTTEN_RESYNCS * 30),)},
-    "full looks are far apart": {"engines": (contact(synced_at=NOW - 3000),), "resync_interval_s": 3600.0},
-    "nothing at all is routed": {"progress": progress(Plan())},
-    "an upstream is reduced": {"progress": full_picture().progress},
-}
-
-
-@pytest.mark.parametrize("case", OUT_OF_STEP)
-async def test_out_of_step_is_not_ready_and_says_why(case: str) -> None:
-    """A deploy script waits for it, and an operator reads it first of all."""
-    given, reason = OUT_OF_STEP[case]
-    look = picture(**given)
-    async with served(StillLife(look)) as place:
-        answer = await place.get("/readyz")
-        assert (answer.status, answer.json["ready"]) == (503, False)
-        assert answer.headers["content-type"].startswith("application/json")
-        (said,) = answer.json["reasons"]
-        assert re.fullmatch(reason, said)
-        state = (await place.get("/api/state")).json
-        assert (state["ready"], state["reasons"]) == (False, [said]), "all say the same"
-        assert samples((await place.get("/metrics")).body)["lbwatch_ready", ()] == 0
-
-
-@pytest.mark.parametrize("case", IN_STEP)
-async def test_in_step_is_ready_also_while_work_goes_on(case: str) -> None:
-    """Else each deploy would make a balancer's probe, or a health check, flap."""
-    look = picture(**IN_STEP[case])
-    async with served(StillLife(look)) as place:
-        answer = await place.get("/readyz")
-        assert (answer.status, answer.json) == (200, {"ready": True, "reasons": []})
-        assert (await place.get("/api/state")).json["ready"] is True
-        assert samples((await place.get("/metrics")).body)["lbwatch_ready", ()] == 1
-
-
-async def test_all_reasons_are_given_at_once() -> None:
-    """Whoever mends the first must not have to come back for the second."""
-    look = picture(
-        engines=(contact(connected=False, error="refused"), contact(source="tcp://other:2376", synced_at=None)),
-        progress=progress(error="[emerg] no", behind_since=NOW - 1),
-    )
-    async with served(StillLife(look)) as place:
-        assert len((await place.get("/readyz")).json["reasons"]) == 3
-
-
-@pytest.mark.parametrize(
-    ("still_s", "applying", "healthy"), [(0, False, True), (119, False, True), (121, False, False), (500, True, True)]
-)
-async def test_healthy_is_whose_loop_turns(*, still_s: float, applying: bool, healthy: bool) -> None:
-    """A supervisor kills by it: an engine or an nginx that is away must not, nor a long apply."""
-    state = progress(Plan(), turned_at=NOW - still_s, applying=applying, error="nginx is away", behind_since=1.0)
-    look = picture(engines=(contact(connected=False, error="refused"),), progress=state)
-    async with served(StillLife(look)) as place:
-        answer = await place.get("/healthz")
-        assert answer.status == (200 if healthy else 503)
-        assert (await place.get("/readyz")).status == 503
-
-
-# -- the state
-
-NUMBER = (int, float)
-MAYBE = type(None)
-STATE: dict[str, Any] = {
-    "version": str,
-    "at": str,
-    "ready": bool,
-    "reasons": [str],
-    "remarks": [str],
-    "engines": [
-        {
-            "name": str,
-            "connected": bool,
-            "for_s": NUMBER,
-            "synced_s": (*NUMBER, MAYBE),
-            "containers": (int, MAYBE),
-            "drift": int,
-            "error": (str, MAYBE),
-        }
-    ],
-    "upstreams": [
-        {
-            "name": str,
-            "method": str,
-            "servers": [{"address": str, "port": int, "container": (str, MAYBE), "state": str}],
-            "note": (str, MAYBE),
-        }
-    ],
-    "unrouted": [
-        {"container": str, "reason": str, "detail": str, "upstream": (str, MAYBE), "since": (str, MAYBE)},
-    ],
-    "warnings": [{"container": str, "detail": str}],
-    "applied": {"digest": str, "verified": bool, "at": str},
-    "disk": (str, MAYBE),
-    "workers": {"serving": int, "retiring": int},
-    "changes": [
-        {
-            "at": str,
-            "outcome": str,
-            "digest": str,
-            "error": (str, MAYBE),
-            "live_s": NUMBER,
-            "verified_s": NUMBER,
-            "heard_s": (*NUMBER, MAYBE),
-            "difference": str,
-            "times": int,
-        }
-    ],
-}
-"""All keys that scripts may rely on; more may come."""
-
-
-def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:
-    """Where an answer lacks a key, or has another type than scripts were promised."""
-    if isinstance(wanted, dict):
-        if not isinstance(found, dict):
-            return [f"{where} is no object: {found!r}"]
-        absent = [f"{where}.{key} is missing" for key in wanted.keys() - found.keys()]
-        return absent + [
-            wrong
-            for key in wanted.keys() & found.keys()
-            for wrong in wrong_in(found[key], wanted[key], f"{where}.{key}")
-        ]
-    if isinstance(wanted, list):
-        if not isinstance(found, list):
-            return [f"{where} is no list: {found!r}"]
-        return [wrong for each in found for wrong in wrong_in(each, wanted[0], f"{where}[]")]
-    fits = isinstance(found, wanted) and (wanted is bool or not isinstance(found, bool))
-    return [] if fits else [f"{where} is {found!r}, not {wanted}"]
-
-
-async def test_the_state_has_the_keys_and_types_of_the_contract(place: Place) -> None:
-    """Scripts break without a word where one is renamed."""
-    state = (await place.get("/api/state")).json
-    assert wrong_in(state, STATE) == []
-    empty = [key for key, each in state.items() if each in ([], {}, None) and key not in ("reasons", "remarks")]
-    assert empty == [], "of all there is something to check"
-
-
-async def test_the_state_of_a_daemon_that_knows_nothing_yet_has_the_same_keys() -> None:
-    """A script that starts with it must not fall over what is not there yet."""
-    look = picture(
-        engines=(contact(connected=False, synced_at=None, containers=None),),
-        progress=progress(in_force=None, confirmed=False, applied_at=None, digest=""),
-        seen=BalancerStatus(),
-    )
-    look = replace(look, progress=replace(look.progress, plan=None))
-    async with served(StillLife(look)) as place:
-        state = (await place.get("/api/state")).json
-        assert wrong_in(state, STATE | {"applied": MAYBE, "workers": MAYBE}) == []
-        assert (state["upstreams"], state["unrouted"], state["applied"]) == ([], [], None)
-        assert (await place.get("/")).status == 200
-        assert (await place.get("/metrics")).status == 200
-
-
-async def test_the_placeholder_alone_is_down_and_has_no_container(place: Place) -> None:
-    """The contract's way to say that an upstream has nobody."""
-    upstreams = {each["name"]: each["servers"] for each in (await place.get("/api/state")).json["upstreams"]}
-    assert upstreams["later"] == [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
-    rest = [line for name, lines in upstreams.items() if name != "later" for line in lines]
-    assert {line["container"] for line in rest} == {"web-1", "web-2", "sick", "api"}
-    assert {line["state"] for line in rest} == {"up", "unhealthy"}
-
-
-async def test_applied_is_not_verified_once_nginx_is_another_or_something_failed() -> None:
-    """Whoever waits for `verified` after a deploy must not go on too early."""
-    for given in ({"confirmed": False}, {"error": "[emerg] no"}):
-        async with served(StillLife(picture(progress=progress(**given)))) as place:
-            assert (await place.get("/api/state")).json["applied"]["verified"] is False
-
-
-async def test_what_was_decided_and_does_not_run_yet_is_unrouted_with_the_reason() -> None:
-    """A container is in one of the two lists at any time; in none it would be lost to whoever looks for it."""
-    wanted = Plan(
-        upstreams=(Upstream(name="web", servers=(server("old", 2), server("new", 3))),),
-        skipped=(Skipped(container="stopped", reason=Why.NOT_RUNNING, detail="exited"),),
-    )
-    runs = (Upstream(name="web", servers=(server("old", 2),)),)
-    look = picture(progress=progress(wanted, in_force=runs, error="[emerg] no", behind_since=NOW - 1))
-    async with served(StillLife(look)) as place:
-        state = (await place.get("/api/state")).json
-        assert {each["container"]: each["reason"] for each in state["unrouted"]} == {
-            "new": "not-in-force",
-            "stopped": "not-running",
-        }
-        assert "[emerg] no" in state["unrouted"][0]["detail"]
-        assert [line["container"] for line in state["upstreams"][0]["servers"]] == ["old"]
-
-
-async def test_a_container_is_not_said_to_serve_and_to_be_unrouted_at_once() -> None:
-    """While nginx owes a reload nobody knows which of the two it is; the two lists must not contradict each other."""
-    upstreams = (Upstream(name="web", servers=(server("web-1"),)),)
-    owed = progress(Plan(upstreams=upstreams), confirmed=False, error="no", serves_old=False, behind_since=NOW - 1)
-    state = report_of(picture(progress=owed))
-    serving = {line.container for each in state.upstreams for line in each.servers if str(line.state) != "down"}
-    assert not serving & {each.container for each in state.unrouted}
-
-
-# -- who may ask
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        *("127.0.0.1", "127.0.0.1:9180", "10.1.2.3", "192.0.2.7:80", "[::1]", "[::1]:9180", "[2001:db8::1]:9180"),
-        *("localhost", "localhost:9180", "LOCALHOST", "LocalHost.:80", "localhost."),
-        *("lb.example", "LB.Example", "lb.example:9180", "lb.example.", "Lb.example.:80", "upper.example"),
-    ],
-)
-async def test_addresses_localhost_and_the_names_that_are_set_may_ask(host: str) -> None:
-    """A name in DNS is what an attacker's page can turn to us; an address is not."""
-    async with served(hosts=("lb.example", "UPPER.example")) as place:
-        assert (await place.get("/healthz", host=host)).status == 200
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        *("evil.example", "evil.example:9180", "lb.example.evil.example", "evil-lb.example", "localhost.evil.example"),
-        *("xn--lcalhost-5ua", "127.0.0.1.evil.example", "127.0.0.1.nip.io", "lb", "example", ".lb.example"),
-        *("127.1", "0x7f000001", "2130706433", "0177.0.0.1", "1.2.3", "1.2.3.4.5", "256.0.0.1"),
-        *("", ":", ":9180", ".", "*", "null", "[", "]", "[]", "[::1", "::1]", "[evil]", "[::1].evil.example", "a b"),
-        *("evil.example@", "evil.example@127.0.0.1", "127.0.0.1@evil.example", "127.0.0.1/.evil.example", "[::1]x"),
-        *("127.0.0.1#.evil.example", "127.0.0.1?.evil.example"),
-        *("localhost,evil.example", "x" * 5000, "a;b", "<script>alert(1)</script>", "\xe9vil"),
-    ],
-)
-async def test_other_names_may_not_and_are_told_what_to_do(host: str) -> None:
-    """DNS rebinding: a page from anywhere would read which containers run here. An operator's own name looks the same."""
-    async with served(hosts=("lb.example",)) as place:
-        answer = await place.get("/api/state", host=host)
-        assert answer.status in (403, 400), "400 is the HTTP parser's for what no header may hold"
-        assert "web-1" not in answer.text
-        if answer.status == 403:
-            assert "add it to status_hosts" in answer.text
-            assert answer.headers["content-type"].startswith("text/plain"), "the name is the asker's own text"
-            assert len(answer.text) < 400
-            assert len(answer.text.splitlines()) == 1
-
-
-@pytest.mark.parametrize("host", ["evil.example", "xn--lcalhost-5ua", "127.1", "", "[]", "x" * 5000, "a b"])
-async def test_the_refusal_of_a_name_is_a_403(place: Place, host: str) -> None:
-    """And nothing that looks like a fault of ours."""
-    assert (await place.get("/healthz", host=host)).status == 403
-
-
-async def test_other_names_learn_nothing_of_what_is_here(place: Place) -> None:
-    """Neither a route's existence nor its methods."""
-    asked = (("/nothing", "GET"), ("/", "POST"), ("/metrics", "HEAD"))
-    assert [(await place.get(path, method=verb, host="evil.example")).status for path, verb in asked] == [403] * 3
-
-
-async def test_a_request_without_a_host_is_old_and_no_browser(place: Place) -> None:
-    """HTTP/1.0 has none, and some probes speak it; a browser always sends one."""
-    said = await place.said(b"GET /healthz HTTP/1.0\r\n\r\n")
-    assert said.startswith(b"HTTP/1.0 200 OK")
-
-
-async def test_a_name_that_was_set_with_a_dot_at_its_end_is_the_same_name() -> None:
-    """As it is in the header; the operator copied it from a zone file."""
-    async with served(hosts=("lb.example.",)) as place:
-        assert (await place.get("/healthz", host="lb.example")).status == 200
-        assert (await place.get("/healthz", host="lb.example.")).status == 200
-
-
-# -- where to listen
+        await client.opened()
 
 
 @pytest.mark.parametrize(
@@ -545,7 +114,7 @@ async def test_a_wrong_place_is_an_error_of_that_setting(text: str) -> None:
     """Exit code 2 and one line, whether it is found at once or when it is listened to; never a traceback."""
     with pytest.raises(SettingsError) as caught:
         Settings(status_listen=text)
-        async with status.serving(text, hosts=(), view=StillLife()):
+        async with served(listen=text):
             pass
     assert caught.value.setting == "status_listen"
     assert str(caught.value).startswith("status_listen: ")
@@ -568,7 +137,7 @@ async def test_a_taken_port_is_said_with_the_setting_the_value_and_the_reason() 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SettingsError) as caught:
-            async with status.serving(listen, hosts=(), view=StillLife()):
+            async with served(listen=listen):
                 pass
     assert str(caught.value) == (
         f"status_listen: {listen!r} cannot be used: "
@@ -579,7 +148,7 @@ async def test_a_taken_port_is_said_with_the_setting_the_value_and_the_reason() 
 async def test_an_address_that_is_not_of_this_machine_is_said_too() -> None:
     """192.0.2.0/24 is nobody's."""
     with pytest.raises(SettingsError, match=r"status_listen: '192\.0\.2\.1:9180' cannot be used: it is not possible"):
-        async with status.serving("192.0.2.1:9180", hosts=(), view=StillLife()):
+        async with served(listen="192.0.2.1:9180"):
             pass
 
 
@@ -587,10 +156,10 @@ async def test_an_address_that_is_not_of_this_machine_is_said_too() -> None:
 async def test_it_listens_by_ipv6_too() -> None:
     """And writes the address so that it can be clicked on."""
     with structlog.testing.capture_logs() as logs:
-        async with status.serving("[::1]:0", hosts=(), view=StillLife()):
+        async with served(listen="[::1]:0"):
             (url,) = [log["url"] for log in logs if log["event"] == "status.listening"]
             port = int(re.fullmatch(r"http://\[::1\]:(\d+)/", url)[1])
-            assert (await Place(port=port, host="::1").get(host=f"[::1]:{port}")).status == 200
+            assert (await Client(port=port, host="::1").get(host=f"[::1]:{port}")).status == 200
 
 
 async def test_the_command_line_refuses_a_wrong_place_in_one_line(tmp_path: Path) -> None:
@@ -621,35 +190,126 @@ async def test_the_command_line_refuses_a_taken_place_in_one_line(tmp_path: Path
     assert not (tmp_path / "control").exists()
 
 
+# -- the unix socket
+
+
+async def test_the_socket_is_its_owner_s_alone_and_gone_at_the_end(tmp_path: Path) -> None:
+    """Whoever may write there decides over traffic."""
+    path = tmp_path / "run" / "lbwatch.sock"
+    before = os.umask(0)
+    try:
+        async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
+            assert stat.S_ISSOCK(path.stat().st_mode)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+            assert [each.name for each in path.parent.iterdir()] == ["lbwatch.sock"]
+    finally:
+        os.umask(before)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+    """After a kill -9 the file is still there, and nobody behind it."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    (tmp_path / f".s.{os.getpid()}").write_text("of a crash in between, by one of the same pid")
+    with warned() as warnings:
+        async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
+            assert (await request(path, verb="drain", container="web-1")).startswith("web-1 is drained")
+    assert warnings == []
+    assert not path.exists()
+
+
+async def test_a_socket_at_which_another_one_answers_is_left_alone(tmp_path: Path) -> None:
+    """Two daemons of one machine need two sockets; the second must not take the first one's requests away."""
+    path, first, second = tmp_path / "s", State(tmp_path / "one"), State(tmp_path / "two")
+    async with listening(path, service=fixed_service(first, container("web-1"))):
+        with warned() as warnings:
+            async with listening(path, service=fixed_service(second, container("web-1"))):
+                await request(path, verb="drain", container="web-1")
+        assert warnings == ["control.unavailable"]
+        assert (first.drained != {}, second.drained != {}) == (True, False)
+        assert await request(path, verb="undrain", container="web-1"), "after the second one's end too"
+
+
+async def test_a_socket_that_another_one_put_there_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    """The next container of a deployment is up before this one is down."""
+    path = tmp_path / "s"
+    async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
+        path.rename(tmp_path / "moved")  # its inode must not be given out again
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+    assert path.is_socket()
+
+
+async def test_a_socket_that_is_gone_already_is_no_error_at_the_end(tmp_path: Path) -> None:
+    """Somebody cleaned up /run."""
+    async with listening(tmp_path / "s", service=fixed_service(State(tmp_path / "state"), container("web-1"))):
+        (tmp_path / "s").unlink()
+
+
+def _file(path: Path) -> None:
+    path.write_text("precious")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "precious").write_text("")
+
+
+def _link(path: Path) -> None:
+    (path.parent / "target").write_text("precious")
+    path.symlink_to(path.parent / "target")
+
+
+@pytest.mark.parametrize("put", [_file, _folder, _link, os.mkfifo])
+async def test_what_is_no_socket_is_never_removed(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    """`control_socket = /etc/passwd` is a mistake that must cost nothing but the orders."""
+    path = tmp_path / "s"
+    put(path)
+    before = path.lstat()
+    with structlog.testing.capture_logs() as logs:
+        async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
+            pass
+    assert [(log["event"], log["control_socket"]) for log in logs] == [("control.unavailable", str(path))]
+    assert "drain and undrain are not possible" in logs[0]["reason"]
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (before.st_ino, before.st_mode, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("where", ["no/such/folder/s", "file/s", "x" * 200])
+async def test_where_no_socket_can_be_routing_goes_on_without(tmp_path: Path, where: str) -> None:
+    """A read-only /run must not keep the daemon from its work."""
+    (tmp_path / "file").write_text("")
+    with warned() as warnings:
+        async with listening(tmp_path / where, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
+            pass
+    assert warnings == ["control.unavailable"]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 # -- who takes too long
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """All times small, so that a test sees them pass."""
-    monkeypatch.setattr(status, "CONNECTION_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(status, "_SWEEP_S", 0.02)
-
-
-def crowd(count: int, *, servers: int = 2) -> Status:
-    """A daemon with so many upstreams, of so many servers each."""
-    upstreams = tuple(
-        Upstream(name=f"up-{n:05}", servers=tuple(server(f"c-{n}-{each}", 2 + each) for each in range(servers)))
-        for n in range(count)
-    )
-    return picture(Plan(upstreams=upstreams))
+    monkeypatch.setattr(api, "CONNECTION_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.02)
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_whoever_sends_half_a_request_is_cut_off_and_hinders_nobody(place: Place) -> None:
+async def test_whoever_sends_half_a_request_is_cut_off_and_hinders_nobody(client: Client) -> None:
     """Slow loris: it costs nothing to send, and must cost nothing to bear."""
     began = time.monotonic()
-    slow = [await place.opened() for _ in range(4)]
+    slow = [await client.opened() for _ in range(4)]
     for half, (_, writer) in zip(
         (b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: localho", b"GET / HTTP/1.1\r\n"), slow, strict=True
     ):
         writer.write(half)
-    assert (await place.get()).status == 200
+    assert (await client.get()).status == 200
     assert time.monotonic() - began < 1.0, "it did not wait for the others"
     assert await asyncio.gather(*(ended(reader) for reader, _ in slow)) == [b""] * 4
     assert time.monotonic() - began >= 0.9, "nobody is cut off before the time"
@@ -658,9 +318,9 @@ async def test_whoever_sends_half_a_request_is_cut_off_and_hinders_nobody(place:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_whoever_sends_byte_by_byte_is_cut_off_as_well(place: Place) -> None:
+async def test_whoever_sends_byte_by_byte_is_cut_off_as_well(client: Client) -> None:
     """The time is that of the connection, whatever happens on it."""
-    reader, writer = await place.opened()
+    reader, writer = await client.opened()
     end = asyncio.create_task(ended(reader, within=10.0))
     for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 100_000:
         if end.done():
@@ -675,20 +335,20 @@ async def test_whoever_sends_byte_by_byte_is_cut_off_as_well(place: Place) -> No
 async def test_whoever_never_reads_a_big_answer_is_cut_off_and_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written for it stays in memory as long as it is there; so much does not fit into the kernel's."""
     monkeypatch.setattr(page, "html", lambda _: bytes(64 << 20))
-    async with served() as place:
+    async with served() as client:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(deaf, (place.host, place.port))
+            await asyncio.get_running_loop().sock_connect(deaf, (client.host, client.port))
             await asyncio.get_running_loop().sock_sendall(deaf, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             asked = time.monotonic()
-            assert (await place.get()).status == 200
+            assert (await client.get()).status == 200
             assert time.monotonic() - asked < 2.0
 
             def state() -> str:
                 """Of the server's end, as in include/net/tcp_states.h."""
                 lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-                ports = f":{place.port:04X}", f":{deaf.getsockname()[1]:04X}"
+                ports = f":{client.port:04X}", f":{deaf.getsockname()[1]:04X}"
                 return next((each[3] for each in lines if (each[1][-5:], each[2][-5:]) == ports), "gone")
 
             assert state() == "01", "established"
@@ -697,46 +357,46 @@ async def test_whoever_never_reads_a_big_answer_is_cut_off_and_hinders_nobody(mo
 
 async def test_an_answer_that_is_read_in_time_is_whole_however_big(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep must not cut what works."""
-    monkeypatch.setattr(status, "_SWEEP_S", 0.001)
-    async with served(StillLife(crowd(2_000))) as place:
-        answer = await place.get("/api/state")
+    monkeypatch.setattr(api, "_SWEEP_S", 0.001)
+    async with served(FixedView(crowd(2_000))) as client:
+        answer = await client.get("/api/state")
         assert int(answer.headers["content-length"]) == len(answer.body)
         assert len(answer.json["upstreams"]) == 2_000
 
 
 async def test_idle_connections_lock_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes for a newer one: the newest is who has just come to look."""
-    monkeypatch.setattr(status, "MAX_CONNECTIONS", 8)
-    monkeypatch.setattr(status, "_SWEEP_S", 0.02)
+    monkeypatch.setattr(api, "MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.02)
     sweeps: list[float] = []
-    cut = status._cut
+    cut = api._cut
 
     def counted(runner: Any, **options: Any) -> None:
         cut(runner, **options)
         sweeps.append(time.monotonic())
 
-    monkeypatch.setattr(status, "_cut", counted)
-    async with served() as place:
-        opened = [await place.opened() for _ in range(8)]
+    monkeypatch.setattr(api, "_cut", counted)
+    async with served() as client:
+        opened = [await client.opened() for _ in range(8)]
         readers = [asyncio.create_task(ended(reader)) for reader, _ in opened]
         before = len(sweeps)
         await eventually(lambda: len(sweeps) >= before + 2, what="all are known by a sweep")
-        assert (await place.get()).status == 200
-        late = [await place.opened() for _ in range(3)]
+        assert (await client.get()).status == 200
+        late = [await client.opened() for _ in range(3)]
         await eventually(lambda: sum(task.done() for task in readers) == 3, what="the three oldest were cut off")
         assert [task.done() for task in readers] == [True] * 3 + [False] * 5, "by age"
-        assert (await place.get()).status == 200
+        assert (await client.get()).status == 200
         for _, writer in opened + late:
             writer.close()
         await asyncio.gather(*readers)
 
 
-async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(place: Place) -> None:
+async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(client: Client) -> None:
     """The same with the numbers as they are shipped, and twice as many."""
-    opened = [await place.opened() for _ in range(2 * status.MAX_CONNECTIONS)]
+    opened = [await client.opened() for _ in range(2 * api.MAX_CONNECTIONS)]
     began = time.monotonic()
     for path in ROUTES:
-        assert (await place.get(path)).status == 200
+        assert (await client.get(path)).status == 200
     assert time.monotonic() - began < 5.0
     for _, writer in opened:
         writer.close()
@@ -754,22 +414,22 @@ async def test_as_many_idle_connections_as_there_may_be_lock_nobody_out(place: P
     ],
     ids=["tls", "nonsense", "version", "zeros", "big header", "long path"],
 )
-async def test_what_is_no_request_is_refused_and_does_no_harm(place: Place, sent: bytes) -> None:
+async def test_what_is_no_request_is_refused_and_does_no_harm(client: Client, sent: bytes) -> None:
     """TLS to the wrong port, scanners, and worse."""
-    reader, writer = await place.opened()
+    reader, writer = await client.opened()
     writer.write(sent)
     writer.write_eof()
     said = await ended(reader)
     assert said == b"" or said.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 414", b"HTTP/1.1 431"))
     assert b"Traceback" not in said
     writer.close()
-    assert (await place.get()).status == 200
+    assert (await client.get()).status == 200
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_body_is_not_waited_for(place: Place) -> None:
+async def test_a_body_is_not_waited_for(client: Client) -> None:
     """Nobody has anything to say here: the answer comes at once, and the connection does not stay open for the rest."""
-    reader, writer = await place.opened()
+    reader, writer = await client.opened()
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
     async with asyncio.timeout(0.9):
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
@@ -777,132 +437,30 @@ async def test_a_body_is_not_waited_for(place: Place) -> None:
     writer.close()
 
 
-# -- the loop goes on
+async def test_a_drain_may_take_longer_than_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for its turn and for nginx; what bounds strangers by TCP must not cut it off."""
+    monkeypatch.setattr(api, "CONNECTION_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(api, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(api, "_SWEEP_S", 0.01)
+    gate = asyncio.Event()
 
+    class Gated(FixedLoop):
+        async def settled(self) -> tuple[Route, ...]:
+            await gate.wait()
+            return await super().settled()
 
-async def longest_stall(until: asyncio.Task[Any]) -> float:
-    """How long the loop did not turn at most while a task ran, in seconds."""
-    longest, clock = 0.0, time.perf_counter
-    before = clock()
-    while not until.done():
-        await asyncio.sleep(0)
-        longest, before = max(longest, clock() - before), clock()
-    return longest
-
-
-def fetched(place: Place, path: str) -> int:
-    """Ask from another thread, so that the loop has nothing to do with it but to answer."""
-    with socket.create_connection((place.host, place.port), timeout=30.0) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        return sum(len(chunk) for chunk in iter(lambda: connection.recv(1 << 20), b""))
-
-
-def took_s(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-@pytest.mark.parametrize("path", ["/api/state", "/metrics"])
-async def test_the_loop_is_not_held_up_by_a_big_picture(path: str) -> None:
-    """
-    Events, and the removal of a dead server, must not wait for somebody's browser.
-
-    A ratio, as machines differ, and of the best tries, as others use this one too: a loop that writes by itself stands
-    still for at least as long as the writing takes.
-    """
-    look = crowd(1_000, servers=10)
-    make = {"/api/state": lambda: msgspec.json.encode(report_of(look)), "/metrics": lambda: exposition(look)}[path]
-    writing_s = min(took_s(make) for _ in range(5))
-    stalls_s: list[float] = []
-    async with served(StillLife(look)) as place:
-        while not stalls_s or (min(stalls_s) > 0.5 * writing_s and len(stalls_s) < 20):
-            stalls_s.append(await longest_stall(asyncio.create_task(asyncio.to_thread(fetched, place, path))))
-    assert min(stalls_s) <= 0.5 * writing_s
-
-
-async def test_a_picture_is_written_in_another_thread() -> None:
-    """What the ratio above is made of."""
-    seen: list[int] = []
-
-    class Watched(StillLife):
-        async def look(self) -> Status:
-            found = self.picture
-
-            class Spied(tuple):  # noqa: SLOT001 - its iteration shows who iterates
-                def __iter__(self) -> Any:
-                    seen.append(threading.get_ident())
-                    return super().__iter__()
-
-            return replace(found, engines=Spied(found.engines))
-
-    async with served(Watched()) as place:
-        for path in ("/api/state", "/metrics", "/"):
-            seen.clear()
-            assert (await place.get(path)).status == 200
-            assert seen, path
-            assert threading.get_ident() not in seen, path
-
-
-async def test_many_who_look_at_once_cost_as_much_as_one() -> None:
-    """A page that is open on every screen of a team must not cost the daemon one report for each of them."""
-    view, looks = StillLife(), 0
-
-    async def look() -> Status:
-        nonlocal looks
-        looks += 1
-        await asyncio.sleep(0.01)
-        return view.picture
-
-    view.look = look  # type: ignore[method-assign]
-    async with served(view) as place:
-        answers = await asyncio.gather(*(place.get("/api/state") for _ in range(20)))
-        assert {answer.status for answer in answers} == {200}
-        assert looks <= 3
-        before = looks
-        await asyncio.sleep(status.SHARED_S)
-        view.picture = replace(view.picture, version="another")
-        assert (await place.get("/api/state")).json["version"] == "another", "an old answer is given for ever"
-        assert looks == before + 1
-
-
-async def test_a_picture_that_cannot_be_had_fails_for_those_who_ask_now_only() -> None:
-    """A passing fault must not stick."""
-    view, faults = StillLife(), [OSError("passing")]
-
-    async def look() -> Status:
-        if faults:
-            raise faults.pop()
-        return view.picture
-
-    view.look = look  # type: ignore[method-assign]
-    async with served(view) as place:
-        assert (await place.get("/api/state")).status == 500
-        assert (await place.get("/api/state")).status == 200
-
-
-async def test_many_who_look_do_not_hold_up_the_work_of_the_daemon() -> None:
-    """
-    The daemon renders, writes and tests in threads of the same few: a crowd of browsers must not take all of them.
-
-    A ratio, and of the best tries, as above: where the askers take all threads, work that takes no time waits for
-    nearly as long as the last of them.
-    """
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(max_workers=4))
-    ratios: list[float] = []
-    async with served(StillLife(crowd(1_000))) as place:
-        while not ratios or (min(ratios) > 0.3 and len(ratios) < 5):
-            began = loop.time()
-            async with asyncio.TaskGroup() as group:
-                for _ in range(24):
-                    group.create_task(place.get("/api/state"))
-                await asyncio.sleep(0.05)  # they are all in by then
-                asked = loop.time()
-                await asyncio.to_thread(int)
-                waited_s = loop.time() - asked
-            ratios.append(waited_s / (loop.time() - began))
-    assert min(ratios) <= 0.3
+    state = State(tmp_path / "state")
+    service = ControlService(state, loop=Gated(container("web-1")), explain=unasked)
+    async with served(service=service, control_socket=tmp_path / "s") as client:
+        drain = asyncio.create_task(request(tmp_path / "s", verb="drain", container="web-1"))
+        await eventually(lambda: state.drained, what="it is under way")
+        for _ in range(10):  # each of which a sweep cut off
+            reader, writer = await client.opened()
+            assert await ended(reader) == b""
+            writer.close()
+        assert not drain.done()
+        gate.set()
+        assert (await drain).startswith("web-1 is drained")
 
 
 # -- the whole daemon
@@ -913,13 +471,13 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
 ) -> None:
     """The whole way: engine, decision, nginx, status."""
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
-    engine.world.run(name="off", labels=WEB)
-    engine.world.stop("off")
-    engine.world.run(name="plain")
-    async with running(tmp_path, engine, nginx, declare=("later",)) as (place, _):
-        await told(place, "/readyz", is_ready)
-        state = (await place.get("/api/state")).json
+        engine.containers.run(name=name, labels=WEB)
+    engine.containers.run(name="off", labels=WEB)
+    engine.containers.stop("off")
+    engine.containers.run(name="plain")
+    async with running(tmp_path, engine, nginx, declare=("later",)) as (client, _):
+        await asked_until(client, "/readyz", is_ready)
+        state = (await client.get("/api/state")).json
         assert wrong_in(state, STATE) == []
         assert state["workers"] == {"serving": 2, "retiring": 1}
         lines = {each["name"]: each["servers"] for each in state["upstreams"]}
@@ -936,7 +494,7 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
         assert state["applied"]["digest"] == state["disk"]
         (known,) = state["engines"]
         assert (known["name"], known["connected"], known["containers"]) == (engine.url, True, 4)
-        metrics = samples((await place.get("/metrics")).body)
+        metrics = samples((await client.get("/metrics")).body)
         assert metrics["lbwatch_servers", (("state", "up"), ("upstream", "web"))] == 2
         assert metrics["lbwatch_ready", ()] == 1
         assert metrics["lbwatch_source_containers", (("source", engine.url),)] == 4
@@ -946,47 +504,47 @@ async def test_an_upstream_whose_servers_are_gone_shows_its_placeholder(
     tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The stopped one keeps the name alive; the contract's `down`."""
-    engine.world.run(name="web-1", labels=WEB)
-    async with running(tmp_path, engine, nginx) as (place, _):
-        await told(place, "/readyz", is_ready)
-        engine.world.stop("web-1")
+    engine.containers.run(name="web-1", labels=WEB)
+    async with running(tmp_path, engine, nginx) as (client, _):
+        await asked_until(client, "/readyz", is_ready)
+        engine.containers.stop("web-1")
         wanted = [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
-        answer = await told(
-            place, "/api/state", lambda each: [up["servers"] for up in each.json["upstreams"]] == [wanted]
+        answer = await asked_until(
+            client, "/api/state", lambda each: [up["servers"] for up in each.json["upstreams"]] == [wanted]
         )
         assert [(each["container"], each["reason"]) for each in answer.json["unrouted"]] == [("web-1", "not-running")]
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
 
 
 async def test_a_lost_engine_a_refusing_and_a_restarted_nginx_are_not_ready_and_each_is_again(
     tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
 ) -> None:
     """The three things that go wrong, as they do."""
-    engine.world.run(name="web-1", labels=WEB)
-    async with running(tmp_path, engine, nginx, resync_interval=1.0) as (place, _):
+    engine.containers.run(name="web-1", labels=WEB)
+    async with running(tmp_path, engine, nginx, resync_interval=1.0) as (client, _):
 
         async def not_ready(word: str) -> None:
-            answer = await told(place, "/readyz", lambda each: each.status == 503 and word in each.text)
-            assert (await place.get("/healthz")).status == 200
+            answer = await asked_until(client, "/readyz", lambda each: each.status == 503 and word in each.text)
+            assert (await client.get("/healthz")).status == 200
             assert answer.json["ready"] is False
 
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
         await engine.go_down()
         await not_ready("not followed for")
-        assert [up["name"] for up in (await place.get("/api/state")).json["upstreams"]] == ["web"], "the old truth"
+        assert [up["name"] for up in (await client.get("/api/state")).json["upstreams"]] == ["web"], "the old truth"
         await engine.come_back()
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
         nginx.silent = True
         nginx.refused.add("api")
         nginx.refused.add("web")
-        engine.world.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
+        engine.containers.run(name="api-1", labels=WEB | {"lbwatch.upstream": "api"})
         await not_ready("nginx is not in step for")
         nginx.refused.clear()
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
         nginx.stop()
         await not_ready("nginx is not in step for")
         nginx.start()
-        await told(place, "/readyz", is_ready)
+        await asked_until(client, "/readyz", is_ready)
 
 
 async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
@@ -995,15 +553,15 @@ async def test_neither_deploys_nor_the_renewal_of_the_stream_make_it_flap(
     """It is asked all the time while containers come and go; a balancer in front would take the machine out."""
     monkeypatch.setattr(stream, "SHORT_LIFE_S", 0.0)  # so that streams end as those do that grew too old
     for number in range(3):
-        engine.world.run(name=f"web-{number}", labels=WEB)
-    async with running(tmp_path, engine, nginx) as (place, _):
-        await told(place, "/readyz", is_ready)
+        engine.containers.run(name=f"web-{number}", labels=WEB)
+    async with running(tmp_path, engine, nginx) as (client, _):
+        await asked_until(client, "/readyz", is_ready)
         answers = []
         for number in range(3, 13):
-            engine.world.run(name=f"web-{number}", labels=WEB)
-            engine.world.stop(f"web-{number - 3}")
+            engine.containers.run(name=f"web-{number}", labels=WEB)
+            engine.containers.stop(f"web-{number - 3}")
             engine.cut_streams()
-            answers += [await place.get("/readyz") for _ in range(5)]
+            answers += [await client.get("/readyz") for _ in range(5)]
         assert {answer.text for answer in answers if answer.status != 200} == set()
 
 
@@ -1013,7 +571,7 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
     """They hold passwords, and the port is open to whoever reaches it."""
     secret = "correct-horse-battery-staple"
     given: list[str] = []
-    plain = views.inspect_answer
+    plain = responses.inspect_answer
 
     def with_environment(*words: Any, **options: Any) -> Any:
         answer = plain(*words, **options)
@@ -1021,23 +579,23 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
         given.append(secret)
         return answer
 
-    monkeypatch.setattr(views, "inspect_answer", with_environment)
+    monkeypatch.setattr(responses, "inspect_answer", with_environment)
     for name, labels in (("web-1", WEB), ("wrong", {"lbwatch.port": "many"}), ("plain", {})):
-        engine.world.run(name=name, labels=labels)
-    async with running(tmp_path, engine, nginx, expose="all") as (place, _):
-        await told(place, "/readyz", is_ready)
+        engine.containers.run(name=name, labels=labels)
+    async with running(tmp_path, engine, nginx, expose="all") as (client, _):
+        await asked_until(client, "/readyz", is_ready)
         assert given, "the engine did tell it"
         for path in ROUTES:
-            answer = await place.get(path)
+            answer = await client.get(path)
             assert secret not in answer.text
             assert "PASSWORD" not in answer.text
-        assert "web-1" in (await place.get("/api/state")).text
+        assert "web-1" in (await client.get("/api/state")).text
 
 
 async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engine: FakeEngine) -> None:
     """`lbwatch run` as it is shipped, by its own port, with a name of its own."""
-    engine.world.run(name="web-1", labels=WEB)
-    place, log_file = Place(port=free_port()), tmp_path / "log"
+    engine.containers.run(name="web-1", labels=WEB)
+    client, log_file = Client(port=free_port()), tmp_path / "log"
     words = command(
         "run",
         docker_host=engine.url,
@@ -1047,7 +605,7 @@ async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engin
         nginx_pidfile=tmp_path / "none.pid",
         control_socket=tmp_path / "control",
         state_dir=tmp_path / "state",
-        status_listen=f"127.0.0.1:{place.port}",
+        status_listen=f"127.0.0.1:{client.port}",
         status_hosts="lb.example,other.example",
         log_format="json",
     )
@@ -1055,20 +613,20 @@ async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engin
         daemon = await asyncio.create_subprocess_exec(*words, env=environment(), stderr=log)
     try:
         await eventually(lambda: "status.listening" in log_file.read_text(), within=20.0)
-        await told(place, "/readyz", is_ready, within=20.0)
-        assert (await place.get("/healthz")).text == "the loop turns\n"
-        assert [up["name"] for up in (await place.get("/api/state", host="Other.Example:80")).json["upstreams"]] == [
+        await asked_until(client, "/readyz", is_ready, within=20.0)
+        assert (await client.get("/healthz")).text == "the loop turns\n"
+        assert [up["name"] for up in (await client.get("/api/state", host="Other.Example:80")).json["upstreams"]] == [
             "web"
         ]
-        assert (await place.get("/", host="evil.example")).status == 403
-        reader, writer = await place.opened()  # and stays open over the end
+        assert (await client.get("/", host="evil.example")).status == 403
+        reader, writer = await client.opened()  # and stays open over the end
         daemon.terminate()
         async with asyncio.timeout(10.0):
             assert await daemon.wait() == 0
         await ended(reader)
         writer.close()
         with pytest.raises(ConnectionRefusedError):
-            await place.opened()
+            await client.opened()
         assert "Traceback" not in log_file.read_text()
     finally:
         if daemon.returncode is None:

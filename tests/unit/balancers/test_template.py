@@ -24,6 +24,8 @@ from strategies import (
     decide,
     good_labels,
     hostile_text,
+    make_renderer,
+    planned,
     rules,
     servers_of,
     snapshot,
@@ -34,10 +36,11 @@ from strategies import (
     worlds,
 )
 
+from lbwatch.balancers.nginx.limits import block
 from lbwatch.balancers.template import Renderer, digest, shipped_templates
 from lbwatch.core.errors import RenderError
 from lbwatch.core.model import Container, Endpoint, Server, Upstream
-from lbwatch.core.plan import Rules, desired_state
+from lbwatch.core.plan import Rules
 
 DEFAULT = "nginx/upstreams.conf.j2"
 SERVER = Server(address="172.18.0.2", port=80, container="web-1", vars={"team": "red"})
@@ -60,7 +63,7 @@ http {{
 
 
 def shipped() -> Renderer:
-    return Renderer(DEFAULT, folders=[shipped_templates()])
+    return make_renderer(DEFAULT)
 
 
 _compiled_once = cache(shipped)
@@ -111,12 +114,20 @@ def accepts(text: str, *, tree: Path) -> None:
 def written(upstream: Upstream) -> tuple[set[str], list[str]]:
     """Say what must stand in an upstream's block, from nginx's documentation: `server` lines, other directives."""
     servers = {line(server) for server in upstream.servers} or {"127.0.0.1:1 down"}
-    others = [*filter(None, [upstream.method, f"keepalive {upstream.keepalive}" if upstream.keepalive else None])]
+    others = [
+        *filter(
+            None,
+            [
+                upstream.method and str(upstream.method),
+                f"keepalive {upstream.keepalive}" if upstream.keepalive else None,
+            ],
+        )
+    ]
     return servers, others
 
 
 def line(server: Server) -> str:
-    words = [f"{server.address}:{server.port}"]
+    words = [server.host_port]
     words += [f"weight={server.weight}"] if server.weight != 1 else []
     words += [f"max_fails={server.max_fails}"] if server.max_fails is not None else []
     words += [f"fail_timeout={server.fail_timeout_s}s"] if server.fail_timeout_s is not None else []
@@ -129,26 +140,27 @@ def test_the_file_holds_exactly_what_was_given(upstreams: tuple[Upstream, ...], 
     """No upstream, server or parameter more, none less, as a parser of nginx's language reads it."""
     blocks = [each for each in parsed(rendered(upstreams), tree=tree) if each["directive"] != "#"]
     assert [each["args"] for each in blocks] == [[upstream.name] for upstream in upstreams]
-    for upstream, block in zip(upstreams, blocks, strict=True):
-        said = [(each["directive"], " ".join(each["args"])) for each in block["block"]]
+    for upstream, found in zip(upstreams, blocks, strict=True):
+        zone_kib = block(upstream).zone_kib
+        said = [(each["directive"], " ".join(each["args"])) for each in found["block"]]
         servers, others = written(upstream)
         assert {words for directive, words in said if directive == "server"} == servers
-        assert len(said) == len(servers) + len(others) + (upstream.zone_kib is not None)
+        assert len(said) == len(servers) + len(others) + (zone_kib is not None)
         rest = [f"{name} {words}".strip() for name, words in said if name not in ("server", "zone")]
         assert rest == others
         zones = [words.split() for name, words in said if name == "zone"]
-        assert [size for _, size in zones] == ([f"{upstream.zone_kib}k"] if upstream.zone_kib else [])
+        assert [size for _, size in zones] == ([f"{zone_kib}k"] if zone_kib else [])
 
 
 @given(upstreams=upstream_lists())
 def test_the_order_is_the_one_that_nginx_and_people_need(upstreams: tuple[Upstream, ...], tree: Path) -> None:
     """nginx refuses `keepalive` before the method; servers stay in the order that the model has."""
     blocks = [each for each in parsed(rendered(upstreams), tree=tree) if each["directive"] != "#"]
-    for upstream, block in zip(upstreams, blocks, strict=True):
-        names = [each["directive"] for each in block["block"]]
+    for upstream, found in zip(upstreams, blocks, strict=True):
+        names = [each["directive"] for each in found["block"]]
         assert names == sorted(names, key=["zone", *_METHOD_WORDS, "server", "keepalive"].index)
-        addresses = [each["args"][0] for each in block["block"] if each["directive"] == "server"]
-        assert addresses == [f"{server.address}:{server.port}" for server in upstream.servers] or not upstream.servers
+        addresses = [each["args"][0] for each in found["block"] if each["directive"] == "server"]
+        assert addresses == [server.host_port for server in upstream.servers] or not upstream.servers
 
 
 _METHOD_WORDS = ("least_conn", "ip_hash", "random", "hash")
@@ -210,8 +222,8 @@ def test_hostile_names_networks_and_foreign_labels_leave_the_skeleton_as_it_is(
     renamed = {name: data.draw(hostile_text) + name for name in (*NETWORKS, "nowhere")}
     hostile = tuple(_made_hostile(container, data=data, renamed=renamed) for container in harmless)
     order = rules_.networks or NETWORKS  # given, since without it names decide about the order
-    before = desired_state([snapshot(harmless)], rules=replace(rules_, networks=order))
-    after = desired_state([snapshot(hostile)], rules=replace(rules_, networks=tuple(renamed[name] for name in order)))
+    before = planned([snapshot(harmless)], rules=replace(rules_, networks=order))
+    after = planned([snapshot(hostile)], rules=replace(rules_, networks=tuple(renamed[name] for name in order)))
     assert skeleton(parsed(rendered(after.upstreams), tree=tree)) == skeleton(
         parsed(rendered(before.upstreams), tree=tree)
     )
@@ -242,9 +254,9 @@ def test_labels_of_any_kind_give_only_upstreams_with_servers(
     addresses = {"127.0.0.1"} | {
         text.lower() for container in world for end in container.endpoints for text in (end.ipv4, _expanded(end.ipv6))
     }
-    for block in parsed(rendered(desired_state([snapshot(world)], rules=rules_).upstreams), tree=tree):
-        assert block["directive"] in ("upstream", "#")
-        for inner in block.get("block", []):
+    for found in parsed(rendered(planned([snapshot(world)], rules=rules_).upstreams), tree=tree):
+        assert found["directive"] in ("upstream", "#")
+        for inner in found.get("block", []):
             assert inner["directive"] in _SAFE_DIRECTIVES - {"upstream", "#"}
             assert "block" not in inner
             if inner["directive"] == "server":
@@ -274,7 +286,7 @@ def test_nginx_accepts_what_the_model_allows(upstreams: tuple[Upstream, ...], tr
 @settings(max_examples=80)
 def test_nginx_accepts_whatever_containers_ask_for(world: tuple[Container, ...], rules_: Rules, tree: Path) -> None:
     """The whole way from labels to the file, with everything that users may combine."""
-    accepts(rendered(desired_state([snapshot(world)], rules=rules_).upstreams), tree=tree)
+    accepts(rendered(planned([snapshot(world)], rules=rules_).upstreams), tree=tree)
 
 
 def test_nginx_accepts_every_hash_key_that_the_labels_allow(tree: Path) -> None:
@@ -331,7 +343,7 @@ def user(folder: Path, text: str, *, name: str = "my.j2") -> Renderer:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    return Renderer(name, folders=[folder, shipped_templates()])
+    return make_renderer(name, folders=[folder, shipped_templates()])
 
 
 def refusal(renderer: Renderer) -> RenderError:
@@ -352,7 +364,7 @@ def test_a_users_folder_comes_before_the_shipped_templates(tmp_path: Path) -> No
 def test_shipped_templates_stay_reachable_beside_a_users_folder(tmp_path: Path) -> None:
     """A folder with something else in it changes nothing."""
     (tmp_path / "other.j2").write_text("x")
-    assert Renderer(DEFAULT, folders=[tmp_path, shipped_templates()]).text((WEB,)) == rendered([WEB])
+    assert make_renderer(DEFAULT, folders=[tmp_path, shipped_templates()]).text((WEB,)) == rendered([WEB])
 
 
 @pytest.mark.parametrize("form", ["absolute", "./", "../"])
@@ -364,7 +376,7 @@ def test_a_path_works_as_a_template(tmp_path: Path, form: str, monkeypatch: pyte
     paths = {"absolute": tmp_path / "a.j2", "./": here / "a.j2", "../": tmp_path / "a.j2"}
     paths[form].write_text(FINE)
     name = str(paths[form]) if form == "absolute" else f"{form}a.j2"
-    assert Renderer(name, folders=[shipped_templates()]).text((WEB,)) == "# mine\nweb \n"
+    assert make_renderer(name, folders=[shipped_templates()]).text((WEB,)) == "# mine\nweb \n"
 
 
 def test_a_template_may_use_vars_and_other_templates(tmp_path: Path) -> None:
@@ -434,7 +446,7 @@ def test_a_mistake_in_an_included_template_is_told_with_that_file(tmp_path: Path
 @pytest.mark.parametrize("name", ["missing.j2", "nginx", "../etc/passwd", "/nowhere/missing.j2", "", "a/../../b"])
 def test_a_missing_template_is_told_with_its_name(tmp_path: Path, name: str) -> None:
     """And with where it was looked for; a folder is no template, and names do not climb out of the folders."""
-    error = refusal(Renderer(name, folders=[tmp_path, shipped_templates()]))
+    error = refusal(make_renderer(name, folders=[tmp_path, shipped_templates()]))
     assert Path(name).name in str(error)
     assert str(tmp_path) in str(error)
 
@@ -442,7 +454,7 @@ def test_a_missing_template_is_told_with_its_name(tmp_path: Path, name: str) -> 
 def test_a_template_that_is_no_text_is_told(tmp_path: Path) -> None:
     """A picture by mistake is a mistake, not a crash."""
     (tmp_path / "my.j2").write_bytes(b"\x89PNG\r\n\xff\xfe")
-    assert "my.j2" in str(refusal(Renderer("my.j2", folders=[tmp_path])))
+    assert "my.j2" in str(refusal(make_renderer("my.j2", folders=[tmp_path])))
 
 
 def test_a_deeply_nested_template_is_told(tmp_path: Path) -> None:
@@ -528,7 +540,7 @@ def test_a_digest_names_a_text(one: str, other: str) -> None:
 def test_what_python_cannot_write_or_compile_is_the_template_s_mistake(tmp_path: Path, text: str) -> None:
     """An error that nobody expects would end the daemon."""
     (tmp_path / "odd.j2").write_text("# odd\n" + text)
-    renderer = Renderer(str(tmp_path / "odd.j2"), folders=[])
+    renderer = make_renderer(str(tmp_path / "odd.j2"), folders=[])
     with contextlib.suppress(RenderError):
         renderer.load()
         renderer.text(()).encode()

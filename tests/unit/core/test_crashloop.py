@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import container, decide, reasons_of, snapshot, upstream_of
+from strategies import container, decide, planned, reasons_of, snapshot, unrouted, upstream_of
 
 from lbwatch.core.crashloop import LOOP_RESTARTS, LOOP_WINDOW_S, STAY_UP_FIRST_S, STAY_UP_LIMIT_S, CrashLoops
-from lbwatch.core.model import Container, ContainerStatus
-from lbwatch.core.plan import Rules, desired_state
+from lbwatch.core.model import Container, ContainerStatus, Suspended
+from lbwatch.core.plan import Rules
 
 WEB = container("web")
 
@@ -166,7 +166,7 @@ def test_only_a_loop_is_left_out(waits: list[float]) -> None:
 
 
 def damped_state(*containers: Container, crash_looping: dict[str, float]) -> tuple[list[str], list[str]]:
-    plan = desired_state([snapshot(containers)], rules=Rules(), crash_looping=crash_looping)
+    plan = planned([snapshot(containers)], rules=Rules(), suspended=Suspended(crash_looping=crash_looping))
     return [server.container for server in upstream_of(plan, "web").servers], reasons_of(plan, "web")
 
 
@@ -175,7 +175,12 @@ def test_a_damped_container_is_out_with_the_reason_and_its_upstreams_name_stays(
     for status in (ContainerStatus.RUNNING, ContainerStatus.RESTARTING):
         servers, reasons = damped_state(replace(WEB, status=status), crash_looping={WEB.id: 10.0})
         assert (servers, reasons) == ([], ["restart-loop"])
-    assert "10 s" in desired_state([snapshot([WEB])], rules=Rules(), crash_looping={WEB.id: 10.0}).skipped[0].detail
+    assert (
+        "10 s"
+        in unrouted(planned([snapshot([WEB])], rules=Rules(), suspended=Suspended(crash_looping={WEB.id: 10.0})))[
+            0
+        ].detail
+    )
 
 
 def test_a_damped_container_claims_no_address() -> None:
@@ -189,5 +194,5 @@ def test_a_damped_container_claims_no_address() -> None:
 def test_a_bad_label_is_the_reason_before_a_loop() -> None:
     """It is what must be mended first."""
     bad = replace(WEB, labels=(("lbwatch.port", "many"),))
-    plan = desired_state([snapshot([bad])], rules=Rules(), crash_looping={WEB.id: 10.0})
+    plan = planned([snapshot([bad])], rules=Rules(), suspended=Suspended(crash_looping={WEB.id: 10.0}))
     assert reasons_of(plan, "web") == ["bad-label"]

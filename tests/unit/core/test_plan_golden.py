@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from strategies import snapshot
+from strategies import make_renderer, planned, snapshot
 
-from lbwatch.balancers.template import Renderer, shipped_templates
-from lbwatch.core.plan import Rules, desired_state
+from lbwatch.core.plan import Rules
 from lbwatch.engines.docker.decode import container_of_inspect
 
 CASES = sorted((Path(__file__).parents[2] / "golden").glob("*.txt"))
@@ -63,8 +62,8 @@ def test_labels_give_the_config_that_stands_below_them(case: Path) -> None:
     }
     containers = [container_of_inspect(inspected(name, facts, ids=ids)) for name, facts in told["containers"].items()]
     random.Random(case.stem).shuffle(containers)
-    plan = desired_state([snapshot(containers)], rules=Rules(**given))
-    text = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()]).text(plan.upstreams)
+    plan = planned([snapshot(containers)], rules=Rules(**given))
+    text = make_renderer().text(plan.upstreams)
     assert text == expected
 
 

@@ -19,9 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from realnginx import RealNginx
 
 from lbwatch.api.metrics import exposition
+from lbwatch.balancers.nginx.limits import ServerLine, UpstreamBlock
 from lbwatch.core import errors, labels
 from lbwatch.core.history import AppliedPlan, History
-from lbwatch.core.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Server, Upstream
+from lbwatch.core.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Upstream
 from lbwatch.core.status import Status
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import described_settings
@@ -37,7 +38,7 @@ def settings_table() -> str:
 
 def words_tables() -> str:
     return "\n".join(
-        f"Each `{name}`:\n\n{_fields(word)}" for name, word in (("upstream", Upstream), ("server", Server))
+        f"Each `{name}`:\n\n{_fields(word)}" for name, word in (("upstream", UpstreamBlock), ("server", ServerLine))
     )
 
 
@@ -65,7 +66,7 @@ def _type(hint: object) -> str:
         return f"list of {arguments}"
     if arguments:
         return f"mapping of {arguments}"
-    return "none" if hint is type(None) else getattr(hint, "__name__", str(hint)).lower()
+    return "none" if hint is type(None) else getattr(hint, "__name__", str(hint)).removesuffix("Line").lower()
 
 
 GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
@@ -86,7 +87,7 @@ def _parts(path: Path, mark: str) -> tuple[str, str, str]:
 def test_what_is_generated_from_the_code_is_up_to_date(mark: str) -> None:
     """A default that changed only in the code misleads everybody who reads."""
     path, make = GENERATED[mark]
-    assert _parts(path, mark)[1] == make(), "run: python tests/unit/project/test_docs.py"
+    assert _parts(path, mark)[1] == make(), "run: PYTHONPATH=tests/support python tests/unit/project/test_docs.py"
 
 
 def test_every_setting_says_what_it_means() -> None:
@@ -96,7 +97,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_every_field_that_a_template_gets_says_what_it_means() -> None:
     """Its reader has never seen the code."""
-    for word in (Upstream, Server):
+    for word in (UpstreamBlock, ServerLine):
         assert [field.name for field in dataclasses.fields(word)] == list(_attributes(word)), word
 
 
@@ -118,7 +119,7 @@ def _logged() -> Iterator[str]:
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             event = node.args[0].value
-            says = name in {"debug", "info", "warning", "error", "say", "_say_once"}
+            says = name in {"debug", "info", "warning", "error", "say", "log", "_warn_once"}
             if says and isinstance(event, str) and re.fullmatch(r"[a-z]+\.[a-z_]+", event):
                 yield event
 
@@ -146,9 +147,9 @@ def test_every_metric_is_explained() -> None:
         now=2.0,
         at=2.0,
         engines=(contact,),
-        progress=progress,
-        work=History().copy(),
-        seen=BalancerStatus(digest="d", workers=(1, 0)),
+        applied=progress,
+        history=History(),
+        balancer=BalancerStatus(digest="d", workers=(1, 0)),
         resync_interval_s=30.0,
         reload_interval_s=1.0,
     )
@@ -196,9 +197,9 @@ async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealN
     (tmp_path / "sites.conf.j2").write_text(_example())
     socket = tmp_path / "docker.sock"
     async with FakeEngine(socket=socket) as engine:
-        engine.world.run(name="shop", labels={"lbwatch.vars.host": "shop.example", "lbwatch.weight": "2"})
-        engine.world.run(name="evil", labels={"lbwatch.vars.host": "x; } server { listen 81;"})
-        engine.world.run(name="bare", labels={"lbwatch.enable": "true"})
+        engine.containers.run(name="shop", labels={"lbwatch.vars.host": "shop.example", "lbwatch.weight": "2"})
+        engine.containers.run(name="evil", labels={"lbwatch.vars.host": "x; } server { listen 81;"})
+        engine.containers.run(name="bare", labels={"lbwatch.enable": "true"})
         recorded = []
         for name in ("shop", "evil", "bare"):
             process = await asyncio.create_subprocess_exec(
@@ -216,7 +217,7 @@ async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealN
     assert "server_name shop.example;" in out
     assert "server 172.17.0.2:80 weight=2;" in out
     assert "upstream bare {" in out
-    assert "81" not in out
+    assert "listen 81" not in out
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from fakedaemon import WEB, SimulatedNginx, is_ready, running, told
+from fakedaemon import WEB, SimulatedNginx, asked_until, is_ready, running
 from needs import need
 from prometheus_client.parser import text_string_to_metric_families
-from statuses import full_picture
+from statuses import full_status
 
 from lbwatch.api.metrics import exposition
 from lbwatch.engines.fake import FakeEngine
@@ -95,7 +95,7 @@ def label_values(found: Series) -> dict[str, dict[str, set[str]]]:
     return known
 
 
-KNOWN = label_values(series(exposition(full_picture()))) | {"up": {label: {value} for label, value in SCRAPED.items()}}
+KNOWN = label_values(series(exposition(full_status()))) | {"up": {label: {value} for label, value in SCRAPED.items()}}
 
 _SELECTOR = re.compile(r"\b(lbwatch_\w+|up)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
@@ -146,9 +146,9 @@ async def test_a_daemon_exposes_what_the_picture_of_these_tests_has(tmp_path: Pa
         FakeEngine(socket=tmp_path / "s", lag_s=0.0) as engine,
         running(tmp_path, engine, nginx) as (place, _),
     ):
-        engine.world.run(name="web-1", labels=WEB)
-        await told(place, "/readyz", is_ready)
-        answer = await told(place, "/metrics", lambda each: 'action="start"' in each.text)
+        engine.containers.run(name="web-1", labels=WEB)
+        await asked_until(place, "/readyz", is_ready)
+        answer = await asked_until(place, "/metrics", lambda each: 'action="start"' in each.text)
     found = label_values(series(answer.body))
     assert {name: set(labels) for name, labels in found.items()} == {
         name: set(labels) for name, labels in KNOWN.items() if name != "up"
@@ -157,7 +157,7 @@ async def test_a_daemon_exposes_what_the_picture_of_these_tests_has(tmp_path: Pa
 
 def test_promtool_has_nothing_to_say_about_the_metrics(promtool: Promtool) -> None:
     """It knows how names, units and help should be."""
-    assert promtool("check", "metrics", input=exposition(full_picture()).decode()).strip() == ""
+    assert promtool("check", "metrics", input=exposition(full_status()).decode()).strip() == ""
 
 
 # -- the alerts
@@ -344,7 +344,7 @@ def test_prometheus_takes_each_query(promtool: Promtool, tmp_path: Path) -> None
 def test_each_query_gives_something(promtool: Promtool, tmp_path: Path) -> None:
     """Prometheus itself computes them, on what a daemon exposed for 20 minutes while its counters counted."""
     given = []
-    for name, labels, value in series(exposition(full_picture())):
+    for name, labels, value in series(exposition(full_status())):
         written = ", ".join(f"{label}={json.dumps(text)}" for label, text in sorted((labels | SCRAPED).items()))
         grows = re.search("_(total|bucket|count|sum)$", name) is not None
         given.append(

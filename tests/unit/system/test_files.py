@@ -1,12 +1,9 @@
 """Replacing a file: whole old or whole new, whatever happens. Full disks and mounts are real ones (as root)."""
 
-import errno
 import fnmatch
 import os
-import socket
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbwatch.core.errors import OutputError, OutputHeldError
+from lbwatch.core.errors import OutputError
 from lbwatch.system import files
-from lbwatch.system import lock as lock_room
-from lbwatch.system.lock import FileLock
 
 OLD = "# old\n"
 
@@ -56,9 +51,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-# -- content
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
@@ -159,9 +151,6 @@ def test_a_reader_that_has_the_old_file_open_keeps_it_whole(output: Path) -> Non
         assert reader.read() == OLD
 
 
-# -- errors
-
-
 def assert_refused(output: Path, *, text: str) -> None:
     before = names(output.parent)
     with pytest.raises(OutputError) as caught:
@@ -234,9 +223,6 @@ def test_a_usable_path_has_no_reason_and_is_left_alone(output: Path) -> None:
     assert names(output.parent) == [output.name]
 
 
-# -- reading
-
-
 def test_what_is_no_text_reads_as_nothing(output: Path) -> None:
     """Garbage in the output's place differs from anything rendered, and is replaced."""
     output.write_bytes(b"\xff\xfe\x00")
@@ -278,92 +264,11 @@ def test_the_order_of_the_steps_is_the_one_that_survives_a_loss_of_power(
     assert steps == ["sync file holding '# new\\n'", "rename", "sync folder"]
 
 
-# -- the claim
-
-
-def test_a_second_claim_is_refused_and_told_who_holds_the_first(output: Path) -> None:
-    """Two that write one file undo each other's work, each reload a surprise to the other."""
-    with FileLock(output) as first, FileLock(output) as second:
-        assert first.acquire()
-        with pytest.raises(OutputHeldError, match=f"process {os.getpid()} on {socket.gethostname()}"):
-            second.acquire()
-        first.close()
-        assert second.acquire()
-
-
-def test_a_claim_of_a_killed_process_holds_nobody_up(output: Path) -> None:
-    """A crash must not need an operator to remove a lock."""
-    code = "import sys, pathlib; from lbwatch.system.lock import FileLock; c = FileLock(pathlib.Path(sys.argv[1])); c.acquire()"
-    code += "; print('taken', flush=True); sys.stdin.read()"
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code, str(output)], stdin=pipe, stdout=pipe, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "taken\n"
-        with FileLock(output) as lock:
-            with pytest.raises(OutputHeldError, match=f"process {holder.pid} "):
-                lock.acquire()
-            holder.kill()
-            holder.wait(10)
-            assert lock.acquire()
-
-
-def test_a_claim_follows_its_path_to_another_folder(tmp_path: Path) -> None:
-    """Someone may put a new folder in the old one's place, and a second lbwatch in front of that."""
-    folder = tmp_path / "conf.d"
-    folder.mkdir()
-    with FileLock(folder / "x.conf") as first, FileLock(folder / "x.conf") as second:
-        first.acquire()
-        folder.rename(tmp_path / "old")
-        folder.mkdir()
-        first.acquire()
-        with pytest.raises(OutputHeldError):
-            second.acquire()
-
-
-def test_a_claim_holds_nothing_where_there_are_no_locks(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network file systems have none: lbwatch says so and goes on."""
-
-    def no_locks(*_: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(lock_room.fcntl, "flock", no_locks)
-    with FileLock(output) as lock:
-        assert [lock.acquire(), lock.acquire()] == [False, False]
-
-
-def test_a_claim_follows_no_link_in_its_locks_place(output: Path, tmp_path: Path) -> None:
-    """Who may write the folder must not have any file of root's overwritten."""
-    victim = tmp_path / "victim"
-    victim.write_text("mine")
-    path = output.with_name(f".{output.name}.lock")
-    path.symlink_to(victim)
-    with FileLock(output) as lock, pytest.raises(OutputError):
-        lock.acquire()
-    assert victim.read_text() == "mine"
-
-
-def test_claims_of_two_files_are_apart(tmp_path: Path) -> None:
-    """One folder may hold the files of several."""
-    with FileLock(tmp_path / "a.conf") as first, FileLock(tmp_path / "b.conf") as second:
-        assert first.acquire()
-        assert second.acquire()
-
-
-def test_a_claim_leaves_nothing_that_nginx_would_read(output: Path) -> None:
-    """The folder is included by `*.conf`."""
-    with FileLock(output) as lock:
-        lock.acquire()
-    assert [path.name for path in output.parent.glob("*.conf")] in ([], [output.name])
-
-
-# -- what is set aside
-
-
 @pytest.mark.parametrize("old", [b"# old\n", b"\xff\xfe not text", None])
-def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes | None) -> None:
+def test_a_backup_is_restored_byte_for_byte(output: Path, old: bytes | None) -> None:
     """Also that there was none."""
     output.unlink() if old is None else output.write_bytes(old)
-    files.back_up(output)
+    files.backup(output)
     assert files.has_backup(output)
     files.replace(output, text="# new\n")
     files.restore(output)
@@ -371,9 +276,9 @@ def test_what_was_set_aside_is_put_back_byte_for_byte(output: Path, old: bytes |
     assert not files.has_backup(output)
 
 
-def test_what_was_set_aside_is_forgotten_once(output: Path) -> None:
-    """Twice is no error: nothing is there to forget most of the time."""
-    files.back_up(output)
+def test_a_backup_is_discarded_once(output: Path) -> None:
+    """Twice is no error: nothing is there to discard most of the time."""
+    files.backup(output)
     files.discard_backup(output)
     files.discard_backup(output)
     assert not files.has_backup(output)

@@ -148,7 +148,7 @@ async def test_the_status_says_how_things_stand(
     run: Run, manager: Manager, engine: FakeEngine, real_nginx: RealNginx
 ) -> None:
     """`systemctl status` is where one looks first."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await run(**of(real_nginx), declare="shop")
     await eventually(lambda: manager.status() == "STATUS=in step: 2 upstreams, 1 servers", within=30)
     told = len(manager.told())
@@ -162,7 +162,7 @@ async def test_failures_that_are_handled_feed_the_watchdog(
     run: Run, manager: Manager, engine: FakeEngine, real_nginx: RealNginx
 ) -> None:
     """A restart mends neither an nginx nor an engine that is down, and would forget what is known."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     daemon = await run(**of(real_nginx))
     await eventually(lambda: manager.status().startswith("STATUS=in step"), within=30)
     real_nginx.stop()
@@ -182,7 +182,7 @@ async def test_a_pass_that_hangs_feeds_nothing(run: Run, manager: Manager, engin
     program.chmod(0o755)
     await run(test_command=program, reload_command="true")
     await eventually(lambda: manager.count("WATCHDOG=1"), within=30)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await eventually((tmp_path / "hangs").exists)
     fed = manager.count("WATCHDOG=1")
     await never(lambda: manager.count("WATCHDOG=1") > fed, during=SILENCE_S, what="a hung pass fed the watchdog")
@@ -224,7 +224,7 @@ async def test_a_socket_that_vanishes_harms_nothing(
     os.unlink(manager.address)
     manager.close()
     await eventually(lambda: daemon.logged("notify.failed"))
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     await eventually(lambda: "server 172.17.0.2:80;" in upstreams(real_nginx.output))
     daemon.process.send_signal(signal.SIGHUP)
     await eventually(lambda: daemon.logged("template.loaded"))

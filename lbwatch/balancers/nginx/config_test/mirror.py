@@ -26,17 +26,17 @@ class Mirror:
         self.root = root
 
     def clear(self) -> None:
-        """Begin anew, with nothing."""
+        """Remove all that was copied."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True, exist_ok=True)
 
-    def renew(self, path: str, packed: bytes | None) -> None:
+    def replace(self, path: str, archive: bytes | None) -> None:
         """
-        Have a file or a folder be what an archive says, and nothing else.
+        Replace a file or a folder by what an archive holds, and nothing else.
 
         Args:
             path: Where it is in the other file system.
-            packed: A tar whose first name is its own; `None`: there is none.
+            archive: A tar whose first name is its own; `None`: there is none.
 
         Raises:
             OSError: The copy cannot be written, or that is no tar.
@@ -46,20 +46,21 @@ class Mirror:
             shutil.rmtree(here)
         elif os.path.lexists(here):
             here.unlink()
-        if packed is None:
+        if archive is None:
             return
         try:
-            with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
+            # Never packed a second time: the bound on an archive's size is on what comes, not on what it unpacks to.
+            with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
                 self._unpack(tar, top=path)
         except (tarfile.TarError, EOFError, LookupError, ValueError) as error:
             raise OSError(f"the engine's archive of it cannot be read: {error}") from error
 
     def real(self, path: str) -> str:
-        """Tell where a path leads to by the links that are copied, there or not."""
+        """Return where a path leads to by the links that are copied, there or not."""
         return "/" + os.path.realpath(self._here(path)).removeprefix(os.path.realpath(self.root)).lstrip("/")
 
     def _unpack(self, tar: tarfile.TarFile, *, top: str) -> None:
-        """Unpack links last: nothing is written through one."""
+        # Links come last: nothing is written through one, wherever it leads.
         links: list[tuple[Path, Path]] = []
         for entry in tar:
             path = _within(top, entry.name)
@@ -81,11 +82,11 @@ class Mirror:
                 link.symlink_to(target)
 
     def _here(self, path: str) -> Path:
-        """Tell where a path of the other file system is in the copy: never outside of it."""
+        """Return where a path of the other file system is in the copy: never outside of it."""
         return self.root / posixpath.normpath(f"/{path}").lstrip("/")
 
 
 def _within(top: str, name: str) -> str:
-    """Tell where a member of an archive is, whose first name is that of *top*."""
+    """Return where a member of an archive is, whose first name is that of *top*."""
     _, _, rest = posixpath.normpath(f"/{name}").lstrip("/").partition("/")
     return posixpath.join(top, rest)

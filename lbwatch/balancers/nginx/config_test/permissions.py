@@ -14,7 +14,8 @@ from typing import Any
 
 from lbwatch.core.errors import NotTestedError
 
-_LOGS = ("error_log", "access_log")
+LOGS = ("error_log", "access_log")
+"""What names a log, which a test opens."""
 
 _KEYS = ("ssl_certificate", "ssl_certificate_key")
 """A name with a variable in it is opened when a client comes, and not by a test (nginx 1.15.9); `mail` has none."""
@@ -60,25 +61,29 @@ class Permissions:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._known: dict[tuple[str, int], bool] = {}
+        self._known: dict[tuple[str, int], bool] = {}  # what was answered, by path and mode
 
     def reads(self, path: str) -> bool:
-        """Tell whether a file or folder can be read, or is known not to be there, which is for nginx to say."""
+        """Return whether a file or folder can be read, or is known not to be there, which is for nginx to say."""
         path = os.path.join(self._folder, path)
         return self._may(path, os.R_OK) or _is_missing(path)
 
     def makes(self, path: str, *, mode: int) -> bool:
-        """Tell whether a file is there and may be used so, or can be made; a relative one is nobody knows where."""
+        """
+        Return whether a file is there and may be used so, or can be made.
+
+        A relative path is not: it begins at the folder that nginx was built for, and not at ours.
+        """
         if not os.path.isabs(path):
             return False
         return self._may(path, mode) or (_is_missing(path) and self._may(os.path.dirname(path), os.W_OK | os.X_OK))
 
     def enters(self, path: str) -> bool:
-        """Tell whether what is in a folder can be reached, or there is none."""
+        """Return whether what is in a folder can be reached, or there is none."""
         return self._may(path, os.X_OK) or _is_missing(path)
 
     def changed(self) -> bool:
-        """Tell whether any answer would be another one now."""
+        """Return whether any answer that was given would be another one now."""
         return any(os.access(path, mode, effective_ids=True) != was for (path, mode), was in self._known.items())
 
     def _may(self, path: str, mode: int) -> bool:
@@ -86,9 +91,9 @@ class Permissions:
         return self._known[path, mode]
 
 
-def unreadable(block: Block, *, path: str, permissions: Permissions) -> Iterator[str]:
+def forbidden_directives(block: Block, *, path: str, permissions: Permissions) -> Iterator[str]:
     """
-    Name the directives that a test by this user would fail on, and those that go with them.
+    Return the names of the directives that a test by this user would fail on, and of those that go with them.
 
     Args:
         block: One file of the configuration.
@@ -104,7 +109,7 @@ def unreadable(block: Block, *, path: str, permissions: Permissions) -> Iterator
             yield from _TEMP_PATHS
         if not args or "$" in args[0] or _ELSEWHERE.match(args[0]):
             continue
-        if name in _LOGS and args[0] not in ("off", "stderr") and not permissions.makes(args[0], mode=os.W_OK):
+        if name in LOGS and args[0] not in ("off", "stderr") and not permissions.makes(args[0], mode=os.W_OK):
             yield name
         if name in _READ and not permissions.reads(args[0]):
             yield from (name, *_READ[name])
@@ -116,45 +121,49 @@ def unreadable(block: Block, *, path: str, permissions: Permissions) -> Iterator
             )
 
 
-def readable(block: Block, *, without: Collection[str], permissions: Permissions, folder: str) -> Block:
+def permitted_block(block: Block, *, forbidden: Collection[str], permissions: Permissions, stand_ins: str) -> Block:
     """
-    Give a block that a test by this user gets through.
+    Return a block that a test by this user gets through.
 
     Args:
         block: As the user has it.
-        without: What `unreadable` named anywhere in the configuration.
+        forbidden: What `forbidden_directives` named anywhere in the configuration.
         permissions: What this user may do.
-        folder: Where the test may make files.
+        stand_ins: A folder for what the test makes in the place of what this user may not make.
     """
     made: Block = []
     for directive in block:
         name, args = directive["directive"], directive["args"]
-        if name in without and name not in _KEYS:
+        # Without any certificate a server that listens with `ssl` is refused: of keys only the name changes, to one
+        # with a variable, which a test does not open (facts, nginx 19).
+        if name in forbidden and name not in _KEYS:
             continue
         changed: dict[str, Any] = {}
-        if name in _KEYS and name in without and args and "$" not in args[0] and not _ELSEWHERE.match(args[0]):
+        if name in _KEYS and name in forbidden and args and "$" not in args[0] and not _ELSEWHERE.match(args[0]):
             changed["args"] = [f"{args[0]}$hostname"]
         elif name in _CACHE_PATHS and args and not permissions.makes(args[0], mode=os.F_OK):
-            changed["args"] = [_stand_in(args[0], folder=folder), *args[1:]]
+            changed["args"] = [_stand_in(args[0], folder=stand_ins), *args[1:]]
         elif (
             name == "listen"
             and args
             and args[0].startswith("unix:")
             and not permissions.makes(args[0][5:], mode=os.F_OK)
         ):
-            changed["args"] = [f"unix:{_stand_in(args[0][5:], folder=folder)}", *args[1:]]
+            changed["args"] = [f"unix:{_stand_in(args[0][5:], folder=stand_ins)}", *args[1:]]
         if "block" in directive:
-            changed["block"] = readable(directive["block"], without=without, permissions=permissions, folder=folder)
+            changed["block"] = permitted_block(
+                directive["block"], forbidden=forbidden, permissions=permissions, stand_ins=stand_ins
+            )
         if name == "http":
-            changed["block"] = _defaults(without, folder=folder) + changed["block"]
+            changed["block"] = _defaults(forbidden, folder=stand_ins) + changed["block"]
         made.append(directive | changed)
     return made
 
 
-def _defaults(without: Collection[str], *, folder: str) -> Block:
-    """What stands in `http` for what nginx has by itself: no log, and folders of ours where its own are barred."""
+def _defaults(forbidden: Collection[str], *, folder: str) -> Block:
+    """Return what stands in `http` for what nginx has by itself: no log, and our folders where its own are closed."""
     block: Block = [{"directive": "access_log", "args": ["off"]}]
-    if set(without).issuperset(_TEMP_PATHS):
+    if set(forbidden).issuperset(_TEMP_PATHS):
         block += [{"directive": each, "args": [os.path.join(folder, each)]} for each in _TEMP_PATHS]
     return block
 
@@ -170,7 +179,7 @@ def _is_missing(path: str) -> bool:
 
 
 def _stand_in(path: str, *, folder: str) -> str:
-    """Give a path of its own in that folder; a short one, since it may be a socket's."""
+    """Return a path of its own in that folder; a short one, since it may be a socket's (108 bytes, unix(7))."""
     return os.path.join(folder, sha256(path.encode(errors="replace")).hexdigest()[:12])
 
 
@@ -181,7 +190,7 @@ def _walk(block: Block) -> Iterator[dict[str, Any]]:
 
 
 def _port(place: str) -> int | None:
-    """Tell the port of what is listened at, 80 where none is named, as nginx does; `None`: it can have none."""
+    """Return the port of what is listened at, 80 where none is named, as nginx does; `None`: it can have none."""
     if (match := _PORT.fullmatch(place)) is not None:
         return int(match[1])
     return 80 if ":" not in place or place.endswith("]") else None

@@ -1,7 +1,7 @@
 """
 Writes into a folder that others may write to as well: never through a link that they put there.
 
-An nginx in a container shares the folder of its test tree with us, and we may be root on its host.
+An nginx in a container shares the folder of the configuration's copy with us, and we may be root on its host.
 """
 
 import os
@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lbwatch.system import files
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not hold
+_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | files.CAREFULLY
 
 
 @contextmanager
 def opened(folder: Path | str, *, within: int | None = None, mode: int | None = None) -> Iterator[int]:
     """
-    Open a folder, made if there is none, and give its descriptor.
+    Open a folder, made if there is none, and return its descriptor.
 
     Args:
         folder: A path; its own last name may not be a link.
@@ -34,8 +36,17 @@ def opened(folder: Path | str, *, within: int | None = None, mode: int | None = 
         os.close(descriptor)
 
 
-def put(name: str, *, text: str, within: int, mode: int | None = None) -> None:
-    """Write a file of a folder that is opened; it never has another mode than it is to have, `None`: as it is made."""
+def write_file(name: str, *, text: str, within: int, mode: int | None = None) -> None:
+    """
+    Write a file of a folder that is opened.
+
+    Args:
+        name: Of the file.
+        text: What it holds afterwards.
+        within: Descriptor of the folder.
+        mode: What it is set to; `None`: as it is made.
+    """
+    # Made for nobody else: what is for few must not be open to all until its mode is set.
     descriptor = os.open(name, _FILE, 0o666 if mode is None else 0o600, dir_fd=within)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         if mode is not None:
@@ -44,7 +55,14 @@ def put(name: str, *, text: str, within: int, mode: int | None = None) -> None:
 
 
 def link(name: str, *, target: Path, within: int) -> None:
-    """Make a link in a folder that is opened, in the place of any other."""
+    """
+    Make a link in a folder that is opened, in the place of any other.
+
+    Args:
+        name: Of the link.
+        target: What it leads to, there or not.
+        within: Descriptor of the folder.
+    """
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=within)
     os.symlink(target, name, dir_fd=within)

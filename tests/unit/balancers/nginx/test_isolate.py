@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from localnginx import balancer
 from realnginx import RealNginx
+from strategies import make_renderer
 
+from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.isolate import MAX_TRIES, AcceptedConfig, accepted
-from lbwatch.balancers.nginx.local import CopyTester
-from lbwatch.balancers.template import Renderer, shipped_templates
+from lbwatch.balancers.template import shipped_templates
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError
 from lbwatch.core.model import Degraded, Level, Server, Upstream
 
@@ -31,7 +32,7 @@ def form_of(written: Upstream | None, whole: Upstream) -> Level:
         return Level.OUT
     if written == whole:
         return Level.FULL
-    assert (written.name, written.method, written.keepalive, written.zone_kib) == (whole.name, None, None, None)
+    assert (written.name, written.method, written.keepalive) == (whole.name, None, None)
     if not written.servers:
         return Level.EMPTY
     assert [(s.address, s.port, s.container) for s in written.servers] == [
@@ -288,10 +289,10 @@ async def test_whatever_way_nginx_s_files_use_it_it_is_kept(
     real_nginx.rewrite(
         http=f"server {{ listen unix:{tmp_path}/s; location / {{ set $memcached_key x; {directive}gone; }} }}"
     )
-    folder = tmp_path / "tree"
+    folder = tmp_path / "copy"
     folder.mkdir()
     tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
-    renderer = Renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()])
+    renderer = make_renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()])
     found = await accepted((), render=renderer.text, test=tester.test, before=["gone", "other"])
     assert [(each.upstream, each.level, each.kept) for each in found.degraded] == [("gone", Level.EMPTY, True)]
     with pytest.raises(ConfigRejectedError):

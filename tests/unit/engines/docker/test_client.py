@@ -18,7 +18,7 @@ from lbwatch.core.errors import SettingsError, SourceError, SourceTimeoutError
 from lbwatch.engines.docker import client as client_room
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.fake import FakeEngine, views
+from lbwatch.engines.fake import FakeEngine, responses
 
 ID = "f" * 64
 
@@ -42,7 +42,7 @@ async def test_the_api_version_is_the_older_of_both(tmp_path: Path, engine: str,
         if spoken == client_room.NEWEST_API:
             there.min_api_version = "1.44"
         assert (await client.ping()).api == spoken
-        there.world.run(name="web-1")
+        there.containers.run(name="web-1")
         assert [container.name for container in await client.list_containers()] in ([], ["web-1"])  # the list may lag
 
 
@@ -93,7 +93,7 @@ async def test_nonsense_is_an_error_and_never_an_absence(answer: Answer) -> None
 async def test_an_answer_about_another_container_is_no_answer(tmp_path: Path) -> None:
     """A proxy that mixes answers up would put one container's address under another's name."""
     async with FakeEngine(socket=tmp_path / "s") as engine:
-        body = json.dumps(views.inspect_answer(engine.world.containers.find(engine.world.run()))).encode()
+        body = json.dumps(responses.inspect_answer(engine.containers.find(engine.containers.run()))).encode()
     async with serving(saying(body)) as url, connected(url) as client:
         with pytest.raises(SourceError, match="was not asked for"):
             await client.inspect(ID)

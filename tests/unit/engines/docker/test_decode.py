@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from strategies import hostile_text
 
 from lbwatch.core.errors import SourceError
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Event, Health
+from lbwatch.core.model import Container, ContainerConfig, ContainerStatus, Endpoint, Event, Health
 from lbwatch.engines.docker.decode import (
     MAX_LINE_BYTES,
     UNREADABLE,
     EventDecoder,
+    config_of_inspect,
     container_of_inspect,
     containers_of_list,
     http_date_s,
@@ -558,7 +559,7 @@ def test_an_answer_of_another_kind_is_a_source_error(body: bytes) -> None:
 @given(st.data())
 def test_a_truncated_answer_is_a_source_error(data: st.DataObject) -> None:
     """A connection that broke must never look like a container with fewer networks."""
-    for answer, read in ((INSPECT, container_of_inspect), ([ENTRY], containers_of_list)):
+    for answer, read in ((INSPECT, container_of_inspect), (INSPECT, config_of_inspect), ([ENTRY], containers_of_list)):
         body = json.dumps(answer).encode()
         with pytest.raises(SourceError):
             read(body[: data.draw(st.integers(0, len(body) - 1))])
@@ -596,7 +597,7 @@ def test_any_value_in_any_place_of_a_list_is_read_or_refused(path: str, value: A
 @given(st.binary(max_size=200))
 def test_an_answer_of_any_bytes_is_read_or_refused(body: bytes) -> None:
     """Likewise for what is no JSON at all."""
-    for read in (container_of_inspect, containers_of_list):
+    for read in (container_of_inspect, config_of_inspect, containers_of_list):
         with pytest.raises(SourceError):
             read(b"!" + body)
 
@@ -606,6 +607,26 @@ def test_a_source_error_does_not_carry_a_whole_answer() -> None:
     with pytest.raises(SourceError) as caught:
         containers_of_list(b'[{"Id": "' + b"s3cret" * 1000 + b'"')
     assert len(str(caught.value)) <= 256
+
+
+def test_how_a_container_is_set_up_is_read_although_nothing_else_is_there() -> None:
+    """Other engines leave out what they do not have; a look at nginx's own container must not fail for that."""
+    answer = {
+        "Mounts": [{"Source": "/srv/conf.d", "Destination": "/etc/nginx/conf.d"}],
+        "HostConfig": {"RestartPolicy": {"Name": "always"}},
+        "Config": {"StopSignal": "SIGQUIT"},
+    }
+    assert config_of_inspect(json.dumps(answer).encode()) == ContainerConfig(
+        mounts=(("/srv/conf.d", "/etc/nginx/conf.d"),), restart_policy="always", stop_signal="SIGQUIT"
+    )
+    assert config_of_inspect(b"{}") == ContainerConfig()
+
+
+@pytest.mark.parametrize("path", ["Mounts", f"HostConfig{PATH_SEPARATOR}RestartPolicy"])
+@pytest.mark.parametrize("value", [None, 5, "always", [1], [{"Source": 5}], {"Name": 5}])
+def test_how_a_container_is_set_up_spoils_no_look(path: str, value: Any) -> None:
+    """It matters for nginx's container alone: an engine that shapes it otherwise must not hide all the others."""
+    assert container_of_inspect(changed(INSPECT, path, value)) == container_of_inspect(json.dumps(INSPECT).encode())
 
 
 # -- times

@@ -1,123 +1,31 @@
 """The source on the fake engine, whose lists lag for half a minute: only inspect can tell the truth in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from simulation import in_simulated_time
+from sources import DRAIN_S, INSPECT, LIST, WEB, Follow, container, followed, is_in, is_running, quiet
 from waiting import eventually, never
 
 from lbwatch.core.errors import SourceError, SourceTimeoutError
 from lbwatch.core.model import Container, ContainerStatus
 from lbwatch.engines.docker import source as source_room
-from lbwatch.engines.docker import stream as stream_room
-from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.queue import Priority
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.faults import Said, Silent
-
-INSPECT = "GET /containers/ID/json"
-LIST = "GET /containers/json"
-WEB = {"lbwatch.port": "80"}
-DRAIN_S = 60.0
-
-Follow = Callable[..., AbstractAsyncContextManager[DockerSource]]
-
-
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[FakeEngine]:
-    async with FakeEngine(socket=tmp_path / "docker.sock", lag_s=30.0) as engine:
-        yield engine
-
-
-@pytest.fixture
-def follow(engine: FakeEngine) -> Follow:
-    @asynccontextmanager
-    async def following(
-        *, expose_all: bool = False, resync_interval_s: float = 300.0, synced: bool = True
-    ) -> AsyncIterator[DockerSource]:
-        async with followed(engine, expose_all=expose_all, resync_interval_s=resync_interval_s) as source:
-            if synced:
-                await eventually(source.snapshot, what="the first full look")
-            yield source
-
-    return following
-
-
-@asynccontextmanager
-async def followed(
-    engine: FakeEngine,
-    *,
-    expose_all: bool = False,
-    resync_interval_s: float = 300.0,
-    changed: Callable[[DockerSource], None] = lambda source: None,
-) -> AsyncIterator[DockerSource]:
-    """A source that runs until the end of the context; *changed* is given it whenever it tells something new."""
-    client = EngineClient(engine_address(engine.url, environ={}))
-    source = DockerSource(
-        client,
-        name="engine",
-        prefix="lbwatch",
-        expose_all=expose_all,
-        resync_interval_s=resync_interval_s,
-        drain_timeout_s=DRAIN_S,
-        random=lambda: 0.5,
-    )
-    task = asyncio.create_task(source.run(lambda *, heard_at=None: changed(source)))
-    try:
-        yield source
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await client.close()
-
-
-def container(source: DockerSource, name: str) -> Container | None:
-    snapshot = source.snapshot()
-    found = (each for each in snapshot.containers.values() if each.name == name) if snapshot else iter(())
-    return next(found, None)
-
-
-def is_running(source: DockerSource, name: str) -> bool:
-    found = container(source, name)
-    return (
-        found is not None
-        and found.status is ContainerStatus.RUNNING
-        and bool(found.endpoints and found.endpoints[0].ipv4)
-    )
-
-
-def is_in(source: DockerSource, name: str, status: ContainerStatus) -> bool:
-    found = container(source, name)
-    return found is not None and found.status is status
-
-
-async def quiet(engine: FakeEngine) -> None:
-    """Wait until nothing was asked for a while: the replay of the engine's memory, at a connection, is dealt with."""
-    asked, since = -1, 0.0
-    clock = asyncio.get_running_loop().time
-
-    def still() -> bool:
-        nonlocal asked, since
-        now = engine.requests.total()
-        if now != asked:
-            asked, since = now, clock()
-        return clock() - since > 0.1
-
-    await eventually(still, what="the engine is left in peace")
+from lbwatch.engines.fake.faults import respond_with
 
 
 async def test_what_runs_already_is_in_the_first_snapshot(engine: FakeEngine, follow: Follow) -> None:
     """A start of lbwatch must find the world as it is."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     for name in ("web-1", "web-2"):
-        engine.world.run(name=name, labels=WEB)
+        engine.containers.run(name=name, labels=WEB)
     async with follow() as source:
         assert is_running(source, "web-1")
         assert is_running(source, "web-2")
@@ -127,11 +35,11 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
     engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A config with the few containers that happened to have events would take all others out of service."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     engine.lose_events(lambda event: True)
-    engine.world.run(name="old", labels=WEB)
+    engine.containers.run(name="old", labels=WEB)
     engine.lose_events(None)
-    engine.world.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
+    engine.containers.run(name="new", labels=WEB)  # its events are replayed to whoever subscribes
     listed, list_containers = asyncio.Event(), EngineClient.list_containers
 
     async def list_late(client: EngineClient) -> tuple[Container, ...]:
@@ -152,7 +60,7 @@ async def test_events_before_the_first_list_are_not_taken_for_the_whole(
 async def test_a_started_container_is_known_although_lists_are_stale(engine: FakeEngine, follow: Follow) -> None:
     """Lists come from a replica: who believes them routes to yesterday."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
 
 
@@ -165,33 +73,33 @@ async def test_a_container_that_leaves_is_known_although_lists_are_stale(
 ) -> None:
     """Each request to a dead server is an error for somebody."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
-        getattr(engine.world, deed)("web-1")
+        getattr(engine.containers, deed)("web-1")
         await eventually(lambda: is_in(source, "web-1", status))
 
 
 async def test_a_removed_container_is_forgotten(engine: FakeEngine, follow: Follow) -> None:
     """Its address is given out again."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
-        engine.world.remove("web-1", force=True)
+        engine.containers.remove("web-1", force=True)
         await eventually(lambda: container(source, "web-1") is None)
 
 
 async def test_one_event_costs_one_inspect(engine: FakeEngine, follow: Follow) -> None:
     """On a host with many containers anything else is a storm for each deploy."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     for number in range(30):
-        engine.world.run(name=f"web-{number}", labels=WEB)
+        engine.containers.run(name=f"web-{number}", labels=WEB)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-29"))
         await quiet(engine)
         inspects, lists = engine.requests[INSPECT], engine.requests[LIST]
-        engine.world.pause("web-7")
+        engine.containers.pause("web-7")
         await eventually(lambda: is_in(source, "web-7", ContainerStatus.PAUSED))
-        engine.world.unpause("web-7")
+        engine.containers.unpause("web-7")
         await eventually(lambda: is_running(source, "web-7"))
         assert engine.requests[INSPECT] == inspects + 2
         assert engine.requests[LIST] == lists
@@ -201,13 +109,13 @@ async def test_a_container_that_asks_for_nothing_costs_nothing(engine: FakeEngin
     """A CI host starts thousands of containers that are none of our business."""
     async with follow() as source:
         inspects = engine.requests[INSPECT]
-        engine.world.run(name="job", labels={"other": "label"})
-        engine.world.create_network("front")
-        engine.world.connect("job", "front")
-        engine.world.exec_probe("job")
-        engine.world.restart("job")
-        engine.world.remove("job", force=True)
-        engine.world.run(name="web-1", labels=WEB)  # its events come last
+        engine.containers.run(name="job", labels={"other": "label"})
+        engine.networks.create("front")
+        engine.networks.connect("job", "front")
+        engine.containers.exec_probe("job")
+        engine.containers.restart("job")
+        engine.containers.remove("job", force=True)
+        engine.containers.run(name="web-1", labels=WEB)  # its events come last
         await eventually(lambda: is_running(source, "web-1"))
         assert engine.requests[INSPECT] - inspects <= 3  # those of web-1: create, connect, start
 
@@ -215,7 +123,7 @@ async def test_a_container_that_asks_for_nothing_costs_nothing(engine: FakeEngin
 async def test_with_expose_all_every_container_is_looked_at(engine: FakeEngine, follow: Follow) -> None:
     """`expose=all` routes containers without labels."""
     async with follow(expose_all=True) as source:
-        engine.world.run(name="plain")
+        engine.containers.run(name="plain")
         await eventually(lambda: is_running(source, "plain"))
 
 
@@ -224,14 +132,14 @@ async def test_a_resync_finds_what_no_event_told_and_counts_it(
 ) -> None:
     """The engine drops events silently; that it happened must show."""
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
-    engine.lag_s = 0
-    engine.world.run(name="web-1", labels=WEB)
+    engine.replica.lag_s = 0
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
         engine.lose_events(lambda event: True)
-        engine.world.die("web-1")
+        engine.containers.die("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
-        await eventually(lambda: source.drift == 1)
+        await eventually(lambda: source.status().drift == 1)
 
 
 async def test_what_is_found_while_the_stream_is_down_is_no_drift(
@@ -241,15 +149,15 @@ async def test_what_is_found_while_the_stream_is_down_is_no_drift(
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 60.0)
     monkeypatch.setattr(source_room, "BACKOFF_LIMIT_S", 60.0)
-    engine.lag_s = 0
-    engine.world.run(name="web-1", labels=WEB)
+    engine.replica.lag_s = 0
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow(resync_interval_s=0.5) as source:
         await quiet(engine)
         engine.cut_streams()  # it lived under a second or so: no new stream for a minute
         await eventually(lambda: not source.status().connected, what="the stream is down")
-        engine.world.die("web-1")
+        engine.containers.die("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
-        await never(lambda: source.drift, during=0.2, what="a known gap was counted as drift")
+        await never(lambda: source.status().drift, during=0.2, what="a known gap was counted as drift")
 
 
 async def test_what_events_told_is_no_drift(
@@ -259,24 +167,24 @@ async def test_what_events_told_is_no_drift(
     monkeypatch.setattr(source_room, "DRIFT_GRACE_S", 0.05)
     async with follow(resync_interval_s=0.02) as source:
         for number in range(10):
-            engine.world.run(name=f"web-{number}", labels=WEB)
+            engine.containers.run(name=f"web-{number}", labels=WEB)
             await eventually(lambda number=number: is_running(source, f"web-{number}"))
-            engine.world.pause(f"web-{number}")
+            engine.containers.pause(f"web-{number}")
         lists = engine.requests[LIST]
         await eventually(lambda: engine.requests[LIST] > lists + 10, what="more resyncs")
-        assert source.drift == 0
+        assert source.status().drift == 0
 
 
 async def test_an_engine_that_vanishes_takes_nothing_away(engine: FakeEngine, follow: Follow) -> None:
     """A crashed engine's containers serve on; an empty config would take the site down for nothing."""
     async with follow(resync_interval_s=0.1) as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         before = source.snapshot()
         await engine.go_down("live")
         await never(lambda: source.snapshot() != before, during=0.5, what="the snapshot changed")
         await engine.come_back()
-        engine.world.run(name="web-2", labels=WEB)
+        engine.containers.run(name="web-2", labels=WEB)
         await eventually(lambda: is_running(source, "web-2"))
         assert is_running(source, "web-1")
 
@@ -285,53 +193,13 @@ async def test_containers_that_ended_with_their_engine_are_found_after_its_retur
     engine: FakeEngine, follow: Follow
 ) -> None:
     """A host that boots tells no events of what died with it."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         await engine.go_down("end")
         await engine.come_back()
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
-
-
-async def test_each_step_of_the_back_off_is_one_log_line(engine: FakeEngine, follow: Follow) -> None:
-    """An operator must see that lbwatch tries, and not drown in it."""
-    await engine.go_down("live")
-    with structlog.testing.capture_logs() as logs:
-        async with follow(synced=False, resync_interval_s=0.1) as source:
-            said = await eventually(lambda: seen if len(seen := loud(logs)) >= 4 else None, what="four log lines")
-            assert source.snapshot() is None
-    assert [log["event"] for log in said] == ["source.disconnected"] * 4
-    assert [log["attempt"] for log in said] == [1, 2, 3, 4]
-    steps = [log["retry_in_s"] for log in said]
-    assert steps == pytest.approx([0.075, 0.15, 0.3, 0.6], abs=0.006)  # jitter 0.5: three quarters of each step
-    assert all("docker.sock" in log["error"] for log in said)
-
-
-def loud(logs: list[Any]) -> list[Any]:
-    return [log for log in logs if log["log_level"] != "debug"]
-
-
-async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: Follow) -> None:
-    """Socket proxies cut streams every ten minutes."""
-    async with follow() as source:
-        streams = engine.requests["GET /events"]
-        engine.cut_streams()
-        engine.world.run(name="web-1", labels=WEB)
-        await eventually(lambda: is_running(source, "web-1"))
-        await eventually(lambda: engine.requests["GET /events"] == streams + 1)
-
-
-async def test_a_stream_that_grew_old_is_replaced(
-    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A half-open connection says nothing for ever; nobody would notice."""
-    monkeypatch.setattr(stream_room, "MAX_STREAM_AGE_S", 0.1)
-    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.05)
-    async with follow() as source:
-        await eventually(lambda: engine.requests["GET /events"] >= 4, what="new streams")
-        engine.world.run(name="web-1", labels=WEB)
-        await eventually(lambda: is_running(source, "web-1"))
 
 
 async def test_one_container_that_hangs_holds_nobody_back(
@@ -340,8 +208,8 @@ async def test_one_container_that_hangs_holds_nobody_back(
     """Inspect can hang with a container's lock for good (moby#46782)."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
     async with follow() as source:
-        engine.inspect_delay_s[engine.world.run(name="stuck", labels=WEB)] = 60.0
-        engine.world.run(name="web-1", labels=WEB)
+        engine.inspect_delay_s[engine.containers.run(name="stuck", labels=WEB)] = 60.0
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
 
 
@@ -350,9 +218,9 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
 ) -> None:
     """Else one sick container would keep every other one unrouted after a restart of lbwatch."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
-    engine.lag_s = 0
-    engine.inspect_delay_s[engine.world.run(name="stuck", labels=WEB)] = 60.0
-    engine.world.run(name="web-1", labels=WEB)
+    engine.replica.lag_s = 0
+    engine.inspect_delay_s[engine.containers.run(name="stuck", labels=WEB)] = 60.0
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
         assert is_running(source, "web-1")
         assert is_running(source, "stuck")  # by its list entry
@@ -360,10 +228,10 @@ async def test_one_container_that_hangs_does_not_hold_back_the_start(
 
 async def test_an_engine_that_answers_no_look_at_all_is_not_believed(engine: FakeEngine, follow: Follow) -> None:
     """Its list may be from before the crash; what the last lbwatch wrote serves until there is a truth."""
-    engine.lag_s = 0
-    engine.world.run(name="web-1", labels=WEB)
-    engine.world.run(name="web-2", labels=WEB)
-    engine.fault = lambda request: Said(status=500, body="{}") if request == INSPECT else None
+    engine.replica.lag_s = 0
+    engine.containers.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-2", labels=WEB)
+    engine.fault = lambda request: respond_with(status=500, body="{}") if request == INSPECT else None
     async with follow(synced=False) as source:
         await eventually(lambda: engine.requests[INSPECT] >= 8, what="each was looked at several times")
         assert source.snapshot() is None
@@ -377,31 +245,15 @@ async def test_what_cannot_be_looked_at_is_as_the_latest_list_says(
 ) -> None:
     """First seen before its start it would stay out for as long as it cannot be looked at."""
     monkeypatch.setattr("lbwatch.engines.docker.client.INSPECT_TIMEOUT_S", 0.2)
-    engine.lag_s = 0
-    stuck = engine.world.create(name="stuck", labels=WEB)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.replica.lag_s = 0
+    stuck = engine.containers.create(name="stuck", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     engine.inspect_delay_s[stuck] = 60.0
     engine.lose_events(lambda event: True)
     async with follow(resync_interval_s=1.0) as source:
         assert is_in(source, "stuck", ContainerStatus.CREATED)
-        engine.world.start("stuck")
+        engine.containers.start("stuck")
         await eventually(lambda: is_running(source, "stuck"), within=20.0)
-
-
-async def test_a_list_that_hangs_is_given_up_for_the_next_stream_s(engine: FakeEngine, follow: Follow) -> None:
-    """An answer that got lost with its connection would hold up the truth for 10 s after everything is well again."""
-    over = asyncio.Event()
-    async with follow() as source:
-        engine.fault = lambda request: Silent(over=over) if request == LIST else None
-        source.resync()
-        await eventually(lambda: engine.requests[LIST] == 2, what="the list that hangs")
-        engine.fault = None
-        engine.lose_events(lambda event: True)
-        engine.lag_s = 0
-        engine.world.run(name="web-1", labels=WEB)
-        engine.cut_streams()
-        await eventually(lambda: is_running(source, "web-1"), within=5.0)
-        over.set()
 
 
 @pytest.mark.parametrize("error", [SourceError("500"), SourceError("null"), SourceTimeoutError("nothing")])
@@ -409,9 +261,9 @@ async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
     engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch, error: SourceError
 ) -> None:
     """An engine may answer 500 for one broken container for ever."""
-    engine.lag_s = 0
-    broken = engine.world.run(name="broken", labels=WEB)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.replica.lag_s = 0
+    broken = engine.containers.run(name="broken", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     inspect = EngineClient.inspect
 
     async def refusing(client: EngineClient, id: str) -> Container | None:
@@ -429,8 +281,8 @@ async def test_looks_that_are_owed_do_not_multiply(
 ) -> None:
     """Each resync would add one more for ever, and a log line for each."""
     monkeypatch.setattr(source_room, "BACKOFF_FIRST_S", 0.4)
-    engine.lag_s = 0
-    engine.world.run(name="broken", labels=WEB)
+    engine.replica.lag_s = 0
+    engine.containers.run(name="broken", labels=WEB)
     failing, looks = False, 0
     inspect = EngineClient.inspect
 
@@ -452,7 +304,7 @@ async def test_looks_that_are_owed_do_not_multiply(
         assert len(warned) <= 4, "one for each step of the back-off, not one for each resync"
         assert looks <= 45, "each resync may look, and each step of the back-off"
         failing = False
-        await eventually(lambda: not source._retries and not source._failures, what="the debts are paid")
+        await eventually(lambda: not source._retries and not source._cache.failed._backoffs, what="the debts are paid")
 
 
 async def quiet_but_lists(engine: FakeEngine) -> None:
@@ -466,23 +318,23 @@ async def test_the_owner_of_a_shared_network_is_followed_although_it_asks_for_no
 ) -> None:
     """When it dies, the container that uses its network is unreachable, and `die` is the only event."""
     async with follow() as source:
-        engine.world.run(name="vpn")
-        engine.world.run(name="web-1", labels=WEB, network_mode="container:vpn")
+        engine.containers.run(name="vpn")
+        engine.containers.run(name="web-1", labels=WEB, network_mode="container:vpn")
         await eventually(lambda: is_running(source, "vpn"))
         found = await eventually(lambda: container(source, "web-1"))
         vpn = container(source, "vpn")
         assert vpn is not None
         assert found.network_of == vpn.id
-        engine.world.die("vpn")
+        engine.containers.die("vpn")
         await eventually(lambda: is_in(source, "vpn", ContainerStatus.EXITED))
 
 
 async def test_labels_of_others_are_not_kept(engine: FakeEngine, follow: Follow) -> None:
     """They may be megabytes long, and thousands of containers are remembered."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
-    engine.world.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
-    engine.world.run(name="bystander", labels={"readme": "x" * 100_000})
+    engine.containers.run(name="asks", labels=WEB | compose | {"readme": "x" * 100_000})
+    engine.containers.run(name="bystander", labels={"readme": "x" * 100_000})
     async with follow() as source:
         asks, unlabelled = container(source, "asks"), container(source, "bystander")
         assert asks is not None
@@ -494,49 +346,49 @@ async def test_labels_of_others_are_not_kept(engine: FakeEngine, follow: Follow)
 async def test_a_burst_of_events_about_one_container_costs_few_inspects(engine: FakeEngine, follow: Follow) -> None:
     """A mark is a mark, however often the container was touched."""
     async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
         inspects = engine.requests[INSPECT]
         for _ in range(100):
-            engine.world.pause("web-1")
-            engine.world.unpause("web-1")
-        engine.world.pause("web-1")
+            engine.containers.pause("web-1")
+            engine.containers.unpause("web-1")
+        engine.containers.pause("web-1")
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.PAUSED))
         assert engine.requests[INSPECT] - inspects < 50
 
 
 async def test_the_owner_of_a_network_may_be_known_by_its_name_alone(engine: FakeEngine, follow: Follow) -> None:
     """So it is where the other was created first; a look by name would be answered for another id, again and again."""
-    engine.lag_s = 0
+    engine.replica.lag_s = 0
     async with follow() as source:
-        engine.world.create(name="user", labels=WEB, network_mode="container:owner")
-        owner = engine.world.run(name="owner")
-        engine.world.start("user")
+        engine.containers.create(name="user", labels=WEB, network_mode="container:owner")
+        owner = engine.containers.run(name="owner")
+        engine.containers.start("user")
         await eventually(lambda: is_in(source, "user", ContainerStatus.RUNNING))
         await eventually(lambda: is_running(source, "owner"), what="the owner is followed")
         await quiet(engine)
         asked = engine.requests.total()
-        engine.world.restart(owner)
+        engine.containers.restart(owner)
         await eventually(lambda: engine.requests.total() > asked, what="it is looked at, although it asks for nothing")
 
 
 async def test_what_a_failed_look_owed_is_no_drift(engine: FakeEngine, follow: Follow) -> None:
     """Its event was heard: a resync that comes before the next try finds nothing that was lost."""
-    engine.lag_s = 0
-    engine.world.run(name="other", labels=WEB)
-    engine.world.run(name="web-1", labels=WEB)
+    engine.replica.lag_s = 0
+    engine.containers.run(name="other", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
         await quiet(engine)
-        engine.fault = lambda request: Said(status=500, body="{}") if request == INSPECT else None
+        engine.fault = lambda request: respond_with(status=500, body="{}") if request == INSPECT else None
         asked = engine.requests[INSPECT]
-        engine.world.die("web-1")
+        engine.containers.die("web-1")
         await eventually(lambda: engine.requests[INSPECT] >= asked + 5, what="looks that fail, each later")
         await eventually(lambda: source._retries, what="one that is owed")
         engine.fault = None
         source._queue.add(next(iter(source._retries)), Priority.RESYNC)
         await eventually(lambda: is_in(source, "web-1", ContainerStatus.EXITED))
         await asyncio.sleep(source_room.DRIFT_GRACE_S + 0.1)
-        assert source.drift == 0
+        assert source.status().drift == 0
 
 
 # -- signals: the one thing that is believed of an event
@@ -554,12 +406,12 @@ async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs
     engine: FakeEngine, follow: Follow, stop_signal: str | None
 ) -> None:
     """It takes no more requests, or none for long: no state of the engine's tells that, whatever its stop signal."""
-    engine.world.run(name="web-1", labels=WEB, stop_signal=stop_signal)
+    engine.containers.run(name="web-1", labels=WEB, stop_signal=stop_signal)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-1"))
         assert stopping(source) == {}
         now = asyncio.get_running_loop().time()
-        engine.world.tell_to_stop("web-1")
+        engine.containers.send_stop_signal("web-1")
         await eventually(lambda: stopping(source))
         assert now <= stopping(source)["web-1"] <= asyncio.get_running_loop().time()
         await quiet(engine)
@@ -570,38 +422,38 @@ async def test_a_container_that_was_told_to_stop_is_stopping_while_it_still_runs
 @pytest.mark.parametrize("signal", ["SIGHUP", "SIGUSR1", "SIGWINCH"])
 async def test_a_signal_that_ends_nothing_changes_nothing(engine: FakeEngine, follow: Follow, signal: str) -> None:
     """`docker kill -s HUP` has a service read its files again; it must not lose its traffic for a minute."""
-    engine.world.run(name="web-1", labels=WEB)
-    engine.world.run(name="httpd", labels=WEB, stop_signal="SIGWINCH")
+    engine.containers.run(name="web-1", labels=WEB)
+    engine.containers.run(name="httpd", labels=WEB, stop_signal="SIGWINCH")
     async with follow() as source:
         await eventually(lambda: is_running(source, "httpd"))
-        engine.world.kill("web-1", signal)
-        engine.world.tell_to_stop("httpd")  # its event comes later
+        engine.containers.kill("web-1", signal)
+        engine.containers.send_stop_signal("httpd")  # its event comes later
         await eventually(lambda: "httpd" in stopping(source))
         assert list(stopping(source)) == ["httpd"]
 
 
 async def test_a_label_named_signal_makes_any_signal_count(engine: FakeEngine, follow: Follow) -> None:
     """It overwrites the attribute: rather a drain for nothing than requests to a container that ends."""
-    engine.world.run(name="odd", labels=WEB | {"signal": "SIGHUP"})
+    engine.containers.run(name="odd", labels=WEB | {"signal": "SIGHUP"})
     async with follow() as source:
         await eventually(lambda: is_running(source, "odd"))
         found = container(source, "odd")
         assert found is not None
         assert found.stop_signal is None
-        engine.world.tell_to_stop("odd")
+        engine.containers.send_stop_signal("odd")
         await eventually(lambda: "odd" in stopping(source))
 
 
 async def test_a_restart_clears_it(engine: FakeEngine, follow: Follow) -> None:
     """The signal was for the process of before."""
-    engine.world.run(name="web-1", labels=WEB)
+    engine.containers.run(name="web-1", labels=WEB)
     async with follow() as source:
         await eventually(lambda: is_running(source, "web-1"))
         before = container(source, "web-1")
         assert before is not None
-        engine.world.tell_to_stop("web-1")
+        engine.containers.send_stop_signal("web-1")
         await eventually(lambda: stopping(source))
-        engine.world.restart("web-1")
+        engine.containers.restart("web-1")
 
         def restarted() -> bool:
             found = container(source, "web-1")
@@ -620,15 +472,15 @@ async def test_nothing_is_kept_of_signals_to_containers_that_are_gone(engine: Fa
     """Each deploy kills some, for months."""
     async with follow() as source:
         for number in range(20):
-            engine.world.run(name=f"web-{number}", labels=WEB)
+            engine.containers.run(name=f"web-{number}", labels=WEB)
         await eventually(lambda: is_running(source, "web-19"))
         for number in range(20):
-            engine.world.tell_to_stop(f"web-{number}")
-            engine.world.remove(f"web-{number}", force=True)
+            engine.containers.send_stop_signal(f"web-{number}")
+            engine.containers.remove(f"web-{number}", force=True)
         await eventually(lambda: container(source, "web-19") is None)
         await quiet(engine)
         assert stopping(source) == {}
-        assert not source._signals._heard
+        assert not source._cache._signals._heard
 
 
 BOOT_NS = 1_772_600_767_300_000_000  # the engine's clock when simulated time began, not at a whole second
@@ -655,10 +507,10 @@ def test_a_signal_that_is_told_again_keeps_its_time(tmp_path: Path) -> None:
     """Streams overlap: were each a new beginning, a container that survived would never have traffic again."""
 
     async def body(engine: FakeEngine) -> None:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
-            engine.world.tell_to_stop("web-1")
+            engine.containers.send_stop_signal("web-1")
             told_at = now()
             await asyncio.sleep(3.5)
             before = stopping(source)
@@ -679,14 +531,14 @@ def test_a_signal_that_was_missed_is_heard_after_the_next_connection_with_its_ag
 
     async def body(engine: FakeEngine) -> None:
         for name in ("web-1", "web-2"):
-            engine.world.run(name=name, labels=WEB)
+            engine.containers.run(name=name, labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
-            engine.fault = lambda request: Said(status=500, body="{}") if request == "GET /events" else None
+            engine.fault = lambda request: respond_with(status=500, body="{}") if request == "GET /events" else None
             engine.cut_streams()
             await asyncio.sleep(1.0)
-            engine.world.tell_to_stop("web-1")
-            engine.world.kill("web-2", "SIGHUP")
+            engine.containers.send_stop_signal("web-1")
+            engine.containers.kill("web-2", "SIGHUP")
             told_at = now()
             await asyncio.sleep(DRAIN_S / 2)
             assert stopping(source) == {}
@@ -702,11 +554,11 @@ def test_a_signal_that_a_deaf_stream_missed_is_heard_from_the_next_one(tmp_path:
     """A flow that died half-open looks well for minutes: when it ended says nothing of since when it was deaf."""
 
     async def body(engine: FakeEngine) -> None:
-        engine.world.run(name="web-1", labels=WEB)
+        engine.containers.run(name="web-1", labels=WEB)
         async with followed(engine) as source:
             await asyncio.sleep(10.0)
             subscriptions, engine.events._subscriptions = engine.events._subscriptions, []
-            engine.world.tell_to_stop("web-1")
+            engine.containers.send_stop_signal("web-1")
             told_at = now()
             await asyncio.sleep(DRAIN_S / 2)
             assert stopping(source) == {}
@@ -723,12 +575,12 @@ def test_a_signal_from_before_the_start_of_lbwatch_is_heard_with_its_age(tmp_pat
 
     async def body(engine: FakeEngine) -> None:
         for name in ("old", "restarted", "web-1"):
-            engine.world.run(name=name, labels=WEB)
+            engine.containers.run(name=name, labels=WEB)
         await asyncio.sleep(100.0)
-        engine.world.tell_to_stop("old")
+        engine.containers.send_stop_signal("old")
         await asyncio.sleep(DRAIN_S + 20.0)  # longer ago than any drain lasts
-        engine.world.restart("restarted")
-        engine.world.tell_to_stop("web-1")
+        engine.containers.restart("restarted")
+        engine.containers.send_stop_signal("web-1")
         told_at = now()
         await asyncio.sleep(DRAIN_S / 2)
         async with followed(engine) as source:
@@ -743,12 +595,12 @@ def test_a_signal_counts_from_now_where_the_engine_s_clock_was_set_back(tmp_path
     """Long after its beginning a stream tells nothing old: what looks so is new by another clock."""
 
     async def body(engine: FakeEngine) -> None:
-        engine.world.run(name="web-1", labels=WEB)
-        true_ns = engine.world.clock_ns
+        engine.containers.run(name="web-1", labels=WEB)
+        true_ns = engine.state.clock_ns
         async with followed(engine) as source:
             await asyncio.sleep(100.0)
-            engine.world.clock_ns = lambda: true_ns() - 50 * 10**9
-            engine.world.tell_to_stop("web-1")
+            engine.state.clock_ns = lambda: true_ns() - 50 * 10**9
+            engine.containers.send_stop_signal("web-1")
             await asyncio.sleep(0.5)
             assert stopping(source)["web-1"] == pytest.approx(now() - 0.5, abs=0.1)
 
@@ -765,12 +617,12 @@ def test_what_comes_together_is_told_together(tmp_path: Path) -> None:
             if source.snapshot() is not None:
                 told.append((now(), is_running(source, "new"), "old" in stopping(source)))
 
-        engine.world.run(name="old", labels=WEB)
+        engine.containers.run(name="old", labels=WEB)
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
             told.clear()
-            engine.inspect_delay_s[engine.world.run(name="new", labels=WEB)] = 0.6 * source_room.DEBOUNCE_S
-            engine.world.tell_to_stop("old")
+            engine.inspect_delay_s[engine.containers.run(name="new", labels=WEB)] = 0.6 * source_room.DEBOUNCE_S
+            engine.containers.send_stop_signal("old")
             began = now()
             await asyncio.sleep(1.0)
             assert told, "both were told"
@@ -793,15 +645,15 @@ def test_a_look_that_hangs_holds_a_stop_back_for_a_moment_only(tmp_path: Path, n
             if source.snapshot() is not None and "old" in stopping(source):
                 told.append(now())
 
-        engine.world.run(name="old", labels=WEB)
+        engine.containers.run(name="old", labels=WEB)
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
-            new = engine.world.create(name="new", labels=WEB)
+            new = engine.containers.create(name="new", labels=WEB)
             await asyncio.sleep(1.0)
             engine.inspect_delay_s[new] = 2.5
             began = now()
-            for deed, name in sorted([("start", "new"), ("tell_to_stop", "old")], reverse=not new_first):
-                getattr(engine.world, deed)(name)
+            for deed, name in sorted([("start", "new"), ("send_stop_signal", "old")], reverse=not new_first):
+                getattr(engine.containers, deed)(name)
             await asyncio.sleep(1.0)
             assert told
             assert told[0] - began <= 0.1, "at once"
@@ -819,66 +671,14 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
             if source.snapshot() is not None and "old" in stopping(source):
                 told.append(now())
 
-        old = engine.world.run(name="old", labels=WEB)
+        old = engine.containers.run(name="old", labels=WEB)
         async with followed(engine, changed=changed):
             await asyncio.sleep(10.0)
             engine.inspect_delay_s[old] = 60.0
             began = now()
-            engine.world.tell_to_stop("old")
+            engine.containers.send_stop_signal("old")
             await asyncio.sleep(1.0)
             assert told
             assert told[0] - began <= 0.1, "at once"
 
     with_simulated_engine(tmp_path, body)
-
-
-async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine, follow: Follow) -> None:
-    """Each stream begins with a minute of the one before: the last events of a container would be copies of one."""
-    async with follow() as source:
-        engine.world.run(name="web-1", labels=WEB)
-        await eventually(lambda: is_running(source, "web-1"))
-        await eventually(lambda: source.status().events.get("start") == 1)
-        told = source.recent()
-        for number in range(2, 4):
-            connections = engine.requests["GET /events"]
-            engine.cut_streams()
-            await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
-            engine.world.run(name=f"web-{number}", labels=WEB)
-            await eventually(lambda name=f"web-{number}": is_running(source, name))
-            assert source.status().events["start"] == number
-        assert source.recent()[: len(told)] == told
-        assert len(set(source.recent())) == len(source.recent())
-
-
-async def test_a_renewal_is_no_interruption(
-    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever reads `connected for 5 minutes` each day looks for a fault that is none."""
-    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
-    async with follow() as source:
-        await eventually(lambda: source.status().connected)
-        since, connections = source.status().since, engine.requests["GET /events"]
-        engine.cut_streams()
-        await eventually(lambda: engine.requests["GET /events"] > connections and source.status().connected)
-        assert source.status().since == since
-        await engine.close()
-        await eventually(lambda: source.status().error and not source.status().connected)
-        lost = source.status()
-        assert lost.since > since
-        await engine.start()
-        await eventually(lambda: source.status().connected)
-        assert source.status().since > lost.since
-        await eventually(lambda: source.status().error is None)  # a list may have failed meanwhile
-
-
-async def test_a_list_that_is_refused_is_told_although_events_come(engine: FakeEngine, follow: Follow) -> None:
-    """A socket proxy may allow the one and not the other; `not read yet` alone helps nobody."""
-    engine.fault = lambda request: (
-        Said(body="<h1>403</h1>", status=403, content_type="text/html") if request == LIST else None
-    )
-    async with follow(synced=False) as source:
-        await eventually(lambda: source.status().error)
-        assert source.status().connected
-        assert "/containers/json: refused by what stands before the engine" in str(source.status().error)
-        engine.fault = None
-        await eventually(lambda: source.status().error is None)

@@ -9,7 +9,7 @@ import pytest
 from simulation import blocks_of, following, in_simulated_time
 
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.events import container_event
+from lbwatch.engines.fake.responses import container_event
 
 WEB = {"lbwatch.upstream": "web"}
 UPSTREAMS = ("web", "api", "shop")
@@ -22,7 +22,7 @@ def addresses(text: str) -> dict[str, list[str]]:
 
 
 def address_of(engine: FakeEngine, id: str) -> str:
-    return engine.world.containers.find(id).links["bridge"].ipv4
+    return engine.containers.find(id).endpoints["bridge"].ipv4
 
 
 @pytest.mark.parametrize("told", ["everything", "no death"])
@@ -34,16 +34,16 @@ def test_an_address_that_is_given_out_again_is_at_no_upstream_but_its_own(told: 
         async with following(tmp_path, reload_interval=1.0, resync_interval=600.0) as (engine, nginx):
             if told == "no death":
                 engine.lose_events(lambda event: event["Action"] in ("die", "kill", "stop", "disconnect"))
-            ids = {engine.world.run(labels={"lbwatch.upstream": name}): name for name in UPSTREAMS * 2}
+            ids = {engine.containers.run(labels={"lbwatch.upstream": name}): name for name in UPSTREAMS * 2}
             given_again = 0
             for _ in range(60):
                 await asyncio.sleep(dice.choice([0.0, 0.3, 1.5]))
                 dying = dice.sample(list(ids), 2)
                 suspended = {address_of(engine, id): ids[id] for id in dying}
                 for id in dying:
-                    engine.world.die(id)
+                    engine.containers.die(id)
                 for id in dice.sample(dying, 2):
-                    engine.world.start(id)
+                    engine.containers.start(id)
                     await asyncio.sleep(dice.choice([0.0, 0.02]))
                 given_again += any(suspended[address_of(engine, id)] != ids[id] for id in dying)
                 await asyncio.sleep(0.2)
@@ -63,12 +63,12 @@ def test_whatever_comes_together_goes_out_together(tmp_path: Path) -> None:
 
     async def swap() -> None:
         async with following(tmp_path, reload_interval=30.0) as (engine, nginx):
-            old = [engine.world.run(labels=WEB) for _ in range(3)]
+            old = [engine.containers.run(labels=WEB) for _ in range(3)]
             await asyncio.sleep(40.0)
             before = len(nginx.reloads)
             for id in old:
-                engine.world.remove(id, force=True)
-                engine.world.run(labels=WEB, exposed=("81/tcp",))
+                engine.containers.remove(id, force=True)
+                engine.containers.run(labels=WEB, exposed=("81/tcp",))
             await asyncio.sleep(1.0)
             assert len(nginx.reloads) == before + 1
             assert (nginx.runs or "").count(":81;") == 3
@@ -81,13 +81,13 @@ def test_one_look_that_hangs_holds_up_what_others_found_for_no_time_to_speak_of(
 
     async def hang() -> None:
         async with following(tmp_path, reload_interval=0.1) as (engine, nginx):
-            hung = engine.world.run(labels=WEB)
-            dying = engine.world.run(labels=WEB)
+            hung = engine.containers.run(labels=WEB)
+            dying = engine.containers.run(labels=WEB)
             await asyncio.sleep(5.0)
             engine.inspect_delay_s[hung] = 100.0
-            engine.world.update(hung)
+            engine.containers.update(hung)
             await asyncio.sleep(0.5)
-            engine.world.die(dying)
+            engine.containers.die(dying)
             await asyncio.sleep(0.2)
             assert len(addresses(nginx.runs or "")["web"]) == 1
 
@@ -99,18 +99,18 @@ def test_a_replacement_that_becomes_healthy_takes_over_in_one_reload(tmp_path: P
 
     async def replace() -> None:
         async with following(tmp_path, reload_interval=0.1) as (engine, nginx):
-            old = engine.world.run(labels=WEB)
+            old = engine.containers.run(labels=WEB)
             await asyncio.sleep(1.0)
-            new = engine.world.run(labels=WEB, health="starting")
-            engine.world.tell_to_stop(old)
+            new = engine.containers.run(labels=WEB, health="starting")
+            engine.containers.send_stop_signal(old)
             await asyncio.sleep(5.0)
             assert addresses(nginx.runs or "") == {"web": [address_of(engine, old)]}
             before = len(nginx.reloads)
-            engine.world.set_health(new, "healthy")
+            engine.containers.set_health(new, "healthy")
             await asyncio.sleep(1.0)
             assert addresses(nginx.runs or "") == {"web": [address_of(engine, new)]}
             assert len(nginx.reloads) == before + 1
-            engine.world.stop(old)
+            engine.containers.stop(old)
             await asyncio.sleep(1.0)
             assert len(nginx.reloads) == before + 1, "its death is no news"
 
@@ -122,13 +122,15 @@ def test_a_health_that_is_told_again_and_again_costs_no_reload(tmp_path: Path) -
 
     async def tell() -> None:
         async with following(tmp_path, reload_interval=0.1) as (engine, nginx):
-            id = engine.world.run(labels=WEB, health="healthy")
+            id = engine.containers.run(labels=WEB, health="healthy")
             await asyncio.sleep(5.0)
             reloads, looks = len(nginx.reloads), engine.requests["GET /containers/ID/json"]
             for _ in range(100):
-                container = engine.world.containers.find(id)
-                now_ns = engine.world.clock_ns()
-                engine.events.publish(container_event(container, "health_status: healthy", now_ns=now_ns, said={}))
+                container = engine.containers.find(id)
+                now_ns = engine.state.clock_ns()
+                engine.events.publish(
+                    container_event(container, "health_status: healthy", now_ns=now_ns, attributes={})
+                )
                 await asyncio.sleep(0.5)
             assert len(nginx.reloads) == reloads
             assert engine.requests["GET /containers/ID/json"] <= looks + 101

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from needs import need
 
-from lbwatch.balancers.nginx.config_test import permissions as rights
-from lbwatch.balancers.nginx.local import CopyTester
+from lbwatch.balancers.nginx.config_test import permissions
+from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError
 
 NOBODY = 65534
@@ -39,13 +39,13 @@ def as_nobody() -> Iterator[None]:
 
 
 class Site:
-    """A user's configuration in a folder that anyone may enter, and a test tree beside it."""
+    """A user's configuration in a folder that anyone may enter, and a copy beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "etc"
         self.main = self.folder / "nginx.conf"
         self.output = self.folder / "lbwatch" / "lbwatch.conf"
-        self.copy = folder / "tree"
+        self.copy = folder / "copy"
         self.output.parent.mkdir(parents=True)
         (self.folder / "conf.d").mkdir()
         self.copy.mkdir()
@@ -88,7 +88,7 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     need("nginx", "openssl")
-    folder = Path(tempfile.mkdtemp(prefix="lbw-rights-", dir="/tmp"))  # pytest's own lets nobody else in
+    folder = Path(tempfile.mkdtemp(prefix="lbw-permissions-", dir="/tmp"))  # pytest's own lets nobody else in
     folder.chmod(0o755)
     try:
         yield Site(folder)
@@ -280,7 +280,7 @@ def test_folders_of_nginx_that_let_nobody_in_do_not_matter(
     """Fedora's /var/lib/nginx is closed, and what nginx would make there is named in no file."""
     closed = site.folder / "closed"
     closed.mkdir(mode=0o700)
-    monkeypatch.setattr(rights, "_BUILT_IN", (str(closed / "tmp"),))
+    monkeypatch.setattr(permissions, "_BUILT_IN", (str(closed / "tmp"),))
     site.write(f"proxy_temp_path {site.copy}/mine;")
     site.include(f"server {{ {LISTEN}; }}")
     assert site.test()

@@ -1,0 +1,241 @@
+"""
+The daemon's API as an HTTP application: what is answered, and who may ask for what.
+
+By TCP whoever reaches the port may look at health, metrics, the state as JSON and the page, and change nothing. By the
+unix socket, which only our own user may use, the same is answered, and what the commands ask for besides: `explain`,
+which shows labels, and `drain` and `undrain`, which alone change anything. Where it listens is `server`'s.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Protocol
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from lbwatch.api import page
+from lbwatch.api.control import ControlService
+from lbwatch.api.metrics import CONTENT_TYPE, exposition
+from lbwatch.api.report import report_of, state_json
+from lbwatch.core.errors import RequestError, excerpt
+from lbwatch.core.status import Status, unready
+
+STILL_S = 120.0
+"""A pass takes at most about 80 s (a search for what nginx refuses, and a verification), and there is one a second."""
+
+SHARED_S = 0.5
+"""For so long one answer serves all who ask for the same: many open pages cost the daemon no more than one."""
+
+_READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_JSON = "application/json"
+
+
+class View(Protocol):
+    """What there is to see of the daemon."""
+
+    def quick_status(self) -> Status:
+        """Return the status of this instant, without what must be read from disk for it."""
+
+    async def status(self) -> Status:
+        """Return the whole status."""
+
+
+def make_application(view: View, *, service: ControlService, hosts: Collection[str]) -> web.Application:
+    """
+    Return the application with all its routes.
+
+    Args:
+        view: What there is to see.
+        service: What carries out the requests of the commands.
+        hosts: Names accepted in the Host header of what comes by TCP, beside addresses and localhost.
+    """
+    # A thread of its own: those of the loop are for the daemon's work, and a crowd of browsers would take all of them.
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="status")
+
+    async def close(_: web.Application) -> None:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    public = _public_handlers(view, executor=executor)
+    names = frozenset(name.lower().rstrip(".") for name in (*hosts, "localhost"))
+    application = web.Application(middlewares=[_guard(names=names, public=frozenset(public))], client_max_size=0)
+    application.add_routes(web.get(path, handler) for path, handler in public.items())
+    application.add_routes(_control_routes(service))
+    application.on_cleanup.append(close)
+    return application
+
+
+def _public_handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
+    """Return what is answered by TCP too, by path."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        still_s = (status := view.quick_status()).now - status.applied.turned_at
+        if still_s < STILL_S or status.applied.applying:
+            return web.Response(text="the loop turns\n")
+        return web.Response(status=503, text=f"the loop has not turned for {still_s:.0f} s\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        reasons = tuple(unready(view.quick_status()))
+        body = msgspec.json.encode({"ready": not reasons, "reasons": reasons})
+        return web.Response(status=503 if reasons else 200, body=body, content_type=_JSON)
+
+    def shared(make: Callable[[Status], bytes], **headers: str) -> Handler:
+        answer = _SharedAnswer(view.status, make=make, executor=executor)
+
+        async def handle(_: web.Request) -> web.Response:
+            return web.Response(body=await answer.get(), headers=headers)
+
+        return handle
+
+    return {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": shared(exposition, **{hdrs.CONTENT_TYPE: CONTENT_TYPE}),
+        "/api/state": shared(
+            lambda status: msgspec.json.encode(state_json(report_of(status))), **{hdrs.CONTENT_TYPE: _JSON}
+        ),
+        "/": shared(page.html, **{hdrs.CONTENT_TYPE: page.CONTENT_TYPE, "Content-Security-Policy": page.POLICY}),
+    }
+
+
+def _control_routes(service: ControlService) -> list[web.RouteDef]:
+    """Return what is answered by the unix socket alone."""
+
+    async def explain(request: web.Request) -> web.Response:
+        explanation = await service.explain(request.query.get("container", ""))
+        return web.Response(body=await asyncio.to_thread(msgspec.json.encode, explanation), content_type=_JSON)
+
+    async def suspended(_: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(service.suspended), content_type=_JSON)
+
+    async def drain(request: web.Request) -> web.Response:
+        return web.Response(text=await service.drain(request.query.get("container", "")))
+
+    async def undrain(request: web.Request) -> web.Response:
+        return web.Response(text=await service.undrain(request.query.get("container", "")))
+
+    return [
+        web.get("/explain", explain),
+        web.get("/suspended", suspended),
+        web.post("/drain", drain),
+        web.post("/undrain", undrain),
+    ]
+
+
+class _SharedAnswer:
+    """
+    An answer that all get who ask for it at about the same time.
+
+    Args:
+        look: Returns the status that it is made of.
+        make: Makes it, in a thread.
+        executor: The thread.
+    """
+
+    def __init__(
+        self, look: Callable[[], Awaitable[Status]], *, make: Callable[[Status], bytes], executor: Executor
+    ) -> None:
+        self._look = look
+        self._make = make
+        self._executor = executor
+        self._asked_at = 0.0  # loop time of who asked for the latest one first
+        self._answer: asyncio.Task[bytes] | None = None
+
+    async def get(self) -> bytes:
+        """Return it, at most `SHARED_S` old, or as old as its making takes."""
+        now = asyncio.get_running_loop().time()
+        answer = self._answer
+        if answer is None or (answer.done() and (now - self._asked_at >= SHARED_S or _has_failed(answer))):
+            self._asked_at = now
+            answer = self._answer = asyncio.create_task(self._made(), name="status answer")
+        # Whoever hangs up is cancelled here; the others still wait for the same task.
+        return await asyncio.shield(answer)
+
+    async def _made(self) -> bytes:
+        status = await self._look()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._make, status)
+
+
+def _has_failed(answer: asyncio.Task[bytes]) -> bool:
+    return answer.cancelled() or answer.exception() is not None
+
+
+# -- what may come in
+
+
+def _guard(*, names: frozenset[str], public: frozenset[str]) -> Middleware:
+    """
+    Return the middleware that all requests and answers go through.
+
+    Args:
+        names: Those accepted in the Host header of what comes by TCP, in lower case.
+        public: Paths that are answered by TCP.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer: web.StreamResponse | None = None
+        if not is_unix(request.transport):
+            answer = _tcp_refusal(request, names=names, public=public)
+        if answer is None:
+            try:
+                answer = await handler(request)
+            except web.HTTPException as error:  # no such path, no such method
+                allowed = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+                answer = web.Response(status=error.status, text=f"{error.reason}\n", headers=allowed)
+            except RequestError as error:
+                answer = web.Response(status=409, text=str(error))
+        # A kept connection is one that can be held, and the time limit is for one request each.
+        answer.force_close()
+        answer.headers.setdefault("Cache-Control", "no-store")
+        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return answer
+
+    return guard
+
+
+def _tcp_refusal(request: web.Request, *, names: frozenset[str], public: frozenset[str]) -> web.Response | None:
+    """
+    Return the answer to what may not come by TCP, else `None`.
+
+    Args:
+        request: Any one.
+        names: Those accepted in the Host header.
+        public: Paths that are answered.
+    """
+    # A page elsewhere may have its own name rebound to our address; only its browser's Host header shows that. Of the
+    # rest such a page learns nothing, so that this comes first.
+    host = request.headers.get(hdrs.HOST)
+    if host is not None and not _is_ours(host, names=names):
+        text = f"host {excerpt(host)!r} is not accepted here: add it to status_hosts\n"
+        return web.Response(status=403, text=text)
+    # What is allowed is listed, and not what is forbidden: a route that somebody adds is closed until it is public.
+    if request.path not in public:
+        return web.Response(status=404, text="Not Found\n")
+    if request.method not in _READING:
+        return web.Response(status=405, text="Method Not Allowed\n", headers={hdrs.ALLOW: ",".join(sorted(_READING))})
+    return None
+
+
+def _is_ours(host: str, *, names: frozenset[str]) -> bool:
+    """Return whether a Host header has an address, `localhost` or one of these names, with or without a port."""
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    if match["v6"] is None and match["name"].lower().rstrip(".") in names:
+        return True
+    with suppress(ValueError):
+        return ip_address(match["v6"] or match["name"]).version == (6 if match["v6"] else 4)
+    return False
+
+
+def is_unix(transport: asyncio.BaseTransport | None) -> bool:
+    """Return whether a connection came by the unix socket; one that is gone already counts as TCP."""
+    ours = transport.get_extra_info("socket") if transport is not None else None
+    return ours is not None and ours.family == socket.AF_UNIX

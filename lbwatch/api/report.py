@@ -1,0 +1,260 @@
+"""
+What there is to see, in the words of `/api/state`; page and metrics read the same.
+
+Pure: nothing is found out or decided here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from lbwatch.core.explain import Story, degraded_words, stamp
+from lbwatch.core.history import AppliedPlan, Change
+from lbwatch.core.model import Degraded, EngineStatus, Level, Route, ServerState, Upstream, bracketed
+from lbwatch.core.status import Status, unready
+
+PLACEHOLDER = ("127.0.0.1", 1)
+"""Address and port of the one `down` server of an upstream without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineReport:
+    """
+    One engine.
+
+    Attributes:
+        for_s: Seconds since which it is, or is not, connected.
+        synced_s: Seconds since the latest full look ended; `None` before the first.
+        containers: How many there are; `None` before that.
+        drift: How many changes full looks found that no event reported.
+        error: Why it is not connected, in words.
+    """
+
+    name: str
+    connected: bool
+    for_s: float
+    synced_s: float | None
+    containers: int | None
+    drift: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReport:
+    """One server line; *container* is `None` for the placeholder, which alone is `down`."""
+
+    address: str
+    port: int
+    container: str | None
+    state: ServerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamReport:
+    """One upstream as nginx runs it; *note* says what of it could not be written as it should be."""
+
+    name: str
+    method: str
+    servers: tuple[ServerReport, ...]
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedReport:
+    """What was verified last; *verified* is false once that does not stand any more, or more is to be done."""
+
+    digest: str
+    verified: bool
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeReport:
+    """See `history.Change`."""
+
+    at: str
+    outcome: str
+    digest: str
+    error: str | None
+    live_s: float
+    verified_s: float
+    heard_s: float | None
+    difference: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersReport:
+    """nginx's worker processes: those that accept connections, and old ones that only end theirs."""
+
+    serving: int
+    retiring: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """
+    What there is to see, in the words of `/api/state`.
+
+    Attributes:
+        reasons: Why it is not ready; empty if it is.
+        remarks: What else the operator should know.
+        upstreams: What nginx runs, by name.
+        routes: By container; of those that ask for nothing too.
+        changes: The latest first.
+        disk: Digest of the file as it is on disk now; `None` if there is none.
+        workers: `None` where they cannot be seen.
+    """
+
+    version: str
+    at: str
+    ready: bool
+    reasons: tuple[str, ...]
+    remarks: tuple[str, ...]
+    engines: tuple[EngineReport, ...]
+    upstreams: tuple[UpstreamReport, ...]
+    routes: tuple[Route, ...]
+    applied: AppliedReport | None
+    disk: str | None
+    workers: WorkersReport | None
+    changes: tuple[ChangeReport, ...]
+
+    @property
+    def unrouted(self) -> tuple[Route, ...]:
+        """Return the routes without a server."""
+        return tuple(route for route in self.routes if route.reason is not None)
+
+    @property
+    def warnings(self) -> tuple[dict[str, str], ...]:
+        """Return what the owners of containers should know, once for each container."""
+        told = {(route.container, notice.detail): None for route in self.routes for notice in route.notices}
+        return tuple({"container": container, "detail": detail} for container, detail in told)
+
+
+def report_of(status: Status) -> Report:
+    """Return a status in the words of `/api/state`."""
+    reasons, workers = tuple(unready(status)), status.balancer.workers
+    return Report(
+        version=status.version,
+        at=_time(status.at),
+        ready=not reasons,
+        reasons=reasons,
+        remarks=status.balancer.remarks,
+        engines=tuple(_engine(engine, now=status.now) for engine in status.engines),
+        upstreams=tuple(_upstreams(status.applied)),
+        routes=status.routes,
+        applied=_applied(status.applied),
+        disk=status.balancer.digest,
+        workers=None if workers is None else WorkersReport(serving=workers[0], retiring=workers[1]),
+        changes=tuple(_change(change) for change in reversed(status.history.changes)),
+    )
+
+
+def state_json(report: Report) -> dict[str, Any]:
+    """Return the answer of `/api/state`, its keys in the order of the contract."""
+    # `unrouted` and `warnings` are views of the same routes: the contract has them, not the table.
+    answer: dict[str, Any] = {}
+    for name, value in ((name, getattr(report, name)) for name in Report.__dataclass_fields__):
+        if name == "routes":
+            answer["unrouted"] = [_unrouted(route) for route in report.unrouted]
+            answer["warnings"] = report.warnings
+        else:
+            answer[name] = value
+    return answer
+
+
+def _unrouted(route: Route) -> dict[str, str | None]:
+    return {
+        "container": route.container,
+        "reason": route.reason,
+        "detail": route.detail or "",
+        "upstream": route.upstream,
+        "since": stamp(route.since),
+    }
+
+
+def route_json(route: Route) -> dict[str, Any]:
+    """Return a row of `explain --json`."""
+    return {
+        "container": route.container,
+        "upstream": route.upstream,
+        "address": route.address,
+        "reason": route.reason,
+        "detail": route.detail,
+        "notices": [notice.detail for notice in route.notices],
+        "state": route.state,
+        "since": stamp(route.since),
+    }
+
+
+def story_json(story: Story) -> dict[str, Any]:
+    """Return what `explain NAME --json` adds to a row."""
+    return {"held" if name == "suspended" else name: value for name, value in asdict(story).items()}
+
+
+def _engine(engine: EngineStatus, *, now: float) -> EngineReport:
+    return EngineReport(
+        name=engine.source,
+        connected=engine.connected,
+        for_s=round(now - engine.since, 1),
+        synced_s=None if engine.synced_at is None else round(now - engine.synced_at, 1),
+        containers=engine.containers,
+        drift=engine.drift,
+        error=engine.error,
+    )
+
+
+def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
+    routes = applied.plan.routes if applied.plan is not None else ()
+    states = {route.upstream: route.state for route in routes if route.state is not None}
+    notes = {degraded.upstream: degraded for degraded in applied.degraded}
+    for upstream in applied.in_force or ():
+        state = states.get(upstream.name, ServerState.UP)
+        # With nginx down none of its servers is reached: shown as if it had none, under its name.
+        runs = upstream if applied.serves_old else replace(upstream, servers=())
+        yield _upstream(runs, state=state, note=notes.pop(upstream.name, None))
+    # What is kept for nginx's own files alone is in no plan, but nginx runs it.
+    for kept in notes.values():
+        yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept)
+
+
+def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) -> UpstreamReport:
+    emptied = note is not None and note.level not in (Level.FULL, Level.PLAIN)
+    servers = tuple(
+        ServerReport(address=bracketed(server.address), port=server.port, container=server.container, state=state)
+        for server in upstream.servers
+        if not emptied
+    )
+    placeholder = ServerReport(address=PLACEHOLDER[0], port=PLACEHOLDER[1], container=None, state=ServerState.DOWN)
+    return UpstreamReport(
+        name=upstream.name,
+        method=str(upstream.method or "round_robin"),
+        servers=servers or (placeholder,),
+        note=None if note is None else degraded_words(note),
+    )
+
+
+def _applied(applied: AppliedPlan) -> AppliedReport | None:
+    if applied.applied_at is None:
+        return None
+    verified = applied.confirmed and applied.error is None
+    return AppliedReport(digest=applied.digest, verified=verified, at=_time(applied.applied_at))
+
+
+def _change(change: Change) -> ChangeReport:
+    return ChangeReport(
+        at=_time(change.at, timespec="milliseconds"),
+        outcome=change.outcome,
+        digest=change.digest,
+        error=change.error,
+        live_s=round(change.live_s, 4),
+        verified_s=round(change.verified_s, 4),
+        heard_s=None if change.heard_s is None else round(change.heard_s, 4),
+        difference=change.difference,
+        times=change.times,
+    )
+
+
+def _time(seconds: float, *, timespec: str = "seconds") -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)

@@ -1,0 +1,87 @@
+"""
+A dry run of nginx's side: a plan is limited, rendered and tested as for a reload, and the text is kept.
+
+Nothing is written where nginx reads, nothing is reloaded, and nothing is locked.
+"""
+
+from collections.abc import Callable, Collection
+
+from lbwatch.balancers.nginx import limits
+from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.isolate import accepted
+from lbwatch.balancers.template import Renderer, digest
+from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError
+from lbwatch.core.model import Applied, Plan, Upstream
+
+_NOTHING = Applied(digest="", changed=False, reloaded=False)
+
+
+class DryRun:
+    """
+    A load balancer that touches nothing, for the commands that only look.
+
+    Args:
+        renderer: Makes the text.
+        tester: Tests whether nginx would take it; `None`: nothing is rendered or tested, where plans alone are asked
+            for.
+        names_in_force: Returns the names of the upstreams that the output has now.
+
+    Attributes:
+        upstreams: What was applied last.
+        text: What would be written for them; `None` if nothing would.
+        tested: Whether nginx tested it; not where nothing here can.
+        error: Why nothing would be written.
+        applied: What came of it.
+    """
+
+    def __init__(
+        self, renderer: Renderer, *, tester: Tester | None, names_in_force: Callable[[], Collection[str]]
+    ) -> None:
+        self.upstreams: tuple[Upstream, ...] = ()
+        self.text: str | None = None
+        self.tested = False
+        self.error: LbwatchError | None = None
+        self.applied = _NOTHING
+        self._renderer = renderer
+        self._tester = tester
+        self._names_in_force = names_in_force
+
+    def limited(self, plan: Plan) -> Plan:
+        """Return the plan as nginx takes it, see `Nginx.limited`."""
+        return limits.limited(plan)
+
+    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:  # noqa: ARG002 - a port
+        """
+        Return *now*: nothing has to be waited for.
+
+        Args:
+            upstreams: Any.
+            now: Loop time, in seconds.
+            at_once: Either way.
+        """
+        return now
+
+    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
+        """Return what came of a test of *upstreams*; what would be an error is kept, so that the answer can show it."""
+        self.upstreams, self.text, self.tested, self.error, self.applied = upstreams, None, False, None, _NOTHING
+        if self._tester is None:
+            return self.applied
+        try:
+            found = await accepted(
+                upstreams, render=self._renderer.text, test=self._tester.test, before=self._names_in_force()
+            )
+        # Not raised as a real one does: the loop would try again, and a command wants its answer now.
+        except (RenderError, ConfigRejectedError, ReloadError) as error:
+            self.error = error
+        else:
+            self.text, self.tested = found.text, found.tested
+            self.applied = Applied(digest=digest(found.text), changed=False, reloaded=False, degraded=found.degraded)
+        return self.applied
+
+    def confirmed(self) -> bool:
+        """Return that what was applied stands: nothing else could change it."""
+        return True
+
+    def runs(self) -> bool:
+        """Return that it runs, as far as anything does."""
+        return True

@@ -1,0 +1,197 @@
+"""
+What the fake engine answers: inspect, lists and the events, as JSON values built from plain state.
+
+Nothing is changed and nothing is sent here. Field names are those of the Engine API reference, version 1.41; fields
+that lbwatch, the demo and the tests do not read are left out.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from lbwatch.engines.fake.state import Container, Endpoint, Network
+
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def inspect_answer(container: Container) -> dict[str, Any]:
+    """Return the answer of `GET /containers/ID/json`."""
+    return {
+        "Id": container.id,
+        "Created": timestamp(container.created_ns),
+        "State": _state(container),
+        "Name": f"/{container.name}",
+        "RestartCount": container.restarts,
+        "HostConfig": {
+            "NetworkMode": container.mode,
+            "RestartPolicy": {"Name": container.restart_policy, "MaximumRetryCount": container.max_retries},
+        },
+        "Config": _config(container),
+        "NetworkSettings": {
+            "IPAddress": container.endpoints.get("bridge", Endpoint()).ipv4,
+            "Networks": _networks(container),
+        },
+    }
+
+
+def list_entry(container: Container, *, now_ns: int) -> dict[str, Any]:
+    """Return one entry of `GET /containers/json`; *now_ns* is in nanoseconds since the epoch."""
+    ports = (port.partition("/") for port in _open_ports(container))
+    return {
+        "Id": container.id,
+        "Names": [f"/{container.name}"],
+        "Image": container.image,
+        "Created": container.created_ns // 10**9,
+        "Ports": [{"PrivatePort": int(number), "Type": kind or "tcp"} for number, _, kind in ports],
+        "Labels": container.labels,
+        "State": container.status,
+        "Status": _status_text(container, now_ns=now_ns),
+        "HostConfig": {"NetworkMode": container.mode},
+        "NetworkSettings": {"Networks": _networks(container)},
+    }
+
+
+def network_answer(network: Network, *, containers: Iterable[Container]) -> dict[str, Any]:
+    """Return the answer of `GET /networks/ID`, or without *containers* one entry of `GET /networks`."""
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Driver": network.driver,
+        "EnableIPv6": network.ipv6 is not None,
+        "Containers": {
+            container.id: _member(container, network=network)
+            for container in containers
+            if container.running and network.name in container.endpoints
+        },
+    }
+
+
+def image_answer(image: str, *, created_ns: int) -> dict[str, Any]:
+    """Return one entry of `GET /images/json`; *created_ns* is in nanoseconds since the epoch."""
+    return {"RepoTags": [image], "Created": created_ns // 10**9, "Size": 0}
+
+
+def container_event(container: Container, action: str, *, now_ns: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the event of a container.
+
+    Args:
+        container: As it is now.
+        action: Such as `die`.
+        now_ns: Nanoseconds since the epoch.
+        attributes: What the event itself says, such as `exitCode`.
+    """
+    # Labels overwrite the event's own attributes, image and name overwrite the labels (moby, daemon/events.go).
+    merged = {**attributes, **container.labels, "image": container.image, "name": container.name}
+    legacy = {"status": action, "id": container.id, "from": container.image}
+    return legacy | _event("container", action, id=container.id, attributes=merged, now_ns=now_ns)
+
+
+def network_event(network: Network, action: str, *, now_ns: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the event of a network.
+
+    Args:
+        network: As it is now.
+        action: Such as `connect`.
+        now_ns: Nanoseconds since the epoch.
+        attributes: The container's id, if one is concerned.
+    """
+    merged = {**attributes, "name": network.name, "type": network.driver}
+    return _event("network", action, id=network.id, attributes=merged, now_ns=now_ns)
+
+
+def json_bytes(value: object) -> bytes:
+    """Return JSON as the engine writes it: compact, a newline last."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def timestamp(nanoseconds: int) -> str:
+    """Return a time as Go's RFC3339Nano writes it: no zeros at the end of the fraction; 0 is Go's zero time."""
+    if not nanoseconds:
+        return _NEVER
+    seconds, rest = divmod(nanoseconds, 10**9)
+    moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{rest:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+def _state(container: Container) -> dict[str, Any]:
+    state = {
+        "Status": container.status,
+        "Running": container.running,
+        "Paused": container.paused,
+        "Restarting": False,
+        "Pid": container.pid,
+        "ExitCode": container.exit_code,
+        "StartedAt": timestamp(container.started_ns),
+        "FinishedAt": timestamp(container.finished_ns),
+    }
+    if container.health:
+        state["Health"] = {"Status": container.health}
+    return state
+
+
+def _config(container: Container) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "Image": container.image,
+        "Labels": container.labels,
+        "ExposedPorts": {port: {} for port in container.exposed},
+    }
+    if container.stop_signal is not None:
+        config["StopSignal"] = container.stop_signal
+    if container.healthcheck is not None:
+        config["Healthcheck"] = {"Test": ["NONE"] if container.healthcheck == "none" else ["CMD", "probe"]}
+    return config
+
+
+def _networks(container: Container) -> dict[str, Any]:
+    return {
+        name: {
+            "NetworkID": endpoint.network_id,
+            "EndpointID": endpoint.endpoint_id,
+            "IPAddress": endpoint.ipv4,
+            "GlobalIPv6Address": endpoint.ipv6,
+        }
+        for name, endpoint in sorted(container.endpoints.items())  # Go sorts its maps
+    }
+
+
+def _member(container: Container, *, network: Network) -> dict[str, str]:
+    endpoint = container.endpoints[network.name]
+    return {
+        "Name": container.name,
+        "IPv4Address": f"{endpoint.ipv4}/{network.ipv4.prefixlen}" if network.ipv4 else "",
+        "IPv6Address": f"{endpoint.ipv6}/{network.ipv6.prefixlen}" if network.ipv6 else "",
+    }
+
+
+def _open_ports(container: Container) -> tuple[str, ...]:
+    """Return the ports that the network settings hold: none unless it runs on a network of its own."""
+    own = container.mode not in ("host", "none") and not container.mode.startswith("container:")
+    return container.exposed if own and container.running else ()
+
+
+def _status_text(container: Container, *, now_ns: int) -> str:
+    """Return the state in words, as `docker ps` has it; API 1.41 lists the health nowhere else."""
+    if container.status == "created":
+        return "Created"
+    if not container.running:
+        return f"Exited ({container.exit_code}) {(now_ns - container.finished_ns) // 10**9} seconds ago"
+    text = f"Up {(now_ns - container.started_ns) // 10**9} seconds"
+    if container.paused:
+        return f"{text} (Paused)"
+    if container.health:
+        return f"{text} ({'health: ' if container.health == 'starting' else ''}{container.health})"
+    return text
+
+
+def _event(kind: str, action: str, *, id: str, attributes: Mapping[str, str], now_ns: int) -> dict[str, Any]:
+    return {
+        "Type": kind,
+        "Action": action,
+        "Actor": {"ID": id, "Attributes": attributes},
+        "scope": "local",
+        "time": now_ns // 10**9,
+        "timeNano": now_ns,
+    }

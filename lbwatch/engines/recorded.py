@@ -1,0 +1,52 @@
+"""An engine that was recorded: the output of `docker inspect` in a file, as a source that never changes."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lbwatch.core.errors import SettingsError, SourceError
+from lbwatch.core.labels import relevant
+from lbwatch.core.model import Container, Snapshot
+from lbwatch.engines.docker.decode import containers_of_recording
+
+
+class RecordedSource:
+    """
+    A recorded engine.
+
+    Args:
+        path: The file with the output of `docker inspect` for all of its containers.
+        prefix: Label prefix, without the dot.
+        also: Keys of further labels that matter.
+
+    Raises:
+        SettingsError: There is no such file.
+        SourceError: It holds something else.
+    """
+
+    def __init__(self, path: Path, *, prefix: str, also: tuple[str, ...] = ()) -> None:
+        self.name = str(path)
+        try:
+            found = containers_of_recording(path.read_bytes())
+        except OSError as error:
+            takes = f"it takes a file with the output of docker inspect ({error.strerror})"
+            raise SettingsError("engine_from", value=path, takes=takes) from error
+        except SourceError as error:
+            raise SourceError(f"{path}: {error}") from error
+        # Trimmed as a live engine's are: labels that cannot matter may be megabytes long (facts, stream 11).
+        containers = (replace(each, labels=relevant(each.labels, prefix=prefix, also=also)) for each in found)
+        self._containers = {each.id: each for each in containers}
+
+    def snapshot(self) -> Snapshot:
+        """Return all that was recorded."""
+        return Snapshot(source=self.name, containers=self._containers)
+
+    def containers(self) -> Mapping[str, Container]:
+        """Return the same containers, by id."""
+        return self._containers
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Call *changed* once, and wait for good: nothing ever happens here."""
+        changed()
+        await asyncio.Event().wait()

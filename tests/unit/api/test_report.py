@@ -1,0 +1,80 @@
+"""The state as JSON: its keys and types are a contract, and its two lists never contradict each other."""
+
+from dataclasses import replace
+
+from fakedaemon import FixedView, served
+from statuses import MAYBE, NOW, STATE, applied_plan, engine_status, made_plan, made_status, server, wrong_in
+
+from lbwatch.api.report import report_of
+from lbwatch.core.model import BalancerStatus, Plan, Route, Upstream
+from lbwatch.core.model import Reason as Why
+
+
+async def test_the_state_has_the_keys_and_types_of_the_contract() -> None:
+    """Scripts break without a word where one is renamed."""
+    async with served() as client:
+        state = (await client.get("/api/state")).json
+    assert wrong_in(state, STATE) == []
+    empty = [key for key, each in state.items() if each in ([], {}, None) and key not in ("reasons", "remarks")]
+    assert empty == [], "of all there is something to check"
+
+
+async def test_the_state_of_a_daemon_that_knows_nothing_yet_has_the_same_keys() -> None:
+    """A script that starts with it must not fall over what is not there yet."""
+    look = made_status(
+        engines=(engine_status(connected=False, synced_at=None, containers=None),),
+        applied=applied_plan(in_force=None, confirmed=False, applied_at=None, digest=""),
+        balancer=BalancerStatus(),
+    )
+    look = replace(look, applied=replace(look.applied, plan=None))
+    async with served(FixedView(look)) as client:
+        state = (await client.get("/api/state")).json
+        assert wrong_in(state, STATE | {"applied": MAYBE, "workers": MAYBE}) == []
+        assert (state["upstreams"], state["unrouted"], state["applied"]) == ([], [], None)
+        assert (await client.get("/")).status == 200
+        assert (await client.get("/metrics")).status == 200
+
+
+async def test_the_placeholder_alone_is_down_and_has_no_container() -> None:
+    """The contract's way to say that an upstream has nobody."""
+    async with served() as client:
+        state = (await client.get("/api/state")).json
+    upstreams = {each["name"]: each["servers"] for each in state["upstreams"]}
+    assert upstreams["later"] == [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
+    rest = [line for name, lines in upstreams.items() if name != "later" for line in lines]
+    assert {line["container"] for line in rest} == {"web-1", "web-2", "sick", "api"}
+    assert {line["state"] for line in rest} == {"up", "unhealthy"}
+
+
+async def test_applied_is_not_verified_once_nginx_is_another_or_something_failed() -> None:
+    """Whoever waits for `verified` after a deploy must not go on too early."""
+    for given in ({"confirmed": False}, {"error": "[emerg] no"}):
+        async with served(FixedView(made_status(applied=applied_plan(**given)))) as client:
+            assert (await client.get("/api/state")).json["applied"]["verified"] is False
+
+
+async def test_what_was_decided_and_does_not_run_yet_is_unrouted_with_the_reason() -> None:
+    """A container is in one of the two lists at any time; in none it would be lost to whoever looks for it."""
+    wanted = made_plan(
+        [Upstream(name="web", servers=(server("old", 2), server("new", 3)))],
+        unrouted=(Route(container="stopped", reason=Why.NOT_RUNNING, detail="exited"),),
+    )
+    runs = (Upstream(name="web", servers=(server("old", 2),)),)
+    look = made_status(applied=applied_plan(wanted, in_force=runs, error="[emerg] no", behind_since=NOW - 1))
+    async with served(FixedView(look)) as client:
+        state = (await client.get("/api/state")).json
+        assert {each["container"]: each["reason"] for each in state["unrouted"]} == {
+            "new": "not-in-force",
+            "stopped": "not-running",
+        }
+        assert "[emerg] no" in state["unrouted"][0]["detail"]
+        assert [line["container"] for line in state["upstreams"][0]["servers"]] == ["old"]
+
+
+async def test_a_container_is_not_said_to_serve_and_to_be_unrouted_at_once() -> None:
+    """While nginx owes a reload nobody knows which of the two it is; the two lists must not contradict each other."""
+    upstreams = (Upstream(name="web", servers=(server("web-1"),)),)
+    owed = applied_plan(Plan(upstreams=upstreams), confirmed=False, error="no", serves_old=False, behind_since=NOW - 1)
+    state = report_of(made_status(applied=owed))
+    serving = {line.container for each in state.upstreams for line in each.servers if str(line.state) != "down"}
+    assert not serving & {each.container for each in state.unrouted}

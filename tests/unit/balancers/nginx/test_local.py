@@ -1,0 +1,42 @@
+"""An nginx on this side: reloaded by a signal or by a command of the user's."""
+
+from pathlib import Path
+
+import pytest
+from localnginx import NO_WEB, WEB, balancer, serving
+from realnginx import RealNginx
+from waiting import eventually
+
+from lbwatch.balancers.nginx.config_test.local import CommandTester
+from lbwatch.balancers.nginx.local import LocalControl
+from lbwatch.core.errors import ConfigRejectedError, ReloadError
+
+
+async def test_live_means_that_all_new_workers_are_there(real_nginx: RealNginx) -> None:
+    """Requests go to whoever accepts first: half a generation is not in force."""
+    control = LocalControl(pidfile=real_nginx.pidfile, command=None)
+    await eventually(lambda: len(serving(real_nginx)) == real_nginx.workers, what="all workers")
+    before = serving(real_nginx)
+    await control.reload()
+    await control.wait_live()
+    assert len(serving(real_nginx) - before) == real_nginx.workers
+    await control.wait_retired()
+    assert not serving(real_nginx) & before
+
+
+async def test_commands_of_the_user_s_test_and_reload(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Not every nginx is an nginx on this side."""
+    nginx = balancer(real_nginx, tmp_path, reload=f"nginx -c {real_nginx.conf} -s reload")
+    assert (await nginx.apply(WEB)).reloaded
+    real_nginx.stop()
+    with pytest.raises(ReloadError, match="exit code 1"):
+        await nginx.apply(NO_WEB)
+    believed = balancer(real_nginx, tmp_path, reload="true")
+    assert (await believed.apply(WEB)).reloaded
+    assert believed.confirmed()
+    tester = CommandTester(("grep", "-q", "upstream", "{candidate}"), folder=tmp_path)
+    await tester.test("upstream web {}\n")
+    with pytest.raises(ConfigRejectedError):
+        await tester.test("nothing\n")
+    with pytest.raises(ConfigRejectedError, match="no-such-program"):
+        await CommandTester(("no-such-program",), folder=tmp_path).test("")

@@ -1,0 +1,170 @@
+"""`explain`: why each container is or is not routed, from the daemon and from the engine."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command import WEB, WEB_AS_EXPOSED, lbwatch, running
+from waiting import eventually
+
+from lbwatch.api.client import explanation
+from lbwatch.engines.fake import FakeEngine
+
+
+async def test_explain_says_of_each_container_why(engine: FakeEngine) -> None:
+    """The most asked question of this field."""
+    engine.containers.run(name="web-1", labels=WEB | {"lbwatch.colour": "red"})
+    engine.containers.run(name="bad", labels={"lbwatch.port": "many"})
+    engine.containers.run(name="plain")
+    engine.containers.run(name="two", labels={"lbwatch.enable": "true"}, exposed=("80/tcp", "443/tcp"))
+    code, out, err = await lbwatch("explain", docker_host=engine.url)
+    assert code == 0, err
+    lines = {line.split()[0]: line for line in out.splitlines() if not line.startswith(" ")}
+    assert "web" in lines["web-1"].split()
+    assert "172.17.0.2:80" in lines["web-1"]
+    assert "lbwatch.colour" in out
+    assert "bad-label" in lines["bad"]
+    assert "'many'" in lines["bad"]
+    assert "lbwatch.enable=true" in lines["plain"]
+    assert "80, 443" in lines["two"]
+    code, out, _ = await lbwatch("explain", "bad", "--json", docker_host=engine.url)
+    (row,) = json.loads(out)
+    assert (row["container"], row["reason"], row["address"]) == ("bad", "bad-label", None)
+    code, out, err = await lbwatch("explain", "nobody", docker_host=engine.url)
+    assert (code, out) == (1, "")
+    assert "nobody" in err
+
+
+async def test_the_daemon_itself_is_asked_why(engine: FakeEngine, tmp_path: Path) -> None:
+    """It alone knows since when, and what nginx runs; a second look would guess."""
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    async with running(engine, tmp_path) as flags:
+        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        asked = engine.requests.copy()
+        code, out, err = await lbwatch("explain", "--json", **flags)
+        assert engine.requests == asked, "the engine was asked, although the daemon knows"
+    assert (code, err) == (0, "")
+    (row,) = json.loads(out)
+    assert (row["container"], row["address"], row["state"]) == ("web-1", "172.17.0.2:80", "up")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", row["since"])
+
+
+async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: FakeEngine, tmp_path: Path) -> None:
+    """The newcomer forgot the label, starts the container and asks: the next full look is half a minute away."""
+    async with running(engine, tmp_path, resync_interval=600.0) as flags:
+        asked = engine.requests.total()
+        engine.containers.run(name="forgotten")
+        await asyncio.sleep(0)
+        assert engine.requests.total() == asked
+        for _ in range(3):
+            _, out, _ = await lbwatch("explain", **flags)
+            if "forgotten" in out:
+                break
+        assert "not routed (not-labelled): it has no lbwatch.* label: add lbwatch.enable=true" in out
+        engine.containers.remove("forgotten", force=True)
+        for _ in range(3):
+            _, out, _ = await lbwatch("explain", **flags)
+        assert out == "The engine has no containers.\n"
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+async def test_the_story_of_a_container_without_labels_is_true_too(
+    engine: FakeEngine, tmp_path: Path, *, daemon: bool
+) -> None:
+    """Little is read of those; who asks for one by its name wants to know all."""
+    engine.containers.run(name="old", exposed=("81/tcp",))
+    engine.containers.create(name="idle")
+    async with running(engine, tmp_path) as flags:
+        engine.containers.run(name="late", exposed=("82/tcp",))
+        if not daemon:
+            flags["control_socket"] = str(tmp_path / "none")
+        stories = {}
+        for name in ("old", "idle", "late"):
+            code, out, _ = await lbwatch("explain", name, "--json", **flags)
+            assert code == 0
+            (row,) = json.loads(out)
+            assert row["reason"] == "not-labelled"
+            stories[name] = row["story"]
+    assert {name: story["status"] for name, story in stories.items()} == {
+        "old": "running",
+        "idle": "created",
+        "late": "running",
+    }
+    assert stories["late"]["exposed"] == [82]
+    assert stories["old"]["exposed"] == [81]
+    assert stories["late"]["started"] is not None
+    assert stories["idle"]["started"] is None
+    assert stories["old"]["networks"][0]["address"].startswith("172.17.0.")
+
+
+async def test_a_container_of_several_upstreams_has_each_network_weighed(engine: FakeEngine, tmp_path: Path) -> None:
+    """Each upstream may ask for another one."""
+    for name in ("front", "back", "other"):
+        engine.networks.create(name)
+    labels = {"lbwatch.upstreams.a.network": "front", "lbwatch.upstreams.b.network": "back"}
+    engine.containers.run(name="both", labels=labels, networks=("front", "back", "other"))
+    settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
+    _, out, _ = await lbwatch("explain", "both", "--json", **settings)
+    verdicts = {each["network"]: each["verdict"] for each in json.loads(out)[0]["story"]["networks"]}
+    assert verdicts == {"back": "taken", "front": "taken", "other": "the label asks for front"}
+
+
+async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(engine: FakeEngine, tmp_path: Path) -> None:
+    """It is one of the first things that one looks for."""
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    async with running(engine, tmp_path, reload_command="false") as flags:
+        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        for _ in range(5):
+            _, out, _ = await lbwatch("explain", "web-1", "--json", **flags)
+            if json.loads(out)[0]["reason"] is not None:
+                break
+    (row,) = json.loads(out)
+    assert row["reason"] == "not-in-force"
+    assert row["story"]["lines"] == ["server 172.17.0.2:80;"]
+
+
+async def test_a_reload_command_that_is_gone_takes_nobody_out(engine: FakeEngine, tmp_path: Path) -> None:
+    """nginx serves on with what it has: only what is new is not in force."""
+    script = tmp_path / "reload"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    async with running(engine, tmp_path, reload_command=str(script)) as flags:
+        async with asyncio.timeout(10):  # its first reload must be over
+            while [row.reason for row in (await explanation(tmp_path / "control", container=None)).routes] != [None]:
+                await asyncio.sleep(0.01)
+        script.unlink()
+        engine.containers.run(name="web-2", labels=WEB_AS_EXPOSED)
+        await eventually(lambda: "172.17.0.3" in (tmp_path / "out.conf").read_text())
+        for _ in range(5):
+            _, out, _ = await lbwatch("explain", "--json", **flags)
+            rows = {row["container"]: row for row in json.loads(out)}
+            if rows["web-2"]["reason"] is not None:
+                break
+    assert (rows["web-1"]["reason"], rows["web-1"]["address"]) == (None, "172.17.0.2:80")
+    assert rows["web-2"]["reason"] == "not-in-force"
+    assert "No such file or directory" in rows["web-2"]["detail"]
+    assert rows["web-2"]["since"] >= rows["web-1"]["since"]
+
+
+async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: FakeEngine, tmp_path: Path) -> None:
+    """An answer about another engine would be wrong in every row."""
+    async with FakeEngine(socket=tmp_path / "other.sock") as other, running(engine, tmp_path) as flags:
+        other.containers.run(name="elsewhere", labels=WEB_AS_EXPOSED)
+        code, out, err = await lbwatch("explain", **(flags | {"docker_host": other.url}))
+        assert code == 0
+        assert out.startswith("elsewhere")
+        assert f"follows {engine.url}: this is what one would make of {other.url}" in err
+
+
+async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: FakeEngine, tmp_path: Path) -> None:
+    """No rows and exit code 0 would look as if there were no containers."""
+    await engine.close()
+    (tmp_path / "out.conf").write_text("# old\n")
+    async with running(engine, tmp_path) as flags:
+        await asyncio.sleep(0)
+        code, out, err = await lbwatch("explain", **flags)
+    assert (code, out) == (1, "")
+    assert f"cannot connect to {engine.url}" in err

@@ -1,0 +1,109 @@
+"""`health`: a container's HEALTHCHECK."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import lbwatch, running
+
+from lbwatch.cli import health as health_room
+from lbwatch.engines.fake import FakeEngine
+from lbwatch.settings import Settings
+
+
+async def test_health_answers_as_readyz_does(engine: FakeEngine, tmp_path: Path, free_port: int) -> None:
+    """It is a container's HEALTHCHECK: only its exit code is read."""
+    listen = f"127.0.0.1:{free_port}"
+    async with running(engine, tmp_path, status_listen=listen):
+        assert await lbwatch("health", status_listen=listen) == (0, "ready\n", "")
+        assert await lbwatch("health", status_listen=f"0.0.0.0:{free_port}") == (0, "ready\n", "")
+        await engine.close()
+        for _ in range(20):
+            code, out, _ = await lbwatch("health", status_listen=listen)
+            if code:
+                break
+        assert code == 1
+        assert f"not ready: engine {engine.url}: not followed for" in out
+    code, out, _ = await lbwatch("health", status_listen=listen)
+    assert (code, out) == (1, f"not ready: no lbwatch answers at http://{listen}/readyz: Connection refused\n")
+    code, out, err = await lbwatch("health", status_listen="")
+    assert (code, out) == (2, "")
+    assert "status_listen" in err
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """A server that answers so, at the address that it gives."""
+    served: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            await answer(writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield "{}:{}".format(*server.sockets[0].getsockname())
+        await asyncio.gather(*(task for task in served if task is not None))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"", "no lbwatch answers at http://{at}/readyz: Server disconnected"),
+        (b"nonsense", "what answers at http://{at}/readyz is no lbwatch"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "what answers at http://{at}/readyz is no lbwatch"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"ready": true}', "what answers at http://{at}/readyz is no lbwatch"),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 100_000, "what answers at http://{at}/readyz is no lbwatch"),
+        (
+            b"HTTP/1.0 200 OK\r\n\r\n" + b" " * (2 * health_room.MAX_BYTES) + b'{"ready": true, "reasons": []}',
+            "what answers at http://{at}/readyz is no lbwatch",
+        ),
+        (b'HTTP/1.0 503 No\r\n\r\n{"ready": false, "reasons": ["one", "two"]}', "one\nnot ready: two"),
+    ],
+)
+async def test_what_answers_instead_is_told(said: bytes, words: str) -> None:
+    """Another program may have the port, and a HEALTHCHECK must fail then with a line that helps."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+
+    async with answering(answer) as at:
+        assert await lbwatch("health", status_listen=at) == (1, f"not ready: {words.format(at=at)}\n", "")
+
+
+async def test_an_answer_that_drips_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A limit for each read alone would never end it."""
+    monkeypatch.setattr(health_room, "TIMEOUT_S", 0.3)
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with answering(drip) as at:
+        assert await asyncio.to_thread(health_room.health, Settings(status_listen=at)) == 1
+        assert capsys.readouterr().out == f"not ready: lbwatch at http://{at}/readyz does not answer within 0.3 s\n"
+
+
+async def test_a_name_that_is_none_is_told() -> None:
+    """It was "Unknown error -2"."""
+    _, out, _ = await lbwatch("health", status_listen="nowhere.invalid:9180")
+    assert out.startswith("not ready: no lbwatch answers at http://nowhere.invalid:9180/readyz: ")
+    assert "Unknown error" not in out

@@ -1,0 +1,62 @@
+"""`render`: what would be written, and how it differs from what is there."""
+
+from pathlib import Path
+
+from command import ESCAPE, WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain
+from patches import patched
+
+from lbwatch.engines.fake import FakeEngine
+
+
+async def test_render_prints_and_writes_nothing(engine: FakeEngine, tmp_path: Path) -> None:
+    """A look must be harmless."""
+    engine.containers.run(name="web-1", labels=WEB)
+    code, out, err = await lbwatch("render", docker_host=engine.url, output=tmp_path / "out.conf")
+    assert code == 0, err
+    assert "upstream web {\n    server 172.17.0.2:80;\n}\n" in out
+    assert not (tmp_path / "out.conf").exists()
+    assert err == ""
+
+
+async def test_render_diff_shows_what_would_change(engine: FakeEngine, tmp_path: Path) -> None:
+    """Before the first start on a live site one wants to know."""
+    output = tmp_path / "out.conf"
+    _, text, _ = await lbwatch("render", docker_host=engine.url)
+    output.write_text(text)
+    assert await lbwatch("render", "--diff", docker_host=engine.url, output=output) == (0, "", "")
+    engine.containers.run(name="web-1", labels=WEB)
+    _, out, _ = await lbwatch("render", "--diff", docker_host=engine.url, output=output)
+    assert "+    server 172.17.0.2:80;" in out.splitlines()
+    assert str(output) in out.splitlines()[0]
+
+
+async def test_render_tells_scripts_by_its_exit_code_whether_there_is_a_difference(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    """A deploy script asks before it goes on; without the flag it only looks."""
+    settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "control_socket": tmp_path / "none"}
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    _, text, _ = await lbwatch("render", **settings)
+    (tmp_path / "out.conf").write_text(text)
+    for words, code in ((("--diff", "--exit-code"), 0), (("--exit-code",), 0)):
+        assert (await lbwatch("render", *words, **settings))[0] == code
+    engine.containers.run(name="web-2", labels=WEB_AS_EXPOSED)
+    for words, code in ((("--diff", "--exit-code"), 1), (("--exit-code",), 1), (("--diff",), 0), ((), 0)):
+        assert (await lbwatch("render", *words, **settings))[0] == code
+
+
+async def test_the_difference_is_one_that_patch_takes(engine: FakeEngine, tmp_path: Path) -> None:
+    """What is shown is exactly what would happen."""
+    settings = {"docker_host": engine.url, "output": tmp_path / "out.conf", "control_socket": tmp_path / "none"}
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    _, text, _ = await lbwatch("render", **settings)
+    (tmp_path / "out.conf").write_text(text)
+    engine.containers.run(name="web-2", labels=WEB_AS_EXPOSED)
+    engine.containers.run(name="api", labels={"lbwatch.port": "80"})
+    _, out, _ = await lbwatch("render", "--diff", **settings)
+    _, wanted, _ = await lbwatch("render", **settings)
+    assert patched(text, out.splitlines(keepends=True)[2:]) == wanted
+    code, seen = await on_a_terminal("render", "--diff", **settings)
+    assert code == 0
+    assert f"{ESCAPE}32m+    server 172.17.0.3:80;" in seen
+    assert plain(seen) == out

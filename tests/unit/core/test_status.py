@@ -1,0 +1,34 @@
+"""Readiness: who is in step, and every reason not to be; `test_server` holds that the API answers the same."""
+
+import re
+
+import pytest
+from statuses import IN_STEP, OUT_OF_STEP, applied_plan, engine_status, full_status, made_status
+
+from lbwatch.core.status import summary, unready
+
+
+@pytest.mark.parametrize("case", OUT_OF_STEP)
+def test_out_of_step_has_one_reason_in_words(case: str) -> None:
+    """An operator reads it first of all, also in `systemctl status`."""
+    given, wanted = OUT_OF_STEP[case]
+    (reason,) = unready(made_status(**given))
+    assert re.fullmatch(wanted, reason)
+    assert summary(made_status(**given)) == reason
+
+
+@pytest.mark.parametrize("case", IN_STEP)
+def test_in_step_has_none(case: str) -> None:
+    """Work that goes on is no trouble."""
+    status = made_status(**IN_STEP[case])
+    assert list(unready(status)) == []
+    assert summary(status).startswith("in step: ")
+
+
+def test_standing_counts_what_is_in_force_and_takes_the_first_reason() -> None:
+    """It has one line."""
+    assert summary(full_status()) == "in step: 4 upstreams, 4 servers"
+    both = made_status(
+        engines=(engine_status(connected=False, error="refused"),), applied=applied_plan(error="no", behind_since=1.0)
+    )
+    assert summary(both).startswith("engine unix:///var/run/docker.sock: not followed for 100 s: refused")

@@ -1,0 +1,44 @@
+"""What is mounted where, as proc(5) has it."""
+
+from pathlib import Path
+
+import pytest
+
+from lbwatch.system import mounts
+
+LINE = "36 35 98:0 {root} {point} rw,noatime master:1 - ext4 /dev/root rw\n"
+
+
+def test_a_mount_point_shows_a_folder_of_its_file_system() -> None:
+    """White space and backslashes are written as octal numbers, and the later of two hides the other."""
+    text = LINE.format(root="/", point="/") + LINE.format(root="/old", point="/srv/a\\040b")
+    text += LINE.format(root="/new\\134x", point="/srv/a\\040b")
+    assert mounts.mount_points(text) == {"/": "/", "/srv/a b": "/new\\x"}
+
+
+@pytest.mark.parametrize("text", ["", "\n", "1 2 3\n", "nonsense"])
+def test_lines_that_cannot_be_read_are_no_mounts(text: str) -> None:
+    """A kernel's new field must not stop a daemon."""
+    assert mounts.mount_points(text) == {}
+
+
+def test_a_file_is_detached_once_what_was_mounted_there_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's socket is made anew when it starts, and the mounted one leads to nothing from then on."""
+    path, seen = tmp_path / "docker.sock", ["/run/docker.sock"]
+    monkeypatch.setattr(mounts, "mountinfo", lambda: LINE.format(root=seen[-1], point=path))
+    assert not mounts.is_detached(path)
+    seen.append("/run/docker.sock//deleted")
+    assert mounts.is_detached(path)
+    assert not mounts.is_detached(tmp_path)
+
+
+def test_where_mounts_cannot_be_read_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc may be hidden from a service."""
+
+    def hidden() -> str:
+        raise OSError("no /proc")
+
+    monkeypatch.setattr(mounts, "mountinfo", hidden)
+    assert mounts.mounted() == {}
