@@ -68,8 +68,8 @@ class Daemon:
             applied=self.reconciler.applied(),
             history=self.reconciler.history.copy(),
             balancer=BalancerStatus(),
-            resync_interval_s=self.settings.resync_interval,
-            reload_interval_s=self.settings.reload_interval,
+            resync_interval_s=self.settings.routing.resync_interval,
+            reload_interval_s=self.settings.nginx.reload_interval,
         )
 
     async def status(self) -> Status:
@@ -138,27 +138,27 @@ async def build_daemon(
         control: Likewise.
         watch: Given the load balancer; what it returns is used instead.
     """
-    if (reason := files.unusable_reason(settings.output)) is not None:
-        raise SettingsError("output", value=settings.output, takes=reason)
+    if (reason := files.unusable_reason(settings.nginx.output)) is not None:
+        raise SettingsError("output", value=settings.nginx.output, takes=reason)
     renderer = make_renderer(settings)
     renderer.load()
     address = make_address(settings)
     if address.warning:
         _log.warning("source.unprotected", warning=address.warning)
     async with AsyncExitStack() as stack:
-        lock = stack.enter_context(FileLock(settings.output))
-        _acquire(lock, output=settings.output)
+        lock = stack.enter_context(FileLock(settings.nginx.output))
+        _acquire(lock, output=settings.nginx.output)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address)
         access = NginxAccess(settings, client=client, known=source.containers)
         balancer = Nginx(
             renderer,
-            output=settings.output,
+            output=settings.nginx.output,
             tester=tester or access.tester(folder=_scratch(stack)),
             control=control or access.control(),
             lock=lock,
-            pace=ReloadPace(interval_s=settings.reload_interval),
+            pace=ReloadPace(interval_s=settings.nginx.reload_interval),
         )
         state = make_state(settings)
 
@@ -260,7 +260,7 @@ def _reconciler(
 ) -> Reconciler:
     planner = Planner(
         rules=rules,
-        drains=Drains(timeout_s=settings.drain_timeout),
+        drains=Drains(timeout_s=settings.routing.drain_timeout),
         drained_by_hand=lambda: state.drained,
         known=known,
     )
@@ -268,7 +268,7 @@ def _reconciler(
         [source],
         balancer=balancer,
         planner=planner,
-        retry_limit_s=settings.resync_interval,
+        retry_limit_s=settings.routing.resync_interval,
         random=random.random,
         wall=time.time,
         logs_routes=logs_routes,
@@ -285,10 +285,10 @@ async def _require_answers(client: EngineClient) -> None:
 def _look_tester(access: "NginxAccess", *, settings: Settings, stack: AsyncExitStack, recorded: bool) -> Tester:
     """Return what tests a candidate as the daemon does, beside a daemon that may be doing so just now."""
     container, copy = access.nginx_container, None
-    if container is not None and settings.test_command is None and settings.nginx_reload == "exec":
+    if container is not None and settings.nginx.test_command is None and settings.nginx.nginx_reload == "exec":
         if recorded:  # its containers are not there
             return ContainerRequiredTester(container, tester=None)
-        copy = stack.enter_context(_beside(settings.output))
+        copy = stack.enter_context(_beside(settings.nginx.output))
     return access.tester(folder=_scratch(stack), copy=copy, quiet=True)
 
 
@@ -309,7 +309,7 @@ def _beside(output: Path) -> Iterator[Path]:
 
 def _names_in_force(settings: Settings) -> frozenset[str]:
     try:
-        return names_in(files.read(settings.output) or "")
+        return names_in(files.read(settings.nginx.output) or "")
     except OutputError:
         return frozenset()
 
@@ -327,13 +327,13 @@ def _acquire(lock: FileLock, *, output: Path) -> None:
 
 def make_address(settings: Settings) -> EngineAddress:
     """Return where the engine is, from settings and the docker client's own variables."""
-    return engine_address(settings.docker_host, environ=os.environ)
+    return engine_address(settings.engine.docker_host, environ=os.environ)
 
 
 def make_renderer(settings: Settings) -> Renderer:
     """Return the renderer of the template that is set; it is not loaded yet."""
     return Renderer(
-        settings.template,
+        settings.nginx.template,
         folders=[USER_TEMPLATES, shipped_templates()],
         block=limits.block,
         filters={"parameters": limits.parameters},
@@ -342,7 +342,7 @@ def make_renderer(settings: Settings) -> Renderer:
 
 def make_state(settings: Settings) -> State:
     """Return what survived the latest restart; what cannot be read is logged, and counts as nothing."""
-    state = State(settings.state_dir)
+    state = State(settings.routing.state_dir)
     try:
         state.load()
     except StateError as error:
@@ -362,10 +362,10 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
     return DockerSource(
         client,
         name=address.name,
-        prefix=settings.label_prefix,
-        expose_all=settings.expose == "all",
-        resync_interval_s=settings.resync_interval,
-        drain_timeout_s=settings.drain_timeout,
+        prefix=settings.routing.label_prefix,
+        expose_all=settings.routing.expose == "all",
+        resync_interval_s=settings.routing.resync_interval,
+        drain_timeout_s=settings.routing.drain_timeout,
         random=random.random,
         follows=selector(settings),
     )
@@ -374,7 +374,7 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
 def recorded_source(path: Path, *, settings: Settings) -> RecordedSource:
     """Return the source of a recorded engine; raises as `RecordedSource` does."""
     followed = selector(settings)
-    return RecordedSource(path, prefix=settings.label_prefix, also=() if followed is None else (followed.key,))
+    return RecordedSource(path, prefix=settings.routing.label_prefix, also=() if followed is None else (followed.key,))
 
 
 class NginxAccess:
@@ -399,7 +399,7 @@ class NginxAccess:
         self.nginx_container = None if followed is None else NginxContainer(followed, known=known)
         self._settings = settings
         self._exec = ContainerExec(client)
-        self._host = HostNetwork(pidfile=settings.nginx_pidfile)
+        self._host = HostNetwork(pidfile=settings.nginx.nginx_pidfile)
 
     def tester(self, *, folder: Path, copy: Path | None = None, quiet: bool = False) -> Tester:
         """
@@ -410,42 +410,42 @@ class NginxAccess:
             copy: A folder that nginx's container sees too, for the same; `None`: the daemon's.
             quiet: Whether warnings are not logged, see `CopyTester`.
         """
-        settings = self._settings
-        if settings.test_command is not None:
-            tester = CommandTester(_words("test_command", settings.test_command), folder=folder)
+        nginx = self._settings.nginx
+        if nginx.test_command is not None:
+            tester = CommandTester(_words("test_command", nginx.test_command), folder=folder)
             return (
                 tester if self.nginx_container is None else ContainerRequiredTester(self.nginx_container, tester=tester)
             )
-        command = _words("nginx_command", settings.nginx_command)
+        command = _words("nginx_command", nginx.nginx_command)
         if self.nginx_container is None:
             return CopyTester(
-                command, main=settings.nginx_conf, output=settings.output, folder=folder, log_warnings=not quiet
+                command, main=nginx.nginx_conf, output=nginx.output, folder=folder, log_warnings=not quiet
             )
-        if settings.nginx_reload == "signal":
+        if nginx.nginx_reload == "signal":
             return ContainerRequiredTester(self.nginx_container, tester=None)
         return ContainerTester(
             self._exec,
             nginx_container=self.nginx_container,
             command=command,
-            main=settings.nginx_conf,
-            output=settings.output,
-            output_there=settings.nginx_output,
+            main=nginx.nginx_conf,
+            output=nginx.output,
+            output_there=nginx.nginx_output,
             folder=folder,
-            copy=copy or settings.output.parent / TEST_FOLDER,
+            copy=copy or nginx.output.parent / TEST_FOLDER,
             mountinfo=mounts.mountinfo,
         )
 
     def control(self) -> Control:
         """Return what reloads nginx."""
-        settings = self._settings
-        if settings.reload_command is not None:
-            words = _words("reload_command", settings.reload_command)
-            return LocalControl(pidfile=settings.nginx_pidfile, command=words)
+        nginx = self._settings.nginx
+        if nginx.reload_command is not None:
+            words = _words("reload_command", nginx.reload_command)
+            return LocalControl(pidfile=nginx.nginx_pidfile, command=words)
         if self.nginx_container is None:
-            return LocalControl(pidfile=settings.nginx_pidfile, command=None)
-        main = () if settings.nginx_conf is None else ("-c", str(settings.nginx_conf))
-        words = (*_words("nginx_command", settings.nginx_command), *main, "-s", "reload")
-        by_exec = settings.nginx_reload == "exec"
+            return LocalControl(pidfile=nginx.nginx_pidfile, command=None)
+        main = () if nginx.nginx_conf is None else ("-c", str(nginx.nginx_conf))
+        words = (*_words("nginx_command", nginx.nginx_command), *main, "-s", "reload")
+        by_exec = nginx.nginx_reload == "exec"
         return ContainerControl(self._exec, nginx_container=self.nginx_container, command=words if by_exec else None)
 
     def rules(self, *, engine_pid: int | None, host_shared: bool | None = None) -> Rules:
@@ -456,17 +456,17 @@ class NginxAccess:
             engine_pid: Of the engine's process, where that can be seen.
             host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
         """
-        settings, container = self._settings, self.nginx_container
-        stated = {"true": True, "false": False}.get(settings.host_network)
+        routing, container = self._settings.routing, self.nginx_container
+        stated = {"true": True, "false": False}.get(routing.host_network)
         if stated is None and container is not None:
             stated = container.on_host()
         if stated is None:
             stated = self._host.shared(engine_pid=engine_pid) if host_shared is None else host_shared
         return Rules(
-            prefix=settings.label_prefix,
-            expose_all=settings.expose == "all",
-            networks=settings.networks or (() if container is None else container.networks()),
-            declare=settings.declare,
+            prefix=routing.label_prefix,
+            expose_all=routing.expose == "all",
+            networks=routing.networks or (() if container is None else container.networks()),
+            declare=routing.declare,
             host_shared=stated,
             refuses_key=limits.hash_key_refusal,
         )
@@ -475,12 +475,12 @@ class NginxAccess:
         """Return what is asked of the engine, for whoever must allow it."""
         if self.nginx_container is None:
             return ASKED
-        return (*ASKED, *(EXEC_ASKED if self._settings.nginx_reload == "exec" else SIGNAL_ASKED))
+        return (*ASKED, *(EXEC_ASKED if self._settings.nginx.nginx_reload == "exec" else SIGNAL_ASKED))
 
 
 def selector(settings: Settings) -> Selector | None:
     """Return which container is nginx's; `None` if it is in none."""
-    text = settings.nginx_container
+    text = settings.nginx.nginx_container
     return None if text is None else selected(text, setting="nginx_container")
 
 

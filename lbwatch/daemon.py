@@ -41,14 +41,14 @@ async def run(settings: Settings) -> int:
             daemon.state,
             loop=daemon.reconciler,
             explain=daemon.explain,
-            reload_interval_s=settings.reload_interval,
+            reload_interval_s=settings.nginx.reload_interval,
         )
-        application = make_application(daemon, service=service, hosts=settings.status_hosts)
+        application = make_application(daemon, service=service, hosts=settings.api.status_hosts)
         await stack.enter_async_context(
-            serving(application, listen=settings.status_listen, control_socket=settings.control_socket)
+            serving(application, listen=settings.api.status_listen, control_socket=settings.api.control_socket)
         )
         _listen(stopped, daemon=daemon, notifier=notifier)
-        _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.output))
+        _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.nginx.output))
         notifier.ready()  # the engine may be late
         try:
             await run_until(daemon, until=_set(stopped), passed=lambda: notifier.passed(summary(daemon.quick_status())))

@@ -1,5 +1,5 @@
 """
-What a user may set: one frozen dataclass that feeds flags, environment, TOML, `--help` and the docs/settings.md.
+What a user may set: groups of frozen dataclasses that feed flags, environment, TOML, `--help` and docs/settings.md.
 
 The sources and their order (flag, `LBWATCH_*`, TOML, default) are cyclopts' business; what a value must look like is
 said here. Nothing here reads the environment or the disk.
@@ -8,7 +8,7 @@ said here. Nothing here reads the environment or the disk.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -64,11 +64,14 @@ Names = Annotated[tuple[str, ...], _LIST_TYPE]
 SETTINGS = Group("Settings", help="Also as LBWATCH_NAME in the environment, and as name in a TOML file.")
 """What belongs to all commands alike, and may come from the environment and a file."""
 
+REMOVAL_MINIMUM_S = 0.1
+"""Below this nginx, which waits 100 ms before it retires old workers, would be reloaded faster than it can follow."""
 
-@Parameter(name="*", group=SETTINGS)
+
+@Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything a user may set; durations are in seconds once read."""
+class EngineSettings:
+    """Where containers come from."""
 
     docker_host: Annotated[
         str,
@@ -78,6 +81,13 @@ class Settings:
             "always verified."
         ),
     ] = ""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NginxSettings:
+    """What is written for nginx, how it is tested and how nginx is reloaded."""
+
     template: Annotated[
         str,
         Parameter(
@@ -134,6 +144,20 @@ class Settings:
             "their connections end."
         ),
     ] = 1.0
+
+    def __post_init__(self) -> None:
+        _check_paths(self, "output", "nginx_pidfile", "nginx_conf", "nginx_output")
+        _check_no_nul(self, "template", "test_command", "reload_command", "nginx_container")
+        if self.nginx_container is not None:
+            selected(self.nginx_container, setting="nginx_container")
+        _require_minimum("reload_interval", self.reload_interval, minimum=REMOVAL_MINIMUM_S)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingSettings:
+    """Which containers are routed, at which address, and what is kept of that."""
+
     resync_interval: Annotated[
         Duration,
         Parameter(help="A full look at the engine, whatever the events said: some deaths have no event."),
@@ -173,6 +197,21 @@ class Settings:
             "do not survive, which is said once."
         ),
     ] = Path("/var/lib/lbwatch")
+
+    def __post_init__(self) -> None:
+        _check_paths(self, "state_dir")
+        _require_prefix(self.label_prefix)
+        _require_minimum("resync_interval", self.resync_interval, minimum=1.0)
+        for name in self.declare:
+            if UPSTREAM_NAME.fullmatch(name) is None:
+                raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """Where the running daemon answers."""
+
     control_socket: Annotated[
         Path,
         Parameter(help="Where the running daemon takes `drain` and `undrain` from the command line; mode 0600."),
@@ -188,6 +227,18 @@ class Settings:
         Names,
         Parameter(help="Further names accepted in the Host header; addresses and localhost always are."),
     ] = ()
+
+    def __post_init__(self) -> None:
+        _check_paths(self, "control_socket")
+        if self.status_listen:
+            listen_address(self.status_listen)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is logged, and how it looks."""
+
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="The least that is logged.")] = (
         "info"
     )
@@ -195,30 +246,20 @@ class Settings:
         Literal["auto", "console", "json"], Parameter(help="`auto`: console on a terminal, else json.")
     ] = "auto"
 
-    def __post_init__(self) -> None:
-        """Check what no converter can; nginx and we may be in different folders, so that paths are made absolute."""
-        for name in (*_PATHS, "template", "test_command", "reload_command", "nginx_container"):
-            if "\0" in str(getattr(self, name)):
-                raise SettingsError(name, value=getattr(self, name), takes="it takes no NUL character")
-        for name in _PATHS:
-            if (path := getattr(self, name)) is not None:
-                object.__setattr__(self, name, path.absolute())
-        if self.nginx_container is not None:
-            selected(self.nginx_container, setting="nginx_container")
-        _require_prefix(self.label_prefix)
-        _require_minimum("reload_interval", self.reload_interval, minimum=REMOVAL_MINIMUM_S)
-        _require_minimum("resync_interval", self.resync_interval, minimum=1.0)
-        if self.status_listen:
-            listen_address(self.status_listen)
-        for name in self.declare:
-            if UPSTREAM_NAME.fullmatch(name) is None:
-                raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
 
+@Parameter(name="*", group=SETTINGS)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a user may set, in groups; durations are in seconds once read."""
 
-_PATHS = ("output", "nginx_pidfile", "nginx_conf", "nginx_output", "state_dir", "control_socket")
-
-REMOVAL_MINIMUM_S = 0.1
-"""Below this nginx, which waits 100 ms before it retires old workers, would be reloaded faster than it can follow."""
+    # Users know no groups: cyclopts flattens them by name="*", and all names stand side by side, in the order of the
+    # groups, in --help and docs/settings.md. So resync_interval, which follows reload_interval there, opens `routing`.
+    # Of several wrong values the first group's is the one that is reported: cyclopts makes group after group.
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    nginx: NginxSettings = field(default_factory=NginxSettings)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 def check_toml(table: Mapping[str, Any]) -> None:
@@ -228,7 +269,7 @@ def check_toml(table: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: Which one is not.
     """
-    types = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
+    types = {setting.name: type(setting.default) for setting in _fields()}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in types:
@@ -242,13 +283,13 @@ def check_toml(table: Mapping[str, Any]) -> None:
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """List the `LBWATCH_*` variables that are no setting, sorted: a typing error, or injected by Docker's links."""
-    known = {f"LBWATCH_{field.name.upper()}" for field in dataclasses.fields(Settings)} | {"LBWATCH_CONFIG"}
+    known = {f"LBWATCH_{setting.name.upper()}" for setting in _fields()} | {"LBWATCH_CONFIG"}
     return tuple(sorted(name for name in environ if name.startswith("LBWATCH_") and name not in known))
 
 
 def described_settings() -> tuple[tuple[str, str, str], ...]:
     """List each setting as (name, default as a user would write it, meaning), for the docs/settings.md."""
-    return tuple((field.name, _written(field.default), _help(field.type)) for field in dataclasses.fields(Settings))
+    return tuple((setting.name, _written(setting.default), _help(setting.type)) for setting in _fields())
 
 
 def listen_address(text: str) -> tuple[str, int]:
@@ -267,6 +308,27 @@ def listen_address(text: str) -> tuple[str, int]:
     if not host or port is None or parts.netloc != text or "@" in text:
         raise SettingsError("status_listen", value=text, takes=takes)
     return host, port
+
+
+def _fields() -> tuple[dataclasses.Field[Any], ...]:
+    """Return the fields of all groups, in the order of `--help`."""
+    defaults = Settings()
+    groups = (getattr(defaults, group.name) for group in dataclasses.fields(defaults))
+    return tuple(setting for group in groups for setting in dataclasses.fields(group))
+
+
+def _check_paths(group: object, *names: str) -> None:
+    """Make paths absolute, since nginx and we may be in different folders, or raise where one cannot be a path."""
+    _check_no_nul(group, *names)
+    for name in names:
+        if (path := getattr(group, name)) is not None:
+            object.__setattr__(group, name, path.absolute())
+
+
+def _check_no_nul(group: object, *names: str) -> None:
+    for name in names:
+        if "\0" in str(value := getattr(group, name)):
+            raise SettingsError(name, value=value, takes="it takes no NUL character")
 
 
 def _require_prefix(prefix: str) -> None:

@@ -51,7 +51,7 @@ async def _check_settings(settings: Settings) -> str:
 
 async def _check_template(settings: Settings) -> str:
     build.make_renderer(settings).load()
-    return settings.template
+    return settings.nginx.template
 
 
 async def _check_engine(settings: Settings) -> str:
@@ -64,9 +64,10 @@ async def _check_engine(settings: Settings) -> str:
 
 
 async def _check_output(settings: Settings) -> str:
-    if (reason := files.unusable_reason(settings.output)) is not None:
-        raise SettingsError("output", value=settings.output, takes=reason)
-    return f"{settings.output} can be replaced"
+    output = settings.nginx.output
+    if (reason := files.unusable_reason(output)) is not None:
+        raise SettingsError("output", value=output, takes=reason)
+    return f"{output} can be replaced"
 
 
 async def _check_config(settings: Settings) -> str:
@@ -78,7 +79,8 @@ async def _check_config(settings: Settings) -> str:
         # The lines above say so. Whether nginx takes what is there already is worth knowing all the same: it may be
         # what the user has to mend first.
         async with build_tester(settings) as tester:
-            return _config_words(tester, tested=await tester.test(files.read(settings.output) or "# nothing yet\n"))
+            text = files.read(settings.nginx.output) or "# nothing yet\n"
+            return _config_words(tester, tested=await tester.test(text))
     if error is not None:
         raise error
     return _config_words(tester, tested=tested)
@@ -96,12 +98,12 @@ def _config_words(tester: Tester | None, *, tested: bool) -> str:
 
 
 async def _check_nginx(settings: Settings) -> str:
-    if settings.nginx_container is not None and settings.reload_command is None:
+    if settings.nginx.nginx_container is not None and settings.nginx.reload_command is None:
         return await _check_container(settings)
     try:
-        master = find_master(settings.nginx_pidfile)
+        master = find_master(settings.nginx.nginx_pidfile)
     except ReloadError:
-        if settings.reload_command is not None:
+        if settings.nginx.reload_command is not None:
             return "reload_command will be believed: no master is known by its pid file"
         raise
     workers = workers_of(master)

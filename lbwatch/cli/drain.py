@@ -7,9 +7,9 @@ from lbwatch.settings import Settings
 
 async def drain(settings: Settings, *, container: str) -> None:
     """Have the running daemon take a container out of its upstreams, and print what came of it."""
-    output.show(await client.request(settings.control_socket, verb="drain", container=container) + "\n")
+    output.show(await client.request(settings.api.control_socket, verb="drain", container=container) + "\n")
 
 
 async def undrain(settings: Settings, *, container: str) -> None:
     """Undo that."""
-    output.show(await client.request(settings.control_socket, verb="undrain", container=container) + "\n")
+    output.show(await client.request(settings.api.control_socket, verb="undrain", container=container) + "\n")

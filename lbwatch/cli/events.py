@@ -30,7 +30,7 @@ async def events(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         screen = output.EventScreen(wall=time.time)
-        watch = _Watch(look, source=look.source, screen=screen, prefix=settings.label_prefix)
+        watch = _Watch(look, source=look.source, screen=screen, prefix=settings.routing.label_prefix)
         look.source.heard = watch.heard
         await run_until(look, until=ended.wait(), passed=watch.show)
 

@@ -47,14 +47,15 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool, r
 
 async def _told_by_daemon(settings: Settings, *, container: str | None) -> Explanation | None:
     """Ask the daemon, which knows what nginx runs; `None` if there is none, or it follows another engine."""
+    socket = settings.api.control_socket
     try:
-        told = await daemon_client.explanation(settings.control_socket, container=container)
+        told = await daemon_client.explanation(socket, container=container)
     except NoDaemonError as error:
         _say(f"{error}; what follows is what one would make of the engine now")
         return None
     here = build.make_address(settings).name
     if told.source != here:
-        _say(f"the lbwatch at {settings.control_socket} follows {told.source}: this is what one would make of {here}")
+        _say(f"the lbwatch at {socket} follows {told.source}: this is what one would make of {here}")
         return None
     return told
 

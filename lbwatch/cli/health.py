@@ -26,9 +26,9 @@ _REQUEST = b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n"
 
 def health(settings: Settings) -> int:
     """Return the exit code for whether the daemon is ready; print that, and else the reasons, a line each."""
-    if not settings.status_listen:
+    if not settings.api.status_listen:
         raise SettingsError("status_listen", value="", takes="health needs the status server: set HOST:PORT")
-    host, port = listen_address(settings.status_listen)
+    host, port = listen_address(settings.api.status_listen)
     host = _EVERYWHERE.get(host, host)
     url = f"http://[{host}]:{port}/readyz" if ":" in host else f"http://{host}:{port}/readyz"
     try:

@@ -32,7 +32,7 @@ async def looked(settings: Settings, *, recorded: Path | None = None) -> AsyncIt
     Raises:
         SourceError: The engine, or the recorded one, cannot be read.
     """
-    suspended = None if recorded is not None else await daemon_client.suspended(settings.control_socket)
+    suspended = None if recorded is not None else await daemon_client.suspended(settings.api.control_socket)
     async with build_look(settings, recorded=recorded, suspended=suspended) as look:
         synced = asyncio.Event()
 

@@ -86,7 +86,7 @@ def _run(*, settings: Settings = _DEFAULT) -> int:
     """Follow the engine and keep nginx in step: the daemon."""
     from lbwatch import daemon
 
-    return _served(settings, lambda: daemon.run(settings), level=settings.log_level)
+    return _served(settings, lambda: daemon.run(settings), level=settings.log.log_level)
 
 
 @_cli.command(name="render")
@@ -220,8 +220,8 @@ def _begin_log(settings: Settings, *, level: str | None = None) -> None:
 
     from lbwatch.system import logs
 
-    quiet = "warning" if settings.log_level == "info" else settings.log_level
-    logs.configure(level=level or quiet, form=settings.log_format)
+    quiet = "warning" if settings.log.log_level == "info" else settings.log.log_level
+    logs.configure(level=level or quiet, form=settings.log.log_format)
     for name in unknown_variables(os.environ):
         structlog.get_logger().warning("settings.unknown_variable", variable=name)
 

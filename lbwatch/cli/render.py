@@ -22,9 +22,9 @@ async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded:
     async with looked(settings, recorded=recorded) as look:
         warn(look)
         text = look.balancer.text or look.renderer.text(look.balancer.upstreams)
-    before = files.read(settings.output) or "" if differ or exit_code else ""
+    before = files.read(settings.nginx.output) or "" if differ or exit_code else ""
     if differ:
-        output.show_difference(diff.unified(before, text), names=(str(settings.output), "what would be written"))
+        output.show_difference(diff.unified(before, text), names=(str(settings.nginx.output), "what would be written"))
     else:
         output.show(text)
     return FAILED if exit_code and before != text else DONE

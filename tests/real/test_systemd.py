@@ -1,6 +1,5 @@
 """deploy/systemd as its users have it: on paper by systemd's own checks, and at work under a systemd of the test's own."""
 
-import dataclasses
 import os
 import re
 import shutil
@@ -15,11 +14,12 @@ from pathlib import Path
 import pytest
 from needs import need
 from realsystemd import RealSystemd
+from usersettings import setting_names
 from waiting import eventually
 
 from lbwatch.api.application import STILL_S
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings, check_toml
+from lbwatch.settings import check_toml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy" / "systemd"
@@ -77,7 +77,7 @@ def test_the_drop_in_opens_the_addresses(tmp_path: Path) -> None:
 
 def test_the_files_of_settings_have_settings_and_nothing_else() -> None:
     """A variable that is none is passed over, and its line believed in."""
-    known = {f"LBWATCH_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+    known = {f"LBWATCH_{name.upper()}" for name in setting_names()}
     lines = (DEPLOY / "lbwatch.env").read_text().splitlines()
     names = [match[1] for line in lines if (match := re.match(r"#?([A-Z_]+)=", line))]
     assert {"LBWATCH_HOST_NETWORK", "LBWATCH_DOCKER_HOST"} <= set(names) <= known

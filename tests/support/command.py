@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from usersettings import settings_with
 from waiting import eventually
 
 from lbwatch import daemon
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 WEB_AS_EXPOSED = {"lbwatch.upstream": "web"}  # at the one port that its image exposes
@@ -82,7 +82,7 @@ async def running(engine: FakeEngine, folder: Path, **settings: Any) -> AsyncIte
     }
     paths = {"output", "nginx_pidfile", "control_socket", "state_dir"}
     typed: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in flags.items()}
-    made = Settings(**(typed | {"status_listen": ""} | settings))
+    made = settings_with(**(typed | {"status_listen": ""} | settings))
     task = asyncio.create_task(daemon.run(made))
     try:
         await eventually(lambda: (folder / "out.conf").exists() or task.done(), what="the first file")

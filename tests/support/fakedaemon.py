@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from simulation import SimulatedNginx
 from statuses import full_status
+from usersettings import settings_with
 
 from lbwatch.api.application import View, make_application
 from lbwatch.api.client import request
@@ -27,7 +28,6 @@ from lbwatch.core.explain import Explanation
 from lbwatch.core.model import Container, Route, Suspended
 from lbwatch.core.status import Status
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings
 from lbwatch.system.state import State
 from lbwatch.tasks import run_until
 
@@ -158,8 +158,8 @@ async def listening(path: Path, *, service: ControlService) -> AsyncIterator[Non
 async def running(
     folder: Path, engine: FakeEngine, nginx: SimulatedNginx, **more: Any
 ) -> AsyncIterator[tuple[Client, Daemon]]:
-    """The daemon as `daemon.run` builds it, with its server; the control socket is `settings.control_socket`."""
-    settings = Settings(
+    """The daemon as `daemon.run` builds it, with its server; the control socket is `settings.api.control_socket`."""
+    settings = settings_with(
         docker_host=engine.url,
         output=nginx.output,
         host_network="false",
@@ -170,7 +170,7 @@ async def running(
     )
     async with build_daemon(settings, tester=nginx, control=nginx) as daemon:
         service = ControlService(daemon.state, loop=daemon.reconciler, explain=daemon.explain)
-        async with served(daemon, service=service, control_socket=settings.control_socket) as client:
+        async with served(daemon, service=service, control_socket=settings.api.control_socket) as client:
             stopped = asyncio.Event()
             task = asyncio.create_task(run_until(daemon, until=stopped.wait()))
             try:
@@ -204,7 +204,7 @@ async def drain_stage(folder: Path, engine: FakeEngine, nginx: SimulatedNginx) -
     async with running(folder, engine, nginx) as (_, daemon):
         async with asyncio.timeout(10.0):
             await daemon.reconciler.settled()
-        yield DrainStage(socket=daemon.settings.control_socket, nginx=nginx, state=daemon.state)
+        yield DrainStage(socket=daemon.settings.api.control_socket, nginx=nginx, state=daemon.state)
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from usersettings import settings_with
 from waiting import eventually
 
 from lbwatch.build import build_daemon
 from lbwatch.core.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings
 from lbwatch.tasks import run_until
 
 T = TypeVar("T")
@@ -188,7 +188,7 @@ async def following(folder: Path, **options: Any) -> AsyncIterator[tuple[FakeEng
     nginx = SimulatedNginx(folder / "conf.d" / "lbwatch.conf")
     nginx.start()
     async with FakeEngine(socket=folder / "s", monotonic=loop.time) as engine:
-        settings = Settings(
+        settings = settings_with(
             docker_host=engine.url,
             output=nginx.output,
             host_network="false",

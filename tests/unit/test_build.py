@@ -15,6 +15,7 @@ from needs import need
 from nginxcontainer import CONF, NGINX, FolderEngine
 from realnginx import RealNginx
 from strategies import container
+from usersettings import settings_with
 
 from lbwatch import build
 from lbwatch.build import NginxAccess, build_daemon, build_look, build_tester, selector
@@ -67,7 +68,7 @@ def made(site: Path, tmp_path: Path) -> Made:
             "state_dir": site / "state",
             "control_socket": site / "control",
         }
-        return Settings(**(facts | given))
+        return settings_with(**(facts | given))
 
     return make
 
@@ -165,7 +166,7 @@ async def test_an_nginx_in_a_container_tests_in_there(
         nginx_conf=Path("/etc/nginx/nginx.conf"),
         nginx_output=Path("/etc/nginx/conf.d"),
     )
-    place = None if copy is None else settings.output.parent / copy
+    place = None if copy is None else settings.nginx.output.parent / copy
     assert await access_of(settings, NGINX).tester(folder=folder_in(tmp_path), copy=place).test("text")
     (ran,) = inside.ran
     assert ran[:6] == ("nginx", "-p", "/x", "-t", "-q", "-c")
@@ -303,7 +304,7 @@ async def test_a_wrong_command_is_said_at_the_start_and_leaves_no_lock(
         async with build_daemon(settings):
             pass
     assert caught.value.setting == setting
-    with FileLock(settings.output) as lock:
+    with FileLock(settings.nginx.output) as lock:
         assert lock.acquire()
 
 
@@ -313,7 +314,7 @@ async def test_a_wrong_command_is_said_at_the_start_and_leaves_no_lock(
 async def test_a_daemon_holds_the_lock_as_long_as_it_is(made: Made) -> None:
     """Two that write one file undo each other's work for ever."""
     settings = made()
-    with FileLock(settings.output) as other:
+    with FileLock(settings.nginx.output) as other:
         async with build_daemon(settings):
             with pytest.raises(OutputHeldError):
                 other.acquire()
@@ -323,7 +324,7 @@ async def test_a_daemon_holds_the_lock_as_long_as_it_is(made: Made) -> None:
 async def test_a_second_daemon_is_refused_and_told_who_is_the_first(made: Made) -> None:
     """Its operator has to end one of the two, and must not look for long which."""
     settings = made()
-    with FileLock(settings.output) as first:
+    with FileLock(settings.nginx.output) as first:
         first.acquire()
         with pytest.raises(SettingsError, match=f"^output: .*process {os.getpid()} on .* writes it"):
             async with build_daemon(settings):
@@ -348,7 +349,7 @@ async def test_a_daemon_begins_without_a_lock_where_there_can_be_none(
 
     def acquire(lock: FileLock) -> bool:
         if error is not None:
-            raise OutputError(settings.output, error=OSError(error, os.strerror(error)))
+            raise OutputError(settings.nginx.output, error=OSError(error, os.strerror(error)))
         return False
 
     monkeypatch.setattr(FileLock, "acquire", acquire)
@@ -394,7 +395,7 @@ def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 async def test_a_look_takes_no_lock_and_writes_nothing(way: str, engine: FakeEngine, made: Made, site: Path) -> None:
     """It is run beside a daemon on a live site, and on one where no daemon is to be yet."""
     settings = made(docker_host=engine.url, **WAYS[way])
-    settings.output.write_text(OLD)
+    settings.nginx.output.write_text(OLD)
     before = tree(site)
     async with looked(settings) as look:
         assert (look.balancer.text or look.renderer.text(look.balancer.upstreams)).count("server 172.17.0.2:80;") == 1
@@ -409,7 +410,7 @@ async def test_a_look_goes_on_beside_a_running_daemon(engine: FakeEngine, made: 
     settings = made(docker_host=engine.url, **WAYS["commands"])
     async with build_daemon(settings), looked(settings) as look:
         assert "server 172.17.0.2:80;" in (look.balancer.text or "")
-    with FileLock(settings.output) as lock:
+    with FileLock(settings.nginx.output) as lock:
         lock.acquire()
         async with looked(settings) as look:
             assert "server 172.17.0.2:80;" in (look.balancer.text or "")
@@ -498,7 +499,7 @@ async def test_nothing_is_tested_in_a_recorded_container(names: tuple[str, ...],
     settings = made(**WAYS["exec"])
     async with build_look(settings, recorded=path) as look:
         assert look.tester is not None
-        assert [*settings.output.parent.iterdir()] == []
+        assert [*settings.nginx.output.parent.iterdir()] == []
         if "nginx" in names:
             assert not await look.tester.test("text")
         else:

@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 )
 from oracle import Blocks, Reach, expected_blocks
 from simulation import SimulatedLoop, SimulatedNginx, blocks_of
+from usersettings import settings_with
 
 from lbwatch import daemon as lbwatch_daemon
 from lbwatch.balancers.template import shipped_templates
@@ -40,7 +41,6 @@ from lbwatch.core.errors import OutputError, StateError
 from lbwatch.engines.fake import FakeEngine, responses
 from lbwatch.engines.fake.faults import Fault, respond_with, stall, truncate
 from lbwatch.engines.fake.state import Container, RefusedError
-from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.tasks import run_until
 
@@ -146,7 +146,7 @@ class Anything(RuleBasedStateMachine):
     # -- the daemon
 
     async def _start_daemon(self) -> None:
-        wanted = Settings(
+        wanted = settings_with(
             docker_host=self.engine.url,
             template=str(self.template),
             output=self.output,

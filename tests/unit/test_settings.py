@@ -12,6 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import hostile_text
+from usersettings import setting_names, settings_with
 
 from lbwatch.cli import main as command_line
 from lbwatch.engines.fake import FakeEngine
@@ -104,7 +105,7 @@ def test_without_any_source_the_defaults_count(cli: Cli) -> None:
     assert answer.code == 1 or "docker.sock" in answer.out
     assert "nginx/upstreams.conf.j2" in answer.out
     assert "/etc/nginx/conf.d" in answer.out
-    assert Settings() == Settings(
+    assert Settings() == settings_with(
         docker_host="",
         template="nginx/upstreams.conf.j2",
         output=Path("/etc/nginx/conf.d/lbwatch.conf"),
@@ -301,7 +302,7 @@ def test_a_variable_named_as_a_commands_own_flag_is_only_a_warning(cli: Cli, com
 
 def test_every_setting_has_a_variable_that_is_known() -> None:
     """The warning about unknown ones must not name a known one."""
-    known = {f"LBWATCH_{field.name.upper()}": "x" for field in fields(Settings)} | {"LBWATCH_CONFIG": "x"}
+    known = {f"LBWATCH_{name.upper()}": "x" for name in setting_names()} | {"LBWATCH_CONFIG": "x"}
     assert unknown_variables(known) == ()
     assert unknown_variables(known | {"LBWATCH_X": "", "lbwatch_y": "", "PATH": ""}) == ("LBWATCH_X",)
 
@@ -309,7 +310,7 @@ def test_every_setting_has_a_variable_that_is_known() -> None:
 def test_every_setting_is_described_with_default_and_meaning() -> None:
     """docs/settings.md and --help come from there."""
     described = {name: (default, meaning) for name, default, meaning in described_settings()}
-    assert set(described) == {field.name for field in fields(Settings)}
+    assert set(described) == set(setting_names())
     assert all(default and meaning for default, meaning in described.values())
     assert described["reload_interval"][0] == "1s"
     assert described["resync_interval"][0] == "30s"
@@ -320,8 +321,34 @@ def test_help_names_every_flag(cli: Cli) -> None:
     answer = cli("run", "--help")
     assert answer.code == 0
     plain = answer.out.replace("\n", "").replace(" ", "").replace("│", "")
-    for field in fields(Settings):
-        assert f"--{field.name.replace('_', '-')}" in plain
+    for name in setting_names():
+        assert f"--{name.replace('_', '-')}" in plain
+
+
+# -- the groups, which are the code's own
+
+
+GROUPS = [group.name for group in fields(Settings)]
+
+
+def test_no_setting_is_in_two_groups_and_no_group_is_large() -> None:
+    """Two of one name would be one flag; a large group is none."""
+    groups = [[field.name for field in fields(getattr(Settings(), name))] for name in GROUPS]
+    assert len(set(setting_names())) == sum(map(len, groups))
+    assert max(map(len, groups)) <= 12
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_users_know_no_groups(cli: Cli, group: str) -> None:
+    """A setting has one name in each source; a second way to write it would be one more that must be kept."""
+    assert f"--{group}" in cli("render", f"--{group}.log-level", "loud").refusal
+    assert f"--{group}" in cli("render", f"--{group}", "{}").refusal
+    assert group in cli("render", toml=f'[{group}]\nlog_level = "loud"\n').refusal
+    for variable in (f"LBWATCH_{group.upper()}", f"LBWATCH_{group.upper()}_DOCKER_HOST"):
+        env = {variable: '{"docker_host": "ftp://x"}'}
+        answer = cli("render", "--docker-host", NO_ENGINE, "--log-format", "json", env=env)
+        assert answer.code == 1, answer.err  # only since there is no engine
+        assert variable in answer.err
 
 
 # -- durations

@@ -31,7 +31,11 @@ async def on_fake(settings: Settings, folder: Path, screen: Screen) -> None:
     """
     screen.say("engine", "fake: no Docker is needed and none is touched", style="bold")
     async with FakeEngine(socket=folder / "docker.sock") as engine:
-        settings = replace(settings, docker_host=engine.url, label_prefix="lbwatch")
+        settings = replace(
+            settings,
+            engine=replace(settings.engine, docker_host=engine.url),
+            routing=replace(settings.routing, label_prefix="lbwatch"),
+        )
         async with staged(settings, folder, screen) as watched:
             for words, actions, servers in _steps(engine):
                 await screen.step(words)
@@ -107,7 +111,7 @@ async def on_real(settings: Settings, folder: Path, screen: Screen, image: str |
         screen: Where all is shown.
         image: What the container runs; `None` for the smallest image at hand.
     """
-    address = engine_address(settings.docker_host, environ=os.environ)
+    address = engine_address(settings.engine.docker_host, environ=os.environ)
     client = EngineClient(address)
     name = f"lbwatch-demo-{os.getpid()}"
     try:
@@ -115,7 +119,7 @@ async def on_real(settings: Settings, folder: Path, screen: Screen, image: str |
         screen.say("engine", f"{address.name}, API {'.'.join(map(str, ping.api))}", style="bold")
         chosen = image or await _small_image(client)
         labels = {f"{REAL_PREFIX}.upstream": "demo", f"{REAL_PREFIX}.port": "80"}
-        private = replace(settings, label_prefix=REAL_PREFIX)
+        private = replace(settings, routing=replace(settings.routing, label_prefix=REAL_PREFIX))
         async with staged(private, folder, screen) as watched:
             await watched.wait_for_servers({})
             try:

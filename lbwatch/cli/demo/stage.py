@@ -202,7 +202,7 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
         watched: list[Watched] = []
 
         def watch(inner: LoadBalancer) -> LoadBalancer:
-            watched.append(Watched(inner, screen=screen, output=settings.output, port=port))
+            watched.append(Watched(inner, screen=screen, output=settings.nginx.output, port=port))
             return watched[0]
 
         stand_in = None if port else _NoNginx()
@@ -221,8 +221,8 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
 
 def _private_settings(settings: Settings, folder: Path, program: str | None) -> Settings:
     """Return the user's settings without whatever would touch or hide something outside the demo's *folder*."""
-    return replace(
-        settings,
+    nginx = replace(
+        settings.nginx,
         template=str(folder / "demo.conf.j2"),
         output=folder / "conf.d/lbwatch.conf",
         nginx_pidfile=folder / "nginx.pid",
@@ -231,12 +231,10 @@ def _private_settings(settings: Settings, folder: Path, program: str | None) -> 
         nginx_container=None,
         test_command=None,
         reload_command=None,
-        reload_interval=min(settings.reload_interval, 0.5),
-        expose="labelled",
-        networks=(),
-        declare=(),
-        state_dir=folder / "state",
+        reload_interval=min(settings.nginx.reload_interval, 0.5),
     )
+    routing = replace(settings.routing, expose="labelled", networks=(), declare=(), state_dir=folder / "state")
+    return replace(settings, nginx=nginx, routing=routing)
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ from lbwatch.core.errors import SettingsError
 from lbwatch.core.model import Route
 from lbwatch.engines.docker import stream
 from lbwatch.engines.fake import FakeEngine, responses
-from lbwatch.settings import Settings, listen_address
+from lbwatch.settings import ApiSettings, listen_address
 from lbwatch.system.state import State
 
 # -- where to listen
@@ -113,7 +113,7 @@ WRONG_PLACES = [
 async def test_a_wrong_place_is_an_error_of_that_setting(text: str) -> None:
     """Exit code 2 and one line, whether it is found at once or when it is listened to; never a traceback."""
     with pytest.raises(SettingsError) as caught:
-        Settings(status_listen=text)
+        ApiSettings(status_listen=text)
         async with served(listen=text):
             pass
     assert caught.value.setting == "status_listen"
@@ -129,7 +129,7 @@ def test_what_is_no_host_and_port_says_what_is(text: str) -> None:
     assert repr(text) in str(caught.value)
     if text:  # which is nowhere
         with pytest.raises(SettingsError):
-            Settings(status_listen=text)
+            ApiSettings(status_listen=text)
 
 
 async def test_a_taken_port_is_said_with_the_setting_the_value_and_the_reason() -> None:

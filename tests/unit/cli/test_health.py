@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from command import lbwatch, running
+from usersettings import settings_with
 
 from lbwatch.cli import health as health_room
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings
 
 
 async def test_health_answers_as_readyz_does(engine: FakeEngine, tmp_path: Path, free_port: int) -> None:
@@ -98,7 +98,7 @@ async def test_an_answer_that_drips_is_given_up_in_time(monkeypatch: pytest.Monk
             await asyncio.sleep(0.01)
 
     async with answering(drip) as at:
-        assert await asyncio.to_thread(health_room.health, Settings(status_listen=at)) == 1
+        assert await asyncio.to_thread(health_room.health, settings_with(status_listen=at)) == 1
         assert capsys.readouterr().out == f"not ready: lbwatch at http://{at}/readyz does not answer within 0.3 s\n"
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from nginxcontainer import BACK, FRONT, NGINX, OTHER, KnownContainers
 from strategies import container
+from usersettings import settings_with
 
 from lbwatch.build import NginxAccess
 from lbwatch.core.errors import ReloadError
@@ -60,14 +61,14 @@ def test_one_on_the_hosts_network_reaches_all_and_the_hosts_own(by_gate: bool) -
     """Directly, or in the network of one that is."""
     gate = container("gate", id=OTHER, host_network=True, endpoints=())
     nginx = replace(NGINX, endpoints=(), **({"network_of": OTHER} if by_gate else {"host_network": True}))
-    told = Settings(nginx_container="nginx")
+    told = settings_with(nginx_container="nginx")
     found = rules_of(told, gate, nginx)
     assert (found.networks, found.host_shared) == ((), True)
 
 
 def test_what_is_set_comes_before_what_is_found() -> None:
     """The user knows of routes that the engine does not."""
-    told = Settings(nginx_container="nginx", networks=("back",), host_network="true")
+    told = settings_with(nginx_container="nginx", networks=("back",), host_network="true")
     found = rules_of(told, NGINX)
     assert (found.networks, found.host_shared) == (("back",), True)
 
