@@ -12,7 +12,6 @@ from lbwatch import __version__
 from lbwatch.api.application import make_application
 from lbwatch.api.control import ControlService
 from lbwatch.api.server import serving
-from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.errors import DeadSocketError, OutputError, OutputHeldError, RenderError, StateError
 from lbwatch.core.status import summary
 from lbwatch.settings import Settings
@@ -20,6 +19,7 @@ from lbwatch.system.lock import FileLock
 from lbwatch.system.notify import Notifier
 from lbwatch.system.state import State
 from lbwatch.tasks import run_until
+from lbwatch.wiring.daemon import Daemon, build_daemon
 
 _log = structlog.get_logger()
 

@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from lbwatch import build
 from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.config_test.container import ContainerTester
 from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.container import ContainerControl
 from lbwatch.balancers.nginx.process import find_master, require_signal, workers_of
-from lbwatch.build import NginxAccess, build_tester, selector
 from lbwatch.cli import DONE, FAILED, output
 from lbwatch.cli.look import looked
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError, SettingsError, SourceError
@@ -18,6 +16,9 @@ from lbwatch.core.selector import chosen
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.settings import Settings
 from lbwatch.system import files
+from lbwatch.wiring.access import NginxAccess, selector
+from lbwatch.wiring.daemon import make_address, make_renderer
+from lbwatch.wiring.look import build_tester
 
 
 async def check(settings: Settings) -> int:
@@ -43,14 +44,14 @@ async def check(settings: Settings) -> int:
 
 
 async def _check_settings(settings: Settings) -> str:
-    address = build.make_address(settings)
+    address = make_address(settings)
     async with _connected(settings) as client:
         NginxAccess(settings, client=client, known=dict).control()
     return address.warning or "all can be used"
 
 
 async def _check_template(settings: Settings) -> str:
-    build.make_renderer(settings).load()
+    make_renderer(settings).load()
     return settings.nginx.template
 
 
@@ -59,7 +60,7 @@ async def _check_engine(settings: Settings) -> str:
         ping = await client.ping()
         containers = await client.list_containers()
         asked = ", ".join(NginxAccess(settings, client=client, known=dict).asked())
-    api, name = ".".join(map(str, ping.api)), build.make_address(settings).name
+    api, name = ".".join(map(str, ping.api)), make_address(settings).name
     return f"{name}: API {api}, {len(containers)} containers; asked for {asked}"
 
 
@@ -127,7 +128,7 @@ async def _check_container(settings: Settings) -> str:
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[EngineClient]:
-    client = EngineClient(build.make_address(settings))
+    client = EngineClient(make_address(settings))
     try:
         yield client
     finally:

@@ -6,12 +6,12 @@ import time
 from collections import deque
 from dataclasses import replace
 
-from lbwatch.build import Look, build_look
 from lbwatch.cli import output
 from lbwatch.core.model import Event
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.tasks import run_until
+from lbwatch.wiring.look import Look, build_look
 
 REMEMBERED = 1000
 """So many events are known again when a new stream repeats them; the engine itself remembers 256."""

@@ -5,11 +5,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from lbwatch import build
 from lbwatch.api import client as daemon_client
 from lbwatch.api.control import find_container
 from lbwatch.api.report import route_json, story_json
-from lbwatch.build import Look
 from lbwatch.cli import DONE, FAILED, output
 from lbwatch.cli.look import looked, warn
 from lbwatch.core.crashloop import LOOP_RESTARTS
@@ -19,6 +17,8 @@ from lbwatch.core.model import Container, Notice, NoticeKind, Plan, Snapshot
 from lbwatch.core.plan import noted
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
+from lbwatch.wiring.daemon import make_address
+from lbwatch.wiring.look import Look
 
 
 async def explain(settings: Settings, *, container: str | None, as_json: bool, recorded: Path | None) -> int:
@@ -53,7 +53,7 @@ async def _told_by_daemon(settings: Settings, *, container: str | None) -> Expla
     except NoDaemonError as error:
         _say(f"{error}; what follows is what one would make of the engine now")
         return None
-    here = build.make_address(settings).name
+    here = make_address(settings).name
     if told.source != here:
         _say(f"the lbwatch at {socket} follows {told.source}: this is what one would make of {here}")
         return None

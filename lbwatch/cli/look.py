@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lbwatch.api import client as daemon_client
-from lbwatch.build import Look, build_look
 from lbwatch.core.errors import SourceError
 from lbwatch.core.explain import degraded_words
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.tasks import run_until
+from lbwatch.wiring.look import Look, build_look
 
 FIRST_LOOK_TIMEOUT_S = 20.0
 

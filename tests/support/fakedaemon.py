@@ -23,13 +23,13 @@ from lbwatch.api.application import View, make_application
 from lbwatch.api.client import request
 from lbwatch.api.control import ControlService
 from lbwatch.api.server import serving
-from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.explain import Explanation
 from lbwatch.core.model import Container, Route, Suspended
 from lbwatch.core.status import Status
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.system.state import State
 from lbwatch.tasks import run_until
+from lbwatch.wiring.daemon import Daemon, build_daemon
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from usersettings import settings_with
 from waiting import eventually
 
-from lbwatch.build import build_daemon
 from lbwatch.core.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.tasks import run_until
+from lbwatch.wiring.daemon import build_daemon
 
 T = TypeVar("T")
 

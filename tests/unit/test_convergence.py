@@ -36,13 +36,13 @@ from usersettings import settings_with
 
 from lbwatch import daemon as lbwatch_daemon
 from lbwatch.balancers.template import shipped_templates
-from lbwatch.build import Daemon, build_daemon
 from lbwatch.core.errors import OutputError, StateError
 from lbwatch.engines.fake import FakeEngine, responses
 from lbwatch.engines.fake.faults import Fault, respond_with, stall, truncate
 from lbwatch.engines.fake.state import Container, RefusedError
 from lbwatch.system import files
 from lbwatch.tasks import run_until
+from lbwatch.wiring.daemon import Daemon, build_daemon
 
 SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
 STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 2000)

@@ -15,7 +15,6 @@ from time import monotonic
 
 import aiohttp
 
-from lbwatch import build
 from lbwatch.balancers.nginx.process import find_master
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import DemoError, ReloadError
@@ -27,6 +26,7 @@ from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.system.programs import find_program
 from lbwatch.tasks import run_until
+from lbwatch.wiring.daemon import build_daemon, make_address
 
 STEP_TIMEOUT_S = 15.0
 
@@ -206,9 +206,7 @@ async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncItera
             return watched[0]
 
         stand_in = None if port else _NoNginx()
-        parts = await stack.enter_async_context(
-            build.build_daemon(settings, watch=watch, tester=stand_in, control=stand_in)
-        )
+        parts = await stack.enter_async_context(build_daemon(settings, watch=watch, tester=stand_in, control=stand_in))
         stopped = asyncio.Event()
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(run_until(parts, until=stopped.wait()), name="daemon")
@@ -285,7 +283,7 @@ def _free_port() -> int:
 
 async def _show_events(settings: Settings, screen: Screen) -> None:
     """Print the engine's events as they arrive, by a subscription of the demo's own."""
-    client = EngineClient(build.make_address(settings))
+    client = EngineClient(make_address(settings))
     names: dict[str, str] = {}
     decoder = EventDecoder()
     try:

@@ -101,9 +101,9 @@ async def test_an_unknown_variable_is_only_a_warning(engine: FakeEngine) -> None
 @pytest.mark.parametrize(
     ("words", "most", "without"),
     [
-        (("--version",), 190, {*_HEAVY, "rich", "lbwatch.build"}),
-        (("health", "--status-listen", "127.0.0.1:1"), 190, {*_HEAVY, "rich", "http", "email", "lbwatch.build"}),
-        (("--help",), 370, {*_HEAVY, "lbwatch.build"}),
+        (("--version",), 190, {*_HEAVY, "rich", "lbwatch.wiring"}),
+        (("health", "--status-listen", "127.0.0.1:1"), 190, {*_HEAVY, "rich", "http", "email", "lbwatch.wiring"}),
+        (("--help",), 370, {*_HEAVY, "lbwatch.wiring"}),
         (("drain", "x", "--control-socket", "/nowhere"), 490, {"jinja2", "crossplane", "lbwatch.engines"}),
         (("render", "--docker-host", "unix:///nowhere"), 620, {"lbwatch.engines.fake", "lbwatch.daemon"}),
         (("explain", "--docker-host", "unix:///nowhere"), 620, {"lbwatch.engines.fake", "lbwatch.daemon"}),

@@ -7,13 +7,13 @@ from nginxcontainer import BACK, FRONT, NGINX, OTHER, KnownContainers
 from strategies import container
 from usersettings import settings_with
 
-from lbwatch.build import NginxAccess
 from lbwatch.core.errors import ReloadError
 from lbwatch.core.model import Container, ContainerStatus
 from lbwatch.core.plan import Rules
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.settings import Settings
+from lbwatch.wiring.access import NginxAccess
 
 
 def rules_of(settings: Settings, *containers: Container) -> Rules:

@@ -1,0 +1,1 @@
+"""Builds all parts from `Settings`: the only place that knows every room."""

@@ -1,0 +1,135 @@
+"""How nginx is reached, as settings have it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lbwatch.balancers.nginx import limits
+from lbwatch.balancers.nginx.balancer import Control, Tester
+from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester, ContainerTester
+from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
+from lbwatch.balancers.nginx.container import ContainerControl
+from lbwatch.balancers.nginx.local import LocalControl
+from lbwatch.balancers.nginx.locate import HostNetwork, NginxContainer
+from lbwatch.core.errors import SettingsError
+from lbwatch.core.model import Container
+from lbwatch.core.plan import Rules
+from lbwatch.core.selector import Selector, selected
+from lbwatch.engines.docker.client import ASKED, EngineClient
+from lbwatch.engines.docker.exec import EXEC_ASKED, SIGNAL_ASKED, ContainerExec
+from lbwatch.settings import Settings
+from lbwatch.system import mounts
+from lbwatch.system.programs import split_command
+
+
+class NginxAccess:
+    """
+    How nginx is reached, as settings have it: who tests, who reloads, and what nginx reaches from where it is.
+
+    The user's own commands come first, then an nginx in a container, then one on this side.
+
+    Args:
+        settings: What the user set.
+        client: The connection to the engine that runs nginx's container, if it is in one.
+        known: Returns that engine's containers as they were last seen; `None` before that.
+
+    Attributes:
+        nginx_container: `None` if nginx is in none.
+    """
+
+    def __init__(
+        self, settings: Settings, *, client: EngineClient, known: Callable[[], Mapping[str, Container] | None]
+    ) -> None:
+        followed = selector(settings)
+        self.nginx_container = None if followed is None else NginxContainer(followed, known=known)
+        self._settings = settings
+        self._exec = ContainerExec(client)
+        self._host = HostNetwork(pidfile=settings.nginx.nginx_pidfile)
+
+    def tester(self, *, folder: Path, copy: Path | None = None, quiet: bool = False) -> Tester:
+        """
+        Return what tests a candidate.
+
+        Args:
+            folder: An empty folder for whatever that takes.
+            copy: A folder that nginx's container sees too, for the same; `None`: the daemon's.
+            quiet: Whether warnings are not logged, see `CopyTester`.
+        """
+        nginx = self._settings.nginx
+        if nginx.test_command is not None:
+            tester = CommandTester(_words("test_command", nginx.test_command), folder=folder)
+            return (
+                tester if self.nginx_container is None else ContainerRequiredTester(self.nginx_container, tester=tester)
+            )
+        command = _words("nginx_command", nginx.nginx_command)
+        if self.nginx_container is None:
+            return CopyTester(
+                command, main=nginx.nginx_conf, output=nginx.output, folder=folder, log_warnings=not quiet
+            )
+        if nginx.nginx_reload == "signal":
+            return ContainerRequiredTester(self.nginx_container, tester=None)
+        return ContainerTester(
+            self._exec,
+            nginx_container=self.nginx_container,
+            command=command,
+            main=nginx.nginx_conf,
+            output=nginx.output,
+            output_there=nginx.nginx_output,
+            folder=folder,
+            copy=copy or nginx.output.parent / TEST_FOLDER,
+            mountinfo=mounts.mountinfo,
+        )
+
+    def control(self) -> Control:
+        """Return what reloads nginx."""
+        nginx = self._settings.nginx
+        if nginx.reload_command is not None:
+            words = _words("reload_command", nginx.reload_command)
+            return LocalControl(pidfile=nginx.nginx_pidfile, command=words)
+        if self.nginx_container is None:
+            return LocalControl(pidfile=nginx.nginx_pidfile, command=None)
+        main = () if nginx.nginx_conf is None else ("-c", str(nginx.nginx_conf))
+        words = (*_words("nginx_command", nginx.nginx_command), *main, "-s", "reload")
+        by_exec = nginx.nginx_reload == "exec"
+        return ContainerControl(self._exec, nginx_container=self.nginx_container, command=words if by_exec else None)
+
+    def rules(self, *, engine_pid: int | None, host_shared: bool | None = None) -> Rules:
+        """
+        Return what holds about routing now.
+
+        Args:
+            engine_pid: Of the engine's process, where that can be seen.
+            host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
+        """
+        routing, container = self._settings.routing, self.nginx_container
+        stated = {"true": True, "false": False}.get(routing.host_network)
+        if stated is None and container is not None:
+            stated = container.on_host()
+        if stated is None:
+            stated = self._host.shared(engine_pid=engine_pid) if host_shared is None else host_shared
+        return Rules(
+            prefix=routing.label_prefix,
+            expose_all=routing.expose == "all",
+            networks=routing.networks or (() if container is None else container.networks()),
+            declare=routing.declare,
+            host_shared=stated,
+            refuses_key=limits.hash_key_refusal,
+        )
+
+    def asked(self) -> tuple[str, ...]:
+        """Return what is asked of the engine, for whoever must allow it."""
+        if self.nginx_container is None:
+            return ASKED
+        return (*ASKED, *(EXEC_ASKED if self._settings.nginx.nginx_reload == "exec" else SIGNAL_ASKED))
+
+
+def selector(settings: Settings) -> Selector | None:
+    """Return which container is nginx's; `None` if it is in none."""
+    text = settings.nginx.nginx_container
+    return None if text is None else selected(text, setting="nginx_container")
+
+
+def _words(setting: str, text: str) -> tuple[str, ...]:
+    try:
+        return split_command(text)
+    except ValueError as error:
+        raise SettingsError(setting, value=text, takes=f"it takes a command ({error})") from error

@@ -1,0 +1,249 @@
+"""Builds the parts of a daemon, and what they have in common with those of a command that only looks."""
+
+import asyncio
+import os
+import random
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from lbwatch import __version__
+from lbwatch.balancers.nginx import limits
+from lbwatch.balancers.nginx.balancer import Control, Nginx, Tester
+from lbwatch.balancers.template import Renderer, shipped_templates
+from lbwatch.core.draining import Drains
+from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, SourceError, StateError
+from lbwatch.core.explain import Explanation, story_of
+from lbwatch.core.model import BalancerStatus, Container, Suspended
+from lbwatch.core.plan import Planner, Rules
+from lbwatch.core.schedule import ReloadPace
+from lbwatch.core.status import Status, unready
+from lbwatch.engines.docker.address import EngineAddress, engine_address
+from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.recorded import RecordedSource
+from lbwatch.reconciler import LoadBalancer, Reconciler
+from lbwatch.settings import USER_TEMPLATES, Settings
+from lbwatch.system import files
+from lbwatch.system.lock import FileLock
+from lbwatch.system.state import State
+from lbwatch.wiring.access import NginxAccess, selector
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """What `run` keeps going, built and not yet started."""
+
+    source: DockerSource
+    reconciler: Reconciler
+    renderer: Renderer
+    state: State
+    nginx: Nginx
+    rules: Callable[[], Rules]
+    settings: Settings
+
+    def quick_status(self) -> Status:
+        """Return the status of this instant, without what must be read from disk for it."""
+        return Status(
+            version=__version__,
+            now=asyncio.get_running_loop().time(),
+            at=time.time(),
+            engines=(self.source.status(),),
+            applied=self.reconciler.applied(),
+            history=self.reconciler.history.copy(),
+            balancer=BalancerStatus(),
+            resync_interval_s=self.settings.routing.resync_interval,
+            reload_interval_s=self.settings.nginx.reload_interval,
+        )
+
+    async def status(self) -> Status:
+        """Return all of it."""
+        balancer = await self.nginx.status()
+        return replace(self.quick_status(), balancer=balancer)
+
+    async def explain(self, container: Container | None) -> Explanation:
+        """Return why each container, or one of them, is or is not routed."""
+        status = await self.status()
+        explanation = Explanation(
+            source=self.source.name,
+            routes=tuple(each for each in status.routes if container is None or each.container == container.name),
+            reasons=tuple(unready(status)),
+            remarks=status.balancer.remarks,
+        )
+        if container is None:
+            return explanation
+        with suppress(SourceError):  # then what is known has to do
+            container = await self.source.look(container.id) or container
+        story = story_of(
+            container,
+            rules=self.rules(),
+            containers={each.id: each for each in self.reconciler.containers() or ()},
+            suspended=self.reconciler.planner.suspended,
+            events=self.source.recent(),
+            routes=status.applied.plan.routes if status.applied.plan else (),
+            text=await asyncio.to_thread(self.nginx.text),
+        )
+        return replace(explanation, story=story)
+
+
+@asynccontextmanager
+async def build_daemon(
+    settings: Settings,
+    *,
+    tester: Tester | None = None,
+    control: Control | None = None,
+    watch: Callable[[LoadBalancer], LoadBalancer] = lambda balancer: balancer,
+) -> AsyncIterator[Daemon]:
+    """
+    Make all parts of a daemon and their connections; everything is put away at the end.
+
+    Args:
+        settings: What the user set.
+        tester: In the place of the one that settings ask for.
+        control: Likewise.
+        watch: Given the load balancer; what it returns is used instead.
+    """
+    if (reason := files.unusable_reason(settings.nginx.output)) is not None:
+        raise SettingsError("output", value=settings.nginx.output, takes=reason)
+    renderer = make_renderer(settings)
+    renderer.load()
+    address = make_address(settings)
+    if address.warning:
+        _log.warning("source.unprotected", warning=address.warning)
+    async with AsyncExitStack() as stack:
+        lock = stack.enter_context(FileLock(settings.nginx.output))
+        _acquire(lock, output=settings.nginx.output)
+        client = EngineClient(address)
+        stack.push_async_callback(client.close)
+        source = make_source(client, settings=settings, address=address)
+        access = NginxAccess(settings, client=client, known=source.containers)
+        balancer = Nginx(
+            renderer,
+            output=settings.nginx.output,
+            tester=tester or access.tester(folder=scratch_folder(stack)),
+            control=control or access.control(),
+            lock=lock,
+            pace=ReloadPace(interval_s=settings.nginx.reload_interval),
+        )
+        state = make_state(settings)
+
+        def rules() -> Rules:
+            return access.rules(engine_pid=source.engine_pid)
+
+        yield Daemon(
+            source=source,
+            reconciler=make_reconciler(settings, source=source, balancer=watch(balancer), rules=rules, state=state),
+            renderer=renderer,
+            state=state,
+            nginx=balancer,
+            rules=rules,
+            settings=settings,
+        )
+
+
+def make_reconciler(
+    settings: Settings,
+    *,
+    source: DockerSource | RecordedSource,
+    balancer: LoadBalancer,
+    rules: Callable[[], Rules],
+    state: State,
+    known: Suspended | None = None,
+    logs_routes: bool = True,
+) -> Reconciler:
+    """
+    Return the loop of a daemon, or of a command that looks.
+
+    Args:
+        settings: What the user set.
+        source: The engine.
+        balancer: What is kept in step.
+        rules: Returns what holds about routing now.
+        state: Knows the drains by hand.
+        known: Who is suspended, as a running daemon said; `None`: it is found out here.
+        logs_routes: Whether it logs what becomes of containers.
+    """
+    planner = Planner(
+        rules=rules,
+        drains=Drains(timeout_s=settings.routing.drain_timeout),
+        drained_by_hand=lambda: state.drained,
+        known=known,
+    )
+    return Reconciler(
+        [source],
+        balancer=balancer,
+        planner=planner,
+        retry_limit_s=settings.routing.resync_interval,
+        random=random.random,
+        wall=time.time,
+        logs_routes=logs_routes,
+    )
+
+
+def scratch_folder(stack: AsyncExitStack) -> Path:
+    """Return an empty folder for a test, which goes with the stack."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
+
+
+def _acquire(lock: FileLock, *, output: Path) -> None:
+    """Make sure that no other lbwatch writes the output: the two would undo each other's work for ever."""
+    try:
+        if not lock.acquire():
+            _log.warning("output.not_locked", output=str(output), reason="its file system has no locks")
+    except OutputHeldError as error:
+        raise SettingsError("output", value=output, takes=f"another lbwatch, {error.holder}, writes it") from error
+    except OutputError as error:  # a full disk, say: it is locked before the first replacement
+        _log.error(error.event, error=str(error))
+
+
+def make_address(settings: Settings) -> EngineAddress:
+    """Return where the engine is, from settings and the docker client's own variables."""
+    return engine_address(settings.engine.docker_host, environ=os.environ)
+
+
+def make_renderer(settings: Settings) -> Renderer:
+    """Return the renderer of the template that is set; it is not loaded yet."""
+    return Renderer(
+        settings.nginx.template,
+        folders=[USER_TEMPLATES, shipped_templates()],
+        block=limits.block,
+        filters={"parameters": limits.parameters},
+    )
+
+
+def make_state(settings: Settings) -> State:
+    """Return what survived the latest restart; what cannot be read is logged, and counts as nothing."""
+    state = State(settings.routing.state_dir)
+    try:
+        state.load()
+    except StateError as error:
+        _log.warning(error.event, error=str(error))
+    return state
+
+
+def make_source(client: EngineClient, *, settings: Settings, address: EngineAddress) -> DockerSource:
+    """
+    Return the source of one engine.
+
+    Args:
+        client: The connection to it.
+        settings: What the user set.
+        address: Where it is.
+    """
+    return DockerSource(
+        client,
+        name=address.name,
+        prefix=settings.routing.label_prefix,
+        expose_all=settings.routing.expose == "all",
+        resync_interval_s=settings.routing.resync_interval,
+        drain_timeout_s=settings.routing.drain_timeout,
+        random=random.random,
+        follows=selector(settings),
+    )

@@ -1,0 +1,157 @@
+"""Builds the parts of a command that only looks."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester
+from lbwatch.balancers.nginx.dry_run import DryRun
+from lbwatch.balancers.nginx.isolate import names_in
+from lbwatch.balancers.template import Renderer
+from lbwatch.core.errors import OutputError
+from lbwatch.core.model import Suspended
+from lbwatch.core.plan import Rules
+from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.recorded import RecordedSource
+from lbwatch.reconciler import Reconciler
+from lbwatch.settings import Settings
+from lbwatch.system import files
+from lbwatch.wiring.access import NginxAccess, selector
+from lbwatch.wiring.daemon import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """
+    What a command that only looks keeps going: the daemon's own loop, with a load balancer that touches nothing.
+
+    Attributes:
+        tester: Tests what would be written; `None` where nothing is tested.
+        suspended: Who is suspended, as a running daemon said; `None`: none did.
+    """
+
+    source: DockerSource | RecordedSource
+    reconciler: Reconciler
+    renderer: Renderer
+    balancer: DryRun
+    tester: Tester | None
+    rules: Callable[[], Rules]
+    suspended: Suspended | None
+
+
+@asynccontextmanager
+async def build_look(
+    settings: Settings,
+    *,
+    recorded: Path | None = None,
+    suspended: Suspended | None = None,
+    tests: bool = True,
+) -> AsyncIterator[Look]:
+    """
+    Make all parts of a command that only looks; there is no lock and nothing is kept.
+
+    Args:
+        settings: What the user set.
+        recorded: A file with the output of `docker inspect`, to be read in the engine's place.
+        suspended: What a running daemon knows of who is suspended; `None`: it is found out here.
+        tests: Whether what would be written is rendered and tested.
+
+    Raises:
+        SourceError: The engine, or the recorded one, cannot be read.
+        OutputError: Nothing can be put where nginx's container would see it.
+    """
+    renderer = make_renderer(settings)
+    if tests:
+        renderer.load()
+    async with AsyncExitStack() as stack:
+        address = make_address(settings)
+        client = EngineClient(address)
+        stack.push_async_callback(client.close)
+        source: DockerSource | RecordedSource
+        if recorded is None:
+            source = make_source(client, settings=settings, address=address)
+            await _require_answers(client)
+        else:
+            source = recorded_source(recorded, settings=settings)
+        access = NginxAccess(settings, client=client, known=source.containers)
+        tester = _look_tester(access, settings=settings, stack=stack, recorded=recorded is not None) if tests else None
+        balancer = DryRun(renderer, tester=tester, names_in_force=lambda: _names_in_force(settings))
+
+        def rules() -> Rules:
+            if isinstance(source, DockerSource):
+                return access.rules(engine_pid=source.engine_pid)
+            return access.rules(engine_pid=None, host_shared=False)
+
+        yield Look(
+            source=source,
+            reconciler=make_reconciler(
+                settings,
+                source=source,
+                balancer=balancer,
+                rules=rules,
+                state=make_state(settings),
+                known=suspended,
+                logs_routes=False,
+            ),
+            renderer=renderer,
+            balancer=balancer,
+            tester=tester,
+            rules=rules,
+            suspended=suspended,
+        )
+
+
+@asynccontextmanager
+async def build_tester(settings: Settings) -> AsyncIterator[Tester]:
+    """Make what tests a candidate, for whoever cannot know what should be written."""
+    async with AsyncExitStack() as stack:
+        client = EngineClient(make_address(settings))
+        stack.push_async_callback(client.close)
+        access = NginxAccess(settings, client=client, known=dict)
+        yield _look_tester(access, settings=settings, stack=stack, recorded=False)
+
+
+async def _require_answers(client: EngineClient) -> None:
+    """Ask once for all that a source needs: what is refused is said at once then, and not tried again."""
+    await client.ping()
+    for container in (await client.list_containers())[:1]:
+        await client.inspect(container.id)
+
+
+def _look_tester(access: NginxAccess, *, settings: Settings, stack: AsyncExitStack, recorded: bool) -> Tester:
+    """Return what tests a candidate as the daemon does, beside a daemon that may be doing so just now."""
+    container, copy = access.nginx_container, None
+    if container is not None and settings.nginx.test_command is None and settings.nginx.nginx_reload == "exec":
+        if recorded:  # its containers are not there
+            return ContainerRequiredTester(container, tester=None)
+        copy = stack.enter_context(_beside(settings.nginx.output))
+    return access.tester(folder=scratch_folder(stack), copy=copy, quiet=True)
+
+
+@contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """Make a folder that is seen wherever the output is, by anyone."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{TEST_FOLDER}-", dir=output.parent) as folder:
+            os.chmod(folder, 0o755)  # noqa: S103 - nginx may be another user; there is no secret in it
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(output.parent, error=error) from error
+
+
+def _names_in_force(settings: Settings) -> frozenset[str]:
+    try:
+        return names_in(files.read(settings.nginx.output) or "")
+    except OutputError:
+        return frozenset()
+
+
+def recorded_source(path: Path, *, settings: Settings) -> RecordedSource:
+    """Return the source of a recorded engine; raises as `RecordedSource` does."""
+    followed = selector(settings)
+    return RecordedSource(path, prefix=settings.routing.label_prefix, also=() if followed is None else (followed.key,))
