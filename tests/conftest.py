@@ -13,6 +13,10 @@ from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 from realnginx import RealNginx
 
+# lbwatch is started hundreds of times: each start would compile all of it where no bytecode is kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(__file__).resolve().parents[1] / "build" / "pycache"))
+
 os.environ.setdefault("CONVERGENCE_SEED", str(random.randrange(2**32)))
 
 

@@ -608,7 +608,7 @@ def test_everything_converges_whatever_happens_and_whatever_fails() -> None:
     run_state_machine_as_test(
         seed(SEED)(Anything),
         settings=settings(
-            max_examples=STEPS // STEPS_EACH * 5 // 4,  # few runs end early
+            max_examples=STEPS // STEPS_EACH * 3 // 2,  # some runs end early: the longest share seen was a quarter
             stateful_step_count=STEPS_EACH,
             deadline=None,
             print_blob=True,
