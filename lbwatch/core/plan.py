@@ -368,8 +368,10 @@ def _by_address(address: str) -> tuple[int, int]:
     return number.version, int(number)
 
 
-def _by_container(route: Route) -> tuple[str, str, bool, str, str]:
-    return route.container, route.upstream or "", route.server is not None, route.reason or "", route.address or ""
+def _by_container(route: Route) -> tuple[str, str, str, int, str]:
+    # Not by `route.address`, which writes a text: there may be thousands of routes in each pass.
+    address, port = ("", 0) if route.server is None else (route.server.address, route.server.port)
+    return route.container, route.upstream or "", address, port, route.reason or ""
 
 
 def _by_kind(notice: Notice) -> tuple[str, str]:
