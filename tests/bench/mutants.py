@@ -158,7 +158,7 @@ MUTANTS = {
         "core/schedule.py", ("times.append(last_added + interval)", "pass"), tests="unit/core/test_schedule.py unit/test_reconciler.py"
     ),
     "bounded: weights of any sum": mutant(
-        "balancers/nginx/limits.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="unit/core/test_plan.py"
+        "balancers/nginx/limits.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="unit/balancers/nginx/test_limits.py"
     ),
     "injection: any text names an upstream": mutant(
         "core/labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
