@@ -8,6 +8,7 @@ from lbwatch.core.errors import LbwatchError
 from lbwatch.reconciler import Changed, Reconciler, Source
 
 Answer = TypeVar("Answer")
+Failure = TypeVar("Failure", bound=BaseException)
 
 
 class Parts(Protocol):
@@ -59,9 +60,13 @@ async def run_until(
             for task in (*tasks, end):
                 task.cancel()
     except* (LbwatchError, BrokenPipeError) as errors:
-        failure = errors.exceptions[0]
-        while isinstance(failure, BaseExceptionGroup):  # a source has task groups of its own
-            failure = failure.exceptions[0]
+        failure = first_error(errors)
     if failure is not None:
         raise failure
     return end.result()
+
+
+def first_error(group: BaseExceptionGroup[Failure]) -> Failure:
+    """Return the first error of a group, out of the groups in it: a task group may run others."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error

@@ -13,6 +13,7 @@ from lbwatch.cli.demo.acts import on_fake, on_real
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import LbwatchError
 from lbwatch.settings import Settings
+from lbwatch.tasks import first_error
 
 
 async def run(settings: Settings, *, real: bool, image: str | None) -> int:
@@ -40,14 +41,8 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
         ours, _ = group.split(LbwatchError)
         if ours is None:
             raise
-        raise _first(ours) from group
+        raise first_error(ours) from group
     except asyncio.CancelledError:
         task.uncancel()
         screen.say("stopped", "everything is put away", style="bold")
     return 0
-
-
-def _first(group: BaseExceptionGroup[LbwatchError]) -> LbwatchError:
-    """Return the error in the groups that task groups put around it."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
