@@ -122,7 +122,7 @@ class LabelRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkWeighed:
+class NetworkVerdict:
     """A network that the container is on, its address there, and why its server is reached by it or not."""
 
     network: str
@@ -131,7 +131,7 @@ class NetworkWeighed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventTold:
+class ContainerEvent:
     """An event of the container: when, by the engine's clock, and what."""
 
     at: str
@@ -165,8 +165,8 @@ class Story:
     exposed: tuple[int, ...]
     suspended: str | None
     labels: tuple[LabelRead, ...]
-    networks: tuple[NetworkWeighed, ...]
-    events: tuple[EventTold, ...]
+    networks: tuple[NetworkVerdict, ...]
+    events: tuple[ContainerEvent, ...]
     lines: tuple[str, ...]
 
 
@@ -228,7 +228,9 @@ def story_of(
             for key, value in container.labels
         ),
         networks=tuple(_networks(container, rules=rules, containers=containers)),
-        events=tuple(EventTold(at=stamp(event.at_ns / 1e9) or "", action=excerpt(event.action)) for event in known),
+        events=tuple(
+            ContainerEvent(at=stamp(event.at_ns / 1e9) or "", action=excerpt(event.action)) for event in known
+        ),
         lines=tuple(_lines(text, wanted)),
     )
 
@@ -243,7 +245,7 @@ def _suspended(container: Container, suspended: Suspended) -> str | None:
     return suspended.draining.get(container.id)
 
 
-def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Container]) -> Iterable[NetworkWeighed]:
+def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Container]) -> Iterable[NetworkVerdict]:
     owner = network_owner(container, containers=containers)
     if owner is None:
         return
@@ -257,7 +259,7 @@ def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Co
     for endpoint, said in verdicts.items():
         taken = next((verdict for verdict in said if verdict.startswith(TAKEN)), said[0])
         address = endpoint.ipv4 or endpoint.ipv6
-        yield NetworkWeighed(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=taken)
+        yield NetworkVerdict(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=taken)
 
 
 def _lines(text: str, places: tuple[str, ...]) -> Iterable[str]:
