@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from daemon import Stage
+from daemon import Stage, ending, flags_of
 from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
@@ -81,9 +81,8 @@ def set_stage(tmp_path: Path) -> Iterator[SetStage]:
         **settings: str,
     ) -> Stage:
         engine.prepare()
-        flags = {name.replace("_", "-"): value for name, value in settings.items()}
         nginx = RealNginx(tmp_path / "nginx", engine.name)
-        stage = Stage(engine, nginx, folder=tmp_path, reach=reach, settings=flags)
+        stage = Stage(engine, nginx, folder=tmp_path, reach=reach, settings=flags_of(settings))
         stages.append(stage)
         if nginx_runs:
             nginx.start()
@@ -91,14 +90,8 @@ def set_stage(tmp_path: Path) -> Iterator[SetStage]:
             stage.lbwatch.start()
         return stage
 
-    try:
+    with ending(stages):
         yield make
-        for stage in stages:
-            if stage.lbwatch.runs or stage.lbwatch.died():
-                stage.lbwatch.terminate()
-    finally:
-        for stage in stages:
-            stage.close()
 
 
 @pytest.fixture

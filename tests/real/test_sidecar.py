@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import pytest
 from containernginx import ContainerNginx
-from daemon import Lbwatch, Stage, wait_until
+from daemon import Lbwatch, Stage, ending, flags_of, wait_until
 from faultproxy import Broken, Canned, FaultProxy, Then, byte
 from needs import ENGINE_NEEDS, NGINX_NEEDS, need
 from oracle import ANY_NETWORK, PLACEHOLDER, Reach, file_blocks
@@ -94,22 +94,15 @@ def set_sidecar(tmp_path: Path) -> Iterator[SetSidecar]:
     stages: list[Sidecar] = []
 
     def make(nginx: ContainerNginx, *, lbwatch_runs: bool = True, **settings: str) -> Sidecar:
-        flags = {name.replace("_", "-"): value for name, value in settings.items()}
         folder = tmp_path / f"lbwatch{len(stages)}"
         folder.mkdir()
-        stages.append(stage := Sidecar(nginx, folder=folder, settings=flags))
+        stages.append(stage := Sidecar(nginx, folder=folder, settings=flags_of(settings)))
         if lbwatch_runs:
             stage.lbwatch.start()
         return stage
 
-    try:
+    with ending(stages):
         yield make
-        for stage in stages:
-            if stage.lbwatch.runs or stage.lbwatch.died():
-                stage.lbwatch.terminate()
-    finally:
-        for stage in stages:
-            stage.close()
 
 
 @pytest.fixture
@@ -170,8 +163,7 @@ def beside(nginx: ContainerNginx, *, folder: Path, **settings: str) -> Iterator[
     nginx.rewrite()
     nginx.run("rm -rf /opt /srv/more/* /etc/nginx/sites/* /etc/nginx/*d.conf /etc/nginx/linked /etc/lead.conf /linked")
     nginx.output.write_text(HELD)
-    flags = {name.replace("_", "-"): value for name, value in settings.items()}
-    with Sidecar(nginx, folder=folder, settings=flags).lbwatch as lbwatch:
+    with Sidecar(nginx, folder=folder, settings=flags_of(settings)).lbwatch as lbwatch:
         yield lbwatch
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -358,3 +359,21 @@ class Stage:
             **settings,
         }
         return [part for name, value in values.items() for part in (f"--{name}", value)]
+
+
+@contextmanager
+def ending(stages: Sequence[Stage]) -> Iterator[None]:
+    """Close stages at the end; before that, an lbwatch that still should run must obey SIGTERM."""
+    try:
+        yield
+        for stage in stages:
+            if stage.lbwatch.runs or stage.lbwatch.died():
+                stage.lbwatch.terminate()
+    finally:
+        for stage in stages:
+            stage.close()
+
+
+def flags_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return settings by the names that their flags have."""
+    return {name.replace("_", "-"): value for name, value in settings.items()}

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daemon import Stage, wait_until
+from daemon import Stage, flags_of, wait_until
 from realengine import IMAGE, RealEngine
 from realnginx import RealNginx
 
@@ -65,12 +65,11 @@ def shipped_stage(
 ) -> Iterator[Stage]:
     """Run lbwatch and an nginx with the shipped configuration, in the order of a first installation."""
     nginx = ShippedNginx(folder / "nginx", engine.name, worker_shutdown_timeout=worker_shutdown_timeout)
-    flags = {name.replace("_", "-"): value for name, value in settings.items()}
     stage = Stage(
         engine,
         nginx,
         folder=folder,
-        settings={"declare": UPSTREAM, "log-level": "info", "reload-interval": "1s", **flags},
+        settings={"declare": UPSTREAM, "log-level": "info", "reload-interval": "1s", **flags_of(settings)},
     )
     try:
         stage.lbwatch.start()
