@@ -1,7 +1,16 @@
-# lbwatch in a container: `docker build -t lbwatch .`
-# It runs as a user of its own, on a read-only file system, and needs no shell. docs/deployment.md says how to run it.
+# Two images; docs/deployment.md says how to run them:
+# - `docker build --tag lbwatch .`: lbwatch alone. It runs as a user of its own, on a read-only file system, and needs no
+#   shell.
+# - `docker build --target proxy --tag lbwatch:proxy .`: with an nginx beside it, in one container.
 
 ARG BASE=python:3.13-slim
+# Has the Python of BASE where that has it. nginx and s6 are installed if they are missing, as Debian's packages.
+ARG PROXY_BASE=${BASE}
+# A read-only file system never gets bytecode: each health check would compile what it needs, also of the base's library,
+# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up.
+ARG COMPILE="import encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
+[import_module(each.name) for each in pkgutil.walk_packages(lbwatch.__path__, 'lbwatch.')]"
+ARG VERSION=0.1.0
 
 FROM ${BASE} AS build
 # Where there is no index to ask, wheels/ of the build context may hold what requirements/ names: then PIP_NO_INDEX=1.
@@ -24,8 +33,44 @@ RUN mkdir -p /tree/etc/nginx/conf.d /tree/etc/lbwatch /tree/run/lbwatch /tree/va
     && chown 10001:10001 /tree/etc/nginx/conf.d /tree/run/lbwatch /tree/var/lib/lbwatch \
     && chmod 1777 /tree/run/lbwatch
 
+FROM ${PROXY_BASE} AS proxy
+ARG VERSION
+# lbwatch.enable: with expose=all nginx would be sent its own requests.
+LABEL org.opencontainers.image.title="lbwatch with nginx" \
+      org.opencontainers.image.description="An nginx that serves what the containers of a Docker Engine say" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="https://github.com/lbwatch/lbwatch" \
+      org.opencontainers.image.documentation="https://github.com/lbwatch/lbwatch/blob/main/docs/deployment.md" \
+      org.opencontainers.image.version="${VERSION}" \
+      lbwatch.enable="false"
+# As root, as nginx's master: the group of the engine's socket is another on each machine. nginx's workers are not.
+USER root
+# s6 supervises both: it is made to be process 1, and sends nginx QUIT and not TERM for a word in a file.
+RUN { command -v nginx && command -v s6-svscan; } > /dev/null \
+    || { apt-get update && apt-get install --yes --no-install-recommends nginx libnginx-mod-http-lua s6 \
+    && rm -rf /var/lib/apt/lists/*; }
+RUN rm -rf /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* \
+    && ln -sf /dev/stdout /var/log/nginx/access.log && ln -sf /dev/stderr /var/log/nginx/error.log
+COPY --from=build /opt/lbwatch /opt/lbwatch
+ARG COMPILE
+RUN /opt/lbwatch/bin/python3 -c "$COMPILE"
+COPY deploy/nginx/nginx.conf /etc/nginx/nginx.conf
+COPY deploy/proxy/site.conf /etc/nginx/conf.d/site.conf
+COPY deploy/proxy/s6 /etc/s6
+# What lbwatch overwrites: nginx may be there first.
+RUN echo 'map $host $lbwatch_upstream { default ""; }' > /etc/nginx/conf.d/lbwatch.conf \
+    && mkdir -p /run/lbwatch /var/lib/lbwatch
+ENV PATH=/opt/lbwatch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    DOCKER_HOST=unix:///host/run/docker.sock \
+    LBWATCH_TEMPLATE=nginx/proxy.conf.j2
+EXPOSE 80
+STOPSIGNAL SIGTERM
+ENTRYPOINT []
+CMD ["s6-svscan", "/etc/s6"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["lbwatch", "health"]
+
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION
 LABEL org.opencontainers.image.title="lbwatch" \
       org.opencontainers.image.description="Follows a Docker Engine's containers and keeps nginx's upstreams true" \
       org.opencontainers.image.licenses="MIT" \
@@ -34,10 +79,8 @@ LABEL org.opencontainers.image.title="lbwatch" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build /tree/ /
 COPY --from=build /opt/lbwatch /opt/lbwatch
-# A read-only file system never gets bytecode: each health check would compile what it needs, also of the base's library,
-# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up.
-RUN ["/opt/lbwatch/bin/python3", "-c", "import encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
-[import_module(each.name) for each in pkgutil.walk_packages(lbwatch.__path__, 'lbwatch.')]"]
+ARG COMPILE
+RUN /opt/lbwatch/bin/python3 -c "$COMPILE"
 ENV PATH=/opt/lbwatch/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

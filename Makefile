@@ -4,26 +4,42 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DOCKER_SOCKET ?= /var/run/docker.sock
+SETTINGS := /etc/lbwatch/lbwatch.toml
+PIP_SHOWN := $(BIN)/pip install --disable-pip-version-check --retries 2 --timeout 15
+PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages come from PyPI: without a way there set \
+  PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test check bench bench-deploy mutants soak syscalls lock clean packages
+.PHONY: run test test-docs check bench bench-deaths bench-deploy recording mutants soak syscalls fuzz lock clean packages
 
+# Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
-	@if [ -n "$$DOCKER_HOST$$LBWATCH_DOCKER_HOST" ]; then why="DOCKER_HOST names an engine"; \
-	elif [ -S $(DOCKER_SOCKET) ]; then why="an engine's socket is at $(DOCKER_SOCKET)"; \
-	else echo "make run: no engine's socket at $(DOCKER_SOCKET), so this is the demo on the fake engine"; \
-	  exec $(BIN)/lbwatch demo; fi; \
-	if [ -z "$$LBWATCH_OUTPUT$$LBWATCH_CONFIG" ] && [ ! -d /etc/nginx/conf.d ] && [ ! -e /etc/lbwatch/lbwatch.toml ]; then \
-	  mkdir -p build/conf.d; \
-	  echo "make run: $$why, so this follows it; there is no /etc/nginx/conf.d, so the file is build/conf.d/lbwatch.conf and nothing is reloaded"; \
-	  exec $(BIN)/lbwatch run --output build/conf.d/lbwatch.conf --test-command true --reload-command true; fi; \
-	echo "make run: $$why, so this follows it; Ctrl-C ends it"; \
-	exec $(BIN)/lbwatch run
+	@say() { echo "make run: $$*"; }; me="$$(id -un)"; \
+	if [ -n "$$DOCKER_HOST$$LBWATCH_DOCKER_HOST" ]; then why="DOCKER_HOST names an engine"; \
+	elif [ ! -S $(DOCKER_SOCKET) ]; then \
+	  say "no engine's socket at $(DOCKER_SOCKET), so this is the demo on the fake engine"; exec $(BIN)/lbwatch demo; \
+	elif [ ! -w $(DOCKER_SOCKET) ]; then \
+	  say "$$me may not use $(DOCKER_SOCKET), so this is the demo on the fake engine. To follow yours: sudo make run, or"; \
+	  say "sudo usermod -aG $$(stat -c %G $(DOCKER_SOCKET)) $$me, log in again, and make run"; exec $(BIN)/lbwatch demo; \
+	else why="an engine's socket is at $(DOCKER_SOCKET)"; fi; \
+	if [ -n "$$LBWATCH_OUTPUT$$LBWATCH_CONFIG" ] || [ -w $(SETTINGS) ] || [ -w /etc/nginx/conf.d ]; then \
+	  say "$$why, so this follows it; Ctrl-C ends it"; exec $(BIN)/lbwatch run; fi; \
+	if [ -d /etc/nginx/conf.d ]; then lacks="$$me may not write /etc/nginx/conf.d (sudo make run may)"; \
+	else lacks="there is no /etc/nginx/conf.d"; fi; \
+	mkdir -p build/conf.d; \
+	say "$$why, so this follows it; $$lacks, so the file is build/conf.d/lbwatch.conf and nothing is reloaded"; \
+	exec $(BIN)/lbwatch run --output build/conf.d/lbwatch.conf --test-command true --reload-command true \
+	  --state-dir build/state --control-socket build/lbwatch.sock
 
 # Most tests wait for an engine or an nginx, each file for its own: JOBS files at once, in conftest.py's order.
 JOBS ?= 4
 test: packages check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(DOCS:%=--ignore %)
+
+# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose v1 and v2, the service, recipes; 5 min.
+DOCS := $(patsubst %,tests/real/test_%.py,image recipes one_container systemd template troubleshooting)
+test-docs: packages $(VENV)/.dev
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -39,25 +55,42 @@ SECONDS ?= 60
 bench-deploy: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_deploy.py --seconds $(SECONDS)
 
+# How long a dead server stays in nginx's file, and in nginx, on the real engine.
+bench-deaths: packages $(VENV)/.dev
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_deaths.py
+
+# The README's moving picture, docs/events.svg, and the recording that it is made of. Needs root.
+recording: packages $(VENV)/.dev
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/record.py
+
 # Which test notices when a safety is switched off.
 mutants: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/mutants.py
 
-# Random operations and faults: first in simulated time, then for MINUTES on the real engine.
+# Random operations and faults: first in simulated time, then random configurations of nginx, then for MINUTES on the
+# real engine.
 MINUTES ?= 20
 soak: packages $(VENV)/.dev
 	CONVERGENCE_STEPS=$${CONVERGENCE_STEPS:-50000} $(BIN)/pytest -q -s tests/unit/test_convergence.py
+	CONFIGS=$${CONFIGS:-2000} $(BIN)/pytest -o timeout=1200 -n $(JOBS) tests/unit/balancers/nginx/config_test/test_agreement.py
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/soak.py --minutes $(MINUTES)
 
 # Each system call on the output fails, or lbwatch dies at it. Needs root and strace.
 syscalls: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/syscalls.py
 
+# Bytes that are drawn at what reads from outside, for SECONDS in all. What draws them is in no other environment.
+fuzz: SECONDS = 600
+fuzz: $(VENV)/.dev requirements/fuzz.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/fuzz.txt
+	PYTHONPATH=tests/support nice -n 15 $(BIN)/python tests/bench/fuzz.py --seconds $(SECONDS)
+
 # After a change of dependencies in pyproject.toml.
 lock: $(VENV)/.dev
 	$(BIN)/$(LOCK) pyproject.toml -o requirements/run.txt
 	echo hatchling | $(BIN)/$(LOCK) - -o requirements/build.txt
 	$(BIN)/$(LOCK) --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/$(LOCK) --extra fuzz -c requirements/dev.txt pyproject.toml -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -66,21 +99,27 @@ clean:
 packages:
 	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing="$$missing libnginx-mod-http-lua"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	else echo "not root, so these are not installed and their tests are skipped:$$missing"; fi
 
 $(VENV)/bin/pip:
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
-	  [ "$$(id -u)" = 0 ] || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "lbwatch needs Python 3.11 or newer, and $(PYTHON) is not: install one, and say PYTHON=python3.12 make run"; exit 1; }
+	@[ -w . ] || { echo "$$(id -un) may not write $(CURDIR): copy this folder to one of your own, and make run there"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] || { echo "Python's venv module is missing: sudo apt-get install python3-venv, and make run again"; exit 1; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: $(VENV)/bin/pip requirements/run.txt requirements/build.txt pyproject.toml
-	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt -r requirements/build.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+	@[ -w $(VENV) ] || { echo "$$(id -un) may not write $(VENV), which another user made: sudo rm -r $(VENV), and make run again"; exit 1; }
+	@echo "Installing lbwatch and what it needs into $(VENV), once: half a minute, more on a slow line"
+	@began=$$(date +%s); $(PIP_SHOWN) --require-hashes -r requirements/run.txt -r requirements/build.txt \
+	  && $(PIP_SHOWN) --no-deps --no-build-isolation -e . && touch $@ \
+	  && echo "Installed in $$(($$(date +%s) - began)) s" || { echo "$(PIP_FAILED)"; exit 1; }
 
 $(VENV)/.dev: $(VENV)/bin/pip requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt

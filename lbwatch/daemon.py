@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+import traceback
 from contextlib import AsyncExitStack
 
 import structlog
@@ -12,28 +13,101 @@ from lbwatch import __version__
 from lbwatch.api.application import make_application
 from lbwatch.api.control import ControlService
 from lbwatch.api.server import serving
-from lbwatch.core.errors import DeadSocketError, OutputError, OutputHeldError, RenderError, StateError
+from lbwatch.core.errors import (
+    DeadSocketError,
+    LbwatchError,
+    OutputError,
+    OutputHeldError,
+    RenderError,
+    StateError,
+    ThreadError,
+    excerpt,
+)
 from lbwatch.core.status import summary
 from lbwatch.settings import Settings
+from lbwatch.system import logs, signals
 from lbwatch.system.lock import FileLock
 from lbwatch.system.notify import Notifier
 from lbwatch.system.state import State
+from lbwatch.system.threads import new_loop
 from lbwatch.tasks import run_until
 from lbwatch.wiring.daemon import Daemon, build_daemon
+
+RELOAD_SPACING_S = 1.0
+"""Between two reads of the template; a reload takes 0.1 s, and whoever sends SIGHUPs in a row wants one."""
+
+TRACEBACK_LINES = 40
+TRACEBACK_CHARS = 8000
+"""Of a bug's traceback, its end: groups of tasks nest, and a line of the log must stay one that can be shipped."""
 
 _log = structlog.get_logger()
 
 
+def serve(settings: Settings) -> int:
+    """
+    Run the daemon as what this process is for, and return its exit code, in time whatever hangs.
+
+    Raises:
+        SettingsError, RenderError: It cannot start like this.
+    """
+    code = 1
+    try:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            try:
+                code = runner.run(run(settings))
+            finally:
+                signals.end_within(signals.STOP_LIMIT_S, code=code, late=_late)  # to close a loop may take for ever
+    except LbwatchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug: where it is must be known, and the log stay lines of ours
+        lines = "".join(traceback.format_exception(error)[-TRACEBACK_LINES:])
+        _log.error("daemon.failed", error=excerpt(repr(error)), traceback=lines[-TRACEBACK_CHARS:])
+    finally:
+        logs.finish()
+    return code
+
+
+def _late() -> None:
+    _log.warning("daemon.stop_forced", reason=f"something did not end within {signals.STOP_LIMIT_S:g} s")
+    logs.finish()
+
+
 async def run(settings: Settings) -> int:
     """
-    Follow the engine until SIGTERM or SIGINT, and return the exit code: 1 where only a new start can help.
+    Follow the engine until a stop signal, and return the exit code: 1 where only a new start can help.
 
     Raises:
         SettingsError, RenderError: It cannot start like this.
     """
     notifier = Notifier(os.environ, pid=os.getpid())
     os.environ.pop("NOTIFY_SOCKET", None)  # nginx and the user's commands, which inherit it, do not speak for us
-    stopped = asyncio.Event()
+    stopped, reload = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        if not stopped.is_set():
+            notifier.stopping()
+        stopped.set()
+
+    loop = asyncio.get_running_loop()
+    with signals.caught(loop, stop=stop, others={signal.SIGHUP: reload.set}, late=_late):
+        try:
+            await _follow(settings, notifier=notifier, stopped=stopped, reload=reload)
+        except DeadSocketError:
+            return 1
+    _log.info("daemon.stopped")
+    return 0
+
+
+async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Event, reload: asyncio.Event) -> None:
+    """
+    Keep a daemon going.
+
+    Args:
+        settings: What the user set.
+        notifier: Reports how it does.
+        stopped: Set for it to end.
+        reload: Set for the template to be read again.
+    """
     async with AsyncExitStack() as stack:
         daemon = await stack.enter_async_context(build_daemon(settings))
         _keep_state(daemon.state, lock=stack.enter_context(FileLock(daemon.state.path)))
@@ -47,15 +121,17 @@ async def run(settings: Settings) -> int:
         await stack.enter_async_context(
             serving(application, listen=settings.api.status_listen, control_socket=settings.api.control_socket)
         )
-        _listen(stopped, daemon=daemon, notifier=notifier)
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.nginx.output))
         notifier.ready()  # the engine may be late
-        try:
-            await run_until(daemon, until=_set(stopped), passed=lambda: notifier.passed(summary(daemon.quick_status())))
-        except DeadSocketError:
-            return 1
-    _log.info("daemon.stopped")
-    return 0
+        await run_until(
+            daemon,
+            until=_set(stopped),
+            passed=lambda: notifier.passed(lambda: summary(daemon.quick_status())),
+            chores={
+                "refresh": daemon.nginx.keep_fresh,
+                "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
+            },
+        )
 
 
 def _keep_state(state: State, *, lock: FileLock) -> None:
@@ -76,28 +152,24 @@ async def _set(event: asyncio.Event) -> None:
     await event.wait()
 
 
-def _listen(stopped: asyncio.Event, *, daemon: Daemon, notifier: Notifier) -> None:
-    def stop() -> None:
-        notifier.stopping()
-        stopped.set()
-
-    def reload() -> None:
+async def _reload_whenever(asked: asyncio.Event, *, daemon: Daemon, notifier: Notifier) -> None:
+    """Read the template again whenever that was asked for, once for all who asked meanwhile; for good."""
+    while True:
+        await asked.wait()
+        asked.clear()
         notifier.reloading(monotonic_ns=time.monotonic_ns())
-        _reload(daemon)
+        await _reload(daemon)
         notifier.reloaded()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+        await asyncio.sleep(RELOAD_SPACING_S)
 
 
-def _reload(daemon: Daemon) -> None:
+async def _reload(daemon: Daemon) -> None:
     """Read the template again (a wrong one is logged, the old one stays) and do a full pass."""
     try:
-        daemon.renderer.load()
-    except RenderError as error:
-        _log.error(error.event, error=str(error), path=error.path, line=error.line)
+        await asyncio.to_thread(daemon.renderer.load)
+    except (RenderError, ThreadError) as error:
+        path, line = (error.path, error.line) if isinstance(error, RenderError) else (daemon.renderer.name, None)
+        _log.error(error.event, error=str(error), path=path, line=line)
     else:
         _log.info("template.loaded", path=daemon.renderer.name)
     daemon.source.resync()

@@ -5,23 +5,21 @@ It knows two ports and nothing behind them: a `Source` says what is, a `LoadBala
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import structlog
-
+from lbwatch.core.changes import RowChanges, routes_of
 from lbwatch.core.errors import LbwatchError, ReloadError
 from lbwatch.core.explain import Running, stamped
 from lbwatch.core.history import AppliedPlan, History
-from lbwatch.core.model import Applied, Container, Notice, NoticeKind, Plan, Reason, Route, Snapshot, Upstream
+from lbwatch.core.model import Applied, Container, Plan, Route, Snapshot, Upstream
 from lbwatch.core.plan import Planner
 from lbwatch.core.schedule import RETRY_LIMIT_S, EventTimes, Retry
+from lbwatch.journal import PassLog, RouteLog
 
 CONFIRM_INTERVAL_S = 1.0
 """How often it is made sure that the nginx that was reloaded is still the one that runs."""
-
-_log = structlog.get_logger()
 
 
 class Changed(Protocol):
@@ -68,6 +66,13 @@ class LoadBalancer(Protocol):
     def runs(self) -> bool:
         """Return whether it runs at all, as far as can be seen."""
 
+    def restarted(self) -> bool:
+        """Return whether another one runs since the latest `apply` failed: it may take what that one refused."""
+
+    @property
+    def step(self) -> str:
+        """Return what `apply` does just now, in words."""
+
 
 class Reconciler:
     """
@@ -105,8 +110,10 @@ class Reconciler:
         self._wall = wall
         self._retry = Retry(limit_s=min(RETRY_LIMIT_S, retry_limit_s), random=random)
         self._events = EventTimes()
-        self._log = _RouteLog() if logs_routes else None
+        self._pass_log = PassLog()
+        self._route_log = RouteLog() if logs_routes else None
         self._applied = AppliedPlan()
+        self._rows = RowChanges()
         self._error: LbwatchError | None = None  # of the latest apply
         self._woken = asyncio.Event()
         self._waiting: list[asyncio.Future[tuple[Route, ...]]] = []  # for what is planned from now on to be in force
@@ -129,7 +136,8 @@ class Reconciler:
     def applied(self) -> AppliedPlan:
         """Return what was planned last, and how much of it is in force now."""
         confirmed = self._applied.in_force is not None and self._balancer.confirmed()
-        return replace(self._applied, confirmed=confirmed, serves_old=self._serves_old())
+        step = self._balancer.step
+        return replace(self._applied, confirmed=confirmed, serves_old=self._serves_old(), step=step)
 
     async def settled(self) -> tuple[Route, ...]:
         """Return the routes of a new plan once they are in force; for as long as it takes."""
@@ -163,10 +171,11 @@ class Reconciler:
         plan = self._balancer.limited(self.planner.plan(snapshots, now=now))
         self._applied = replace(self._applied, plan=plan)
         self._events.planned()
-        if self._log is not None:
-            self._log.outlived(self.planner.outlived_drain, snapshots=snapshots)
-            self._log.routes(plan.routes)
+        if self._route_log is not None:
+            self._route_log.outlived(self.planner.outlived_drain, snapshots=snapshots)
+            self._route_log.routes(plan.routes)
         if self._holds(plan.upstreams, now=now):
+            self._pass_log.settled(digest=self._applied.digest, now=now)
             self._settle()
             self._answer(waiting, plan)
             changes_at = self.planner.changes_at()
@@ -176,7 +185,7 @@ class Reconciler:
             self._applied = replace(self._applied, behind_since=now)
         if now < (due := self._due(plan.upstreams, now=now)):
             return due
-        again_at = await self._apply(plan.upstreams, now=now)
+        again_at = await self._apply(plan, now=now)
         if self._applied.in_force is plan.upstreams:
             self._answer(waiting, plan)
         return again_at
@@ -193,56 +202,50 @@ class Reconciler:
         return in_force and settled and not self._retry.renewed and self._balancer.confirmed()
 
     def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
-        if upstreams == self._retry.failed:
+        if upstreams == self._retry.failed and not self._balancer.restarted():
             return max(now, self._retry.at)
         return self._balancer.due(upstreams, now=now, at_once=self._retry.renewed)
 
-    async def _apply(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
+    async def _apply(self, plan: Plan, *, now: float) -> float:
         # Put back if this fails, never cleared afterwards: a template that is loaded meanwhile needs another apply.
         renewed, self._retry.renewed = self._retry.renewed, False
         self._applied = replace(self._applied, applying=True)
         try:
-            applied = await self._balancer.apply(upstreams)
+            applied = await self._balancer.apply(plan.upstreams)
         except LbwatchError as error:
             self._retry.renewed |= renewed
-            return self._fail(error, upstreams=upstreams, took_s=self._clock() - now)
+            return self._fail(error, upstreams=plan.upstreams, took_s=self._clock() - now)
         finally:
             self._applied = replace(self._applied, applying=False)
-        self._succeed(applied, upstreams=upstreams, took_s=self._clock() - now)
+        self._succeed(applied, plan=plan, took_s=self._clock() - now)
         return now
 
     def _fail(self, error: LbwatchError, *, upstreams: tuple[Upstream, ...], took_s: float) -> float:
         """Return the loop time of the next try of what failed."""
-        wait_s = self._retry.fail(error, upstreams=upstreams, now=self._clock())
-        _log.error(error.event, error=str(error), attempt=self._retry.attempt, retry_in_s=round(wait_s, 2))
+        now = self._clock()
+        wait_s = self._retry.fail(error, upstreams=upstreams, now=now)
+        self._pass_log.failed(error, attempt=self._retry.attempt, retry_in_s=wait_s, now=now)
         self._error, self._applied = error, replace(self._applied, error=str(error))
         self.history.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
         self._note()
         return self._retry.at
 
-    def _succeed(self, applied: Applied, *, upstreams: tuple[Upstream, ...], took_s: float) -> None:
-        self._retry.succeed(now=self._clock())
+    def _succeed(self, applied: Applied, *, plan: Plan, took_s: float) -> None:
+        self._retry.succeed(now=self._clock(), again_s=applied.again_s)
         # Where the same text was in force already nothing was verified anew: the old time stays.
         verified_at = self._applied.applied_at
         if applied.reloaded or verified_at is None:
             verified_at = self._wall()
         self._applied = replace(
             self._applied,
-            in_force=upstreams,
+            in_force=plan.upstreams,
             degraded=applied.degraded,
             digest=applied.digest,
             applied_at=verified_at,
         )
         self.history.applied(applied, at=self._wall(), took_s=took_s, heard_s=self._events.due_for_s(now=self._clock()))
         self._settle()
-        say = _log.info if applied.reloaded else _log.debug
-        say(
-            "reconcile.finished",
-            digest=applied.digest,
-            upstreams=len(upstreams),
-            servers=sum(len(upstream.servers) for upstream in upstreams),
-            duration_s=round(took_s, 4),
-        )
+        self._pass_log.succeeded(applied, plan=plan, took_s=took_s, now=self._clock())
 
     def _settle(self) -> None:
         """Note that the plan is in force, whatever failed in between."""
@@ -252,18 +255,21 @@ class Reconciler:
 
     def _note(self) -> None:
         """Keep since when each container is routed, or not, as it is now."""
-        if self._applied.plan is not None:
-            running = Running(upstreams=self._applied.in_force or () if self._serves_old() else (), missing="")
-            routes = stamped(self._applied.plan.routes, degraded=self._applied.degraded, running=running)
-            self.history.noted(routes, at=self._wall())
+        if (plan := self._applied.plan) is None:
+            return
+        in_force = self._applied.in_force or () if self._serves_old() else ()
+        degraded = self._applied.degraded
+        if names := self._rows.containers(plan, in_force=in_force, degraded=degraded):
+            rows, running = routes_of(plan.routes, names), Running(upstreams=in_force, missing="")
+            self.history.noted(stamped(rows, degraded=degraded, running=running), at=self._wall(), of=names)
 
     def _serves_old(self) -> bool:
         """Return whether what is in force serves on in spite of an error."""
         return not isinstance(self._error, ReloadError) or self._balancer.runs()
 
-    def _answer(self, waiting: Iterable[asyncio.Future[tuple[Route, ...]]], plan: Plan) -> None:
+    def _answer(self, waiting: Sequence[asyncio.Future[tuple[Route, ...]]], plan: Plan) -> None:
         """Answer the requests that waited when the plan was made; those that came since wait for the next pass."""
-        routes = stamped(plan.routes, degraded=self._applied.degraded)
+        routes = stamped(plan.routes, degraded=self._applied.degraded) if waiting else ()
         for waiter in waiting:
             self._waiting.remove(waiter)
             if not waiter.done():
@@ -271,48 +277,3 @@ class Reconciler:
 
     def _clock(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-_EXPECTED = frozenset(
-    {
-        Reason.DISABLED,
-        Reason.ONE_OFF,
-        Reason.NOT_RUNNING,
-        Reason.PAUSED,
-        Reason.STARTING,
-        Reason.DRAINING,
-    }
-)
-"""Reasons that somebody wanted, or that pass by themselves; all others are mistakes."""
-
-
-class _RouteLog:
-    """Logs what becomes of containers, each thing once for as long as it lasts."""
-
-    def __init__(self) -> None:
-        self._logged: frozenset[tuple[str, Reason | Notice, str]] = frozenset()
-        self._outlived: frozenset[str] = frozenset()  # by id
-
-    def routes(self, routes: Iterable[Route]) -> None:
-        """Log each container that is not routed, and each notice, unless it was so at the call before."""
-        current: set[tuple[str, Reason | Notice, str]] = set()
-        for route in routes:
-            current.update((route.container, notice, notice.detail) for notice in route.notices)
-            if route.reason is not None and route.reason is not Reason.NOT_LABELLED:
-                current.add((route.container, route.reason, route.detail or ""))
-        for container, what, detail in sorted(current - self._logged, key=str):
-            if isinstance(what, Notice):
-                say = _log.info if what.kind is NoticeKind.SERVES_DRAINING else _log.warning  # it is what a stop does
-                say("container.noticed", container=container, notice=str(what.kind), detail=detail)
-            else:
-                say = _log.info if what in _EXPECTED else _log.warning
-                say("container.not_routed", container=container, reason=str(what), detail=detail)
-        self._logged = frozenset(current)
-
-    def outlived(self, ids: frozenset[str], *, snapshots: Iterable[Snapshot]) -> None:
-        """Log which containers take traffic again since they did not end; *ids*: of all that do, in *snapshots*."""
-        names = {id: each.containers[id].name for each in snapshots for id in ids & each.containers.keys()}
-        for id in sorted(ids - self._outlived):
-            detail = "it still runs drain_timeout after its stop signal, and takes traffic again"
-            _log.warning("container.outlived_drain", container=names[id], detail=detail)
-        self._outlived = ids

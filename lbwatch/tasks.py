@@ -1,7 +1,8 @@
 """Keeps the tasks of a daemon, or of a command that looks, until what it waits for has ended."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from lbwatch.core.errors import LbwatchError
@@ -29,6 +30,7 @@ async def run_until(
     until: Coroutine[Any, Any, Answer],
     changed: Changed | None = None,
     passed: Callable[[], None] = lambda: None,
+    chores: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = MappingProxyType({}),
 ) -> Answer:
     """
     Return the answer of *until*, with the tasks of a daemon, or of a command that looks, kept going until then.
@@ -40,6 +42,7 @@ async def run_until(
         until: What is waited for.
         changed: What the source calls whenever its snapshot may be another one; `None`: it wakes the loop.
         passed: Called at the end of each pass.
+        chores: What else goes on beside them, by the names of its tasks.
 
     Raises:
         LbwatchError: A task, or *until*, ended by it; of a dead socket only a new start can help.
@@ -51,6 +54,7 @@ async def run_until(
             tasks = [
                 group.create_task(parts.source.run(changed or parts.reconciler.wake), name="source"),
                 group.create_task(parts.reconciler.run(passed=passed), name="reconcile"),
+                *(group.create_task(chore(), name=name) for name, chore in chores.items()),
             ]
             end = group.create_task(until, name="end")
             done, _ = await asyncio.wait([end, *tasks], return_when=asyncio.FIRST_COMPLETED)

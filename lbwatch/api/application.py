@@ -3,14 +3,15 @@ The daemon's API as an HTTP application: what is answered, and who may ask for w
 
 By TCP whoever reaches the port may look at health, metrics, the state as JSON and the page, and change nothing. By the
 unix socket, which only our own user may use, the same is answered, and what the commands ask for besides: `explain`,
-which shows labels, and `drain` and `undrain`, which alone change anything. Where it listens is `server`'s.
+which shows every label that is read, and `drain` and `undrain`, which alone change anything. Where it listens is
+`server`'s.
 """
 
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Collection
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Protocol
@@ -19,18 +20,20 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from lbwatch.api import page
 from lbwatch.api.control import ControlService
 from lbwatch.api.metrics import CONTENT_TYPE, exposition
+from lbwatch.api.page.handlers import PageHandlers
 from lbwatch.api.report import report_of, state_json
+from lbwatch.api.shared import SharedAnswer
 from lbwatch.core.errors import RequestError, excerpt
 from lbwatch.core.status import Status, unready
+from lbwatch.system.threads import Threads
 
 STILL_S = 120.0
-"""A pass takes at most about 80 s (a search for what nginx refuses, and a verification), and there is one a second."""
+"""There is a pass each second at least, unless the one before it has not ended."""
 
-SHARED_S = 0.5
-"""For so long one answer serves all who ask for the same: many open pages cost the daemon no more than one."""
+HANGS_S = 300.0
+"""A pass takes at most about 80 s (a search for what nginx refuses, and a verification), and more on a busy machine."""
 
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
@@ -57,12 +60,12 @@ def make_application(view: View, *, service: ControlService, hosts: Collection[s
         hosts: Names accepted in the Host header of what comes by TCP, beside addresses and localhost.
     """
     # A thread of its own: those of the loop are for the daemon's work, and a crowd of browsers would take all of them.
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="status")
+    executor = Threads(1, name="status")
 
     async def close(_: web.Application) -> None:
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown()
 
-    public = _public_handlers(view, executor=executor)
+    public = _public_handlers(view, service=service, executor=executor)
     names = frozenset(name.lower().rstrip(".") for name in (*hosts, "localhost"))
     application = web.Application(middlewares=[_guard(names=names, public=frozenset(public))], client_max_size=0)
     application.add_routes(web.get(path, handler) for path, handler in public.items())
@@ -71,14 +74,15 @@ def make_application(view: View, *, service: ControlService, hosts: Collection[s
     return application
 
 
-def _public_handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
+def _public_handlers(view: View, *, service: ControlService, executor: Executor) -> dict[str, Handler]:
     """Return what is answered by TCP too, by path."""
 
     async def healthz(_: web.Request) -> web.Response:
-        still_s = (status := view.quick_status()).now - status.applied.turned_at
-        if still_s < STILL_S or status.applied.applying:
+        still_s = (status := view.quick_status()).now - (applied := status.applied).turned_at
+        if still_s < (HANGS_S if applied.applying else STILL_S):
             return web.Response(text="the loop turns\n")
-        return web.Response(status=503, text=f"the loop has not turned for {still_s:.0f} s\n")
+        hangs = f": a pass has been running since, in {applied.step}" if applied.applying else ""
+        return web.Response(status=503, text=f"the loop has not turned for {still_s:.0f} s{hangs}\n")
 
     async def readyz(_: web.Request) -> web.Response:
         reasons = tuple(unready(view.quick_status()))
@@ -86,7 +90,7 @@ def _public_handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
         return web.Response(status=503 if reasons else 200, body=body, content_type=_JSON)
 
     def shared(make: Callable[[Status], bytes], **headers: str) -> Handler:
-        answer = _SharedAnswer(view.status, make=make, executor=executor)
+        answer = SharedAnswer(view.status, make=make, executor=executor)
 
         async def handle(_: web.Request) -> web.Response:
             return web.Response(body=await answer.get(), headers=headers)
@@ -100,7 +104,7 @@ def _public_handlers(view: View, *, executor: Executor) -> dict[str, Handler]:
         "/api/state": shared(
             lambda status: msgspec.json.encode(state_json(report_of(status))), **{hdrs.CONTENT_TYPE: _JSON}
         ),
-        "/": shared(page.html, **{hdrs.CONTENT_TYPE: page.CONTENT_TYPE, "Content-Security-Policy": page.POLICY}),
+        **PageHandlers(view.status, explain=service.explain, executor=executor).by_path(),
     }
 
 
@@ -128,44 +132,6 @@ def _control_routes(service: ControlService) -> list[web.RouteDef]:
     ]
 
 
-class _SharedAnswer:
-    """
-    An answer that all get who ask for it at about the same time.
-
-    Args:
-        look: Returns the status that it is made of.
-        make: Makes it, in a thread.
-        executor: The thread.
-    """
-
-    def __init__(
-        self, look: Callable[[], Awaitable[Status]], *, make: Callable[[Status], bytes], executor: Executor
-    ) -> None:
-        self._look = look
-        self._make = make
-        self._executor = executor
-        self._asked_at = 0.0  # loop time of who asked for the latest one first
-        self._answer: asyncio.Task[bytes] | None = None
-
-    async def get(self) -> bytes:
-        """Return it, at most `SHARED_S` old, or as old as its making takes."""
-        now = asyncio.get_running_loop().time()
-        answer = self._answer
-        if answer is None or (answer.done() and (now - self._asked_at >= SHARED_S or _has_failed(answer))):
-            self._asked_at = now
-            answer = self._answer = asyncio.create_task(self._made(), name="status answer")
-        # Whoever hangs up is cancelled here; the others still wait for the same task.
-        return await asyncio.shield(answer)
-
-    async def _made(self) -> bytes:
-        status = await self._look()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._make, status)
-
-
-def _has_failed(answer: asyncio.Task[bytes]) -> bool:
-    return answer.cancelled() or answer.exception() is not None
-
-
 # -- what may come in
 
 
@@ -183,6 +149,8 @@ def _guard(*, names: frozenset[str], public: frozenset[str]) -> Middleware:
         answer: web.StreamResponse | None = None
         if not is_unix(request.transport):
             answer = _tcp_refusal(request, names=names, public=public)
+        if answer is None and request.body_exists:
+            answer = web.Response(status=413, text="no body is taken here\n")
         if answer is None:
             try:
                 answer = await handler(request)

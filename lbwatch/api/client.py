@@ -1,6 +1,7 @@
 """The commands' side of the control socket: what they ask the running daemon."""
 
 import errno
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -58,10 +59,66 @@ async def explanation(path: Path, *, container: str | None) -> Explanation:
     status, body = await _ask(path, what="explain", container=container, timeout_s=STATUS_TIMEOUT_S)
     if status == web.HTTPConflict.status_code:
         raise RequestError(body.decode(errors="replace"))
+    if status >= web.HTTPInternalServerError.status_code:
+        raise NoDaemonError(f"the lbwatch at {path} failed to answer ({status}): its log says why")
     try:
         return msgspec.json.decode(body, type=Explanation)
     except msgspec.DecodeError as error:
         raise NoDaemonError(f"the lbwatch at {path} is of another version") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineState:
+    """One engine, in the daemon's words; *drift*: how many changes no event reported."""
+
+    name: str
+    drift: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamState:
+    """One upstream; *note* says what of it could not be written as it should be."""
+
+    name: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedState:
+    """What was verified last; *believed*: by the exit code of the reload command alone."""
+
+    believed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonState:
+    """What commands read of `/api/state`, see `report.Report`."""
+
+    version: str
+    reasons: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    engines: tuple[EngineState, ...] = ()
+    upstreams: tuple[UpstreamState, ...] = ()
+    applied: AppliedState | None = None
+
+
+async def state(path: Path) -> DaemonState:
+    """
+    Return how things stand, as the daemon at *path* sees them.
+
+    Raises:
+        NoDaemonError: There is none, in words that say what to do.
+        RequestError: There is one, and it does not answer as it should.
+    """
+    try:
+        status, body = await _ask(path, what="api/state", timeout_s=STATUS_TIMEOUT_S)
+        return msgspec.json.decode(body, type=DaemonState)
+    except NoDaemonError as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise RequestError(f"{error}: its log says why, and a restart helps") from error
+        raise
+    except msgspec.DecodeError as error:
+        raise RequestError(f"what answers at {path} is no lbwatch of this version ({status})") from error
 
 
 async def _ask(
@@ -95,7 +152,7 @@ async def _ask(
         # Once it was sent nobody knows whether it was carried out; "no lbwatch is there" would be a lie.
         if method == hdrs.METH_POST and _is_broken_off(error):
             asked = excerpt(container or "")
-            ended = f"lbwatch at {path} ended before it answered: `lbwatch explain {asked}` tells what holds"
+            ended = f"lbwatch at {path} ended before it answered: `lbwatch explain {asked}` shows what came of it"
             raise RequestError(ended) from error
         raise NoDaemonError(_not_reached(path, error)) from error
 
@@ -108,5 +165,5 @@ def _not_reached(path: Path, error: Exception) -> str:
     if getattr(error, "errno", None) == errno.EACCES:
         return f"{path} may not be used by this user: be the one that lbwatch runs as, or root"
     cause = getattr(error, "strerror", None) or str(error)
-    hint = "is `lbwatch run` running, and with this control_socket?"
-    return f"no lbwatch takes orders at {path} ({excerpt(cause)}): {hint}"
+    hint = "is `lbwatch run` running, with this control_socket?"
+    return f"no lbwatch answers at {path} ({excerpt(cause)}): {hint}"

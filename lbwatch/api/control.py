@@ -12,7 +12,7 @@ import structlog
 
 from lbwatch.core.errors import RequestError, StateError, excerpt
 from lbwatch.core.explain import Explanation
-from lbwatch.core.model import Container, Route, Suspended
+from lbwatch.core.model import Container, NoticeKind, Reason, Route, Suspended
 from lbwatch.core.plan import Planner
 from lbwatch.system.state import State
 
@@ -102,8 +102,11 @@ class ControlService:
         _log.info("container.drained", container=container.name)
         unkept = await self._change(self._state.drain, container.id, container.name, known=known)
         rows = await self._rows(container, outcome=outcome)
-        serves = ", but still gets requests, since nobody else is ready" if any(row.address for row in rows) else ""
-        return "; ".join((f"{outcome}{serves}{unkept}", *map(words, rows)))
+        if any(row.address for row in rows):
+            outcome += ", but still gets requests, since no other server is ready"
+        # That it is drained is not worth saying again; a row that has another reason is.
+        others = [words(row) for row in rows if row.reason is not Reason.DRAINING]
+        return "; ".join((f"{outcome}{unkept}", *others, f"`lbwatch undrain {container.name}` ends that"))
 
     async def undrain(self, ref: str) -> str:
         """Undo that; returns and raises as `drain` does."""
@@ -177,7 +180,11 @@ def find_container(ref: str, *, containers: Iterable[Container]) -> Container:
     return begun[0]
 
 
+_OF_A_DRAIN = (NoticeKind.SERVES_DRAINING,)
+"""What whoever drains or undrains is answered anyway."""
+
+
 def words(route: Route) -> str:
     """Return where a container is routed, or why it is not, and what there is to note, in a line."""
     routed = f"it serves upstream {route.upstream} at {route.address}" if route.address else f"it is {route.outcome}"
-    return "; ".join((routed, *(f"note that {notice.detail}" for notice in route.notices)))
+    return "; ".join((routed, *(f"note that {each.detail}" for each in route.notices if each.kind not in _OF_A_DRAIN)))

@@ -38,6 +38,7 @@ OUTCOMES = (
     "unchanged",
     "template.failed",
     "nginx.rejected",
+    "nginx.config_broken",
     "output.failed",
     "nginx.reload_failed",
     "reconcile.failed",
@@ -65,6 +66,9 @@ class _Collector:
         build.add_metric([], {"version": status.version, "python": platform.python_version()})
         yield build
         yield _gauge("lbwatch_ready", "Whether every engine is in step and the last apply is verified.", report.ready)
+        yield CounterMetricFamily(
+            "lbwatch_log_dropped", "Lines of the log that standard error did not take.", value=status.log_dropped
+        )
         yield from _engines(status)
         yield from _passes(status)
         yield from _in_force(status, report)
@@ -94,7 +98,7 @@ def _engines(status: Status) -> Iterable[Metric]:
         {each.source: each.containers for each in engines if each.containers is not None},
     )
     drift = CounterMetricFamily(
-        "lbwatch_source_drift", "Changes that a full look found and no event told.", labels=["source"]
+        "lbwatch_source_drift", "Changes that a full look found and no event reported.", labels=["source"]
     )
     events = CounterMetricFamily(
         "lbwatch_source_events", "Events that came, by the engine's name for them.", labels=["source", "action"]

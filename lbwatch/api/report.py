@@ -11,7 +11,7 @@ from typing import Any
 
 from lbwatch.core.explain import Story, degraded_words, stamp
 from lbwatch.core.history import AppliedPlan, Change
-from lbwatch.core.model import Degraded, EngineStatus, Level, Route, ServerState, Upstream, bracketed
+from lbwatch.core.model import Degraded, EngineStatus, Level, Route, Server, ServerState, Upstream, bracketed
 from lbwatch.core.status import Status, unready
 
 PLACEHOLDER = ("127.0.0.1", 1)
@@ -29,6 +29,7 @@ class EngineReport:
         containers: How many there are; `None` before that.
         drift: How many changes full looks found that no event reported.
         error: Why it is not connected, in words.
+        since, synced_at: The same instants as *for_s* and *synced_s*, which do not change while nothing does.
     """
 
     name: str
@@ -38,6 +39,8 @@ class EngineReport:
     containers: int | None
     drift: int
     error: str | None
+    since: str = ""
+    synced_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class ServerReport:
     port: int
     container: str | None
     state: ServerState
+    weight: int = 1
+    backup: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +67,18 @@ class UpstreamReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedReport:
-    """What was verified last; *verified* is false once that does not stand any more, or more is to be done."""
+    """
+    What was verified last.
+
+    Attributes:
+        verified: False once that does not stand any more, or more is to be done.
+        believed: Whether the exit code of `reload_command` is all that is known of it: no worker can be seen.
+    """
 
     digest: str
     verified: bool
     at: str
+    believed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +153,10 @@ def report_of(status: Status) -> Report:
         ready=not reasons,
         reasons=reasons,
         remarks=status.balancer.remarks,
-        engines=tuple(_engine(engine, now=status.now) for engine in status.engines),
+        engines=tuple(_engine(engine, status=status) for engine in status.engines),
         upstreams=tuple(_upstreams(status.applied)),
         routes=status.routes,
-        applied=_applied(status.applied),
+        applied=_applied(status.applied, believed=status.balancer.believed),
         disk=status.balancer.digest,
         workers=None if workers is None else WorkersReport(serving=workers[0], retiring=workers[1]),
         changes=tuple(_change(change) for change in reversed(status.history.changes)),
@@ -193,15 +205,18 @@ def story_json(story: Story) -> dict[str, Any]:
     return {"held" if name == "suspended" else name: value for name, value in asdict(story).items()}
 
 
-def _engine(engine: EngineStatus, *, now: float) -> EngineReport:
+def _engine(engine: EngineStatus, *, status: Status) -> EngineReport:
+    synced_s = None if engine.synced_at is None else status.now - engine.synced_at
     return EngineReport(
         name=engine.source,
         connected=engine.connected,
-        for_s=round(now - engine.since, 1),
-        synced_s=None if engine.synced_at is None else round(now - engine.synced_at, 1),
+        for_s=round(status.now - engine.since, 1),
+        synced_s=None if synced_s is None else round(synced_s, 1),
         containers=engine.containers,
         drift=engine.drift,
         error=engine.error,
+        since=_time(status.at - (status.now - engine.since)),
+        synced_at=None if synced_s is None else _time(status.at - synced_s),
     )
 
 
@@ -221,11 +236,8 @@ def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
 
 def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) -> UpstreamReport:
     emptied = note is not None and note.level not in (Level.FULL, Level.PLAIN)
-    servers = tuple(
-        ServerReport(address=bracketed(server.address), port=server.port, container=server.container, state=state)
-        for server in upstream.servers
-        if not emptied
-    )
+    plain = note is not None and note.level is Level.PLAIN
+    servers = tuple(_server(server, state=state, plain=plain) for server in upstream.servers if not emptied)
     placeholder = ServerReport(address=PLACEHOLDER[0], port=PLACEHOLDER[1], container=None, state=ServerState.DOWN)
     return UpstreamReport(
         name=upstream.name,
@@ -235,11 +247,24 @@ def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) 
     )
 
 
-def _applied(applied: AppliedPlan) -> AppliedReport | None:
+def _server(server: Server, *, state: ServerState, plain: bool) -> ServerReport:
+    """Return a server line; a *plain* one is written without its parameters."""
+    return ServerReport(
+        address=bracketed(server.address),
+        port=server.port,
+        container=server.container,
+        state=state,
+        weight=1 if plain else server.weight,
+        backup=server.backup and not plain,
+    )
+
+
+def _applied(applied: AppliedPlan, *, believed: bool) -> AppliedReport | None:
     if applied.applied_at is None:
         return None
     verified = applied.confirmed and applied.error is None
-    return AppliedReport(digest=applied.digest, verified=verified, at=_time(applied.applied_at))
+    at = _time(applied.applied_at)
+    return AppliedReport(digest=applied.digest, verified=verified, at=at, believed=believed)
 
 
 def _change(change: Change) -> ChangeReport:

@@ -11,12 +11,14 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from lbwatch.api.application import is_unix
-from lbwatch.core.errors import SettingsError, excerpt
+from lbwatch.api.door import Door
+from lbwatch.core.errors import SettingsError, ThreadError, excerpt
 from lbwatch.settings import listen_address
 
 CONNECTION_TIMEOUT_S = 10.0
@@ -25,8 +27,16 @@ CONNECTION_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 64
 """By TCP; the oldest is cut off for a newer one."""
 
+CONTROL_TIMEOUT_S = 600.0
+"""How long one to the unix socket may last: a drain waits until it is in force, and no client waits for longer."""
+
+MAX_CONTROL_CONNECTIONS = 32
+"""To the unix socket; more of them wait, since whoever waits for a drain must not be cut off."""
+
+BACKLOG = 128
+"""Of connections that the kernel keeps until they are accepted; Linux' own limit of old."""
+
 _SOCKET_MODE = 0o600
-_SWEEP_S = 0.1
 
 _log = structlog.get_logger()
 
@@ -47,70 +57,84 @@ async def serving(application: web.Application, *, listen: str, control_socket: 
         SettingsError: It cannot listen at *listen*.
     """
     async with AsyncExitStack() as stack:
-        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        # What is left of a body is not read to its end: nothing here takes one, and it may be without end.
+        runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1, lingering_time=0.0
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await _listen_unix(runner, path=control_socket, stack=stack)
-        if listen:
-            await stack.enter_async_context(_tcp(runner, listen=listen))
-        yield
+        assert runner.server is not None
+        control, public = _doors(runner.server)
+        unix, tcp = await _listen_unix(control_socket, stack=stack), await _listen_tcp(listen, stack=stack)
+        async with asyncio.TaskGroup() as group:  # one that ends is a bug, and ends everything
+            tasks = (control.sweep(), public.sweep(), *map(control.accept, unix), *map(public.accept, tcp))
+            running = [group.create_task(each, name="http") for each in tasks]
+            try:
+                yield
+            finally:
+                for task in running:
+                    task.cancel()
+
+
+def _doors(server: web.Server) -> tuple[Door, Door]:
+    """Return what lets in whoever comes by the unix socket, who is our own user, and whoever comes by TCP."""
+    control = Door(server, ours=is_unix, most=MAX_CONTROL_CONNECTIONS, timeout_s=CONTROL_TIMEOUT_S, cuts_oldest=False)
+    public = Door(
+        server,
+        ours=lambda transport: not is_unix(transport),
+        most=MAX_CONNECTIONS,
+        timeout_s=CONNECTION_TIMEOUT_S,
+        cuts_oldest=True,
+    )
+    return control, public
 
 
 # -- TCP
 
 
-@asynccontextmanager
-async def _tcp(runner: web.AppRunner, *, listen: str) -> AsyncIterator[None]:
+async def _listen_tcp(listen: str, *, stack: AsyncExitStack) -> list[socket.socket]:
     """
-    Listen at `HOST:PORT`, and bound the connections there until the end of the context.
+    Return what listens at `HOST:PORT`, which may be several addresses, until the end of the stack.
 
     Raises:
         SettingsError: It cannot listen there.
     """
+    if not listen:
+        return []
     host, port = listen_address(listen)
     try:
-        await web.TCPSite(runner, host, port).start()
+        listeners = [stack.enter_context(_bound_tcp(*each)) for each in await _addresses(host, port)]
     except (OSError, ValueError) as error:  # the latter for what can be no name of a host
         raise SettingsError("status_listen", value=listen, takes=_listen_refusal(error)) from error
-    # With port 0 the kernel chooses, and only the socket knows; the unix socket's address is a path.
-    addresses = [address[:2] for address in runner.addresses if isinstance(address, tuple)]
-    _log.info("status.listening", url=f"http://{_written(*addresses[0])}/" if addresses else listen)
-    async with asyncio.TaskGroup() as group:  # a sweep that ends is a bug, and ends everything
-        sweeping = group.create_task(_sweep(runner), name="status connections")
-        try:
-            yield
-        finally:
-            sweeping.cancel()
+    # With port 0 the kernel chooses, and only the socket knows.
+    _log.info("status.listening", url=f"http://{_written(*listeners[0].getsockname()[:2])}/")
+    return listeners
 
 
-async def _sweep(runner: web.AppRunner) -> None:
-    """Cut off whoever takes too long by TCP, for good."""
-    opened: dict[object, float] = {}
-    while True:
-        _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)
-        await asyncio.sleep(_SWEEP_S)
+async def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """Return where to listen, each with its family; raises `OSError` or `ValueError`."""
+    try:  # which needs no thread
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _cut(runner: web.AppRunner, *, older_than_s: float, opened: dict[object, float]) -> None:
-    """
-    Cut off TCP connections of that age, and the oldest of too many.
-
-    Args:
-        runner: Whose connections they are. Those of the unix socket are our own user's, and a drain may take long.
-        older_than_s: Seconds.
-        opened: Loop time at which each connection was first seen; it is kept up here.
-    """
-    now = asyncio.get_running_loop().time()
-    connections = runner.server.connections if runner.server is not None else []
-    present = [each for each in connections if not is_unix(each.transport)]
-    for gone in opened.keys() - set(present):
-        del opened[gone]
-    by_age = sorted(present, key=lambda each: opened.setdefault(each, now))
-    surplus = max(0, len(by_age) - MAX_CONNECTIONS)
-    for number, connection in enumerate(by_age):
-        if (number < surplus or now - opened[connection] >= older_than_s) and connection.transport is not None:
-            # Not closed but aborted: what waits to be sent to a client that never reads would be kept.
-            connection.transport.abort()
+def _bound_tcp(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)  # noqa: FBT003 - the only way to say it
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _listen_refusal(error: OSError | ValueError) -> str:
@@ -129,23 +153,23 @@ def _written(host: str, port: int) -> str:
 # -- the unix socket
 
 
-async def _listen_unix(runner: web.AppRunner, *, path: Path, stack: AsyncExitStack) -> None:
+async def _listen_unix(path: Path, *, stack: AsyncExitStack) -> list[socket.socket]:
     """
-    Listen at a unix socket if that is possible.
+    Return what listens at a unix socket until the end of the stack, or nothing where none can be made.
 
     Args:
-        runner: What serves.
         path: Where the socket will be.
         stack: At whose end it is removed.
     """
     try:
         listener, inode = await asyncio.to_thread(_bound, path)
-    except OSError as error:
-        reason = f"{error.strerror or error}: drain and undrain are not possible"
+    except (OSError, ThreadError) as error:
+        reason = f"{getattr(error, 'strerror', None) or error}: drain and undrain are not possible"
         _log.warning("control.unavailable", control_socket=str(path), reason=reason)
-    else:
-        stack.callback(_unlink, path, inode=inode)
-        await web.SockSite(runner, listener).start()
+        return []
+    stack.enter_context(listener)
+    stack.callback(_unlink, path, inode=inode)
+    return [listener]
 
 
 def _bound(path: Path) -> tuple[socket.socket, int]:
@@ -159,7 +183,7 @@ def _bound(path: Path) -> tuple[socket.socket, int]:
     """
     path.parent.mkdir(mode=0o755, exist_ok=True)
     if _is_answered(path):
-        raise OSError(f"another lbwatch takes orders at {path}")
+        raise OSError(f"another lbwatch answers at {path}")
     if path.exists() and not path.is_socket():
         raise OSError(f"{path} is no socket")
     # The mode is set under another name, where nobody looks for it: between bind and chmod any user could connect.
@@ -169,7 +193,8 @@ def _bound(path: Path) -> tuple[socket.socket, int]:
     try:
         listener.bind(str(fresh))
         fresh.chmod(_SOCKET_MODE)  # nobody can connect before it listens
-        listener.listen()
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - the only way to say it
         os.replace(fresh, path)
     except OSError:
         listener.close()

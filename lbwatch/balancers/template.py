@@ -6,6 +6,7 @@ undefined name is an error.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from jinja2 import (
+    Environment,
     FileSystemLoader,
     StrictUndefined,
     Template,
@@ -21,10 +23,16 @@ from jinja2 import (
     TemplateNotFound,
     TemplateSyntaxError,
 )
+from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lbwatch.balancers.turns import Turns, cut
 from lbwatch.core.errors import RenderError, excerpt
 from lbwatch.core.model import Method, Server, Upstream
+from lbwatch.system import reading
+
+MAX_BYTES = 1 << 20
+"""Of one template's file: Jinja takes seconds to compile as many, and the shipped ones have 2 KiB."""
 
 # What a template may raise when it is read, compiled or rendered: Python's own limits on nesting, memory and the
 # digits of a number are a template's mistake as well.
@@ -76,6 +84,19 @@ def _fields(kind: Any) -> frozenset[str]:
     return frozenset(each.name for each in dataclasses.fields(kind))
 
 
+class _Loader(FileSystemLoader):
+    """Jinja's way to find a template in some folders, which reads no more and nothing else than it should."""
+
+    def get_source(self, _: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """See `FileSystemLoader`; raises `OSError` for what is there and cannot be read, in whichever folder."""
+        for folder in self.searchpath:
+            path = Path(folder, *split_template_path(template))
+            if os.path.lexists(path):
+                text = reading.of_user(path, max_bytes=MAX_BYTES).decode(self.encoding)
+                return text, str(path), lambda: True
+        raise TemplateNotFound(template)
+
+
 class Renderer:
     """
     One template, compiled once; `load` reads it again.
@@ -85,6 +106,7 @@ class Renderer:
         folders: Where names are looked up, the first that has it wins.
         block: Makes of an upstream what the template gets, in the load balancer's dialect.
         filters: What templates may write behind a `|`, by name.
+        settled: Returns the output with each text that is not the template's own in the place that it came to stand in.
     """
 
     def __init__(
@@ -94,12 +116,14 @@ class Renderer:
         folders: Sequence[Path],
         block: Callable[[Upstream], object],
         filters: Mapping[str, Callable[..., str]],
+        settled: Callable[[str], str],
     ) -> None:
         self.name = template
         self._folders = list(folders)
         self._block = block
         self._filters = filters
-        self._template: Template | None = None
+        self._settled = settled
+        self._template: Template | Turns | None = None
 
     def load(self) -> None:
         """
@@ -111,10 +135,11 @@ class Renderer:
         folders, name = self._folders, self.name
         # The folder of a path comes first, so that what the template includes is found beside it.
         if name.startswith(("/", "./", "../")):
-            path = Path(name).resolve()
+            path = Path(os.path.realpath(name))
             folders, name = [path.parent, *folders], path.name
+        loader = _Loader(folders)
         environment = _Sandbox(
-            loader=FileSystemLoader(folders),
+            loader=loader,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -123,7 +148,8 @@ class Renderer:
         )
         environment.filters.update(self._filters)
         try:
-            template = environment.get_template(name)
+            whole = environment.get_template(name)
+            template = cut(whole, source=loader.get_source(environment, name)[0]) or whole
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=folders) from error
         self._rendered(template, upstreams=_SAMPLE)
@@ -141,9 +167,13 @@ class Renderer:
         assert self._template is not None
         return self._rendered(self._template, upstreams=upstreams)
 
-    def _rendered(self, template: Template, *, upstreams: tuple[Upstream, ...]) -> str:
+    def _rendered(self, template: Template | Turns, *, upstreams: tuple[Upstream, ...]) -> str:
         try:
-            text = template.render(upstreams=tuple(map(self._block, upstreams)))
+            if isinstance(template, Turns):
+                text = template.render(upstreams, block=self._block)
+            else:
+                text = template.render(upstreams=tuple(map(self._block, upstreams)))
+            text = self._settled(text)
             text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=self._folders) from error
@@ -156,6 +186,8 @@ class Renderer:
         if isinstance(error, TemplateNotFound):
             looked = ", ".join(map(str, folders))
             return RenderError(f"no such template; looked in {looked}", path=str(error.name or self.name), line=None)
+        if isinstance(error, OSError) and error.filename:
+            return RenderError(error.strerror or str(error), path=str(error.filename), line=None)
         where = _template_frame(error.__traceback__)
         message = f"{type(error).__name__}: {error}"
         if where is None:
@@ -171,7 +203,7 @@ def digest(text: str) -> str:
 def _around(path: str, line: int) -> tuple[str, ...]:
     """Return the lines of a template around one, counted from 1; none if it cannot be read any more."""
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = reading.of_user(Path(path), max_bytes=MAX_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return ()
     first, last = max(1, line - _QUOTED_AROUND), min(len(lines), line + _QUOTED_AROUND)

@@ -1,7 +1,6 @@
 """`events`: the engine's stream as people read it, with what lbwatch makes of each event, until it is ended."""
 
 import asyncio
-import signal
 import time
 from collections import deque
 from dataclasses import replace
@@ -10,6 +9,7 @@ from lbwatch.cli import output
 from lbwatch.core.model import Event
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
+from lbwatch.system import signals
 from lbwatch.tasks import run_until
 from lbwatch.wiring.look import Look, build_look
 
@@ -27,12 +27,11 @@ async def events(settings: Settings) -> None:
     async with build_look(settings, tests=False) as look:
         assert isinstance(look.source, DockerSource)
         ended = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
         screen = output.EventScreen(wall=time.time)
         watch = _Watch(look, source=look.source, screen=screen, prefix=settings.routing.label_prefix)
         look.source.heard = watch.heard
-        await run_until(look, until=ended.wait(), passed=watch.show)
+        with signals.caught(asyncio.get_running_loop(), stop=ended.set):
+            await run_until(look, until=ended.wait(), passed=watch.show)
 
 
 class _Watch:

@@ -51,11 +51,11 @@ async def _told_by_daemon(settings: Settings, *, container: str | None) -> Expla
     try:
         told = await daemon_client.explanation(socket, container=container)
     except NoDaemonError as error:
-        _say(f"{error}; what follows is what one would make of the engine now")
+        _say(f"{error} (below: what it would do now)")
         return None
     here = make_address(settings).name
     if told.source != here:
-        _say(f"the lbwatch at {socket} follows {told.source}: this is what one would make of {here}")
+        _say(f"the lbwatch at {socket} follows {told.source} (below: what it would do with {here} now)")
         return None
     return told
 

@@ -8,9 +8,12 @@ HTTP client costs several times as much to import as the whole command to run.
 import json
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from lbwatch.cli import DONE, FAILED, terminal
-from lbwatch.core.errors import SettingsError, excerpt
+from lbwatch.core.errors import excerpt
 from lbwatch.settings import Settings, listen_address
 
 TIMEOUT_S = 5.0
@@ -26,20 +29,16 @@ _REQUEST = b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n"
 
 def health(settings: Settings) -> int:
     """Return the exit code for whether the daemon is ready; print that, and else the reasons, a line each."""
-    if not settings.api.status_listen:
-        raise SettingsError("status_listen", value="", takes="health needs the status server: set HOST:PORT")
-    host, port = listen_address(settings.api.status_listen)
-    host = _EVERYWHERE.get(host, host)
-    url = f"http://[{host}]:{port}/readyz" if ":" in host else f"http://{host}:{port}/readyz"
+    where, connected = _door(settings)
     try:
-        said = json.loads(_body(host, port))
-        ready, reasons = bool(said["ready"]), [str(reason) for reason in said["reasons"]]
+        answer = json.loads(_body(connected))
+        ready, reasons = bool(answer["ready"]), [str(reason) for reason in answer["reasons"]]
     except TimeoutError:
-        ready, reasons = False, [f"lbwatch at {url} does not answer within {TIMEOUT_S:g} s"]
+        ready, reasons = False, [f"lbwatch at {where} does not answer within {TIMEOUT_S:g} s"]
     except OSError as error:
-        ready, reasons = False, [f"no lbwatch answers at {url}: {error.strerror or error}"]
+        ready, reasons = False, [f"no lbwatch answers at {where}: {error.strerror or error}: is `lbwatch run` running?"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        ready, reasons = False, [f"what answers at {url} is no lbwatch"]
+        ready, reasons = False, [f"what answers at {where} is no lbwatch"]
     if ready:
         terminal.write_line("ready", style=terminal.GOOD)
     for reason in reasons:
@@ -47,9 +46,34 @@ def health(settings: Settings) -> int:
     return DONE if ready else FAILED
 
 
-def _body(host: str, port: int) -> bytes:
+def _door(settings: Settings) -> tuple[str, Callable[[], socket.socket]]:
+    """Return where the daemon answers, for people, and what connects to it: without a status server its own socket."""
+    api = settings.api
+    if not api.status_listen:
+        return f"{api.control_socket}", partial(_connected, api.control_socket)
+    host, port = listen_address(api.status_listen)
+    host = _EVERYWHERE.get(host, host)
+    url = f"http://[{host}]:{port}/readyz" if ":" in host else f"http://{host}:{port}/readyz"
+    return url, partial(socket.create_connection, (host, port), timeout=TIMEOUT_S)
+
+
+def _connected(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(TIMEOUT_S)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _body(connected: Callable[[], socket.socket]) -> bytes:
     """
     Return the body of /readyz, whatever its status.
+
+    Args:
+        connected: Connects.
 
     Raises:
         TimeoutError: It was not there in time, all in all: a server that drips must not hold a HEALTHCHECK up.
@@ -57,7 +81,7 @@ def _body(host: str, port: int) -> bytes:
     """
     deadline = time.monotonic() + TIMEOUT_S
     received = b""
-    with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
+    with connected() as connection:
         connection.sendall(_REQUEST)
         while len(received) < MAX_BYTES:
             # A socket takes no timeout below zero, and takes zero for "do not wait, and fail otherwise".

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lbwatch.api import client as daemon_client
-from lbwatch.core.errors import SourceError
+from lbwatch.core.errors import RenderError, SourceError
 from lbwatch.core.explain import degraded_words
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
@@ -57,7 +57,8 @@ async def _settled(look: Look, *, synced: asyncio.Event) -> None:
 
 def warn(look: Look) -> None:
     """Print on standard error what of the plan would not be written as it should be."""
-    if look.balancer.error is not None:
-        print(f"lbwatch: nothing would be written now: {look.balancer.error}", file=sys.stderr)
+    if (error := look.balancer.error) is not None:
+        around = error.around if isinstance(error, RenderError) else ()
+        print("\n".join((f"lbwatch: nothing would be written now: {error}", *around)), file=sys.stderr)
     for degraded in look.balancer.applied.degraded:
         print(f"lbwatch: {degraded_words(degraded)}", file=sys.stderr)

@@ -7,138 +7,54 @@ itself: all of it costs half a second of CPU, and a container's HEALTHCHECK star
 
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Coroutine, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.argument import ArgumentCollection
-from cyclopts.config import Env, Toml
+from typing import Any
 
 from lbwatch import __version__
 from lbwatch.cli import DONE, FAILED, WRONG_SETTINGS
-from lbwatch.core.errors import LbwatchError, RenderError, SettingsError
-from lbwatch.settings import DEFAULT_CONFIG, SETTINGS, Settings, check_toml, unknown_variables
-
-_DEFAULT = Settings()
-
-
-class _Env(Env):
-    """The environment as a source of settings alone: a command's own flags, such as --json, have no variable."""
-
-    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        super().__call__(app, commands, arguments.filter_by(group=SETTINGS))
+from lbwatch.cli.commandline import Argument, Command, Flag, Line, nearest, read_line
+from lbwatch.cli.sources import Sources
+from lbwatch.core.errors import LbwatchError, RenderError, SettingsError, UsageError
+from lbwatch.settings import DEFAULT_CONFIG, Settings, all_settings, unknown_variables
+from lbwatch.system import signals
 
 
-class _Toml(Toml):
-    """A TOML file as a source of settings alone."""
-
-    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        super().__call__(app, commands, arguments.filter_by(group=SETTINGS))
-
-
-_Container = Annotated[str, Parameter(help="Its name, or the beginning of its id.")]
-
-_EngineFrom = Annotated[
-    Path | None,
-    Parameter(help="Read a recorded engine instead: a file with the output of `docker inspect` for its containers."),
-]
-
-_ENV = _Env("LBWATCH_", command=False, show=False)
-
-_cli = App(
-    name="lbwatch",
-    help="Follows a Docker Engine's containers and keeps nginx's upstreams true.",
-    version=__version__,
-    version_flags=["--version"],
-    config=(_ENV,),
-)
-
-
-@_cli.meta.default
-def _launch(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[
-        Path | None,
-        Parameter(env_var="LBWATCH_CONFIG", help=f"A TOML file of settings; default {DEFAULT_CONFIG} if it exists."),
-    ] = None,
-) -> int:
-    if config in (None, Path()):  # an empty LBWATCH_CONFIG is as good as none
-        config = DEFAULT_CONFIG if os.path.isfile(DEFAULT_CONFIG) else None
-    _cli.config = (_ENV,) if config is None else (_ENV, _toml(config))
-    answer = _cli(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    return answer if isinstance(answer, int) else DONE
-
-
-def _toml(path: Path) -> _Toml:
-    """Return the file as a source of settings, or raise in our own words where it is none, or no TOML."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError("config", value=path, takes=f"it takes a TOML file ({error})") from error
-    check_toml(table)
-    return _Toml(path, must_exist=True, search_parents=False, use_commands_as_keys=False)
-
-
-@_cli.command(name="run")
-def _run(*, settings: Settings = _DEFAULT) -> int:
-    """Follow the engine and keep nginx in step: the daemon."""
+def _run(settings: Settings, _: Line) -> int:
     from lbwatch import daemon
 
-    return _served(settings, lambda: daemon.run(settings), level=settings.log.log_level)
+    _begin_log(settings, is_daemon=True)
+    return _exit_code(lambda: daemon.serve(settings))
 
 
-@_cli.command(name="render")
-def _render(
-    *,
-    diff: Annotated[bool, Parameter(negative=(), help="Show the difference to the output file instead.")] = False,
-    exit_code: Annotated[
-        bool, Parameter(negative=(), help="End with 1 if there is a difference, as diff does.")
-    ] = False,
-    engine_from: _EngineFrom = None,
-    settings: Settings = _DEFAULT,
-) -> int:
-    """Print what would be written now; nothing is written or reloaded."""
+def _render(settings: Settings, line: Line) -> int:
     from lbwatch.cli.render import render
 
-    return _served(settings, lambda: render(settings, differ=diff, exit_code=exit_code, recorded=engine_from))
+    diff, exit_code = "--diff" in line.own, "--exit-code" in line.own
+    return _served(settings, lambda: render(settings, differ=diff, exit_code=exit_code, recorded=_recorded(line)))
 
 
-@_cli.command(name="check")
-def _check(*, settings: Settings = _DEFAULT) -> int:
-    """Test settings, template, engine, output folder and nginx, a line each; exit code 1 if one fails."""
+def _check(settings: Settings, _: Line) -> int:
     from lbwatch.cli.check import check
 
     return _served(settings, lambda: check(settings))
 
 
-@_cli.command(name="explain")
-def _explain(
-    container: Annotated[str | None, Parameter(help="Only this one: its name, or the beginning of its id.")] = None,
-    /,
-    *,
-    json: Annotated[bool, Parameter(negative=(), help="Answer as JSON.")] = False,
-    engine_from: _EngineFrom = None,
-    settings: Settings = _DEFAULT,
-) -> int:
-    """Say for each container why it is or is not routed, or tell the whole story of one."""
+def _explain(settings: Settings, line: Line) -> int:
     from lbwatch.cli.explain import explain
 
-    return _served(settings, lambda: explain(settings, container=container, as_json=json, recorded=engine_from))
+    as_json, recorded = "--json" in line.own, _recorded(line)
+    return _served(settings, lambda: explain(settings, container=line.argument, as_json=as_json, recorded=recorded))
 
 
-@_cli.command(name="events")
-def _events(*, settings: Settings = _DEFAULT) -> int:
-    """Print the engine's events as they come, and what lbwatch makes of each."""
+def _events(settings: Settings, _: Line) -> int:
     from lbwatch.cli.events import events
 
     return _served(settings, lambda: events(settings))
 
 
-@_cli.command(name="health")
-def _health(*, settings: Settings = _DEFAULT) -> int:
-    """Ask the running daemon whether all is in step; exit code 1 if not, or if there is none."""
+def _health(settings: Settings, _: Line) -> int:
     from lbwatch.cli.health import health
 
     # It logs nothing itself, so that the log, which costs as much to import as all the rest, seldom is needed.
@@ -147,83 +63,207 @@ def _health(*, settings: Settings = _DEFAULT) -> int:
     return _exit_code(lambda: health(settings))
 
 
-@_cli.command(name="drain")
-def _drain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
-    """Have the running daemon send a container no new requests, also after a restart of either, until `undrain`."""
+def _drain(settings: Settings, line: Line) -> int:
     from lbwatch.cli.drain import drain
 
-    return _served(settings, lambda: drain(settings, container=container))
+    return _served(settings, lambda: drain(settings, container=line.argument or ""))
 
 
-@_cli.command(name="undrain")
-def _undrain(container: _Container, /, *, settings: Settings = _DEFAULT) -> int:
-    """Undo `drain`."""
+def _undrain(settings: Settings, line: Line) -> int:
     from lbwatch.cli.drain import undrain
 
-    return _served(settings, lambda: undrain(settings, container=container))
+    return _served(settings, lambda: undrain(settings, container=line.argument or ""))
 
 
-@_cli.command(name="completion")
-def _completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
-    """Print a completion script for a shell: `source <(lbwatch completion bash)`."""
-    sys.stdout.write(_cli.meta.generate_completion(prog_name="lbwatch", shell=shell))
+def _completion(_: Settings, line: Line) -> int:
+    from lbwatch.cli.completion import script
+
+    sys.stdout.write(script(line.argument or "", commands=COMMANDS))
     return DONE
 
 
-@_cli.command(name="demo")
-def _demo(
-    *,
-    real: Annotated[bool, Parameter(negative=(), help="On the real engine: one container comes and goes.")] = False,
-    image: Annotated[str | None, Parameter(help="With --real: the image to run; default: a small one at hand.")] = None,
-    settings: Settings = _DEFAULT,
-) -> int:
-    """Show the main job: containers come, go and move, and a file and a private nginx follow."""
+def _demo(settings: Settings, line: Line) -> int:
     from lbwatch.cli import demo
 
+    real, image = "--real" in line.own, line.own.get("--image")
     return _served(settings, lambda: demo.run(settings, real=real, image=image))
 
 
+def _recorded(line: Line) -> Path | None:
+    path = line.own.get("--engine-from")
+    return Path(path) if path is not None else None
+
+
+_CONTAINER = Argument(name="CONTAINER", meaning="Its name, or the beginning of its id.")
+
+_ENGINE_FROM = Flag(
+    name="--engine-from",
+    takes="FILE",
+    meaning="Read a recorded engine instead: a file with the output of docker inspect for its containers.",
+)
+
+COMMANDS = (
+    Command(name="run", meaning="Follow the engine and keep nginx in step: the daemon.", run=_run),
+    Command(
+        name="check",
+        meaning="Look at settings, engine, output, nginx, servers and the running daemon; exit code 1 if one fails.",
+        run=_check,
+    ),
+    Command(
+        name="explain",
+        meaning="Show for each container why it is or is not routed, or all that is known of one.",
+        run=_explain,
+        argument=Argument(
+            name="CONTAINER", meaning="Only this one: its name, or the beginning of its id.", is_required=False
+        ),
+        flags=(Flag(name="--json", meaning="Answer as JSON."), _ENGINE_FROM),
+        shows=("docker_host", "control_socket"),
+    ),
+    Command(
+        name="render",
+        meaning="Print what would be written now; nothing is written or reloaded.",
+        run=_render,
+        flags=(
+            Flag(name="--diff", meaning="Show the difference to the output file instead."),
+            Flag(name="--exit-code", meaning="End with 1 if there is a difference, as diff does."),
+            _ENGINE_FROM,
+        ),
+        shows=("docker_host", "template", "output"),
+    ),
+    Command(
+        name="events",
+        meaning="Print the engine's events as they come, and what lbwatch makes of each.",
+        run=_events,
+        shows=("docker_host",),
+    ),
+    Command(
+        name="drain",
+        meaning="Send a container no new requests until `undrain`, also after a restart of it or of lbwatch.",
+        run=_drain,
+        argument=_CONTAINER,
+        shows=("control_socket",),
+    ),
+    Command(name="undrain", meaning="Undo `drain`.", run=_undrain, argument=_CONTAINER, shows=("control_socket",)),
+    Command(
+        name="health",
+        meaning="Ask the running daemon whether all is in step; exit code 1 if not, or if there is none.",
+        run=_health,
+        shows=("status_listen", "control_socket"),
+    ),
+    Command(
+        name="demo",
+        meaning="Show the main job: containers come, go and move, and a file and a private nginx follow.",
+        run=_demo,
+        flags=(
+            Flag(name="--real", meaning="On the real engine: one container comes and goes."),
+            Flag(
+                name="--image",
+                takes="IMAGE",
+                meaning="With --real: the image to run. (default: the smallest that the engine has)",
+            ),
+        ),
+        shows=("docker_host",),
+    ),
+    Command(
+        name="completion",
+        meaning="Print a completion script for a shell: `source <(lbwatch completion bash)`.",
+        run=_completion,
+        argument=Argument(name="SHELL", meaning="Which shell.", choices=("bash", "zsh", "fish")),
+        reads_settings=False,  # a shell that starts must not complain of what only root may read
+    ),
+)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit code of a command line, once it has run."""
-    if list(arguments) == ["--version"]:  # which cyclopts would have rich draw
+    """Return the exit code of a command line, once it has run and all of its answer is written."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name may be no UTF-8, and nothing else would end by that
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run_line(arguments)
+        _exit_code(sys.stdout.flush)
+    except OSError as error:
+        if error.filename is not None:  # not the answer: whoever opened that should have caught it
+            raise
+        print(f"lbwatch: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def _run_line(words: Sequence[str]) -> int:
+    try:
+        line = read_line(words, commands=COMMANDS)
+    except UsageError as error:
+        return _wrong(str(error))
+    if line.wants_version:
         print(__version__)
         return DONE
+    if line.wants_help or line.command is None:
+        _print_help(line.command)
+        return DONE
+    return _run_command(line.command, line=line)
+
+
+def _print_help(command: Command | None) -> None:
+    from lbwatch.cli.help import of_command, overview
+
+    sys.stdout.write(overview(COMMANDS) if command is None else of_command(command))
+
+
+def _run_command(command: Command, *, line: Line) -> int:
+    if not command.reads_settings:
+        return command.run(Settings(), line)
+    sources = None
     try:
-        answer = _cli.meta(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        sources = Sources(flags=line.settings, environ=os.environ, config=_config(line))
+        return command.run(sources.settings(), line)
     except SettingsError as error:
-        return _wrong(str(error))
-    except CycloptsError as error:
-        return _wrong(_words(error))
-    return answer if isinstance(answer, int) else DONE
+        origin = sources.origin(error.setting) if sources is not None else None
+        return _wrong(f"{error} (from {origin})" if origin else str(error))
 
 
-def _served(
-    settings: Settings, command: Callable[[], Coroutine[Any, Any, int | None]], *, level: str | None = None
-) -> int:
+def _config(line: Line) -> Path | None:
+    """Return the settings' file; an empty LBWATCH_CONFIG is as good as none."""
+    named = line.config if line.config is not None else os.environ.get("LBWATCH_CONFIG", "")
+    if named:
+        return Path(named)
+    return DEFAULT_CONFIG if os.path.lexists(DEFAULT_CONFIG) else None
+
+
+def _served(settings: Settings, command: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
     """
     Return the exit code of a command that runs in an event loop and may log.
 
     Args:
         settings: What the user set.
         command: Begins it.
-        level: The least that is logged; `None`: as set, but only the daemon logs its ordinary steps.
     """
     import asyncio
 
-    _begin_log(settings, level=level)
+    signals.interrupt()
+    _begin_log(settings)
     return _exit_code(lambda: asyncio.run(command()))
 
 
-def _begin_log(settings: Settings, *, level: str | None = None) -> None:
-    """Set logging up, and warn of variables that look like settings and are none."""
+def _begin_log(settings: Settings, *, is_daemon: bool = False) -> None:
+    """
+    Set logging up, and warn of variables that look like settings and are none.
+
+    Args:
+        settings: What the user set.
+        is_daemon: Whether ordinary steps are logged, and nothing may wait for the log.
+    """
     import structlog
 
     from lbwatch.system import logs
 
-    quiet = "warning" if settings.log.log_level == "info" else settings.log.log_level
-    logs.configure(level=level or quiet, form=settings.log.log_format)
+    level = settings.log.log_level
+    logs.configure(level="warning" if level == "info" and not is_daemon else level, form=settings.log.log_format)
+    if is_daemon:
+        logs.detach()
     for name in unknown_variables(os.environ):
-        structlog.get_logger().warning("settings.unknown_variable", variable=name)
+        meant = nearest(name.removeprefix("LBWATCH_").lower(), all_settings())
+        advice = {"advice": f"did you mean {all_settings()[meant].variable}?"} if meant else {}
+        structlog.get_logger().warning("settings.unknown_variable", variable=name, **advice)
 
 
 def _exit_code(command: Callable[[], int | None]) -> int:
@@ -231,9 +271,9 @@ def _exit_code(command: Callable[[], int | None]) -> int:
     try:
         return command() or DONE
     except RenderError as error:
-        return _wrong("\n".join((str(error), *error.around)))
-    except SettingsError as error:
-        return _wrong(str(error))
+        return _wrong("\n".join((f"template: {error}", *error.around)))
+    except SettingsError:  # whoever knows where its value came from prints it
+        raise
     except LbwatchError as error:
         print(f"lbwatch: {error}", file=sys.stderr)
         return FAILED
@@ -247,8 +287,3 @@ def _exit_code(command: Callable[[], int | None]) -> int:
 def _wrong(words: str) -> int:
     print(f"lbwatch: {words}", file=sys.stderr)
     return WRONG_SETTINGS
-
-
-def _words(error: CycloptsError) -> str:
-    """Return cyclopts' words on one line; it draws boxes and hints around them only when it prints by itself."""
-    return " ".join(str(error).split())

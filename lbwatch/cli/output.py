@@ -5,6 +5,7 @@ What others wrote is never taken for markup or for a terminal's own sequences.
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -15,12 +16,14 @@ from lbwatch.cli.terminal import BAD, DIM, GOOD, NOTE, console, is_terminal, wri
 from lbwatch.core.errors import excerpt
 from lbwatch.core.explain import Explanation, Story, stamp
 from lbwatch.core.model import Event, Reason, Route
+from lbwatch.core.status import counted
 
 _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason.NOT_RUNNING})
 """What is so because somebody wanted it so."""
 
 _NAME_WIDTH = 20
 _WIDEST = 40  # of a column of names: one that is longer must not push all others away
+_VERDICT_STYLES = {"ok": GOOD, "warn": NOTE, "FAILED": f"bold {BAD}"}
 _DIFF_STYLES = {"+": GOOD, "-": BAD, "@": "cyan"}
 
 
@@ -38,10 +41,26 @@ def show_difference(lines: Iterable[str], *, names: tuple[str, str]) -> None:
         write_line(line.rstrip("\n"), style="bold" if line[:3] in ("---", "+++") else _DIFF_STYLES.get(line[:1], ""))
 
 
-def show_check(name: str, *, words: str, passed: bool) -> None:
-    """Write the outcome of one check."""
-    line = Text("ok    " if passed else "FAILED", style=GOOD if passed else f"bold {BAD}")
-    write_line(line.append(f"  {name:<8}  {words}", style="default"))
+def show_check(name: str, *, words: str, verdict: str) -> None:
+    """Write the outcome of one check; on a terminal its words stay in a column of their own."""
+    head = f"{verdict:<6}  {name:<8}  "
+    text = Text(f"{head}{column(words, beside=len(head))}", style="default")
+    text.stylize(_VERDICT_STYLES[verdict], 0, len(verdict))
+    write_line(text)
+
+
+def column(words: str, *, beside: int) -> str:
+    """Return words that stand beside so many cells; on a terminal they stay in a column of their own."""
+    width = console().width - beside if is_terminal() else 0
+    lines = (part for line in words.splitlines() or [""] for part in _folded(line, width=width))
+    return f"\n{'':<{beside}}".join(lines)
+
+
+def _folded(line: str, *, width: int) -> list[str]:
+    """Return the lines that one takes; *width*: of the column, 0 where it has no end."""
+    if not 0 < width < len(line):
+        return [line]
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def show_explanation(told: Explanation) -> None:
@@ -118,24 +137,27 @@ def _time_of_day(since: str | None) -> str:
 
 def _show_story(story: Story) -> None:
     started = f", started {story.started}" if story.started else ", never started"
-    restarts = f", restarted {story.restarts} times by the engine" if story.restarts else ""
+    restarts = f", restarted {story.restarts}x by the engine" if story.restarts else ""
     health = f", health {story.health}" if story.health != "none" else ", no health check"
-    _section("state", [f"{story.status}{health}{started}{restarts}", *([story.suspended] if story.suspended else [])])
+    more = [words for words in (story.suspended, story.advice) if words]
+    _section("state", [f"{story.status}{health}{started}{restarts}", *more])
     _section("id", [story.id])
+    if story.image:
+        _section("image", [story.image])
     _section("exposes", [", ".join(f"{port}/tcp" for port in story.exposed) or "no TCP port"])
-    _section(
-        "labels", [f"{label.key}={label.value}  ({label.meaning})" for label in story.labels] or ["none that is read"]
-    )
+    labels = [f"{label.key}={label.value}  ({label.meaning})" for label in story.labels]
+    unread = [f"and {story.more_labels:,} more"] if story.more_labels else []
+    _section("labels", [*labels, *unread] or ["none that is read"])
     networks = [f"{each.network}  {each.address or 'no address'}  ({each.verdict})" for each in story.networks]
     _section("networks", networks or ["none"])
-    _section("events", [f"{event.at}  {event.action}" for event in story.events] or ["none was heard lately"])
+    _section("events", [f"{event.at}  {event.action}" for event in story.events] or ["none lately"])
     _section("rendered", list(story.lines) or ["nothing"])
 
 
 def _section(name: str, lines: list[str]) -> None:
     for number, line in enumerate(lines):
-        heading = Text(f"{name if number == 0 else '':<9}", style="bold")
-        write_line(heading.append(f" {excerpt(line)}", style="default"))
+        heading = Text(f"{name if number == 0 else '':<9} ", style="bold")
+        write_line(heading.append(column(excerpt(line), beside=len(heading)), style="default"))
 
 
 class EventScreen:
@@ -151,7 +173,8 @@ class EventScreen:
 
     def begun(self, *, source: str, containers: int) -> None:
         """Write that it has begun."""
-        write_line(f"{self._now()}  following {source}: {containers} containers; Ctrl-C ends it", style=DIM)
+        many = counted(containers, what="container")
+        write_line(f"{self._now()}  following {source}: {many}; Ctrl-C ends it", style=DIM)
 
     def event(self, event: Event, *, name: str, matters: bool, prefix: str) -> None:
         """Show an event, and whether it is looked at."""
@@ -176,7 +199,8 @@ class EventScreen:
             style = GOOD if line.startswith("serves") else NOTE
             told = Text(f"{self._now()}  ", style=DIM)
             told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
-            write_line(told.append(f"-> {line}", style=style))
+            told.append("-> ", style=style)
+            write_line(told.append(column(line, beside=len(told)), style=style))
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")[11:23]

@@ -11,7 +11,7 @@ from lbwatch.system import files
 
 async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded: Path | None) -> int:
     """
-    Print it, and return the exit code; nothing is written or reloaded.
+    Print it, and return the exit code: 1 if nothing would be written. Nothing is written or reloaded.
 
     Args:
         settings: What the user set.
@@ -21,7 +21,8 @@ async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded:
     """
     async with looked(settings, recorded=recorded) as look:
         warn(look)
-        text = look.balancer.text or look.renderer.text(look.balancer.upstreams)
+    if (text := look.balancer.text) is None:
+        return FAILED
     before = files.read(settings.nginx.output) or "" if differ or exit_code else ""
     if differ:
         output.show_difference(diff.unified(before, text), names=(str(settings.nginx.output), "what would be written"))

@@ -9,7 +9,7 @@ none can be missed. Plain arithmetic on seconds of the loop's clock; no clock is
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lbwatch.core.model import Container, ContainerStatus
+from lbwatch.core.model import Container
 
 LOOP_RESTARTS = 3
 LOOP_WINDOW_S = 60.0
@@ -37,16 +37,16 @@ class _Loop:
 
     def restarted(self, times: int, *, now: float) -> None:
         """Count so many restarts, and whether they are a loop."""
-        # Between two looks it may have restarted more than once: each counts.
+        # Between two looks it may have restarted more than once: each counts, but no more of them than a loop has.
         recent = (at for at in self.restarted_at if now - at < LOOP_WINDOW_S)
-        self.restarted_at = (*recent, *[now] * times)[-LOOP_RESTARTS:]
+        self.restarted_at = (*recent, *[now] * min(times, LOOP_RESTARTS))[-LOOP_RESTARTS:]
         if self.crash_looping or len(self.restarted_at) == LOOP_RESTARTS:
             self.crash_looping = True
             self.strikes += 1
 
     def seen(self, container: Container, *, now: float) -> None:
         """Note whether it is up, and end the loop once that lasted long enough."""
-        if container.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED):
+        if not container.status.is_up:
             self.started_ns = 0
         elif container.started_ns != self.started_ns:
             self.started_ns, self.up_since = container.started_ns, now
@@ -65,34 +65,41 @@ class CrashLoops:
         self._restarts: dict[str, int] = {}  # by id, as seen last
         self._loops: dict[str, _Loop] = {}  # of those that were restarted lately
 
-    def crash_looping(self, containers: Iterable[Container], *, now: float) -> Mapping[str, float]:
+    def crash_looping(
+        self, containers: Mapping[str, Container], *, changed: Iterable[str], now: float
+    ) -> Mapping[str, float]:
         """
         Return which containers are left out, by what is seen now.
 
         Args:
-            containers: All that there are; one that is missing is forgotten. What a container did before it was seen
-                first does not count.
+            containers: All that there are, by id. What a container did before it was seen first does not count.
+            changed: Ids of those that changed, came or went since the call before; one that went is forgotten.
             now: Loop time, in seconds; never less than at the call before.
 
         Returns:
             By id, how many seconds in a row the container must stay up before it is back.
         """
-        before, self._restarts = self._restarts, {}
-        loops, self._loops = self._loops, {}
-        for container in containers:
-            self._restarts[container.id] = container.restarts
-            grown = container.restarts - before.get(container.id, container.restarts)
-            loop = loops.get(container.id)
-            # The count falls at a start by hand alone (facts, stream 19), which forgives all.
-            if grown < 0 or not container.restarts or not (loop or grown):
-                continue
-            loop = loop or _Loop()
-            if grown:
-                loop.restarted(grown, now=now)
-            loop.seen(container, now=now)
-            if not loop.is_over(now=now):
-                self._loops[container.id] = loop
+        for id in changed:
+            self._count(id, containers.get(id), now=now)
+        for id, loop in tuple(self._loops.items()):
+            loop.seen(containers[id], now=now)
+            if loop.is_over(now=now):
+                del self._loops[id]
         return {id: loop.stay_up_s for id, loop in self._loops.items() if loop.crash_looping}
+
+    def _count(self, id: str, container: Container | None, *, now: float) -> None:
+        """Note how often a container was restarted; `None`: it is gone."""
+        if container is None:
+            self._restarts.pop(id, None)
+            self._loops.pop(id, None)
+            return
+        grown = container.restarts - self._restarts.get(id, container.restarts)
+        self._restarts[id] = container.restarts
+        # The count falls at a start by hand alone (facts, stream 19), which forgives all.
+        if grown < 0 or not container.restarts:
+            self._loops.pop(id, None)
+        elif grown:
+            self._loops.setdefault(id, _Loop()).restarted(grown, now=now)
 
     def changes_at(self) -> float | None:
         """Return the loop time at which the next one comes back if nothing happens until then; `None`: none does."""

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 CONTEXT = 3
@@ -22,23 +22,42 @@ def unified(before: str, after: str, *, context: int = CONTEXT) -> Iterator[str]
         after: The new one.
         context: So many equal lines stand around each difference.
     """
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    head = _common(old, new)
-    tail = _common(old[head:][::-1], new[head:][::-1])
-    if head == len(old) == len(new):
+    if before == after:
         return
-    # One server of thousands is the ordinary change: what is equal around it need not be compared again.
-    start, end = max(0, head - context), max(0, tail - context)
-    for line in _hunks(old[start : len(old) - end], new[start : len(new) - end], context=context):
-        shown = _BEGINNINGS.sub(lambda at: str(int(at[0]) + start), line) if line.startswith("@@") else line
+    # One server of thousands is the ordinary change: what is equal around it is neither cut into lines nor compared.
+    start, end = _equal_lines(before, after, context=context)
+    skipped = before.count("\n", 0, start)
+    old = before[start : len(before) - end].splitlines(keepends=True)
+    new = after[start : len(after) - end].splitlines(keepends=True)
+    for line in _hunks(old, new, context=context):
+        shown = _BEGINNINGS.sub(lambda at: str(int(at[0]) + skipped), line) if line.startswith("@@") else line
         # difflib runs the next line into one that has no newline; patch(1) wants to be told.
         yield shown if shown.endswith("\n") else f"{shown}\n\\ No newline at end of file\n"
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many lines two texts have in common at their beginning."""
-    shorter = min(len(one), len(other))
-    return next((number for number, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), shorter)
+def _equal_lines(before: str, after: str, *, context: int) -> tuple[int, int]:
+    """Return how many characters at the beginning and at the end of two texts need not be looked at: whole lines."""
+    shorter = min(len(before), len(after))
+    head = _longest(shorter, lambda size: before.startswith(after[:size]))
+    for _ in range(context + 1):  # the last line that begins alike is not a whole one
+        head = max(0, before.rfind("\n", 0, max(0, head - 1)) + 1)
+    tail = _longest(shorter - head, lambda size: size == 0 or before.endswith(after[-size:]))
+    for _ in range(context + 1):
+        at = before.find("\n", len(before) - tail)
+        tail = 0 if at < 0 else len(before) - at - 1
+    return head, tail
+
+
+def _longest(limit: int, holds: Callable[[int], bool]) -> int:
+    """Return the largest number up to a limit for which something holds that holds for all smaller ones."""
+    low = 0
+    while low < limit:
+        middle = (low + limit + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            limit = middle - 1
+    return low
 
 
 def _hunks(old: Sequence[str], new: Sequence[str], *, context: int) -> Iterator[str]:

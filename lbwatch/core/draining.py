@@ -8,13 +8,16 @@ times and on seconds of the loop's clock; no clock is read here.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from lbwatch.core.model import KILL, TERM, Container, ContainerStatus, Event, Snapshot
+from lbwatch.core.model import KILL, TERM, Container, Event, Snapshot
 
 CLOCK_SET_BACK_NS = 5 * 10**9
 """A signal that comes now and is so much older than the start shows that the engine's clock was set back since."""
 
+MAX_UNKNOWN = 10_000
+"""Signals are kept of so many containers of which nothing else is known; the latest ones."""
+
 BY_HAND = "it is drained by hand (lbwatch undrain ends that)"
-TOLD_TO_STOP = "it was told to stop"
+TOLD_TO_STOP = "it got its stop signal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._heard: dict[str, dict[int | None, _Heard]] = {}  # by id and number, the latest of each
+        self._unknown: dict[str, None] = {}  # ids of those of which nothing else was known then, oldest first
 
     def record(self, event: Event, *, container: Container | None, now: float, age_s: float | None = None) -> None:
         """
@@ -65,6 +69,8 @@ class StopSignals:
         life_ns = container.started_ns if container is not None else 0
         heard = _Heard(sent_ns=event.at_ns, at_ns=at_ns, at=now - (age_s or 0.0), life_ns=life_ns)
         self._heard.setdefault(event.container, {})[event.signal] = heard
+        if container is None:
+            self._bound_unknown(event.container)
 
     def settle(self, id: str, container: Container | None) -> None:
         """
@@ -75,11 +81,20 @@ class StopSignals:
             container: What was seen of it just now; `None`: there is none any more.
         """
         heard = self._heard.pop(id, {})
-        if container is None or container.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED):
+        self._unknown.pop(id, None)
+        if container is None or not container.status.is_up:
             return
         since = {number: each for number, each in heard.items() if _is_since(each, container)}
         if since:
             self._heard[id] = since
+
+    def _bound_unknown(self, id: str) -> None:
+        """Note that nothing else is known of a container, and forget the oldest such one if there are too many."""
+        self._unknown[id] = None
+        if len(self._unknown) > MAX_UNKNOWN:
+            oldest = next(iter(self._unknown))
+            del self._unknown[oldest]
+            self._heard.pop(oldest, None)
 
     def stopping(self, containers: Mapping[str, Container]) -> dict[str, float]:
         """Return which of *containers*, by id, were sent a stop signal since their latest start: its loop time."""

@@ -3,34 +3,33 @@ Every error that lbwatch raises on purpose, split by what an operator does about
 
     LbwatchError
     ├── SettingsError         mend the setting and start again (exit code 2)
+    ├── UsageError            mend the command line: it cannot be understood (exit code 2)
     ├── SourceError           wait: the engine could not be read, the old truth stays
     │   ├── SourceTimeoutError    it accepted and then said nothing in time
+    │   ├── NoContainerError      it knows no such container, in its own words
+    │   ├── EngineChangedError    find out which engine is behind its address: if it is the right one, restart lbwatch
     │   └── DeadSocketError       mount the folder of its socket: where a file is mounted, no engine will listen again
     ├── RenderError           mend the template: the old config serves
     ├── ConfigRejectedError   mend a label, the template or nginx's own files: the old config serves
-    │   ├── TakenBackError        the same, found out by a reload where nothing could test
+    │   ├── UserConfigError       mend nginx's own files: they are refused whatever lbwatch writes
+    │   ├── TakenBackError        the same, found out by a reload
     │   └── NotTestedError        nginx's test could not be run: nothing is known of the candidate
     ├── OutputError           mend the folder of the output: the old file is untouched
     │   └── OutputHeldError       another lbwatch writes there: end one of the two
     ├── StateError            mend the folder of the state: what was changed by hand does not survive a restart
     ├── RequestError          mend the request: the running daemon refuses it
     │   └── NoDaemonError         there is none that can be asked
+    ├── ThreadError           raise the limit of processes: what needs a thread is tried again
     ├── DemoError             the demo did not come to its end; its words say what it lacked
     └── ReloadError           look at nginx: the new config is owed to it and tried again
         └── ReloadRefusedError    it was asked to reload, and its workers are the old ones
 """
 
-import re
 from pathlib import Path
 from typing import ClassVar
 
 _FOREIGN_CHARS = 256
-
-# What nginx puts before a message (time, level, process), and its last line, which only says that there was one.
-_NGINX_NOISE = re.compile(
-    r"^\d{4}/\d\d/\d\d [\d:]+ \[\w+\] \d+#\d+: |^nginx: \[\w+\] |^nginx: configuration file .* test failed$",
-    re.MULTILINE,
-)
+_ENGINE_CHARS = 4096  # of what is searched, and never shown as it is
 
 
 def excerpt(text: str, *, keep_indent: bool = False) -> str:
@@ -57,18 +56,28 @@ class LbwatchError(Exception):
 
     Attributes:
         event: Under which name it is logged where it ends a pass.
+        is_logged: Whether who raised it has logged it, with more than its text.
     """
 
     event: ClassVar[str] = "reconcile.failed"
+    is_logged = False
 
 
 class SettingsError(LbwatchError):
     """A setting cannot be used."""
 
     def __init__(self, setting: str, *, value: object, takes: str) -> None:
-        super().__init__(f"{setting}: {excerpt(str(value))!r} cannot be used: {takes}")
+        super().__init__(f"{excerpt(setting)}: {excerpt(str(value))!r} cannot be used: {takes}")
         self.setting = setting
         self.value = value
+
+
+class UsageError(LbwatchError):
+    """A command line cannot be understood."""
+
+
+class ThreadError(LbwatchError):
+    """No thread can be had for what would block."""
 
 
 class SourceError(LbwatchError):
@@ -77,15 +86,29 @@ class SourceError(LbwatchError):
 
     Attributes:
         status: HTTP status of the answer; `None` if there was none or it was not HTTP.
+        engine_message: What the engine itself said, whole as far as it has an end; empty: nothing.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, engine_message: str = "") -> None:
         super().__init__(excerpt(message))
         self.status = status
+        self.engine_message = engine_message[:_ENGINE_CHARS]
 
 
 class SourceTimeoutError(SourceError):
     """An engine did not answer in time."""
+
+
+class EngineAwayError(SourceError):
+    """Nothing answers at an engine's address, or what did broke off: it says nothing of what was asked for."""
+
+
+class NoContainerError(SourceError):
+    """An engine knows no container by the id that was asked for; a proxy's 404 is no such word."""
+
+
+class EngineChangedError(SourceError):
+    """Another engine answers than the one that was followed."""
 
 
 class DeadSocketError(SourceError):
@@ -116,22 +139,50 @@ class ConfigRejectedError(LbwatchError):
     """
     nginx's test refuses the candidate.
 
+    Args:
+        message: One line; what others wrote in it is cut (`excerpt`).
+
     Attributes:
-        stderr: What nginx said, whole.
+        stderr: What nginx printed, whole.
         line: The candidate's line that nginx names, from 1; `None` if it names none.
     """
 
     event = "nginx.rejected"
 
-    def __init__(self, stderr: str, *, line: int | None = None) -> None:
-        super().__init__(excerpt(_NGINX_NOISE.sub("", stderr)) or "the test failed without a word")
-        self.stderr = stderr
+    def __init__(self, message: str, *, stderr: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.stderr = message if stderr is None else stderr
         self.line = line
+
+
+class UserConfigError(ConfigRejectedError):
+    """
+    nginx refuses the user's own files, whatever the candidate is: no upstream is to blame.
+
+    Args:
+        error: What nginx said.
+        starts: Whether it would start with the files of now; `None`: not known.
+        missing: An upstream that the files use and nobody has; `None`: that is not what is wrong.
+
+    Attributes:
+        missing: See above.
+    """
+
+    event = "nginx.config_broken"
+
+    def __init__(self, error: str, *, starts: bool | None, missing: str | None = None) -> None:
+        no_start = "" if starts in (None, True) else "; nginx could not start now"
+        cure = "mend it" if missing is None else f"mend it, start a container for it, or set declare to {missing}"
+        super().__init__(
+            f"your own nginx files are refused, whatever lbwatch writes: {excerpt(error)}{no_start}: {cure}",
+            stderr=error,
+        )
+        self.missing = missing
 
 
 class TakenBackError(ConfigRejectedError):
     """
-    nginx did not take a file that nothing could test, and the old one is back.
+    nginx did not take a file that was put in its place, and the last good one is back.
 
     Each try puts the new file before an nginx that may be started from it just then: there should be few.
     """
@@ -139,7 +190,7 @@ class TakenBackError(ConfigRejectedError):
 
 class NotTestedError(ConfigRejectedError):
     """
-    nginx's test could not be run, or not to its end: no room for it, no right to run it, no answer in time.
+    nginx's test could not be run to its end: no right to run it, no answer in time.
 
     The same holds for any other candidate, so that no upstream is to blame.
     """
@@ -200,4 +251,13 @@ class ReloadError(LbwatchError):
 
 
 class ReloadRefusedError(ReloadError):
-    """nginx, or the command that reloads it, was reached and did not take the new config."""
+    """
+    nginx, or the command that reloads it, was reached and did not take the new config.
+
+    Attributes:
+        is_sure: Whether it was nginx that refused; else a command failed, which may be since nginx does not run.
+    """
+
+    def __init__(self, message: str, *, is_sure: bool = True) -> None:
+        super().__init__(message)
+        self.is_sure = is_sure

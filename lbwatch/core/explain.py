@@ -4,11 +4,12 @@ Why each container is or is not routed: the routes of a plan, stamped with what 
 Pure, and nothing is decided here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from lbwatch.core.changes import upstreams_of
 from lbwatch.core.errors import excerpt
 from lbwatch.core.labels import meaning, read_labels
 from lbwatch.core.model import (
@@ -25,7 +26,8 @@ from lbwatch.core.model import (
     Suspended,
     Upstream,
 )
-from lbwatch.core.placement import TAKEN, Rules, network_owner, weighed
+from lbwatch.core.networks import USED, weighed
+from lbwatch.core.placement import Rules, flapping_words, network_owner
 
 Since = Mapping[tuple[str, str | None], float]
 """Since when each route stands as it does, by container and upstream, in seconds since the epoch."""
@@ -37,7 +39,7 @@ class Running:
     What the load balancer runs of a plan.
 
     Attributes:
-        upstreams: What it runs.
+        upstreams: What it runs, sorted by name.
         missing: Why it does not run the rest, in words.
     """
 
@@ -62,9 +64,8 @@ def stamped(
         since: Since when each stands as it does.
     """
     levels = {each.upstream: each for each in degraded}
-    runs = None
-    if running is not None:
-        runs = {(each.name, server.address, server.port) for each in running.upstreams for server in each.servers}
+    routes = tuple(routes)
+    runs = None if running is None else _places(running.upstreams, of={each.upstream or "" for each in routes})
 
     def one(route: Route) -> Route:
         if route.server is not None:
@@ -77,19 +78,33 @@ def stamped(
     return tuple(sorted(map(one, routes), key=lambda each: (each.container, each.upstream or "", each.address or "")))
 
 
+def _places(upstreams: tuple[Upstream, ...], *, of: Collection[str]) -> set[tuple[str, str, int]]:
+    """Return the servers of those upstreams that have one *of* these names."""
+    return {(each.name, one.address, one.port) for each in upstreams_of(upstreams, of) for one in each.servers}
+
+
 def _stamped(route: Route, *, degraded: Degraded | None, missing: str | None) -> Route:
     """Return the route of a planned server: as planned, or why it is not there."""
-    out = replace(route, server=None, state=None)
     # What cannot be written at all comes first: to say that nginx does not run it yet would promise that it will.
-    if degraded is not None and degraded.level is not Level.PLAIN:
-        return replace(out, reason=Reason.UPSTREAM_REFUSED, detail=degraded_words(degraded))
+    if degraded is not None and not _is_written(route, degraded):
+        reason, detail = Reason.UPSTREAM_REFUSED, degraded_words(degraded)
+        return replace(route, server=None, state=None, reason=reason, detail=detail)
     if missing is not None:
         detail = f"it would serve at {route.address}, but nginx does not run that: {missing}"
-        return replace(out, reason=Reason.NOT_IN_FORCE, detail=detail)
+        return replace(route, server=None, state=None, reason=Reason.NOT_IN_FORCE, detail=detail)
     if degraded is None:
         return route
     notice = Notice(kind=NoticeKind.DEGRADED, detail=degraded_words(degraded))
     return replace(route, notices=(*route.notices, notice))
+
+
+def _is_written(route: Route, degraded: Degraded) -> bool:
+    """Return whether the server of a route is there in spite of what its upstream lacks."""
+    if degraded.level is Level.OLD:
+        return route.server is not None and any(
+            (each.address, each.port) == (route.server.address, route.server.port) for each in degraded.servers
+        )
+    return degraded.level is Level.PLAIN
 
 
 def degraded_words(degraded: Degraded) -> str:
@@ -98,6 +113,8 @@ def degraded_words(degraded: Degraded) -> str:
         how = "has no container any more and is kept, without a server, for nginx's own files (declare keeps it always)"
     elif degraded.level is Level.PLAIN:
         how = "is written without its parameters"
+    elif degraded.level is Level.OLD:
+        how = "stays as it was, less what has gone"
     else:
         how = "is left out"
     return f"upstream {degraded.upstream} {how}: {degraded.error}"
@@ -110,6 +127,9 @@ def stamp(seconds: float | None) -> str | None:
 
 MAX_EVENTS = 20
 """Of the latest, which of the container there are."""
+
+MAX_LABELS = 200
+"""Of a container's: to find out what each means takes a fifth of a millisecond, and there may be 12,000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +170,12 @@ class Story:
         restarts: How often its restart policy brought it back since it was last started by hand.
         exposed: TCP ports.
         suspended: Why it is suspended, for a reason that is in no state of the engine's; `None`: it is not.
-        labels: Those that are looked at.
+        labels: Those that are looked at, by key; there are *more_labels*.
         networks: By name.
         events: The latest, oldest first; none where no daemon follows it.
         lines: What the rendered file says of it.
+        image: What it was made of; empty where the engine did not say.
+        advice: What its owner may not know although all is well; `None`: there is nothing.
     """
 
     container: str
@@ -168,6 +190,9 @@ class Story:
     networks: tuple[NetworkVerdict, ...]
     events: tuple[ContainerEvent, ...]
     lines: tuple[str, ...]
+    advice: str | None = None
+    more_labels: int = 0
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,27 +247,47 @@ def story_of(
         started=stamp(container.started_ns / 1e9) if container.started_ns else None,
         restarts=container.restarts,
         exposed=container.exposed,
-        suspended=_suspended(container, suspended),
+        suspended=_suspended(container, suspended, rules=rules),
         labels=tuple(
             LabelRead(key=excerpt(key), value=excerpt(value), meaning=_meaning(key, value, rules=rules))
-            for key, value in container.labels
+            for key, value in container.labels[:MAX_LABELS]
         ),
+        image=container.image,
+        more_labels=max(0, len(container.labels) - MAX_LABELS),
         networks=tuple(_networks(container, rules=rules, containers=containers)),
         events=tuple(
             ContainerEvent(at=stamp(event.at_ns / 1e9) or "", action=excerpt(event.action)) for event in known
         ),
         lines=tuple(_lines(text, wanted)),
+        advice=_advice(container, rules=rules) if wanted else None,
     )
+
+
+def _advice(container: Container, *, rules: Rules) -> str | None:
+    """Return what to do for a container that may get requests before its program listens."""
+    asked = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key).upstreams
+    if container.health is not Health.NONE or all(each.max_fails == 0 for each in asked):
+        return None
+    # A notice for each container without a health check would be one for nearly all, and read by nobody.
+    cure = f"give it a health check, or the label {rules.prefix}.max_fails=0"
+    return f"without a health check it gets requests as soon as it runs: if its program listens later, {cure}"
 
 
 def _meaning(key: str, value: str, *, rules: Rules) -> str:
     return meaning(key, value, prefix=rules.prefix, refuses_key=rules.refuses_key)
 
 
-def _suspended(container: Container, suspended: Suspended) -> str | None:
+def _suspended(container: Container, suspended: Suspended, *, rules: Rules) -> str | None:
     if (stay_up_s := suspended.crash_looping.get(container.id)) is not None:
         return f"it restarts in a loop: left out until it stayed up for {stay_up_s:g} s"
-    return suspended.draining.get(container.id)
+    if (draining := suspended.draining.get(container.id)) is not None:
+        return draining
+    asked = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key).upstreams
+    uses_health = not all(each.health_ignored for each in asked)
+    if (stay_healthy_s := suspended.flapping.get(container.id)) is not None and uses_health:
+        return flapping_words(stay_healthy_s)
+    former = suspended.former_names.get(container.id)
+    return former and f"it was renamed just now: its default upstream is for a moment still that of {former}"
 
 
 def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Container]) -> Iterable[NetworkVerdict]:
@@ -257,7 +302,7 @@ def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Co
             verdicts.setdefault(endpoint, []).append(verdict)
     # Its upstreams may name different networks: one that any of them is reached by counts as taken.
     for endpoint, said in verdicts.items():
-        taken = next((verdict for verdict in said if verdict.startswith(TAKEN)), said[0])
+        taken = next((verdict for verdict in said if verdict.startswith(USED)), said[0])
         address = endpoint.ipv4 or endpoint.ipv6
         yield NetworkVerdict(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=taken)
 

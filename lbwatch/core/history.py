@@ -6,8 +6,8 @@ All of it is bounded. No clock is read here: times come in.
 
 import itertools
 from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from lbwatch.core.model import Applied, Degraded, Plan, Route, Upstream
@@ -79,6 +79,7 @@ class AppliedPlan:
         degraded: Which of them could not be written as they should be.
         confirmed: Whether that still stands: the same nginx runs, and the file was not changed.
         applying: Whether something is being brought into force just now.
+        step: What the load balancer does for that, in words.
         error: Why the latest apply failed, in words; `None` if it did not.
         serves_old: Whether nginx serves on with what is *in_force* in spite of the error.
         behind_since: Loop time since which the plan is not in force; `None`: it is.
@@ -92,6 +93,7 @@ class AppliedPlan:
     degraded: tuple[Degraded, ...] = ()
     confirmed: bool = False
     applying: bool = False
+    step: str = ""
     error: str | None = None
     serves_old: bool = True
     behind_since: float | None = None
@@ -118,7 +120,7 @@ class History:
         self.durations = Distribution()
         self.heard = Distribution()
         self.since: dict[tuple[str, str | None], float] = {}  # never changed, only replaced
-        self._codes: dict[tuple[str, str | None], str] = {}  # how each route stood when it was noted last
+        self._codes: dict[str, dict[str | None, str]] = {}  # how each route stood last, by container and upstream
 
     def applied(self, applied: Applied, *, at: float, took_s: float, heard_s: float | None) -> None:
         """
@@ -170,21 +172,38 @@ class History:
                 return
         self.changes.append(Change(at=at, outcome=outcome, error=error))
 
-    def noted(self, routes: Iterable[Route], *, at: float) -> None:
+    def noted(self, routes: Iterable[Route], *, at: float, of: Collection[str] | None = None) -> None:
         """
         Note how each route stands, in the codes that `explain` has for it, for `since`.
 
         Args:
             routes: As they are, not as they were planned.
             at: Seconds since the epoch.
+            of: The names of the containers that these are all routes of; `None`: there are no other containers.
         """
-        now = {(each.container, each.upstream): str(each.reason or each.state) for each in routes}
-        if now == self._codes:
-            return
-        # A new mapping each time: copies of this history share the old one, which other threads may be reading.
-        was, since = self._codes, self.since
-        self.since = {key: since[key] if was.get(key) == code else at for key, code in now.items()}
-        self._codes = now
+        now: dict[str, dict[str | None, str]] = defaultdict(dict)
+        for route in routes:
+            now[route.container][route.upstream] = str(route.reason or route.state)
+        names = self._codes.keys() | now.keys() if of is None else of
+        if changed := [name for name in names if self._codes.get(name) != now.get(name)]:
+            # A new mapping each time: copies of this history share the old one, which other threads may be reading.
+            since = dict(self.since)
+            for name in changed:
+                self._note(name, now.get(name, {}), at=at, since=since)
+            self.since = since
+
+    def _note(
+        self, name: str, codes: dict[str | None, str], *, at: float, since: dict[tuple[str, str | None], float]
+    ) -> None:
+        """Bring *since* up to date for the routes of one container."""
+        before = self._codes.pop(name, {})
+        for upstream in before.keys() - codes.keys():
+            del since[name, upstream]
+        for upstream, code in codes.items():
+            if before.get(upstream) != code:
+                since[name, upstream] = at
+        if codes:
+            self._codes[name] = codes
 
     def copy(self) -> "History":
         """Return all of it as it is now."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from lbwatch.core.errors import excerpt
@@ -22,6 +22,12 @@ _TIME = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,4})h)?(?:([0-9]{1,6})m)?(?:([
 _MAX_CHARS = 255
 _MAX_UPSTREAMS = 64  # of one container: each may cost nginx megabytes, and 10,000 labels are soon written
 _MAX_UNKNOWN = 8  # that are named one by one
+_MAX_OWN = 12_000
+_MAX_OWN_CHARS = 1024 * 1024
+"""Of one container's labels below the prefix, and of all their text: each is looked at, and templates' are kept."""
+
+_MAX_COMPARED = 64  # labels of one container that are compared with the prefix for a slip of the keyboard
+_MAX_WORD_CHARS = 64  # a longer word is no slip of any of ours, and to compare words takes the square of their length
 _LIKENESS = 0.6  # of two words, from which on one is taken for a slip of the other
 _NEARLY = 0.75  # the same, of prefixes: other tools have theirs
 _SLIP_CHARS = 2  # by so many a slip is longer or shorter
@@ -115,29 +121,38 @@ def relevant(
         prefix: What those that count begin with, without the dot.
         also: Keys of further ones to keep.
     """
-    below = f"{prefix}."
-    return tuple(
-        pair
-        for pair in labels
-        if pair[0].lower().startswith(below)
-        or pair[0].startswith("com.docker.")
-        or pair[0] in also
-        or _is_slip(pair[0], prefix)
-    )
+    below, compared = f"{prefix}.", 0
+    kept = []
+    for pair in labels:
+        key = pair[0]
+        if key[: len(below)].lower() == below or key.startswith("com.docker.") or key in also:
+            kept.append(pair)
+        # Anyone can have any number of labels that begin alike: only so many are worth a comparison.
+        elif compared < _MAX_COMPARED and _is_near(key, prefix):
+            compared += 1
+            if _resembles(_family(key), prefix):
+                kept.append(pair)
+    return tuple(kept)
 
 
 def slip(labels: Iterable[tuple[str, str]], *, prefix: str) -> str | None:
     """Return the key of a label whose prefix is nearly the right one; `None`: there is none."""
-    return next((key for key, _ in labels if _is_slip(key, prefix)), None)
+    near = islice((key for key, _ in labels if _is_near(key, prefix)), _MAX_COMPARED)
+    return next((key for key in near if _resembles(_family(key), prefix)), None)
 
 
-def _is_slip(key: str, prefix: str) -> bool:
-    family, _, rest = key.lower().partition(".")
-    likely = rest and family != prefix and family[:1] == prefix[:1] and abs(len(family) - len(prefix)) <= _SLIP_CHARS
-    return bool(likely) and _resembles(family, prefix)
+def _is_near(key: str, prefix: str) -> bool:
+    """Return whether a key may be worth a comparison; most are not, and there may be thousands."""
+    if key[:1].lower() != prefix[:1]:
+        return False
+    family = _family(key)
+    return len(family) < len(key) - 1 and family != prefix and abs(len(family) - len(prefix)) <= _SLIP_CHARS
 
 
-@lru_cache(maxsize=1024)
+def _family(key: str) -> str:
+    return key[: key.find(".")].lower() if "." in key[:_MAX_WORD_CHARS] else key
+
+
 def _resembles(word: str, other: str) -> bool:
     return bool(get_close_matches(word, [other], n=1, cutoff=_NEARLY))
 
@@ -154,10 +169,12 @@ def read_labels(
         refuses_key: Judges the KEY of a `hash`, which is in the load balancer's own words.
     """
     below = f"{prefix}."
-    said = [(key.lower().removeprefix(below), value) for key, value in labels if key.lower().startswith(below)]
+    said = [(key.lower().removeprefix(below), value) for key, value in labels if key[: len(below)].lower() == below]
     if any(key == "enable" and value.strip().lower() == "false" for key, value in said):
         return ContainerLabels(asks=True, enable=False)  # even beside an ENABLE=true: false always wins
     own = dict(said)
+    if (refusal := _surplus(own, prefix=prefix)) is not None:
+        return ContainerLabels(asks=True, refusal=refusal, takes=refusal)
     try:
         enable = _parsed("enable", "enable", own["enable"])["enable"] if "enable" in own else None
         read = _read(own, refuses_key=refuses_key)
@@ -169,8 +186,23 @@ def read_labels(
     return replace(read, asks=bool(own), enable=enable, unknown=unknown, more_unknown=len(read.unknown[_MAX_UNKNOWN:]))
 
 
+def _surplus(own: Mapping[str, str], *, prefix: str) -> str | None:
+    """Return why there is too much of a container's labels, in words; `None`: there is not."""
+    if len(own) > _MAX_OWN:
+        return f"it has {len(own)} labels below {prefix}.: at most {_MAX_OWN} are read"
+    chars = sum(map(len, own)) + sum(map(len, own.values()))
+    if chars > _MAX_OWN_CHARS:
+        return f"its labels below {prefix}. have {chars} characters: at most {_MAX_OWN_CHARS} are read"
+    return None
+
+
 def nearest(key: str, *, prefix: str) -> str | None:
-    """Return the key that was probably meant by one that means nothing; `None`: there is none like it."""
+    """Return the key that one which means nothing was probably meant for, as an excerpt; `None`: none is like it."""
+    meant = _meant(key, prefix=prefix)
+    return None if meant is None else excerpt(meant)
+
+
+def _meant(key: str, *, prefix: str) -> str | None:
     below = f"{prefix}."
     family, _, rest = key.lower().removeprefix(below).partition(".")
     name, _, last = rest.rpartition(".")
@@ -185,6 +217,8 @@ def nearest(key: str, *, prefix: str) -> str | None:
 
 
 def _likest(word: str, known: Iterable[str]) -> str | None:
+    if len(word) > _MAX_WORD_CHARS:
+        return None
     return next(iter(get_close_matches(word, sorted(known), n=1, cutoff=_LIKENESS)), None)
 
 

@@ -39,6 +39,11 @@ class ContainerStatus(StrEnum):
     EXITED = "exited"
     DEAD = "dead"
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there are processes, be they frozen: then there are addresses, and others may share them."""
+        return self in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+
 
 class Reason(StrEnum):
     """Why a container is not routed: a code for scripts and metrics; the words stand in `Route.detail`."""
@@ -47,6 +52,7 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     BAD_LABEL = "bad-label"
     BAD_NAME = "bad-name"
+    NAME_TAKEN = "name-taken"
     ONE_OFF = "one-off"
     NOT_RUNNING = "not-running"
     PAUSED = "paused"
@@ -63,6 +69,7 @@ class Reason(StrEnum):
     ADDRESS_CONFLICT = "address-conflict"
     SAME_ADDRESS = "same-address"
     RESTART_LOOP = "restart-loop"
+    FLAPPING = "flapping"
     UPSTREAM_REFUSED = "upstream-refused"
     NOT_IN_FORCE = "not-in-force"
 
@@ -79,6 +86,7 @@ class NoticeKind(StrEnum):
     SERVES_DRAINING = "serves-draining"
     SERVES_UNHEALTHY = "serves-unhealthy"
     SIGNAL_HIDDEN = "signal-hidden"
+    NETWORK_GUESSED = "network-guessed"
     DEGRADED = "degraded"
 
 
@@ -115,11 +123,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A container's addresses on one network; empty where the engine gave none."""
+    """
+    A container's addresses on one network; empty where the engine gave none.
+
+    Attributes:
+        network: Its name.
+        network_id: The engine's own for it; another one after a restart of the engine is no change (facts, stream 7).
+        driver: What makes the network, in the engine's word, such as `bridge`; `ingress` for that of the Swarm's mesh.
+            Empty where nobody asked, since it is in no answer about a container, or the engine's proxy refuses.
+    """
 
     network: str
     ipv4: str = ""
     ipv6: str = ""
+    network_id: str = field(default="", compare=False)
+    driver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +159,9 @@ class Container:
         restarts: How often its restart policy brought it back since it was last started by hand.
         stop_signal: Number of the signal that `docker stop` sends it first; `None` where a label of its own by the
             name of `signal` hides in events which one it got.
+        exit_code: With which it ended; `None` while it runs, and where the engine does not say.
+        image: What it was made of, for people: a list has the image's id where its name was given to a newer one, and
+            that is no change of the container.
     """
 
     id: str
@@ -156,6 +177,8 @@ class Container:
     host_network: bool = False
     restarts: int = 0
     stop_signal: int | None = TERM
+    exit_code: int | None = None
+    image: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +269,8 @@ class Server:
         max_conns: At most so many connections, of the whole load balancer.
         backup: Whether it serves only where the others cannot.
         vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked.
+        started_ns: The life that it is in: its container's latest start, as in `Container`. Never written: it tells a
+            load balancer that what it remembers of an equal server is of another one.
     """
 
     address: str
@@ -257,6 +282,7 @@ class Server:
     max_conns: int | None = None
     backup: bool = False
     vars: Mapping[str, str] = field(default_factory=dict)
+    started_ns: int = 0
 
     @property
     def host_port(self) -> str:
@@ -367,13 +393,15 @@ class Level(StrEnum):
     How much of an upstream is written, each less than the one before.
 
     `PLAIN` has its servers without a parameter and no directive of its own; `EMPTY` keeps the name alive by the
-    placeholder alone; `OUT` is not written at all.
+    placeholder alone; `OUT` is not written at all. `OLD` is as it was before a reload that nginx refused, with those of
+    its servers that are still wanted.
     """
 
     FULL = "full"
     PLAIN = "plain"
     EMPTY = "empty"
     OUT = "out"
+    OLD = "old"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,12 +412,14 @@ class Degraded:
     Attributes:
         error: The refusal.
         kept: Whether no container asks for it any more, and it is there for nginx's own files alone.
+        servers: Which of its servers are written all the same, where its level is `OLD`.
     """
 
     upstream: str
     level: Level
     error: str
     kept: bool = False
+    servers: tuple[Server, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,15 +435,21 @@ class Applied:
         live_s: Seconds from the call until the new workers were there, if reloaded.
         verified_s: Seconds from the call until the old workers were retired too, if reloaded.
         degraded: Upstreams that could not be written as they should be, by name; all others are.
+        again_s: In how many seconds more of them is to be tried; `None`: whenever all is tried again.
+        event: Under which name it is logged, if reloaded.
+        upstreams: Those that nginx ran otherwise before, as they were and as they are, if reloaded; `None`: not there.
     """
 
     digest: str
     changed: bool
     reloaded: bool
+    event: str = ""
+    upstreams: tuple[tuple[Upstream | None, Upstream | None], ...] = ()
     difference: str = ""
     live_s: float = 0.0
     verified_s: float = 0.0
     degraded: tuple[Degraded, ...] = ()
+    again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,12 +462,14 @@ class BalancerStatus:
         running: Of what was verified last, if it is still the same nginx that runs; `None` if it is not.
         workers: How many of its processes serve, and how many only end what they have; `None` if none can be seen.
         remarks: What its operator should know, in words.
+        believed: Whether what was verified was so by the word of the operator's command alone.
     """
 
     digest: str | None = None
     running: str | None = None
     workers: tuple[int, int] | None = None
     remarks: tuple[str, ...] = ()
+    believed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,7 +480,11 @@ class Suspended:
     Attributes:
         crash_looping: Those that restart in a loop, with the seconds that they must stay up.
         draining: Those that drain, with the reason in words.
+        flapping: Those whose health check flips, with the seconds that they must stay healthy.
+        former_names: The former names of those that were renamed just now.
     """
 
     crash_looping: Mapping[str, float] = field(default_factory=dict)
     draining: Mapping[str, str] = field(default_factory=dict)
+    flapping: Mapping[str, float] = field(default_factory=dict)
+    former_names: Mapping[str, str] = field(default_factory=dict)

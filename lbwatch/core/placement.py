@@ -5,9 +5,8 @@ What several containers make of an upstream, and of an address that two of them 
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from lbwatch.core.errors import excerpt
 from lbwatch.core.labels import (
@@ -23,19 +22,16 @@ from lbwatch.core.model import (
     UPSTREAM_NAME,
     Container,
     ContainerStatus,
-    Endpoint,
     Health,
     Notice,
     NoticeKind,
     Reason,
     Server,
 )
+from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
-
-TAKEN = "taken"
-"""How the verdict on a network begins by which a server is reached."""
 
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
@@ -51,7 +47,7 @@ class Rules:
     Attributes:
         prefix: What the labels begin with, without the dot.
         expose_all: Whether containers without a label are routed too.
-        networks: Those that nginx reaches, in order of preference; empty: all.
+        networks: Those that nginx reaches, in order of preference; empty: not known.
         declare: Upstreams that exist even with no container.
         host_shared: Whether nginx shares the network of the engine's host.
         refuses_key: Judges the KEY of a `hash` for the load balancer.
@@ -73,16 +69,22 @@ class Candidate:
     Attributes:
         upstream: `None` where the reason holds for all of the container.
         labels: What it asks of that upstream.
+        application: Where it has its upstream's name by default, whose name that is, in words: equal for all replicas.
         owner: Whose network the server's address is on.
+        place: What the server is sorted by: version and number of its address, so that .9 stands before .10, and port.
+        flapping: Why it serves as a last resort only although it may be healthy just now; `None`: it does not.
     """
 
     container: Container
     upstream: str | None = None
     labels: UpstreamLabels = field(default_factory=UpstreamLabels)
+    application: str | None = None
     owner: Container | None = None
     server: Server | None = None
+    place: tuple[int, int, int] = (0, 0, 0)
     reason: Reason | None = None
     detail: str | None = None
+    flapping: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +96,6 @@ class Placement:
     rules: Rules
     candidates: tuple[Candidate, ...] = ()
     notices: tuple[Notice, ...] = ()
-
-
-class _SkipError(Exception):
-    """A container is not routed, for this reason and in these words."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
 
 
 def placement_of(container: Container, *, owner: Container | None, rules: Rules) -> Placement:
@@ -118,9 +111,23 @@ def placement_of(container: Container, *, owner: Container | None, rules: Rules)
     notices = (*_unknown_labels(labels, prefix=rules.prefix), *_hidden_signal(container))
     try:
         candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
-    except _SkipError as skip:
+    except SkipError as skip:
         candidates = (Candidate(container=container, reason=skip.reason, detail=skip.detail),)
+    notices = (*notices, *_guesses(candidates, rules=rules))
     return Placement(container=container, owner=owner, rules=rules, candidates=candidates, notices=notices)
+
+
+def _guesses(candidates: Iterable[Candidate], *, rules: Rules) -> Iterator[Notice]:
+    """Return the notice that the network of a container was guessed, once for all of its upstreams."""
+    for candidate in candidates:
+        owner = candidate.owner
+        # One that has a reason in a server's place was not placed anywhere, by a guess or not.
+        if candidate.server is None or owner is None or owner.host_network:
+            continue
+        guess = guess_of(owner, candidate.labels.network, networks=rules.networks, prefix=rules.prefix)
+        if guess is not None:
+            yield guess
+            return
 
 
 def _unknown_labels(labels: ContainerLabels, *, prefix: str) -> Iterator[Notice]:
@@ -145,29 +152,37 @@ def _candidates(
     """Return a candidate for each upstream that a container asks for; a reason that holds for all of it is raised."""
     _check_wanted(container, labels, rules=rules)
     for wanted in labels.upstreams:
-        name = wanted.upstream or _default_upstream(container, prefix=rules.prefix)
+        name, application = wanted.upstream, None
+        if name is None:
+            name, application = _default_upstream(container, prefix=rules.prefix)
+        candidate = Candidate(upstream=name, application=application, container=container, labels=wanted)
         try:
             _check_state(container, ignore_health=wanted.health_ignored)
             server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)
-        except _SkipError as skip:
-            yield Candidate(upstream=name, container=container, labels=wanted, reason=skip.reason, detail=skip.detail)
+        except SkipError as skip:
+            yield replace(candidate, reason=skip.reason, detail=skip.detail)
         else:
-            yield Candidate(upstream=name, container=container, labels=wanted, owner=owner, server=server)
+            yield replace(candidate, owner=owner, server=server, place=_place(server))
+
+
+def _place(server: Server) -> tuple[int, int, int]:
+    address = ipaddress.ip_address(server.address)
+    return address.version, int(address), server.port
 
 
 def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules) -> None:
     # The order decides which reason is shown where several hold: first what its owner wanted, then what is wrong with
     # the labels, and only then what passes by itself.
     if labels.enable is False:
-        raise _SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
+        raise SkipError(Reason.DISABLED, f"label {rules.prefix}.enable is false")
     if not labels.asks and not rules.expose_all:
-        raise _SkipError(Reason.NOT_LABELLED, _unlabelled_words(container, prefix=rules.prefix))
+        raise SkipError(Reason.NOT_LABELLED, _unlabelled_words(container, prefix=rules.prefix))
     if labels.refusal is not None:
-        raise _SkipError(Reason.BAD_LABEL, labels.refusal)
+        raise SkipError(Reason.BAD_LABEL, labels.refusal)
     if _label(container, _COMPOSE_ONE_OFF).lower() == "true":
-        raise _SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
+        raise SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
     if container.status is ContainerStatus.CREATED:
-        raise _SkipError(Reason.NOT_RUNNING, "it was created but never started")
+        raise SkipError(Reason.NOT_RUNNING, "it was created but never started")
 
 
 def _unlabelled_words(container: Container, *, prefix: str) -> str:
@@ -178,21 +193,77 @@ def _unlabelled_words(container: Container, *, prefix: str) -> str:
     return f"it has no {prefix}.* label, but {excerpt(key)}: did you mean {excerpt(meant)}?"
 
 
+def _stopped_words(container: Container) -> str:
+    """Return how a container that does not run ended; an engine always says with which code it exited."""
+    code = container.exit_code
+    return f"it is {container.status}" if code is None else f"it exited with code {code}"
+
+
 def _check_state(container: Container, *, ignore_health: bool) -> None:
     if container.status is ContainerStatus.PAUSED:
-        raise _SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.name} lets it serve")
+        raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.name} lets it serve")
     if container.status is not ContainerStatus.RUNNING:
-        raise _SkipError(Reason.NOT_RUNNING, f"it is {container.status}")
+        raise SkipError(Reason.NOT_RUNNING, _stopped_words(container))
     if container.health is Health.STARTING and not ignore_health:
-        raise _SkipError(Reason.STARTING, "its health check has not passed yet")
+        raise SkipError(Reason.STARTING, "its health check has not passed yet")
 
 
-def _default_upstream(container: Container, *, prefix: str) -> str:
+def _default_upstream(container: Container, *, prefix: str) -> tuple[str, str]:
+    """Return the name of the upstream that a container joins by default, and whose name that is, in words."""
     project, service = _label(container, _COMPOSE_PROJECT), _label(container, _COMPOSE_SERVICE)
-    name = _label(container, _SWARM_SERVICE) or (f"{project}-{service}" if project and service else container.name)
+    if name := _label(container, _SWARM_SERVICE):
+        application = f"Swarm service {excerpt(name)}"
+    elif project and service:
+        name, application = f"{project}-{service}", f"service {excerpt(service)} of Compose project {excerpt(project)}"
+    else:
+        name = container.name
+        application = f"container {excerpt(name)}"
     if UPSTREAM_NAME.fullmatch(name) is None:
-        raise _SkipError(Reason.BAD_NAME, f"{excerpt(name)!r} cannot name an upstream: add the label {prefix}.upstream")
-    return name.lower()
+        raise SkipError(Reason.BAD_NAME, f"{excerpt(name)!r} cannot name an upstream: add the label {prefix}.upstream")
+    return name.lower(), application
+
+
+def under_former_names(
+    candidates: Iterable[Candidate], *, former_names: Mapping[str, str], prefix: str
+) -> Iterator[Candidate]:
+    """
+    Return the candidates, those of containers that were renamed just now in the upstream that they had before.
+
+    Args:
+        candidates: Of any containers.
+        former_names: By the container's id.
+        prefix: What labels begin with, without the dot.
+    """
+    for candidate in candidates:
+        former = former_names.get(candidate.container.id)
+        # An upstream that a label names has nothing to do with the container's name.
+        if former is None or candidate.upstream is None or candidate.labels.upstream is not None:
+            yield candidate
+        else:
+            container = replace(candidate.container, name=former)
+            upstream, application = _default_upstream(container, prefix=prefix)
+            yield replace(candidate, upstream=upstream, application=application)
+
+
+def marked_flapping(candidates: Iterable[Candidate], *, stay_healthy_s: Mapping[str, float]) -> Iterator[Candidate]:
+    """
+    Return the candidates, those marked whose container's health check flips.
+
+    Args:
+        candidates: Of any containers.
+        stay_healthy_s: By the id of each such container, how many seconds it must be healthy to be as any other.
+    """
+    for candidate in candidates:
+        seconds = stay_healthy_s.get(candidate.container.id)
+        if seconds is None or candidate.labels.health_ignored:
+            yield candidate
+        else:
+            yield replace(candidate, flapping=flapping_words(seconds))
+
+
+def flapping_words(stay_healthy_s: float) -> str:
+    """Return what is wrong with a container whose health check flips, and when that is over."""
+    return f"its health check flips between passing and failing, until it passed for {stay_healthy_s:g} s in a row"
 
 
 def _label(container: Container, key: str) -> str:
@@ -212,7 +283,7 @@ def _server(
     if owner.host_network:
         address = _host_address(rules=rules)
     else:
-        address = _address(_endpoint(owner, labels.network, networks=rules.networks))
+        address = address_on(endpoint_of(owner, labels.network, networks=rules.networks))
     return Server(
         address=address,
         port=port,
@@ -223,6 +294,7 @@ def _server(
         max_conns=labels.max_conns,
         backup=labels.backup,
         vars=variables,
+        started_ns=container.started_ns,
     )
 
 
@@ -230,20 +302,38 @@ def _port(container: Container, asked: int | None, *, prefix: str) -> int:
     if asked is not None:
         return asked
     if not container.exposed:
-        raise _SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port")
+        raise SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port")
     if len(container.exposed) > 1:
         ports = ", ".join(map(str, container.exposed[:8]))
-        raise _SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
+        raise SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
     return container.exposed[0]
 
 
-def network_owner(container: Container, *, containers: Mapping[str, Container]) -> Container | None:
-    """Return whose network a container uses: most often itself; `None` if the one that it was attached to is gone."""
+def network_owner(
+    container: Container, *, containers: Mapping[str, Container], named: Callable[[str], Container | None] | None = None
+) -> Container | None:
+    """
+    Return whose network a container uses: most often itself; `None` if the one that it was attached to is gone.
+
+    Args:
+        container: Any one.
+        containers: All of them, by id.
+        named: Finds one by its name; `None`: *containers* are searched, which takes long where many ask.
+    """
     if container.network_of is None:
         return container
     # Most often an id; a name where there was no such container when this one was created (facts, stream 20).
+    if (owner := containers.get(container.network_of)) is not None:
+        return owner
+    if named is not None:
+        return named(container.network_of)
     by_name = (other for other in containers.values() if other.name == container.network_of)
-    return containers.get(container.network_of) or next(by_name, None)
+    return max(by_name, key=age, default=None)
+
+
+def age(container: Container) -> tuple[int, str]:
+    """Return what tells the newest of several containers with one name."""
+    return container.created_ns, container.id
 
 
 def _check_owner(container: Container, owner: Container | None) -> Container:
@@ -253,93 +343,16 @@ def _check_owner(container: Container, owner: Container | None) -> Container:
     An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
     until it is restarted itself (facts, stream 16).
     """
-    if owner is None or (
-        owner is not container and owner.status not in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
-    ):
+    if owner is None or (owner is not container and not owner.status.is_up):
         name = owner.name if owner else "removed"
-        raise _SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
+        raise SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
     if owner.started_ns > container.started_ns > 0:
-        raise _SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
+        raise SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
     return owner
 
 
 def _host_address(*, rules: Rules) -> str:
     if not rules.host_shared:
         detail = "it is on the host's network, which nginx does not share (if it does, set host_network to true)"
-        raise _SkipError(Reason.HOST_NETWORK, detail)
+        raise SkipError(Reason.HOST_NETWORK, detail)
     return HOST_ADDRESS
-
-
-def _endpoint(owner: Container, wanted: str | None, *, networks: tuple[str, ...]) -> Endpoint:
-    """Return the endpoint on the network that is used: the label's, else the first reachable one, else the first."""
-    by_name = {endpoint.network: endpoint for endpoint in owner.endpoints}
-    names = networks or tuple(by_name)
-    if wanted is not None:
-        # A Compose file has a network's short name, the engine the one with the project before it.
-        names = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
-    found = [by_name[name] for name in names if name in by_name]
-    if not found:
-        raise _SkipError(Reason.NO_NETWORK, _network_hint(by_name, wanted, networks=networks))
-    # A network without an address, such as `none`, is no reason to give up while another one has some.
-    return next((endpoint for endpoint in found if endpoint.ipv4 or endpoint.ipv6), found[0])
-
-
-def _network_hint(joined: Iterable[str], wanted: str | None, *, networks: tuple[str, ...]) -> str:
-    where = excerpt(", ".join(sorted(joined))) or "none"
-    if wanted is not None:
-        return f"it is not on network {excerpt(wanted)}, but on {where}"
-    if networks:
-        return f"it is on {where}; nginx is on {', '.join(networks)}: connect one to the other"
-    return "it is on no network"
-
-
-def weighed(owner: Container, wanted: str | None, *, networks: tuple[str, ...]) -> list[tuple[Endpoint, str]]:
-    """
-    Return for each network that a container is on why it is, or is not, the one that its server is reached by.
-
-    Args:
-        owner: Whose networks they are.
-        wanted: What the label says.
-        networks: Those that nginx reaches; empty: all.
-    """
-    try:
-        chosen = _endpoint(owner, wanted, networks=networks)
-    except _SkipError:
-        chosen = None
-    return [(each, _verdict(each, chosen=chosen, wanted=wanted, networks=networks)) for each in owner.endpoints]
-
-
-def _verdict(endpoint: Endpoint, *, chosen: Endpoint | None, wanted: str | None, networks: tuple[str, ...]) -> str:
-    if endpoint is chosen:
-        return TAKEN if endpoint.ipv4 or endpoint.ipv6 else f"{TAKEN}, but it has no address there"
-    if wanted is not None:
-        return f"the label asks for {excerpt(wanted)}"
-    if networks and endpoint.network not in networks:
-        return f"nginx reaches {', '.join(networks)} only"
-    return f"{chosen.network} comes first" if chosen is not None else "not taken"
-
-
-def _address(endpoint: Endpoint) -> str:
-    text = endpoint.ipv4 or endpoint.ipv6
-    if not text:
-        raise _SkipError(Reason.NO_ADDRESS, f"the engine gave it no address on network {endpoint.network}")
-    address = _checked_address(text)
-    if address is None:
-        raise _SkipError(Reason.BAD_ADDRESS, f"the engine gave it {text[:64]!r}, where no server can be")
-    return address
-
-
-@lru_cache(maxsize=4096)
-def _checked_address(text: str) -> str | None:
-    """Return an address in its shortest form; `None` for one where no other container can be."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # Loopback is nginx's own machine, link-local a cloud's metadata: nginx's test takes them all (facts, nginx 3).
-    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    # A mapped one is an IPv4 address that went past the checks above; a scope means a link of this machine.
-    return None if address.ipv4_mapped or address.scope_id else str(address)

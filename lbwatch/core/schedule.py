@@ -7,6 +7,7 @@ Plain arithmetic on seconds of the loop's clock; no clock is read here and nothi
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lbwatch.core.changes import changed_upstreams
 from lbwatch.core.errors import LbwatchError, ReloadError, TakenBackError
 from lbwatch.core.model import Upstream
 
@@ -16,6 +17,9 @@ RETRY_LIMIT_S = 30.0
 
 OWED_LIMIT_S = 2.0
 """For a reload that nginx owes: it must be in step within 5 s of its return."""
+
+TAKEN_BACK_LIMIT_S = 600.0
+"""For a file that nginx took back: a try each time twice as far off as the one before."""
 
 REMOVAL_INTERVAL_S = 0.1
 """Least time between any two reloads, and all there is where the later one takes a server away."""
@@ -88,13 +92,12 @@ class ReloadPace:
 
 def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
     """Return whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
-    return not _server_keys(before) <= _server_keys(after)
+    return any(not _places(old) <= _places(new) for old, new in changed_upstreams(before, after))
 
 
 def adds_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
     """Return whether anything in *after* is new or another than in *before*: more than that servers went."""
-    known = {upstream.name: upstream for upstream in before}
-    return any(_adds(known.get(upstream.name), upstream) for upstream in after)
+    return any(_adds(old, new) for old, new in changed_upstreams(before, after) if new is not None)
 
 
 def _adds(before: Upstream | None, after: Upstream) -> bool:
@@ -104,8 +107,8 @@ def _adds(before: Upstream | None, after: Upstream) -> bool:
     return any(servers.get((server.address, server.port)) != server for server in after.servers)
 
 
-def _server_keys(upstreams: tuple[Upstream, ...]) -> set[tuple[str, str, int]]:
-    return {(upstream.name, server.address, server.port) for upstream in upstreams for server in upstream.servers}
+def _places(upstream: Upstream | None) -> set[tuple[str, int]]:
+    return set() if upstream is None else {(server.address, server.port) for server in upstream.servers}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,6 +157,7 @@ class Retry:
         self.failed: tuple[Upstream, ...] | None = None
         self.renewed = False
         self._limit_s = limit_s
+        self._taken_back = 0  # how often since the latest success
         self._backoff = Backoff(first=RETRY_FIRST_S, limit=limit_s, random=random)
 
     @property
@@ -175,15 +179,25 @@ class Retry:
             now: Loop time, in seconds.
         """
         limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._limit_s
+        wait_s = min(limit_s, self._backoff.next_wait())
         # A file that nginx took back was before a running nginx for a moment: there should be few such tries.
-        wait_s = limit_s if isinstance(error, TakenBackError) else min(limit_s, self._backoff.next_wait())
+        if isinstance(error, TakenBackError):
+            wait_s = min(TAKEN_BACK_LIMIT_S, limit_s * 2.0 ** min(self._taken_back, 32))
+            self._taken_back += 1
         self.failed, self.at = upstreams, now + wait_s
         return wait_s
 
-    def succeed(self, *, now: float) -> None:
-        """Forget the failures; what was degraded is tried in full again after the longest wait."""
+    def succeed(self, *, now: float, again_s: float | None = None) -> None:
+        """
+        Forget the failures; what was degraded is tried in full again after the longest wait, or sooner.
+
+        Args:
+            now: Loop time, in seconds.
+            again_s: When the balancer has more to try, in seconds from then; `None`: it has not said.
+        """
         self._backoff.reset()
-        self.failed, self.at = None, now + self._limit_s
+        self._taken_back = 0
+        self.failed, self.at = None, now + (self._limit_s if again_s is None else min(again_s, self._limit_s))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,13 +7,15 @@ Pure: it only joins what the other modules found out.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lbwatch.core.changes import servers_in
 from lbwatch.core.errors import excerpt
 from lbwatch.core.explain import Running, stamped
 from lbwatch.core.history import AppliedPlan, History
-from lbwatch.core.model import BalancerStatus, EngineStatus, Route
+from lbwatch.core.model import BalancerStatus, Container, EngineStatus, Route
 
 STUCK_S = 15.0
-"""A change that waits for longer than that, beyond `reload_interval`, is no ordinary wait."""
+"""A change that waits for longer than that, beyond `reload_interval`, is no ordinary wait, and no pass takes so long
+unless it has to search for what nginx refuses."""
 
 FORGOTTEN_RESYNCS = 3
 """An engine that had no full look for so many intervals is not in step, whatever its stream says."""
@@ -30,6 +32,9 @@ class Status:
         now: Loop time, in seconds.
         at: The same instant, seconds since the epoch by our own clock.
         resync_interval_s, reload_interval_s: As set, in seconds.
+        containers: All that there are, as the engines described them last; none where nobody asked for them.
+        label_prefix: As set.
+        log_dropped: How many lines of the log were dropped, since standard error took none.
     """
 
     version: str
@@ -41,6 +46,9 @@ class Status:
     balancer: BalancerStatus
     resync_interval_s: float
     reload_interval_s: float
+    containers: tuple[Container, ...] = ()
+    label_prefix: str = "lbwatch"
+    log_dropped: int = 0
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -59,7 +67,12 @@ def summary(status: Status) -> str:
     if (reason := next(iter(unready(status)), None)) is not None:
         return excerpt(reason)
     upstreams = status.applied.in_force or ()
-    return f"in step: {len(upstreams)} upstreams, {sum(len(upstream.servers) for upstream in upstreams)} servers"
+    return f"in step: {counted(len(upstreams), what='upstream')}, {counted(servers_in(upstreams), what='server')}"
+
+
+def counted(count: int, *, what: str) -> str:
+    """Return so many of a thing, in words; *what*: one of it."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def unready(status: Status) -> Iterable[str]:
@@ -68,7 +81,9 @@ def unready(status: Status) -> Iterable[str]:
         yield from _engine_unready(engine, status=status)
     applied = status.applied
     behind_s = 0.0 if applied.behind_since is None else status.now - applied.behind_since
-    if applied.error is not None:
+    if applied.applying and (running_s := status.now - applied.turned_at) > STUCK_S:
+        yield f"a pass has been running for {running_s:.0f} s: in {applied.step}"
+    elif applied.error is not None:
         yield f"nginx is not in step for {behind_s:.0f} s: {applied.error}"
     elif applied.in_force is None:
         yield NOTHING_YET

@@ -8,7 +8,11 @@ from pathlib import Path
 from lbwatch.core.errors import SettingsError, SourceError
 from lbwatch.core.labels import relevant
 from lbwatch.core.model import Container, Snapshot
-from lbwatch.engines.docker.decode import containers_of_recording
+from lbwatch.engines.docker.answers import containers_of_recording
+from lbwatch.system import reading
+
+MAX_BYTES = 256 << 20
+"""Of a recording: what `docker inspect` prints of 20,000 containers, each of which takes some 10 KiB."""
 
 
 class RecordedSource:
@@ -28,7 +32,7 @@ class RecordedSource:
     def __init__(self, path: Path, *, prefix: str, also: tuple[str, ...] = ()) -> None:
         self.name = str(path)
         try:
-            found = containers_of_recording(path.read_bytes())
+            found = containers_of_recording(reading.of_user(path, max_bytes=MAX_BYTES, pipes=True))
         except OSError as error:
             takes = f"it takes a file with the output of docker inspect ({error.strerror})"
             raise SettingsError("engine_from", value=path, takes=takes) from error

@@ -6,7 +6,7 @@ message harms nothing.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -49,8 +49,11 @@ class Notifier:
         """Report that the daemon is about to end."""
         self._send("STOPPING=1")
 
-    def passed(self, status: str) -> None:
-        """Report that a pass of the loop ended, however it did; *status* is one line for `systemctl status`."""
+    def passed(self, describe: Callable[[], str]) -> None:
+        """Report that a pass of the loop ended, however it did; *describe* returns a line for `systemctl status`."""
+        if not self._address:
+            return
+        status = describe()
         told = () if status == self._status else (f"STATUS={status}",)
         self._status = status
         self._send(*(("WATCHDOG=1",) if self._watched else ()), *told)

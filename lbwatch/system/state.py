@@ -11,9 +11,12 @@ from pathlib import Path
 import msgspec
 
 from lbwatch.core.errors import OutputError, StateError
-from lbwatch.system import files
+from lbwatch.system import files, place, reading
 
 FILE = "drains.json"
+
+MAX_BYTES = 16 << 20
+"""Of that file: 64,000 drained containers, whose names may be 128 bytes long."""
 
 
 class _Drain(msgspec.Struct, frozen=True):
@@ -52,7 +55,7 @@ class State:
             StateError: There is something, and it cannot be used; nothing is drained then.
         """
         try:
-            kept = msgspec.json.decode(self.path.read_bytes(), type=_Kept)
+            kept = msgspec.json.decode(reading.of_ours(self.path, max_bytes=MAX_BYTES), type=_Kept)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -71,7 +74,7 @@ class State:
         folder = self.path.parent
         with suppress(OSError):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if (reason := files.unusable_reason(self.path)) is not None:
+        if (reason := place.unusable_reason(self.path)) is not None:
             raise StateError(self.path, reason=reason)
 
     def drain(self, id: str, name: str) -> None:
@@ -104,8 +107,11 @@ class State:
         self._unsaved = True
         self.check()
         kept = _Kept(drained=tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items())))
+        text = msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n"
+        if len(text.encode()) > MAX_BYTES:
+            raise StateError(self.path, reason=f"it would be longer than {MAX_BYTES >> 20} MiB: undrain some")
         try:
-            files.replace(self.path, text=msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
+            files.replace(self.path, text=text)
         except OutputError as error:
             raise StateError(self.path, reason=str(error).removeprefix(f"{self.path}: ")) from error
         self._unsaved = False

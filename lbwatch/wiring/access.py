@@ -1,13 +1,15 @@
 """How nginx is reached, as settings have it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lbwatch.balancers.nginx import limits
-from lbwatch.balancers.nginx.balancer import Control, Tester
+from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester, ContainerTester
 from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
 from lbwatch.balancers.nginx.container import ContainerControl
+from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.locate import HostNetwork, NginxContainer
 from lbwatch.core.errors import SettingsError
@@ -19,6 +21,9 @@ from lbwatch.engines.docker.exec import EXEC_ASKED, SIGNAL_ASKED, ContainerExec
 from lbwatch.settings import Settings
 from lbwatch.system import mounts
 from lbwatch.system.programs import split_command
+
+_FIRST = 1
+"""The process that everything in a pid namespace comes from."""
 
 
 class NginxAccess:
@@ -33,14 +38,16 @@ class NginxAccess:
         known: Returns that engine's containers as they were last seen; `None` before that.
 
     Attributes:
-        nginx_container: `None` if nginx is in none.
+        nginx_container: The one that it is reached in; `None` if it is on this side.
     """
 
     def __init__(
         self, settings: Settings, *, client: EngineClient, known: Callable[[], Mapping[str, Container] | None]
     ) -> None:
-        followed = selector(settings)
-        self.nginx_container = None if followed is None else NginxContainer(followed, known=known)
+        named = selector(settings)
+        self.nginx_container = None if named is None else NginxContainer(named, known=known)
+        around = followed(settings)
+        self._container = None if around is None else NginxContainer(around, known=known)  # the same, or the one around
         self._settings = settings
         self._exec = ContainerExec(client)
         self._host = HostNetwork(pidfile=settings.nginx.nginx_pidfile)
@@ -84,13 +91,18 @@ class NginxAccess:
         nginx = self._settings.nginx
         if nginx.reload_command is not None:
             words = _words("reload_command", nginx.reload_command)
-            return LocalControl(pidfile=nginx.nginx_pidfile, command=words)
+            return LocalControl(pidfile=nginx.nginx_pidfile, output=nginx.output, command=words)
         if self.nginx_container is None:
-            return LocalControl(pidfile=nginx.nginx_pidfile, command=None)
+            return LocalControl(pidfile=nginx.nginx_pidfile, output=nginx.output, command=None)
         main = () if nginx.nginx_conf is None else ("-c", str(nginx.nginx_conf))
-        words = (*_words("nginx_command", nginx.nginx_command), *main, "-s", "reload")
+        words = (*_words("nginx_command", nginx.nginx_command), *main)
         by_exec = nginx.nginx_reload == "exec"
-        return ContainerControl(self._exec, nginx_container=self.nginx_container, command=words if by_exec else None)
+        return ContainerControl(
+            self._exec,
+            nginx_container=self.nginx_container,
+            command=words if by_exec else None,
+            main=nginx.nginx_conf,
+        )
 
     def rules(self, *, engine_pid: int | None, host_shared: bool | None = None) -> Rules:
         """
@@ -100,9 +112,9 @@ class NginxAccess:
             engine_pid: Of the engine's process, where that can be seen.
             host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
         """
-        routing, container = self._settings.routing, self.nginx_container
+        routing, container = self._settings.routing, self._container
         stated = {"true": True, "false": False}.get(routing.host_network)
-        if stated is None and container is not None:
+        if stated is None and container is not None and (self.nginx_container is not None or container.found()):
             stated = container.on_host()
         if stated is None:
             stated = self._host.shared(engine_pid=engine_pid) if host_shared is None else host_shared
@@ -126,6 +138,23 @@ def selector(settings: Settings) -> Selector | None:
     """Return which container is nginx's; `None` if it is in none."""
     text = settings.nginx.nginx_container
     return None if text is None else selected(text, setting="nginx_container")
+
+
+def followed(settings: Settings) -> Selector | None:
+    """
+    Return which container nginx is in: the one that is named, else the one around both; `None`: none is known.
+
+    The latter is that of process 1, which is there before nginx is: where lbwatch only visits nginx's pid namespace
+    (`pid: "service:nginx"`) that is nginx's container, and not lbwatch's own. The engine does not know it where lbwatch
+    follows another engine than the one that it runs on.
+    """
+    named = selector(settings)
+    if named is not None or settings.nginx.reload_command is not None:  # then nginx may be anywhere
+        return named
+    with suppress(OSError):
+        if (id := mounts.container_of(mounts.mountinfo(_FIRST))) is not None:
+            return Selector(named=id)
+    return None
 
 
 def _words(setting: str, text: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,7 +13,11 @@ import structlog
 
 from lbwatch import __version__
 from lbwatch.balancers.nginx import limits
-from lbwatch.balancers.nginx.balancer import Control, Nginx, Tester
+from lbwatch.balancers.nginx.balancer import Nginx, Tester
+from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER
+from lbwatch.balancers.nginx.evidence import FILE
+from lbwatch.balancers.nginx.livefile import Control
+from lbwatch.balancers.nginx.quoting import settled
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.draining import Drains
 from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, SourceError, StateError
@@ -29,10 +32,14 @@ from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import LoadBalancer, Reconciler
 from lbwatch.settings import USER_TEMPLATES, Settings
-from lbwatch.system import files
+from lbwatch.system import logs, place
 from lbwatch.system.lock import FileLock
 from lbwatch.system.state import State
-from lbwatch.wiring.access import NginxAccess, selector
+from lbwatch.system.temporary import temporary_folder
+from lbwatch.wiring.access import NginxAccess, followed
+
+LOOK_TIMEOUT_S = 1.0
+"""Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
 
 _log = structlog.get_logger()
 
@@ -61,27 +68,39 @@ class Daemon:
             balancer=BalancerStatus(),
             resync_interval_s=self.settings.routing.resync_interval,
             reload_interval_s=self.settings.nginx.reload_interval,
+            label_prefix=self.settings.routing.label_prefix,
+            log_dropped=logs.dropped(),
         )
 
     async def status(self) -> Status:
         """Return all of it."""
         balancer = await self.nginx.status()
-        return replace(self.quick_status(), balancer=balancer)
+        believed = self.settings.nginx.reload_command is not None and balancer.workers is None
+        return replace(
+            self.quick_status(),
+            balancer=replace(balancer, believed=believed),
+            containers=self.reconciler.containers() or (),
+        )
 
     async def explain(self, container: Container | None) -> Explanation:
         """Return why each container, or one of them, is or is not routed."""
         status = await self.status()
+        # In a thread, as the story below: whoever looks at a page may ask, of ten thousand containers, and the owner of
+        # one may have given it 12,000 labels.
+        routes = await asyncio.to_thread(lambda: status.routes)
         explanation = Explanation(
             source=self.source.name,
-            routes=tuple(each for each in status.routes if container is None or each.container == container.name),
+            routes=tuple(each for each in routes if container is None or each.container == container.name),
             reasons=tuple(unready(status)),
             remarks=status.balancer.remarks,
         )
         if container is None:
             return explanation
-        with suppress(SourceError):  # then what is known has to do
-            container = await self.source.look(container.id) or container
-        story = story_of(
+        with suppress(SourceError, TimeoutError):  # then what is known has to do
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                container = await self.source.look(container.id) or container
+        story = await asyncio.to_thread(
+            story_of,
             container,
             rules=self.rules(),
             containers={each.id: each for each in self.reconciler.containers() or ()},
@@ -110,7 +129,7 @@ async def build_daemon(
         control: Likewise.
         watch: Given the load balancer; what it returns is used instead.
     """
-    if (reason := files.unusable_reason(settings.nginx.output)) is not None:
+    if (reason := place.unusable_reason(settings.nginx.output)) is not None:
         raise SettingsError("output", value=settings.nginx.output, takes=reason)
     renderer = make_renderer(settings)
     renderer.load()
@@ -122,16 +141,18 @@ async def build_daemon(
         _acquire(lock, output=settings.nginx.output)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
-        source = make_source(client, settings=settings, address=address)
+        source = make_source(client, settings=settings, address=address, asks_identity=True)
         access = NginxAccess(settings, client=client, known=source.containers)
         balancer = Nginx(
             renderer,
             output=settings.nginx.output,
-            tester=tester or access.tester(folder=scratch_folder(stack)),
+            tester=tester or access.tester(folder=scratch_folder(stack, output=settings.nginx.output)),
             control=control or access.control(),
             lock=lock,
             pace=ReloadPace(interval_s=settings.nginx.reload_interval),
+            evidence=settings.routing.state_dir / FILE,
         )
+        _restore(balancer)
         state = make_state(settings)
 
         def rules() -> Rules:
@@ -187,9 +208,19 @@ def make_reconciler(
     )
 
 
-def scratch_folder(stack: AsyncExitStack) -> Path:
-    """Return an empty folder for a test, which goes with the stack."""
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbwatch-")))
+def scratch_folder(stack: AsyncExitStack, *, output: Path) -> Path:
+    """
+    Return an empty folder for a test, which goes with the stack: hidden beside the output where there is no other room.
+
+    Raises:
+        OutputError: There is no room there either.
+    """
+    with suppress(OSError):
+        return stack.enter_context(temporary_folder(prefix="lbwatch-scratch-"))
+    try:
+        return stack.enter_context(temporary_folder(prefix=f"{TEST_FOLDER}-", within=output.parent))
+    except OSError as error:
+        raise OutputError(output.parent, error=error) from error
 
 
 def _acquire(lock: FileLock, *, output: Path) -> None:
@@ -198,8 +229,20 @@ def _acquire(lock: FileLock, *, output: Path) -> None:
         if not lock.acquire():
             _log.warning("output.not_locked", output=str(output), reason="its file system has no locks")
     except OutputHeldError as error:
-        raise SettingsError("output", value=output, takes=f"another lbwatch, {error.holder}, writes it") from error
+        raise SettingsError(
+            "output",
+            value=output,
+            takes=f"another lbwatch, {error.holder}, writes it: end that one first, or set another file",
+        ) from error
     except OutputError as error:  # a full disk, say: it is locked before the first replacement
+        _log.error(error.event, error=str(error))
+
+
+def _restore(balancer: Nginx) -> None:
+    """Begin with a file that nginx can start from, before anything else is tried."""
+    try:
+        balancer.file.restore()
+    except OutputError as error:  # a full disk, say: it is tried again with the first replacement
         _log.error(error.event, error=str(error))
 
 
@@ -214,7 +257,8 @@ def make_renderer(settings: Settings) -> Renderer:
         settings.nginx.template,
         folders=[USER_TEMPLATES, shipped_templates()],
         block=limits.block,
-        filters={"parameters": limits.parameters},
+        filters=limits.FILTERS,
+        settled=settled,
     )
 
 
@@ -228,7 +272,9 @@ def make_state(settings: Settings) -> State:
     return state
 
 
-def make_source(client: EngineClient, *, settings: Settings, address: EngineAddress) -> DockerSource:
+def make_source(
+    client: EngineClient, *, settings: Settings, address: EngineAddress, asks_identity: bool = False
+) -> DockerSource:
     """
     Return the source of one engine.
 
@@ -236,6 +282,7 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
         client: The connection to it.
         settings: What the user set.
         address: Where it is.
+        asks_identity: Whether the engine is asked who it is, beside what it has.
     """
     return DockerSource(
         client,
@@ -245,5 +292,8 @@ def make_source(client: EngineClient, *, settings: Settings, address: EngineAddr
         resync_interval_s=settings.routing.resync_interval,
         drain_timeout_s=settings.routing.drain_timeout,
         random=random.random,
-        follows=selector(settings),
+        follows=followed(settings),
+        # Where it is known what nginx reaches no driver matters.
+        asks_networks=not (settings.routing.networks or settings.nginx.nginx_container),
+        asks_identity=asks_identity,
     )

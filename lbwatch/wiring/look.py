@@ -1,7 +1,5 @@
 """Builds the parts of a command that only looks."""
 
-import os
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings
 from lbwatch.system import files
+from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NginxAccess, selector
 from lbwatch.wiring.daemon import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
 
@@ -130,16 +129,16 @@ def _look_tester(access: NginxAccess, *, settings: Settings, stack: AsyncExitSta
         if recorded:  # its containers are not there
             return ContainerRequiredTester(container, tester=None)
         copy = stack.enter_context(_beside(settings.nginx.output))
-    return access.tester(folder=scratch_folder(stack), copy=copy, quiet=True)
+    return access.tester(folder=scratch_folder(stack, output=settings.nginx.output), copy=copy, quiet=True)
 
 
 @contextmanager
 def _beside(output: Path) -> Iterator[Path]:
     """Make a folder that is seen wherever the output is, by anyone."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{TEST_FOLDER}-", dir=output.parent) as folder:
-            os.chmod(folder, 0o755)  # noqa: S103 - nginx may be another user; there is no secret in it
-            yield Path(folder)
+        # nginx may be another user; there is no secret in it.
+        with temporary_folder(prefix=f"{TEST_FOLDER}-", within=output.parent, mode=0o755) as folder:
+            yield folder
     except OSError as error:
         raise OutputError(output.parent, error=error) from error
 

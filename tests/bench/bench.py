@@ -1,9 +1,10 @@
 """
-Measures how long nginx takes to follow an engine: `make bench`.
+Measures how long nginx takes to follow an engine, and what the commands cost to start: `make bench`.
 
 Each figure stands beside a floor from the same run: a bare script that does one inspect, one `nginx -t` and one HUP
-until the new workers are there. Ratios travel between machines, seconds do not. Needs nginx; the part on the real
-engine needs root and docker.io too, and says so if it cannot run.
+until the new workers are there. Ratios travel between machines, seconds do not. CPU is what lbwatch itself spends on an
+event, its threads included and nginx's test not; rendering is a part of it that is printed apart. Needs nginx; the part
+on the real engine needs root and docker.io too, and says so if it cannot run.
 """
 
 import argparse
@@ -25,9 +26,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from cputime import start_cpu_s
+
 from lbwatch.balancers.nginx.process import Process, find_master, workers_of
 from lbwatch.core.errors import ReloadError
+from lbwatch.core.model import Server, Upstream
 from lbwatch.engines.docker.decode import EventDecoder
+from lbwatch.settings import Settings
+from lbwatch.wiring.daemon import make_renderer
 
 WORKERS = 2
 QUIET_S = 0.35  # between samples: longer than a reload and the retirement of old workers
@@ -47,6 +53,7 @@ class Sample:
 
     file_s: float
     workers_s: float
+    cpu_s: float = 0.0  # of lbwatch, from before the event until its verification is over
 
 
 class Api:
@@ -88,6 +95,11 @@ class Arrivals(Thread):
             self.times += [now for event in decoder.feed(lines) if event.action in self._actions]
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of all threads of a process: its clock by clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
     """Return what the condition returns once that is true; raise `TimeoutError` with *what* if it never is."""
     deadline = time.monotonic() + DEADLINE_S
@@ -125,8 +137,11 @@ def floor(api: Api, *, container: str, conf: Path, master: Process) -> Sample:
     return Sample(file_s=tested - began, workers_s=time.monotonic() - began)
 
 
-def sample(api: Api, arrivals: Arrivals, *, act: str, container: str, output: Path, master: Process) -> Sample:
-    """Return the times of what follows one event; *act* is `pause` or `unpause`."""
+def sample(
+    api: Api, arrivals: Arrivals, *, act: str, container: str, output: Path, master: Process, daemon: int
+) -> Sample:
+    """Return the times of what follows one event; *act* is `pause` or `unpause`, *daemon* the pid of lbwatch."""
+    cpu_before = cpu_s(daemon)
     old, before, seen = workers_of(master).serving, output.stat().st_ino, len(arrivals.times)
     asker = Thread(target=api.call, args=("POST", f"/containers/{container}/{act}"))
     asker.start()
@@ -136,7 +151,9 @@ def sample(api: Api, arrivals: Arrivals, *, act: str, container: str, output: Pa
     lived = time.monotonic()
     asker.join()
     began = wait_for(lambda: arrivals.times[seen:], "the event")[0]
-    return Sample(file_s=filed - began, workers_s=lived - began)
+    wait_for(lambda: not workers_of(master).serving & old, "the old workers' end")
+    time.sleep(QUIET_S)
+    return Sample(file_s=filed - began, workers_s=lived - began, cpu_s=cpu_s(daemon) - cpu_before)
 
 
 def measure(
@@ -186,14 +203,32 @@ def measure(
     for number in range(samples):
         act = "unpause" if number % 2 else "pause"
         time.sleep(QUIET_S)
-        ours.append(sample(asking, arrivals, act=act, container=container, output=output, master=master))
-        time.sleep(QUIET_S)
+        one = sample(asking, arrivals, act=act, container=container, output=output, master=master, daemon=daemon.pid)
+        ours.append(one)
         floors.append(floor(api, container=container, conf=conf, master=master))
     return {
         "file": _ratio(ours, floors, lambda each: each.file_s),
         "workers": _ratio(ours, floors, lambda each: each.workers_s),
+        "cpu_ms": statistics.median(each.cpu_s for each in ours) * 1000,
         "memory_mib": _resident_mib(daemon.pid),
     }
+
+
+def rendering_ms(containers: int) -> float:
+    """Return the CPU time of rendering so many upstreams of which one changed, in ms."""
+    upstreams = tuple(
+        Upstream(name=f"bench-{number}", servers=(Server(address="10.0.0.1", port=80, container="c"),))
+        for number in range(containers)
+    )
+    renderer = make_renderer(Settings())
+    renderer.text(upstreams)
+    samples = []
+    for weight in range(2, 12):
+        changed = Upstream(name="bench-0", servers=(Server(address="10.0.0.1", port=80, container="c", weight=weight),))
+        began = time.thread_time()
+        renderer.text((changed, *upstreams[1:]))
+        samples.append(time.thread_time() - began)
+    return statistics.median(samples) * 1000
 
 
 def on_fake(containers: int, *, samples: int) -> dict[str, Any]:
@@ -221,7 +256,8 @@ def on_fake(containers: int, *, samples: int) -> dict[str, Any]:
         )
         (inspects_before, acts_before), (inspects, acts) = before[0], counted()
         requests = (inspects - inspects_before - samples) / (acts - acts_before)  # the floor asked once for each
-        return figures | {"engine": "fake", "containers": containers, "requests_per_event": requests}
+        more = {"requests_per_event": requests, "rendering_ms": rendering_ms(containers)}
+        return figures | more | {"engine": "fake", "containers": containers}
 
 
 def on_real(containers: int, *, samples: int) -> dict[str, Any]:
@@ -266,6 +302,23 @@ def serve(path: str, containers: int) -> None:
     asyncio.run(main())
 
 
+COMMANDS = (("--version",), ("--help",), ("run", "--help"), ("health",), ("drain", "x"), ("explain",))
+"""Whose start is measured, on a machine where no lbwatch runs; only the last two speak HTTP."""
+
+
+def print_starts() -> None:
+    """Print what each command costs in CPU, beside an interpreter that does nothing."""
+    bare_s = start_cpu_s(sys.executable, "-c", "pass")
+    print(f"CPU of a command, in ms and as a multiple of `python -c pass` ({bare_s * 1000:.0f} ms):")
+    for words in COMMANDS:
+        nowhere = (
+            () if words[-1].startswith("--") else ("--control-socket", "/nowhere", "--status-listen", "127.0.0.1:1")
+        )
+        engine = ("--docker-host", "unix:///nowhere") if words == ("explain",) else ()
+        used_s = start_cpu_s(sys.executable, "-m", "lbwatch", *words, *nowhere, *engine)
+        print(f"    lbwatch {' '.join(words):<12} {used_s * 1000:5.0f}  {used_s / bare_s:5.1f}", flush=True)
+
+
 def _master(pidfile: Path) -> Process | None:
     with suppress(ReloadError):
         return find_master(pidfile)
@@ -288,13 +341,15 @@ def _resident_mib(pid: int) -> float:
 
 
 def _print(figures: dict[str, Any]) -> None:
-    parts = [f"{figures['engine']:>8} engine, {figures['containers']:>4} containers"]
+    parts = [f"{figures['engine']:>8} engine, {figures['containers']:>5} containers"]
     for name, title in (("file", "event to file"), ("workers", "event to new workers")):
         one = figures[name]
         parts.append(
             f"{title} {one['ms']:6.1f} ms (floor {one['floor_ms']:5.1f}, ratio {one['ratio']:.2f}, "
             f"worst {one['worst_ms']:.1f})"
         )
+    apart = f", of which rendering {figures['rendering_ms']:.1f}" if "rendering_ms" in figures else ""
+    parts.append(f"own CPU {figures['cpu_ms']:.1f} ms an event{apart}")
     if "requests_per_event" in figures:
         parts.append(f"{figures['requests_per_event']:.2f} requests per event")
     parts.append(f"{figures['memory_mib']:.1f} MiB resident")
@@ -305,12 +360,16 @@ def main() -> None:
     """Measure all and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=20)
-    parser.add_argument("--containers", type=int, nargs="*", default=[1, 100, 1000])
+    parser.add_argument("--containers", type=int, nargs="*", default=[1, 100, 1000, 10_000])
     parser.add_argument("--no-real", action="store_true")
+    parser.add_argument("--starts", action="store_true", help="only what commands cost to start")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve[0], int(options.serve[1]))
+        return
+    print_starts()
+    if options.starts:
         return
     for containers in options.containers:
         _print(on_fake(containers, samples=options.samples))

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from deployload import (
     Load,
     Outcome,
     Request,
+    Span,
     Websockets,
     outcome_of,
     run_app,
@@ -46,20 +48,30 @@ class Deploy:
         out: Where a container that dies at once leaves when that was.
         other_way: Whether draining and health are switched off.
         replaced: How many of 4 are replaced.
-        killed_at: When containers died at once, by the wall clock.
+        quiet_s: See tests/support/deployapp.py.
+        killed: Between when and when containers died at once.
     """
 
     engine: RealEngine
     out: Path
     other_way: bool
     replaced: int = 4
-    killed_at: dict[str, float] = field(default_factory=dict)
+    quiet_s: float = 0.0
+    killed: dict[str, Span] = field(default_factory=dict)
 
     def run(self, *names: str, **environment: object) -> None:
         """Start containers and wait until the engine calls them healthy."""
         labels = {"lbwatch.health": "ignore"} if self.other_way else {}
         for name in names:
-            run_app(self.engine, name, out=self.out, labels=labels, WORK_S=WORK_S, **environment)
+            run_app(
+                self.engine,
+                name,
+                out=self.out,
+                labels=labels,
+                WORK_S=WORK_S,
+                QUIET_S=self.quiet_s,
+                **environment,
+            )
         wait_healthy(self.engine, *names)
 
     def stop(self, *names: str) -> None:
@@ -69,13 +81,17 @@ class Deploy:
         for name in names:
             note = self.out / f"{name}.died"
             if note.exists():
-                self.killed_at[name] = float(note.read_text())
+                # It notes that it is about to die; how long that takes is the machine's.
+                whole, _, fraction = self.engine.inspect(name)["State"]["FinishedAt"].removesuffix("Z").partition(".")
+                finished_at = datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
+                self.killed[name] = (float(note.read_text()), finished_at)
         self.engine.remove(*names)
 
     def crash(self, name: str) -> None:
         """Kill its first process from the host, behind the engine's back."""
+        began = time.time()
         self.engine.kill_from_outside(name)
-        self.killed_at[name] = time.time()
+        self.killed[name] = (began, time.time())
 
     def tell(self, name: str, path: str) -> None:
         """Ask a container itself, not through nginx."""
@@ -147,20 +163,35 @@ SCENARIOS = (
 )
 
 
-def measured(scenario: Scenario, engine: RealEngine, *, seconds: float, other_way: bool, replaced: int = 4) -> Outcome:
-    """Run one scenario under load."""
+def measured(
+    scenario: Scenario,
+    engine: RealEngine,
+    *,
+    seconds: float,
+    other_way: bool,
+    replaced: int = 4,
+    quiet_s: float = 0.0,
+) -> Outcome:
+    """
+    Run one scenario under load.
+
+    Args:
+        quiet_s: How long the programs must be without a request before they end. As a benchmark programs end half a
+            second after TERM, however late nginx is; a busy machine may be later than that.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
         stack.callback(engine.clear)
         drain = {"drain_timeout": "0s"} if other_way else {}
         stage = stack.enter_context(shipped_stage(engine, folder, **drain))
-        deploy = Deploy(engine=engine, out=folder, other_way=other_way, replaced=replaced)
+        deploy = Deploy(engine=engine, out=folder, other_way=other_way, replaced=replaced, quiet_s=quiet_s)
         names = [f"app{number}" for number in range(1, scenario.apps + 1)]
         deploy.run(*names, **dict(scenario.environment))
         wait_serving(stage, *names)
         before = len(stage.lbwatch.logged("nginx.reloaded"))
         done = under_load(lambda: scenario.act(deploy), socket=stage.nginx.socket, seconds=seconds, slow=scenario.slow)
-        outcome = outcome_of(done, killed_at=deploy.killed_at, work_s=WORK_S)
+        outcome = outcome_of(done, killed=deploy.killed)
+        outcome.notes = stage.notes()
         outcome.reloads = len(stage.lbwatch.logged("nginx.reloaded")) - before
         assert outcome.requests >= 200 * seconds, f"only {outcome.requests} requests in {seconds} s"
         return outcome

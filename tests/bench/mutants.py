@@ -57,7 +57,7 @@ def mutant(file: str, *edits: tuple[str, str], tests: str) -> Mutant:
 MUTANTS = {
     "barrier: the list is believed": mutant(
         "engines/docker/client.py",
-        ('        path = f"/containers/{container}/json"\n', "        return next((b for b in await self.list_containers() if b.id == container), None)\n        path = ''\n"),
+        ('        path = container_path(container, "json")\n', "        return next((b for b in await self.list_containers() if b.id == container), None)\n        path = ''\n"),
         tests="unit/engines/docker/test_source.py unit/test_convergence.py",
     ),
     "overlap: no `since`": mutant(
@@ -71,14 +71,14 @@ MUTANTS = {
         tests="unit/engines/docker/test_source.py unit/test_convergence.py",
     ),
     "verification: the signal is believed": mutant(
-        "balancers/nginx/balancer.py",
-        ("        evidence = self._evidence()\n        await self._control.wait_live()\n", "        evidence = self._evidence()\n"),
+        "balancers/nginx/livefile.py",
+        ("        evidence = None if self._reloaded is None else (self._reloaded, self._stamp)\n        await self._control.wait_live()\n", "        evidence = None if self._reloaded is None else (self._reloaded, self._stamp)\n"),
         ("        await self._control.wait_retired()\n", ""),
         tests="unit/balancers/nginx/test_balancer.py unit/balancers/nginx/test_verify.py unit/test_convergence.py",
     ),
     "atomic replace: written in place": mutant(
         "system/files.py",
-        ("        _write(scratch, content=content)\n        os.replace(scratch, path)\n", "        _write(path, content=content)\n"),
+        ("        scratch, descriptor = _new_scratch(path)\n        _write(descriptor, content=content, like=like)\n        os.replace(scratch, path)\n", "        _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE), content=content, like=like)\n"),
         tests="unit/system/test_files.py",
     ),
     "power loss: the file is not synced": mutant(
@@ -91,7 +91,35 @@ MUTANTS = {
         "balancers/nginx/isolate.py", ("            tested = await self._test(self._text)\n", "            tested = True\n"), tests="unit/balancers/nginx/test_balancer.py"
     ),
     "test: without the user's own files": mutant(
-        "balancers/nginx/config_test/copy.py", ('        text = crossplane.build(block) + "\\n"\n', '        text = f"events {{}} http {{ include {self.candidate}; }}"\n'), tests="unit/balancers/nginx/test_balancer.py"
+        "balancers/nginx/config_test/copy.py",
+        ('        contents = self._tree.replaced(top=top, stand_ins=stand_ins) | {self._tree.output: b""}\n', '        contents = {self._tree.output: b"", self._tree.real(str(self.source)): b"events {} http { include " + top.encode() + self._tree.output.encode() + b"; }"}\n'),
+        tests="unit/balancers/nginx/test_balancer.py",
+    ),
+    "test: nginx is not asked what it reads": mutant(
+        "balancers/nginx/config_test/judge.py",
+        ("    copy.includes_output = await _refusal(copy, program) is not None\n", "    copy.includes_output = True\n"),
+        tests="unit/balancers/nginx/config_test",
+    ),
+    "test: a copy that is wrong is believed": mutant(
+        "balancers/nginx/config_test/judge.py",
+        ("    if code != 0 and (before is None", "    if True or (before is None"),
+        tests="unit/balancers/nginx/config_test",
+    ),
+    "trial: what nginx took back stays on disk": mutant(
+        "balancers/nginx/livefile.py",
+        ("            await asyncio.to_thread(files.restore, self.path)\n            raise TakenBackError", "            raise TakenBackError"),
+        tests="unit/balancers/nginx/test_livefile.py",
+    ),
+    "trial: a start does not restore": mutant(
+        "wiring/daemon.py", ("        balancer.file.restore()\n", "        pass\n"), tests="real/test_taken_back.py"
+    ),
+    "trial: nobody is acquitted": mutant(
+        "balancers/nginx/suspects.py",
+        ("        self._blamed, self._waiting, self._guilty = self._before\n", ""),
+        tests="unit/balancers/nginx/test_suspects.py",
+    ),
+    "trial: removals wait for the one to blame": mutant(
+        "balancers/nginx/suspects.py", ("old = _less(old, wanted=each)", "old = old"), tests="unit/balancers/nginx/test_suspects.py"
     ),
     "fallback: none": mutant(
         "balancers/nginx/isolate.py", ("if refusal is None or await search.find_levels(refusal, known=known):", "if refusal is None:"), tests="unit/balancers/nginx/test_isolate.py"
@@ -109,21 +137,24 @@ MUTANTS = {
         "balancers/nginx/isolate.py", ("        except NotTestedError:\n            raise\n", ""), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "put back: not what was refused untested": mutant(
-        "balancers/nginx/balancer.py", ("            await asyncio.to_thread(files.restore, self._output)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_balancer_untested.py"
+        "balancers/nginx/livefile.py", ("            await asyncio.to_thread(files.restore, self.path)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_livefile.py"
     ),
     "owed: an equal file counts as running": mutant(
-        "balancers/nginx/balancer.py", ("        if not changed and self.confirmed():", "        if not changed:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"
+        "balancers/nginx/balancer.py", ("        if not changed and not outlived and (self.file.confirmed() or await self._is_recalled(candidate.text)):", "        if not changed and not outlived:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"
     ),
     "owed: nginx is never looked at again": mutant(
-        "balancers/nginx/balancer.py",
+        "balancers/nginx/livefile.py",
         ("return self._confirmed is not None and self._confirmed == self._evidence()", "return self._confirmed is not None"),
         tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py",
+    ),
+    "owed: an old master's workers are not looked for": mutant(
+        "balancers/nginx/local.py", ("        self._upgrade.require_finished(self._seen())\n", ""), tests="unit/balancers/nginx/test_upgrade.py"
     ),
     "owed: a failed apply is not tried again": mutant(
         "reconciler.py", ("            return max(now, self._retry.at)\n", "            return now + 3600.0\n"), tests="unit/test_reconciler.py"
     ),
     "clean stop: a replacement may be left half done": mutant(
-        "balancers/nginx/balancer.py", ("    task = asyncio.ensure_future(step)\n", "    await step\n    return\n    task = asyncio.ensure_future(step)\n"), tests="unit/balancers/nginx/test_balancer.py real/test_crash.py"
+        "balancers/nginx/livefile.py", ("    task = asyncio.ensure_future(step)\n", "    await step\n    return\n    task = asyncio.ensure_future(step)\n"), tests="unit/balancers/nginx/test_balancer.py real/test_crash.py"
     ),
     "only one: no lock": mutant(
         "system/lock.py", ("                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", ""), tests="unit/system/test_lock.py"
@@ -132,9 +163,9 @@ MUTANTS = {
         "engines/docker/source.py", ("                self._schedule_retry(id, error=error)\n", "                self._settle(id, None, priority=priority)\n"), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
     ),
     "fail static: `null` is an empty list": mutant(
-        "engines/docker/decode.py",
-        ("        entries = _LIST.decode(body)\n", '        entries = () if body == b"null" else _LIST.decode(body)\n'),
-        tests="unit/engines/docker/test_decode.py unit/engines/docker/test_client.py",
+        "engines/docker/answers.py",
+        ("for entry in decoded(body, LIST))", 'for entry in (() if body == b"null" else decoded(body, LIST)))'),
+        tests="unit/engines/docker/test_answers.py unit/engines/docker/test_client.py",
     ),
     "fail static: a failed look is not tried again": mutant(
         "engines/docker/source.py", ("        self._retries[id] = asyncio.get_running_loop().call_later(retry.wait_s, self._look_again, id)\n", ""), tests="unit/engines/docker/test_source.py"
@@ -143,16 +174,36 @@ MUTANTS = {
         "engines/docker/client.py", ("        if found.id != container:", "        if False:"), tests="unit/engines/docker/test_client.py"
     ),
     "stream: a line that cannot be read is skipped": mutant(
-        "engines/docker/decode.py", ("        return [UNREADABLE] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="unit/engines/docker/test_decode.py"
+        "engines/docker/decode.py", ("        return [_event_of_head(line)] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="unit/engines/docker/test_decode.py"
+    ),
+    "bounded: an id goes into a path unchecked": mutant(
+        "engines/docker/client.py", ("    if not is_container_id(container):", "    if False:"), tests="unit/engines/docker/test_client.py unit/engines/docker/test_exec.py"
+    ),
+    "bounded: a body of any length is read": mutant(
+        "engines/docker/body.py", ("        if len(body) > max_bytes:", "        if False:"), tests="unit/engines/docker/test_body.py"
+    ),
+    "fail static: another engine's list is believed": mutant(
+        "engines/docker/source.py", ("        self._guard.judge(listed, asked_at=self._lister.began_at)\n", ""), tests="unit/engines/docker/test_guard.py"
     ),
     "stream: it may be of any age": mutant(
-        "engines/docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S):", "async with asyncio.timeout(None):"), tests="unit/engines/docker/test_stream.py"
+        "engines/docker/stream.py", ("async with asyncio.timeout(MAX_STREAM_AGE_S) as", "async with asyncio.timeout(None) as"), tests="unit/engines/docker/test_stream.py"
     ),
     "bounded: a loop of restarts is followed": mutant(
-        "core/plan.py", ("            crash_looping=self._crash_loops.crash_looping(everyone, now=now),\n", ""), tests="unit/test_reconciler.py"
+        "core/plan.py", ("            crash_looping=self._crash_loops.crash_looping(self._containers, changed=changed, now=now),\n", ""), tests="unit/test_reconciler.py"
     ),
     "bounded: a start by hand clears nothing": mutant(
-        "core/crashloop.py", ("            if grown < 0 or not container.restarts or not (loop or grown):", "            if not (loop or grown):"), tests="unit/core/test_crashloop.py"
+        "core/crashloop.py", ("        if grown < 0 or not container.restarts:\n", "        if False:\n"), tests="unit/core/test_crashloop.py"
+    ),
+    "bounded: a health check may flip for good": mutant(
+        "core/flapping.py", ("            self.flapping = True\n", ""), tests="unit/core/test_flapping.py"
+    ),
+    "order: half of a deploy by renames goes out": mutant(
+        "core/renames.py", ("KEEP_NAME_S = 1.5", "KEEP_NAME_S = 0.0"), tests="unit/core/test_renames.py"
+    ),
+    "address: the mesh's own": mutant(
+        "core/networks.py",
+        ("    return endpoint.network not in (_INGRESS, _NONE) and", "    return endpoint.network not in (_NONE,) and"),
+        tests="unit/core/test_networks.py",
     ),
     "bounded: every change reloads at once": mutant(
         "core/schedule.py", ("times.append(last_added + interval)", "pass"), tests="unit/core/test_schedule.py unit/test_reconciler.py"
@@ -163,8 +214,23 @@ MUTANTS = {
     "injection: any text names an upstream": mutant(
         "core/labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
     ),
+    "injection: a label's text is written as it is": mutant(
+        "balancers/nginx/quoting.py", ("    if _PLAIN.fullmatch(text):\n        return text\n", "    return text\n"), tests="unit/balancers/nginx/test_quoting.py"
+    ),
+    "injection: no stand-in for a newline": mutant(
+        "balancers/nginx/quoting.py", ("if not _PLAIN.fullmatch(chr(code))", "if not _PLAIN.fullmatch(chr(code)) and code != 10"), tests="unit/balancers/nginx/test_quoting.py"
+    ),
+    "injection: quotes of a label's text end a string": mutant(
+        "balancers/nginx/quoting.py", ('.replace(around, f"\\\\{around}")', ""), tests="unit/balancers/nginx/test_quoting.py"
+    ),
+    "injection: a backslash of a label's text is live": mutant(
+        "balancers/nginx/quoting.py", ('.replace("\\\\", r"\\\\")', ""), tests="unit/balancers/nginx/test_quoting.py"
+    ),
+    "injection: a label's text in Lua": mutant(
+        "balancers/nginx/quoting.py", ("if in_lua or _LUA in directive", "if _LUA in directive"), tests="unit/balancers/nginx/test_quoting.py"
+    ),
     "injection: any address is an address": mutant(
-        "core/placement.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_placement.py"
+        "core/networks.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_networks.py"
     ),
     "drain: kills are not heard of": mutant(
         "engines/docker/client.py", ('    "kill",\n', ""), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
@@ -181,25 +247,64 @@ MUTANTS = {
         "core/draining.py", ("for id, at in ends.items() if now < at}", "for id, at in ends.items()}"), tests="unit/core/test_draining.py"
     ),
     "drain: nobody is woken at its end": mutant(
-        "core/plan.py", ("        due = (self._crash_loops.changes_at(), self._drains.changes_at())", "        due = (self._crash_loops.changes_at(),)"), tests="unit/test_reconciler.py"
+        "core/plan.py", ("        timers = (self._crash_loops, self._drains, ", "        timers = (self._crash_loops, "), tests="unit/test_reconciler.py"
     ),
     "drain: it empties an upstream": mutant(
-        "core/plan.py", ("    return classes[min(classes)], _STATES[min(classes)]", "    return classes[_Class.READY], ServerState.UP"), tests="unit/core/test_plan.py"
+        "core/group.py", ("    return classes[min(classes)], _STATES[min(classes)]", "    return classes[_Class.READY], ServerState.UP"), tests="unit/core/test_plan.py"
     ),
     "drain by hand: not kept": mutant(
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
     ),
     "health: the unhealthy serve": mutant(
-        "core/plan.py", ("    return _Class.UNHEALTHY if unhealthy else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
+        "core/group.py", ("    return _Class.UNHEALTHY if unhealthy or candidate.flapping else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
     ),
     "order: what comes together goes out one by one": mutant(
-        "engines/docker/source.py", ("        if not self._queue.handles_events:\n", "        if True:\n"), tests="unit/engines/docker/test_source_order.py"
+        "engines/docker/source.py", ("        if self._queue.handles_events(besides=self._cache.dead):\n", "        if False:\n"), tests="unit/engines/docker/test_source_order.py"
+    ),
+    "marks: nginx keeps what it remembers": mutant(
+        "balancers/nginx/balancer.py", ("        outlived = is_outlived(self._seen.upstreams, trial.upstreams)", "        outlived = False"), tests="unit/balancers/nginx/test_balancer.py"
+    ),
+    "names: one that comes costs no reload": mutant(
+        "balancers/nginx/leftovers.py", ("        return False  # a name", "        pass  # a name"), tests="unit/balancers/nginx/test_leftovers.py"
+    ),
+    "deaths: an event is not believed": mutant(
+        "engines/docker/deaths.py", ('event.action != "die"', "True"), tests="unit/engines/docker/test_deaths.py unit/engines/docker/test_source.py"
+    ),
+    "deaths: that of a former life is believed": mutant(
+        "engines/docker/deaths.py", ("or not _is_of_this_life(event, known)", ""), tests="unit/engines/docker/test_source.py unit/engines/docker/test_deaths.py"
+    ),
+    "deaths: an older answer brings it back": mutant(
+        "engines/docker/deaths.py", ("or not event_waits:", "or True:"), tests="unit/engines/docker/test_cache.py"
+    ),
+    "health: what the engine forgot is forgotten": mutant(
+        "engines/docker/memory.py", ("if same_life else found", "if False else found"), tests="unit/engines/docker/test_source.py"
+    ),
+    "flood: unknown ids wait without a bound": mutant(
+        "engines/docker/queue.py", ("len(lane) >= MAX_UNKNOWN", "False"), tests="unit/engines/docker/test_queue.py"
+    ),
+    "flood: the others wait for all of it": mutant(
+        "engines/docker/queue.py", ("rounds % len(lanes) if not rest else 0", "0"), tests="unit/engines/docker/test_queue.py"
     ),
     "order: what comes back waits for removals": mutant(
         "core/schedule.py", ("last_added=self._last_added", "last_added=self._last"), tests="unit/test_reconciler.py"
     ),
+    "cost: what was decided before is never decided anew": mutant(
+        "core/table.py", ("            if known is None or known.container is not container or known.owner is not owner:", "            if known is None:"), tests="unit/core/test_table.py"
+    ),
+    "cost: who drains is looked at when it changes otherwise": mutant(
+        "core/table.py", ("        for id in _differing(before.draining, suspended.draining) & self._candidates.keys():", "        for id in set[str]():"), tests="unit/core/test_table.py"
+    ),
+    "cost: a changed entry of a list waits for its turn": mutant(
+        "engines/docker/turns.py", (" or self._entries.get(id) != entry", ""), tests="unit/engines/docker/test_turns.py"
+    ),
+    "cost: any loop is cut out of a template": mutant(
+        "balancers/turns.py", ("        return node.name in names\n", "        return True\n"), tests="unit/balancers/test_turns.py"
+    ),
+    "names: two applications share a default name": mutant(
+        "core/table.py", ("            yield each if first is None or first.claimant == each.application else", "            yield each if True else"), tests="unit/core/test_table.py"
+    ),
     "names: what nginx's files use vanishes": mutant(
-        "balancers/nginx/isolate.py", ("if self._keep_missing(refusal) else refusal", "if False else refusal"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/isolate.py", ("            if self._keep_missing(refusal):\n", "            if False:\n"), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "status: any host is taken for ours": mutant(
         "api/application.py", ("if host is not None and not _is_ours(host, names=names):", "if False:"), tests="unit/api/test_application.py"
@@ -211,10 +316,10 @@ MUTANTS = {
         "api/application.py", ("    if request.method not in _READING:\n", "    if False:\n"), tests="unit/api/test_application.py"
     ),
     "control: a drain is cut off like a slow client": mutant(
-        "api/server.py", ("for each in connections if not is_unix(each.transport)]", "for each in connections]"), tests="unit/api/test_server.py"
+        "api/server.py", ("ours=lambda transport: not is_unix(transport),", "ours=lambda _: True,"), tests="unit/api/test_server.py"
     ),
     "status: slow clients are never cut off": mutant(
-        "api/server.py", ("        _cut(runner, older_than_s=CONNECTION_TIMEOUT_S, opened=opened)\n", ""), tests="unit/api/test_server.py"
+        "api/door.py", ("if number >= surplus and now - self._opened[connection] < self._timeout_s:", "if number >= surplus:"), tests="unit/api/test_server.py"
     ),
     "status: a lost engine is no reason not to be ready": mutant(
         "core/status.py", ("    elif engine.error is not None:", "    elif False:"), tests="unit/core/test_status.py"
@@ -223,7 +328,7 @@ MUTANTS = {
         "reconciler.py", ("replace(self._applied, behind_since=None, error=None)", "replace(self._applied, behind_since=None)"), tests="unit/test_reconciler.py"
     ),
     "page: what containers say is markup": mutant(
-        "api/page.py", ("autoescape=True", "autoescape=False"), tests="unit/api/test_page.py"
+        "api/page/rendering.py", ("autoescape=True", "autoescape=False"), tests="unit/api/page/test_rendering.py"
     ),
     "explain: a container without labels waits for the next full look": mutant(
         "engines/docker/cache.py", ("            self._name(event, id=id)\n", ""), tests="unit/cli/test_explain.py"
@@ -251,11 +356,59 @@ MUTANTS = {
     "container: planted links are followed": mutant(
         "balancers/nginx/config_test/scratch.py",
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY"),
-        ("os.O_TRUNC | files.CAREFULLY", "os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK"),
+        ("os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC", "os.O_TRUNC | os.O_CLOEXEC"),
         tests="unit/balancers/nginx/config_test/test_scratch.py",
     ),
     "container: copies stay": mutant(
         "balancers/nginx/config_test/container.py", ("            await asyncio.to_thread(self._clear)\n", "            pass\n"), tests="unit/balancers/nginx/config_test/test_container.py"
+    ),
+    "files: a link in the place of one of ours is followed": mutant(
+        "system/reading.py",
+        ('    if not stat.S_ISREG(found.st_mode):\n        raise UnusableFileError(f"it is {_described(path, found)}, where', '    if False:\n        raise UnusableFileError(f"it is {_described(path, found)}, where'),
+        ("    found = os.stat(path, follow_symlinks=follow)\n", "    found = os.stat(path)\n"),
+        ("flags if follow else flags | os.O_NOFOLLOW", "flags"),
+        tests="unit/system/test_reading.py unit/system/test_files.py unit/system/test_state.py",
+    ),
+    "files: whatever there is, is opened": mutant(
+        "system/reading.py",
+        ("    if not (stat.S_ISREG(found.st_mode) or (pipes and stat.S_ISFIFO(found.st_mode))):\n", "    if False:\n"),
+        tests="unit/system/test_reading.py unit/balancers/test_template.py unit/test_settings.py",
+    ),
+    "files: no bound": mutant(
+        "system/reading.py",
+        ("    if found.st_size > max_bytes:\n", "    if False:\n"),
+        ("    if not left:\n", "    if False:\n"),
+        tests="unit/system/test_reading.py",
+    ),
+    "files: a scratch file is written through whatever lies there": mutant(
+        "system/files.py",
+        ("os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC", "os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC"),
+        ("        scratch.unlink(missing_ok=True)\n    try:\n", "        pass\n    try:\n"),
+        tests="unit/system/test_files.py",
+    ),
+    "files: a scratch file that cannot be removed stops a pass": mutant(
+        "system/files.py", ("    except FileExistsError:  # a folder", "    except ZeroDivisionError:  # a folder"), tests="unit/system/test_files.py"
+    ),
+    "files: a backup is for everybody": mutant(
+        "system/files.py", ("MODE if like is None else stat.S_IMODE(like.st_mode) & 0o777", "MODE"), tests="unit/system/test_files.py"
+    ),
+    "files: whatever lies in a backup's place is one": mutant(
+        "system/files.py", ("        return stat.S_ISREG(backup_path(path).lstat().st_mode)  # anything else", "        return bool(backup_path(path).lstat())  # anything else"), tests="unit/system/test_files.py unit/balancers/nginx/test_livefile.py"
+    ),
+    "files: a backup that stays is relied on": mutant(
+        "balancers/nginx/livefile.py", ("        elif (reason := place.refusal(kept := files.backup_path(self.path))) is not None:\n", "        elif (reason := None if (kept := self.path) else None) is not None:\n"), tests="unit/balancers/nginx/test_livefile.py"
+    ),
+    "files: whether a file may be replaced is not tried": mutant(
+        "system/place.py", ("    return None if found is None or (why := refusal(path)) is None else", "    return None if found is None or (why := None) is None else"), tests="unit/system/test_place.py"
+    ),
+    "files: whether there is room is not tried": mutant(
+        "system/place.py", ("                os.fsync(descriptor)\n", ""), ("            if size:\n", "            if False:\n"), tests="unit/system/test_place.py"
+    ),
+    "only one: a lock may be another name of a file": mutant(
+        "system/place.py", ("    if found is not None and found.st_nlink > 1:\n", "    if False:\n"), tests="unit/system/test_lock.py unit/system/test_place.py"
+    ),
+    "only one: a lock that was swapped is written to": mutant(
+        "system/lock.py", ("                if not self._is_held_by(descriptor):", "                if False:"), tests="unit/system/test_lock.py"
     ),
 }  # fmt: skip
 

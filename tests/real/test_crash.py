@@ -75,7 +75,7 @@ def wrecked(stage: Stage, *, step: str, signal: str, folder: Path, adds: bool = 
     with Lbwatch(*stage.lbwatch.flags, folder=own, namespace=stage.engine.name, program=program) as doomed:
         doomed.start()
         stage.wait_in_step({"web": before})
-        doomed.wait_for_log("reconcile.finished")
+        doomed.wait_for_log("nginx.reloaded")
         was, was_blocks = stage.output.read_bytes(), file_blocks(stage.output)
         workers = stage.nginx.worker_pids()
         if not nginx_runs:
@@ -129,7 +129,7 @@ def assert_mended(stage: Stage, wreck: Wreck) -> None:
     suspended = stage.output.read_bytes()
     stage.lbwatch.start()
     stage.wait_in_step({"web": wreck.after})
-    stage.lbwatch.wait_for_log("reconcile.finished")
+    stage.lbwatch.wait_for_log("nginx.reloaded")
     assert not wreck.is_new or stage.output.read_bytes() == suspended, "the same world, other bytes"
     left = set(os.listdir(stage.output.parent)) - {".lbwatch.conf.lock"}
     assert left == {"lbwatch.conf"}, left
@@ -245,7 +245,7 @@ def test_a_kill_before_an_untested_file_is_taken_back_is_mended_by_the_next_star
     with Lbwatch(*untested.lbwatch.flags, folder=tmp_path, namespace=untested.engine.name, program=program) as doomed:
         doomed.start()
         untested.wait_in_step({"web": {"one"}})
-        doomed.wait_for_log("reconcile.finished")
+        doomed.wait_for_log("nginx.reloaded")
         old = untested.output.read_bytes()
         armed.touch()
         untested.engine.run("two", labels={"lbwatch.upstream": "theirs"})
@@ -255,6 +255,8 @@ def test_a_kill_before_an_untested_file_is_taken_back_is_mended_by_the_next_star
     wait_until(
         lambda: untested.output.read_bytes() == old, within=15, what="the old file is back", notes=untested.notes
     )
+    untested.lbwatch.wait_started()
+    assert untested.lbwatch.logged("output.restored"), "it was there for as long as a trial takes"
 
 
 def test_a_file_that_was_taken_back_is_seldom_tried_again_unless_something_changes(untested: Stage) -> None:
@@ -262,8 +264,12 @@ def test_a_file_that_was_taken_back_is_seldom_tried_again_unless_something_chang
     untested.lbwatch.start()
     untested.wait_in_step({"web": {"one"}})
     untested.engine.run("two", labels={"lbwatch.upstream": "theirs"})
-    assert untested.lbwatch.wait_for_log("nginx.rejected", within=15)["retry_in_s"] == 30
+    untested.lbwatch.wait_for_log("upstream.degraded", upstream="theirs", within=15)
     assert visible(untested.nginx) == ["lbwatch.conf"]
-    untested.engine.remove("two")
+    refused = untested.nginx.error_log.read_text().count("[emerg]")
     untested.engine.run("three", labels=WEB)
-    untested.wait_in_step({"web": {"one", "three"}})
+    untested.engine.remove("one")
+    wait_until(lambda: untested.nginx.answers("web") == {"three"}, within=IN_STEP_S, what="others come and go")
+    assert untested.nginx.error_log.read_text().count("[emerg]") == refused, "it was before nginx again"
+    untested.engine.remove("two")
+    untested.wait_in_step({"web": {"three"}})

@@ -369,17 +369,17 @@ def test_containers_that_ran_before_lbwatch_are_served(engine: RealEngine, set_s
 
 
 def test_a_restart_of_lbwatch_changes_nothing(stage: Stage, engine: RealEngine) -> None:
-    """It is updated while traffic flows: the same world gives the same bytes."""
+    """It is updated while traffic flows: the same world gives the same bytes, and the same workers go on."""
     engine.run("one", labels=WEB)
     engine.run("two", labels=API)
     stage.wait_in_step({"web": {"one"}, "api": {"two"}})
-    before = stage.output.read_bytes()
+    before, workers = stage.output.read_bytes(), stage.nginx.worker_pids()
     stage.lbwatch.terminate()
     assert not stage.differences({"web": {"one"}, "api": {"two"}})
     mark = stage.lbwatch.mark()
     stage.lbwatch.start()
-    stage.lbwatch.wait_for_log("nginx.reloaded", since=mark)  # the first pass after a start always applies
-    assert stage.output.read_bytes() == before
+    stage.lbwatch.wait_for_log("nginx.recalled", since=mark)
+    assert (stage.output.read_bytes(), stage.nginx.worker_pids()) == (before, workers)
     assert not stage.differences({"web": {"one"}, "api": {"two"}})
 
 

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from daemon import IN_STEP_S, Stage, wait_until
-from needs import SetStage
+from daemon import IN_STEP_S, Stage, ending, wait_until
+from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import PLACEHOLDER, file_blocks
 from realengine import RealEngine
+from upgradednginx import UpgradedNginx
 from watcher import API, RENEW, WEB, unchanged, watched
 
 NewEngine = Callable[..., RealEngine]
@@ -294,6 +296,7 @@ def test_a_reload_that_nginx_takes_back_is_seen_and_tried_again(stage: Stage, en
     """`nginx -t` and the signal both succeed while the port cannot be bound and the old config goes on."""
     engine.run("one", labels=WEB)
     stage.wait_in_step({"web": {"one"}})
+    stage.lbwatch.wait_for_log("nginx.reloaded", joined="one")
     hold = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
     occupant = engine.popen(
         [sys.executable, "-c", f"{hold}; sys.stdin.read()"],
@@ -325,10 +328,42 @@ def test_a_configuration_that_nginx_refuses_keeps_the_old_one(stage: Stage, engi
     mark = stage.lbwatch.mark()
     with unchanged(stage.output):
         engine.run("two", labels=WEB)
-        stage.lbwatch.wait_for_log("nginx.rejected", since=mark, count=2)
+        told = stage.lbwatch.wait_for_log("nginx.config_broken", since=mark, count=2)
+        assert f"in {stage.nginx.conf}:" in told["error"]
         assert stage.nginx.answers("web") == {"one"}
     stage.nginx.rewrite()
     stage.wait_in_step({"web": {"one", "two"}}, within=10)
+
+
+def test_an_nginx_that_is_upgraded_in_place_is_not_ready_before_its_old_master_is_gone(
+    engine: RealEngine, tmp_path: Path
+) -> None:
+    """Both masters serve on the same sockets, and the old one sends requests to servers that are gone."""
+    need(*ENGINE_NEEDS, *NGINX_NEEDS)
+    engine.run("one", labels=WEB)
+    engine.run("two", labels=WEB)
+    nginx = UpgradedNginx(tmp_path / "nginx", engine.name)
+    stage = Stage(engine, nginx, folder=tmp_path, settings={"status-listen": "127.0.0.1:9180"})
+    with ending([stage]):
+        nginx.start()
+        stage.lbwatch.start()
+        stage.wait_in_step({"web": {"one", "two"}})
+        old, new = nginx.upgrade()
+        engine.remove("one")
+        stage.lbwatch.wait_for_log("nginx.upgrade_unfinished")
+        wait_until(lambda: stage.nginx.answers("web") >= {"two"}, within=IN_STEP_S, what="the new master is in step")
+        code, out, error = stage.lbwatch.command("health")
+        assert code == 1
+        assert f"its old master {old} serves beside the new one {new}" in out + error
+        assert f"`kill -QUIT {old}`" in stage.lbwatch.command("explain")[2]
+        assert "one" not in stage.output.read_text()
+        nginx.send(signal.SIGQUIT, old)
+        stage.wait_in_step({"web": {"two"}})
+        wait_until(
+            lambda: stage.lbwatch.command("health")[0] == 0, within=IN_STEP_S, what="it is ready", notes=stage.notes
+        )
+        assert len(stage.lbwatch.logged("nginx.upgrade_unfinished")) == 1
+        stage.lbwatch.wait_for_log("nginx.upgrade_finished")
 
 
 # -- lbwatch's own end

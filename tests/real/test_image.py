@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import images
+import pasting
 import pytest
 import readme
 import yaml
@@ -28,6 +29,7 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/lbwatch", "--c
 NO_SHELL = ("--volume", "/dev/null:/usr/bin/dash:ro", "--volume", "/dev/null:/usr/bin/bash:ro")
 DEPLOY = images.REPOSITORY / "deploy"
 HTTP_PORT = 18080
+PAGE = "http://127.0.0.1:9180/"
 TAKEN = "upstream taken { server 192.0.2.9:80; }"
 ALLOWED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/ID/json")
 
@@ -85,17 +87,9 @@ def wait_served(engine: RealEngine, url: str, who: set[str], *, notes: str = "")
         return set(all_asked(engine, url, 8 * len(who)))
 
     def told() -> str:
-        return log_of(engine, notes)[-4000:] if notes else ""
+        return engine.log_of(notes)[-4000:] if notes else ""
 
     wait_until(seen, holds=lambda found: found == who, within=60, what=f"{sorted(who)} answer at {url}", notes=told)
-
-
-def log_of(engine: RealEngine, name: str) -> str:
-    """Both outputs of a container."""
-    environment = {"PATH": os.environ["PATH"]}
-    argv = ["docker", "--host", engine.url, "logs", name]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30, env=environment)
-    return done.stdout + done.stderr
 
 
 def wait_health(engine: RealEngine, name: str, health: str, *, within: float = 30) -> None:
@@ -104,7 +98,7 @@ def wait_health(engine: RealEngine, name: str, health: str, *, within: float = 3
         holds=lambda state: state["Status"] == health,
         within=within,
         what=f"{name} is {health}",
-        notes=lambda: log_of(engine, name),
+        notes=lambda: engine.log_of(name),
     )
 
 
@@ -207,7 +201,7 @@ def test_from_its_image_it_drives_an_nginx_in_another_container(engine: RealEngi
     engine.docker("stop", "--time", "5", "lbwatch")
     state = engine.inspect("lbwatch")["State"]
     assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
-    for line in log_of(engine, "lbwatch").splitlines():
+    for line in engine.log_of("lbwatch").splitlines():
         json.loads(line)
     wait_served(engine, url, {"web2"})
 
@@ -292,8 +286,8 @@ def test_a_stack_comes_up_scales_and_comes_up_again(engine: RealEngine, compose:
     compose.up(apps=5)
     assert len(compose.hosts()) == 5
     compose.wait_served()
-    (lbwatch,) = compose.containers("lbwatch")
-    shown = json.loads(engine.docker("exec", lbwatch, "lbwatch", "explain", "--json"))
+    assert "<title>" in asked(engine, PAGE)
+    shown = json.loads(engine.docker("exec", "lbwatch", "lbwatch", "explain", "--json"))
     assert sum(row["upstream"] == "web" and row["address"] is not None for row in shown) == 5
     compose("down", "--timeout", "2")
     compose.up(apps=1)
@@ -336,7 +330,7 @@ def test_without_write_access_nothing_else_is_asked_and_nothing_else_passes(
         host = front.replace("http", "tcp")
         for words in (("stop", app), ("run", "--rm", "app"), ("exec", app, "true"), ("rm", "--force", app)):
             assert "403 Forbidden" in refusal(engine, host, words), words
-        errors = [json.loads(line).get("error", "") for line in log_of(engine, lbwatch).splitlines()]
+        errors = [json.loads(line).get("error", "") for line in engine.log_of(lbwatch).splitlines()]
         assert [error for error in errors if "(403)" in error] == []  # the log's times and ids may have these digits
         compose.wait_served()
         # What nginx does not take is taken back: nothing could test it.
@@ -344,12 +338,16 @@ def test_without_write_access_nothing_else_is_asked_and_nothing_else_passes(
         (network,) = engine.inspect(app)["NetworkSettings"]["Networks"]
         engine.run("bad", "--network", network, labels={"lbwatch.upstream": "taken", "lbwatch.port": "80"})
         wait_until(
-            lambda: "nginx.rejected" in log_of(engine, lbwatch),
+            lambda: "upstream.degraded" in engine.log_of(lbwatch),
             within=20,
             what="it is taken back",
-            notes=lambda: log_of(engine, lbwatch),
+            notes=lambda: engine.log_of(lbwatch),
         )
-        assert "taken" not in engine.docker("exec", lbwatch, "cat", "/etc/nginx/conf.d/lbwatch.conf")
+        wait_until(
+            lambda: "taken" not in engine.docker("exec", lbwatch, "cat", "/etc/nginx/conf.d/lbwatch.conf"),
+            within=20,
+            what="it is off the disk",
+        )
         compose.wait_served()
     finally:
         engine.remove("bad")  # its network can be removed no sooner
@@ -384,31 +382,16 @@ def pasted(engine: RealEngine, text: str) -> str:
 
     The images are there already: built by the same Dockerfile, but without an index to ask.
     """
-    for here, there in {
+    instead = {
         "docker build --tag lbwatch .": "docker image inspect lbwatch > image.json",
         "up --build": "--project-name readme up --no-build",
         " down": " --project-name readme down",
         "docker compose": "docker-compose",
-        "/var/run/docker.sock": str(engine.socket),
-        "-v /var/run:": f"-v {engine.folder}:",
-        "curl ": "curl --silent --show-error ",
         "$PWD/deploy": str(DEPLOY),
         "--file deploy": f"--file {DEPLOY}",
-        "http://localhost:8080/": "http://127.0.0.1:8080/",
-    }.items():
-        text = text.replace(here, there)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(engine.folder),
-        "DOCKER_HOST": engine.url,
-        "DOCKER_SOCKET_DIR": str(engine.folder),
     }
-    argv = in_namespace(engine.name, ["sh", "-euc", text])
-    done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, env=environment, timeout=110, cwd=engine.folder
-    )
-    assert done.returncode == 0, f"{text}\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
-    return done.stdout
+    environment = {"DOCKER_SOCKET_DIR": str(engine.folder)}
+    return pasting.pasted(engine, text, folder=engine.folder, instead=instead, environment=environment)
 
 
 @pytest.fixture
@@ -441,7 +424,8 @@ def test_the_readmes_container_beside_nginx_works_and_can_be_removed(pristine: R
     check = "docker exec lbwatch lbwatch check"
     assert install.endswith(f"{check}\n")
     pasted(engine, install.replace(check, f"{check} || true"))  # it may come a second too early
-    wait_until(checked, within=30, what="all is well", notes=lambda: log_of(engine, "lbwatch"))
+    wait_until(checked, within=30, what="all is well", notes=lambda: engine.log_of("lbwatch"))
+    assert "<title>" in asked(engine, PAGE)
     pasted(engine, app)
     (host,) = (
         each[:12] for each in left(engine, "container") if engine.inspect(each)["Name"] not in ("/nginx", "/lbwatch")
@@ -453,10 +437,16 @@ def test_the_readmes_container_beside_nginx_works_and_can_be_removed(pristine: R
     assert asked(engine, "http://127.0.0.1:8080/") == host
 
 
-@pytest.mark.parametrize("heading", ["A Compose stack", "Without write access to the engine"])
-def test_the_readmes_stacks_work_and_can_be_removed(pristine: RealEngine, heading: str) -> None:
+@pytest.mark.parametrize(
+    ("document", "heading"),
+    [
+        ("README.md", "A Compose stack"),
+        ("docs/deployment.md", "No write access to the engine: a shared pid namespace"),
+    ],
+)
+def test_the_stacks_work_and_can_be_removed(pristine: RealEngine, document: str, heading: str) -> None:
     """Three lines, and an answer: that is what a stack is for."""
-    install, remove = readme.under(heading)
+    install, remove = readme.under(heading, document=document)
     pasted(pristine, install)
     pasted(pristine, remove)
     assert left(pristine, "container") == []

@@ -34,7 +34,7 @@ def test_a_socket_that_is_dead_for_ever_is_said_and_ends_the_daemon(
     with Lbwatch(*flags, *more, folder=tmp_path, inside=inside) as lbwatch:
         with FaultProxy(engine.socket, socket):
             lbwatch.start()
-            lbwatch.wait_for_log("reconcile.finished")
+            lbwatch.wait_for_log("nginx.reloaded")
             suspended = output.read_bytes()
             assert dict(file_blocks(output)).keys() == {"web"}
         with FaultProxy(engine.socket, socket):  # another socket of the same name, as after a restart
@@ -55,7 +55,7 @@ def test_a_mounted_socket_whose_engine_is_only_down_is_waited_for(
     need(*ENGINE_NEEDS)
     output = tmp_path / "lbwatch.conf"
     flags = ("--docker-host", f"unix://{mounted}/docker.sock", "--output", str(output), "--test-command", "true")
-    more = ("--reload-command", "true", "--status-listen", "", "--log-format", "json")
+    more = ("--reload-command", "true", "--status-listen", "", "--log-format", "json", "--log-level", "debug")
     folder = tmp_path / "run"
     folder.mkdir()
     mounted.unlink()

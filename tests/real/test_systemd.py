@@ -18,8 +18,8 @@ from usersettings import setting_names
 from waiting import eventually
 
 from lbwatch.api.application import STILL_S
+from lbwatch.cli.sources import Sources
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import check_toml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy" / "systemd"
@@ -75,15 +75,17 @@ def test_the_drop_in_opens_the_addresses(tmp_path: Path) -> None:
     assert "Service does not define an IP address allow list" in said
 
 
-def test_the_files_of_settings_have_settings_and_nothing_else() -> None:
+def test_the_files_of_settings_have_settings_and_nothing_else(tmp_path: Path) -> None:
     """A variable that is none is passed over, and its line believed in."""
     known = {f"LBWATCH_{name.upper()}" for name in setting_names()}
     lines = (DEPLOY / "lbwatch.env").read_text().splitlines()
     names = [match[1] for line in lines if (match := re.match(r"#?([A-Z_]+)=", line))]
     assert {"LBWATCH_HOST_NETWORK", "LBWATCH_DOCKER_HOST"} <= set(names) <= known
     text = (DEPLOY / "lbwatch.toml").read_text()
-    table = tomllib.loads(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE))
-    check_toml(table)
+    file = tmp_path / "lbwatch.toml"
+    file.write_text(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE))
+    table = tomllib.loads(file.read_text())
+    Sources(flags={}, environ={}, config=file).settings()  # raises where one is none
     assert table.keys() == {"output", "declare"}
     drop_in = (DEPLOY / "tcp-engine.conf").read_text()
     assert set(re.findall(r"LBWATCH_[A-Z_]+", drop_in)) <= known
@@ -252,17 +254,17 @@ async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, 
     """Tested, written, reloaded and verified by a user who may open neither nginx's logs nor its keys."""
     machine.serve()
     machine.run("systemctl", "start", "lbwatch")
-    await eventually(lambda: machine.status() == "in step: 1 upstreams, 0 servers", what=machine.log)
+    await eventually(lambda: machine.status() == "in step: 1 upstream, 0 servers", what=machine.log)
     engine.containers.run(name="web-1", labels=WEB)
     await eventually(lambda: "server 172.17.0.2:80;" in machine.output)
-    await eventually(lambda: machine.status() == "in step: 1 upstreams, 1 servers")
+    await eventually(lambda: machine.status() == "in step: 1 upstream, 1 server")
     assert '"event": "nginx.reloaded"' in machine.log
     assert machine.run("stat", "-c", "%U %a", "/etc/nginx/lbwatch/lbwatch.conf").stdout == "lbwatch 644\n"
     for wrong in ("warning", "error"):
         assert f'"level": "{wrong}"' not in machine.log
-    checked = machine.run("/opt/lbwatch/bin/lbwatch", "check", check=False).stdout  # the unit's engine is not its own
+    checked = machine.run("lbwatch", "check", check=False).stdout  # the unit's engine is not its own
     assert "/etc/nginx/lbwatch/lbwatch.conf can be replaced" in checked
-    assert machine.run("/opt/lbwatch/bin/lbwatch", "drain", "web-1").stdout.startswith("web-1 is drained")
+    assert machine.run("lbwatch", "drain", "web-1").stdout.startswith("web-1 is drained")
     assert machine.read("/var/lib/lbwatch/drains.json")
     machine.run("systemctl", "reload", "lbwatch")
     await eventually(lambda: '"event": "template.loaded"' in machine.log)
@@ -281,13 +283,15 @@ async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine
     assert machine.run("systemctl", "is-enabled", "lbwatch").stdout == "enabled\n"
     before, settings = machine.pid(), machine.read("/etc/lbwatch/lbwatch.env")
     machine.paste(pasted("**Upgrade**"))
-    await eventually(lambda: machine.status() == "in step: 1 upstreams, 1 servers")
+    await eventually(lambda: machine.status() == "in step: 1 upstream, 1 server")
     assert machine.pid() != before
     assert machine.read("/etc/lbwatch/lbwatch.env") == settings
     machine.write("/etc/nginx/sites-enabled/shop", SITE.replace("http://web", "http://127.0.0.1:1"))
     machine.paste(pasted("**Removal.**"))
     assert machine.show("lbwatch", "LoadState") == "not-found"
-    left = machine.run("find", "/etc", "/usr/lib", "/opt", "/run", "/var/lib", "-name", "*lbwatch*").stdout.split()
+    left = machine.run(
+        "find", "/etc", "/usr/lib", "/usr/local/bin", "/opt", "/run", "/var/lib", "-name", "*lbwatch*"
+    ).stdout.split()
     assert left == []
 
 
@@ -349,7 +353,7 @@ async def test_a_wrong_setting_is_not_tried_again(machine: Machine) -> None:
     await eventually(lambda: machine.show("lbwatch", "ActiveState") == "failed")
     assert machine.show("lbwatch", "ExecMainStatus") == "2"
     assert machine.show("lbwatch", "NRestarts") == "0"
-    assert "LBWATCH_RELOAD_INTERVAL: 'soon'" in machine.log
+    assert "reload_interval: 'soon' cannot be used" in machine.log
 
 
 async def test_a_pass_that_hangs_is_ended_and_leaves_where_it_was(machine: Machine) -> None:

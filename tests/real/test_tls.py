@@ -1,13 +1,15 @@
 """Engines that are reached by TCP with TLS, client certificates demanded: a real dockerd, and real certificates."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from certificates import Certificates
-from daemon import Stage
+from daemon import Stage, wait_until
 from needs import SetStage, need
+from readiness import readyz
 from realengine import TLS_PORT, RealEngine
 from watcher import RENEW, WEB, unchanged
 
@@ -47,6 +49,32 @@ def test_an_engine_with_tls_is_followed_through_its_restart(
     engine.run("two", labels=WEB)
     stage.wait_in_step({"web": {"one", "two"}}, within=15)
     assert not stage.lbwatch.logged("source.unprotected")
+
+
+def test_certificates_that_are_replaced_on_both_sides_are_followed_without_a_restart(
+    right: Certificates, new_engine: NewEngine, set_stage: SetStage, tmp_path: Path
+) -> None:
+    """They expire, and then each look failed until somebody restarted lbwatch, while `check` was content."""
+    other = Certificates(tmp_path / "other")  # of another authority, too
+    ours = Path(shutil.copytree(right.folder, tmp_path / "ours"))
+    engine = new_engine(tls=right.folder, live_restore=True).start()
+    stage = stage_of(set_stage, engine, ours)
+    engine.run("one", labels=WEB)
+    stage.wait_in_step({"web": {"one"}})
+    with unchanged(stage.output):
+        engine.kill9()
+        shutil.copytree(other.folder, right.folder, dirs_exist_ok=True)
+        shutil.copy(other.folder / "cert.pem", ours / "cert.pem")  # half of what is to come
+        engine.start()
+        wait_until(
+            lambda: readyz(stage.lbwatch.control_socket),
+            holds=lambda reasons: f"{ours}: it needs usable ca.pem, cert.pem and key.pem" in reasons,
+            within=15,
+            what="it is told",
+        )
+    shutil.copytree(other.folder, ours, dirs_exist_ok=True)
+    engine.run("two", labels=WEB)
+    stage.wait_in_step({"web": {"one", "two"}}, within=15)
 
 
 REFUSED = "cert.pem expired, or is of another authority than the engine's"  # its alert may get lost in a reset

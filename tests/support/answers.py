@@ -33,3 +33,13 @@ async def connected(url: str, **environ: str) -> AsyncIterator[EngineClient]:
         yield client
     finally:
         await client.close()
+
+
+def saying(body: bytes, *, status: int = 200, kind: str = "application/json", **headers: str) -> Answer:
+    """An answer of these bytes; in a header's name `_` stands for `-`."""
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, status=status, content_type=kind, headers={"Api-Version": "1.41"} | more)
+
+    return answer

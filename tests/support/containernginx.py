@@ -45,7 +45,7 @@ http {{
 _START = """\
 rm -f /shared/*.sock
 {preparation}
-exec {command} -g "daemon off;"
+exec {command} -g "daemon off;{extra}"
 """
 
 
@@ -59,6 +59,7 @@ class ContainerNginx(RealNginx):
         volumes: Where folders and files of this machine lie in it, likewise.
         preparation: Shell commands that it runs before each start of nginx, likewise.
         command: Starts nginx, likewise.
+        extra_directives: Behind its `-g`, beside `daemon off;`.
         stop_signal: As most images of nginx have it, likewise; `None`: it has none of its own.
     """
 
@@ -69,6 +70,7 @@ class ContainerNginx(RealNginx):
         self.options: tuple[str, ...] = ("--label", "role=edge", "--restart", "unless-stopped")
         self.preparation = ""
         self.command = "nginx"
+        self.extra_directives = ""
         self.stop_signal: str | None = "QUIT"
         self.shared = folder / "shared"
         self.shared.mkdir()
@@ -95,7 +97,7 @@ class ContainerNginx(RealNginx):
         import_nginx(self.engine)
         volumes = (word for here, there in self.volumes.items() for word in ("--volume", f"{here}:{there}"))
         named = ("--name", self.container, *(() if self.stop_signal is None else ("--stop-signal", self.stop_signal)))
-        script = _START.format(preparation=self.preparation, command=self.command)
+        script = _START.format(preparation=self.preparation, command=self.command, extra=self.extra_directives)
         self.engine.docker("run", "--detach", *named, *volumes, *self.options, IMAGE, "sh", "-c", script)
 
     def wait_up(self, *, within: float = 10) -> None:

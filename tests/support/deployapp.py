@@ -7,7 +7,8 @@ The program of the deploy tests' containers: a small HTTP server. It runs inside
     Upgrade: websocket  echoes lines until the client leaves; any other one is answered with 426
 
 READY_S after its start it is ready: until then it answers 503 and its health check (`test -e /tmp/healthy`) fails. On
-TERM it either dies at once (ON_TERM=die), or takes connections for LINGER_S more, ends what is open, and exits.
+TERM it either dies at once (ON_TERM=die), or takes connections for LINGER_S more and then until none came for QUIET_S,
+ends what is open, and exits. With QUIET_S a busy machine may be late; one that never stops sending is killed all the same.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ READY_S = float(os.environ.get("READY_S", "0"))
 WORK_S = float(os.environ.get("WORK_S", "0.02"))
 SLOW_S = float(os.environ.get("SLOW_S", "5"))
 LINGER_S = float(os.environ.get("LINGER_S", "0.5"))
+QUIET_S = float(os.environ.get("QUIET_S", "0"))
 DIES = os.environ.get("ON_TERM") == "die"
 
 HEALTHY = Path("/tmp/healthy")
@@ -32,6 +34,7 @@ class Server:
         self.ready = False
         self.broken = False
         self.open: set[asyncio.Task[None]] = set()
+        self.connected_at = 0.0  # loop time of the latest connection
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -41,6 +44,8 @@ class Server:
         loop.call_later(READY_S, self.become_ready)
         await told.wait()
         await asyncio.sleep(LINGER_S)
+        while (left_s := self.connected_at + QUIET_S - loop.time()) > 0:
+            await asyncio.sleep(left_s)
         listener.close()
         while self.open:
             await asyncio.wait(self.open)
@@ -53,6 +58,7 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         self.open.add(task)
+        self.connected_at = asyncio.get_running_loop().time()
         try:
             await self.answer(reader, writer)
         except (OSError, asyncio.IncompleteReadError):

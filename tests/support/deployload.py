@@ -24,16 +24,30 @@ UPSTREAM = "web"
 
 _BODY = b"x" * 1000
 _GIVE_UP_S = 30.0
-_BUSY_S = 0.1  # how much longer than by itself a request may take on a busy machine
 _DYING_S = 0.02  # how long a process may take to die: its sockets take connections until then
+
+Span = tuple[float, float]  # from when to when by the wall clock
 _PYTHON = os.path.realpath(sys.executable)
 
 
 class ShippedNginx(RealNginx):
-    """An nginx with the shipped configuration; only what names a place of the machine is another one."""
+    """
+    An nginx with the shipped configuration; only what names a place of the machine is another one.
 
-    def __init__(self, folder: Path, namespace: str | None = None, *, worker_shutdown_timeout: str = "5m") -> None:
+    Args:
+        connect_timeout: As a user may have it who takes only some of the lines; empty: nginx's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        namespace: str | None = None,
+        *,
+        worker_shutdown_timeout: str = "5m",
+        connect_timeout: str = "300ms",
+    ) -> None:
         self.worker_shutdown_timeout = worker_shutdown_timeout
+        self.connect_timeout = connect_timeout
         super().__init__(folder, namespace)
 
     def rewrite(self, *, main: str = "", http: str = "") -> None:
@@ -44,9 +58,11 @@ class ShippedNginx(RealNginx):
             "pid /run/nginx.pid;": f"pid {self.pidfile};",
             "error_log /var/log/nginx/error.log warn;": f"error_log {self.error_log} info;",
             "worker_shutdown_timeout 5m;": f"worker_shutdown_timeout {self.worker_shutdown_timeout};",
+            "proxy_connect_timeout 300ms;": self.connect_timeout and f"proxy_connect_timeout {self.connect_timeout};",
             "access_log /var/log/nginx/access.log;": "access_log off;" + self.temp_paths(),
             "include /etc/nginx/conf.d/*.conf;": f"include {self.folder}/conf.d/*.conf;\n{http}",
             "include /etc/nginx/sites-enabled/*;": "",
+            "include /etc/nginx/modules-enabled/*.conf;": "",
         }.items():
             assert conf.count(shipped) == 1, shipped
             conf = conf.replace(shipped, own)
@@ -246,6 +262,7 @@ class Outcome:
         inside: Failures of requests that had reached a container which was killed with them inside.
         kinds: All other failures by kind.
         slowest_s: Of the requests that are quick by themselves.
+        notes: The ends of the logs, for a failure.
     """
 
     requests: int
@@ -253,28 +270,31 @@ class Outcome:
     kinds: Counter[str]
     slowest_s: float
     reloads: int = 0
+    notes: str = ""
 
     @property
     def failures(self) -> int:
         return sum(self.kinds.values())
 
 
-def outcome_of(done: list[Request], *, killed_at: Mapping[str, float], work_s: float) -> Outcome:
+def outcome_of(done: list[Request], *, killed: Mapping[str, Span]) -> Outcome:
     """
     Sum up.
 
     Args:
         done: All requests.
-        killed_at: When containers died at once, by the wall clock. A POST that was sent before and failed may have been
-            inside one; whatever began later cannot, and a GET that was inside is sent once more.
-        work_s: How long a request takes by itself: none is inside that began earlier.
+        killed: Between when and when containers died at once. A POST that was on its way then and failed may have
+            been inside one; what ended before or began later cannot, and a GET that was inside is sent once more.
     """
     failed = [request for request in done if request.failed]
     inside = [
         each
         for each in failed
         if each.method == "POST"
-        and any(at - work_s - _BUSY_S <= each.began <= at + _DYING_S for at in killed_at.values())
+        and any(
+            each.began <= latest + _DYING_S and earliest <= each.began + each.took_s
+            for earliest, latest in killed.values()
+        )
     ]
     kinds = Counter(f"{each.method} {each.outcome}" for each in failed if each not in inside)
     quick = [request.took_s for request in done if request.path == "/"]

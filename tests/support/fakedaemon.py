@@ -33,8 +33,8 @@ from lbwatch.wiring.daemon import Daemon, build_daemon
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
 
-ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/")
-"""Those that are answered by TCP."""
+ROUTES = ("/healthz", "/readyz", "/metrics", "/api/state", "/", "/container")
+"""Those that are answered by TCP; the page of a container is 404 where none is named."""
 
 
 @dataclass

@@ -2,9 +2,9 @@
 The images that users have, made without a registry: lbwatch's by its Dockerfile, and stand-ins for those of others.
 
 The stand-ins are trees of Debian packages from the machine's own mirror, under the names of the official images: one
-with Python, and one more with nginx, which must not be in the first, or lbwatch would find it beside itself. They are
-made once for each run of the tests, whichever worker comes first; what has to be fetched for them is kept in build/ from
-run to run, until other versions are asked for.
+with Python, and one more with nginx, which must not be in the first, or lbwatch would find it beside itself; what the
+image `proxy` needs beyond these is a third. They are made once for each run of the tests, whichever worker comes first;
+what has to be fetched for them is kept in build/ from run to run, until other versions are asked for.
 """
 
 import fcntl
@@ -23,16 +23,22 @@ from realengine import RealEngine
 REPOSITORY = Path(__file__).resolve().parents[2]
 FETCHED = REPOSITORY / "build" / "images"
 PYTHON, NGINX, APP, LBWATCH = "python:3.13-slim", "nginx:stable", "traefik/whoami", "lbwatch"
+PROXY = f"{LBWATCH}:proxy"
+_PROXY_BASE = "proxy-base"
 NEEDS = ("apt-get", "dpkg-deb", "chroot", "docker-compose")
 
 _PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "python3-venv")
 _NGINX_PACKAGES = ("nginx-light",)
+_PROXY_PACKAGES = ("libnginx-mod-http-lua", "s6")
 
 _CONTEXT = (
     "lbwatch",
     "templates",
+    "deploy/nginx",
+    "deploy/proxy",
     "requirements",
     "pyproject.toml",
+    "hatch_build.py",
     "README.md",
     "LICENSE",
     "Dockerfile",
@@ -47,6 +53,13 @@ RUN ln -sf /dev/stdout /var/log/nginx/access.log && ln -sf /dev/stderr /var/log/
 EXPOSE 80
 STOPSIGNAL SIGQUIT
 CMD ["nginx", "-g", "daemon off;"]
+"""
+_AS_PROXY_BASE = f"""\
+FROM {NGINX}
+ADD proxy.tar /
+RUN mkdir -p /etc/nginx/modules-enabled && cd /etc/nginx/modules-enabled \\
+    && ln -s /usr/share/nginx/modules-available/mod-http-ndk.conf 10-mod-http-ndk.conf \\
+    && ln -s /usr/share/nginx/modules-available/mod-http-lua.conf 50-mod-http-lua.conf
 """
 
 
@@ -80,7 +93,7 @@ def load(engine: RealEngine, shared: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not saved.exists():
             _make(engine, folder=shared)
-            engine.docker("save", "--output", str(saved), PYTHON, NGINX, LBWATCH, within=120)
+            engine.docker("save", "--output", str(saved), PYTHON, NGINX, LBWATCH, PROXY, within=120)
     if not engine.docker("images", "--quiet", LBWATCH):
         engine.docker("load", "--input", str(saved), within=120)
     engine.docker("tag", realengine.IMAGE, APP)
@@ -92,42 +105,49 @@ def _make(engine: RealEngine, *, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _fetch()
         engine.docker("import", "--change", 'CMD ["python3"]', str(FETCHED / "python.tar"), PYTHON, within=120)
-        context, stand_in = folder / "context", folder / "nginx"
-        for each in (context, stand_in):
-            shutil.rmtree(each, ignore_errors=True)  # of a try that failed
-            each.mkdir()
+        context = folder / "context"
+        shutil.rmtree(context, ignore_errors=True)  # of a try that failed
+        context.mkdir()
         shutil.copytree(FETCHED / "wheels", context / "wheels")
-        shutil.copy(FETCHED / "nginx.tar", stand_in)
+        _stand_in(engine, NGINX, dockerfile=_AS_NGINX, archive="nginx.tar", folder=folder)
+        _stand_in(engine, _PROXY_BASE, dockerfile=_AS_PROXY_BASE, archive="proxy.tar", folder=folder)
     for name in _CONTEXT:
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, context / name)
-    engine.docker(
-        *("build", "--quiet", "--tag", LBWATCH, "--build-arg", "PIP_NO_INDEX=1"),
-        str(context),
-        within=300,
-    )
-    (stand_in / "Dockerfile").write_text(_AS_NGINX)
-    engine.docker("build", "--quiet", "--tag", NGINX, str(stand_in), within=120)
-    for each in (context, stand_in):
-        shutil.rmtree(each)
+    # This builder makes each stage on the way to its target, and of a stage that it made before takes the result.
+    for words in (("--tag", LBWATCH), ("--target", "proxy", "--tag", PROXY)):
+        arguments = ("--build-arg", "PIP_NO_INDEX=1", "--build-arg", f"PROXY_BASE={_PROXY_BASE}")
+        engine.docker("build", "--quiet", *words, *arguments, str(context), within=300)
+    shutil.rmtree(context)
+
+
+def _stand_in(engine: RealEngine, tag: str, *, dockerfile: str, archive: str, folder: Path) -> None:
+    context = folder / "stand-in"
+    shutil.rmtree(context, ignore_errors=True)
+    context.mkdir()
+    shutil.copy(FETCHED / archive, context)
+    (context / "Dockerfile").write_text(dockerfile)
+    engine.docker("build", "--quiet", "--tag", tag, str(context), within=120)
+    shutil.rmtree(context)
 
 
 def _fetch() -> None:
-    """Have the two trees and the wheels in their folder, as of the versions that are asked for now."""
+    """Have the three trees and the wheels in their folder, as of the versions that are asked for now."""
     mark, wanted = FETCHED / "made-of", _versions()
     if mark.is_file() and mark.read_text() == wanted:
         return
     mark.unlink(missing_ok=True)
-    for name in ("wheels", "python", "nginx", "apt"):
+    for name in ("wheels", "python", "nginx", "proxy", "apt"):
         shutil.rmtree(FETCHED / name, ignore_errors=True)  # of other versions, or of a try that failed
     wheels = subprocess.Popen(_download(FETCHED / "wheels"), stdout=subprocess.DEVNULL)  # while the trees are made
     try:
         with _Apt(FETCHED / "apt") as apt:
             _pack(apt.fetch(*_PYTHON_PACKAGES), archive=FETCHED / "python.tar", first=True)
             _pack(apt.fetch(*_NGINX_PACKAGES), archive=FETCHED / "nginx.tar")
+            _pack(apt.fetch(*_PROXY_PACKAGES), archive=FETCHED / "proxy.tar")
         assert wheels.wait(300) == 0, "pip cannot fetch what the lock file names"
     finally:
         wheels.kill()
@@ -138,7 +158,7 @@ def _fetch() -> None:
 def _versions() -> str:
     """Return what changes with the versions of the packages that this machine knows, with the lock files and with this file."""
     known = subprocess.run(
-        ["apt-cache", "policy", *_PYTHON_PACKAGES, *_NGINX_PACKAGES],
+        ["apt-cache", "policy", *_PYTHON_PACKAGES, *_NGINX_PACKAGES, *_PROXY_PACKAGES],
         check=True,
         capture_output=True,
         env=_environment(),

@@ -35,7 +35,7 @@ def balancer(
         make_renderer(template, folders=[shipped_templates()]),
         output=nginx.output,
         tester=CopyTester((program,), main=nginx.conf, output=nginx.output, folder=folder / "test"),
-        control=LocalControl(pidfile=nginx.pidfile, command=reload_command),
+        control=LocalControl(pidfile=nginx.pidfile, output=nginx.output, command=reload_command),
         pace=ReloadPace(interval_s=0.1),
         lock=_LOCKS.setdefault(nginx.output, FileLock(nginx.output)),
     )

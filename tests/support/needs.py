@@ -16,14 +16,14 @@ NGINX_NEEDS = ("nginx", "nsenter")
 
 
 def need(*programs: str, root: bool = True) -> None:
-    """Skip what cannot run here and say what is missing; on CI (`CI` is set) that is a failure."""
-    missing = [program for program in programs if shutil.which(program) is None]
+    """Skip what cannot run here and say what is missing, programs or files; on CI (`CI` is set) that is a failure."""
+    missing = [each for each in programs if shutil.which(each) is None and not os.path.isfile(each)]
     if root and os.geteuid() != 0:
         missing.append("root's rights")
     if not missing:
         return
     reason = (
-        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx busybox-static iproute2 util-linux faketime"
+        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx libnginx-mod-http-lua busybox-static iproute2 util-linux faketime"
         " chromium prometheus docker-compose systemd)"
     )
     if os.environ.get("CI"):

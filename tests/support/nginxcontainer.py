@@ -1,10 +1,12 @@
 """nginx in a container, without an engine: what is known of it, what runs in it, and its files in a folder."""
 
+import asyncio
 import io
 import os
+import posixpath
 import shutil
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,58 @@ def mountinfo(*mounts: tuple[str, str]) -> str:
 ROOT = ("/", "/")
 
 
+_SYSTEM = ("usr", "lib", "lib64", "bin", "sbin", "dev", "etc/passwd", "etc/group")
+"""What nginx needs of the machine besides its configuration."""
+
+_PLACES = ("var/log/nginx", "var/lib/nginx", "run", "tmp")
+
+_IN_FOLDER = """
+set -e
+root=$1 user=$2; shift 2
+while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; shift 2; done; shift
+exec chroot ${user:+--userspec=$user} "$root" "$@"
+"""
+"""Runs a program in a folder that is its root. The mounts are in a namespace of its own, and gone when it ends."""
+
+
+async def run_in_folder(
+    root: Path, command: Sequence[str], *, mounts: Iterable[tuple[str, str]], user: str | None
+) -> tuple[int, str]:
+    """
+    Return a program's exit code and what it printed, run with a folder as its root, as a container does.
+
+    Args:
+        root: The folder; empty mount points are made in it.
+        command: The program of the machine, and its arguments.
+        mounts: Pairs of a folder of the machine and where it is in there.
+        user: Such as `65534:65534`; `None`: root.
+    """
+    for place in _PLACES:
+        (root / place).mkdir(parents=True, exist_ok=True)
+    binds = [*mounts]
+    for name in _SYSTEM:
+        there, here = Path("/") / name, root / name
+        if there.is_symlink():
+            if not here.is_symlink():
+                here.symlink_to(os.readlink(there))
+        elif there.exists():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.mkdir(exist_ok=True) if there.is_dir() else here.touch()
+            binds.append((str(there), f"/{name}"))
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "-m", "sh", "-c", _IN_FOLDER, "sh", root, user or ""),
+        *(part for bind in binds for part in bind),
+        "--",
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, printed.decode(errors="replace")
+
+
 @dataclass
 class FolderEngine:
     """
@@ -63,6 +117,9 @@ class FolderEngine:
 
     Attributes:
         root: What is `/` in there.
+        runs: Whether programs are really run in there; else they come to what is given.
+        user: Who runs them, such as `65534:65534`; `None`: root.
+        mounted: What is mounted in there, if that is not what the engine says.
         code, printed: What each program comes to.
         error, unreadable: What comes of all that is asked, and of copies.
         ran: What was run.
@@ -72,6 +129,9 @@ class FolderEngine:
     """
 
     root: Path | None = None
+    runs: bool = False
+    user: str | None = None
+    mounted: tuple[tuple[str, str], ...] | None = None
     seen: Path | None = None
     code: int = 0
     printed: str = ""
@@ -86,13 +146,19 @@ class FolderEngine:
     def __post_init__(self) -> None:
         self.execute = self.execute or self._execute
 
-    async def _execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+    async def _execute(
+        self, container: str, command: Sequence[str], *, timeout_s: float, proves: Any = None
+    ) -> tuple[int, str]:
         self.ran.append(tuple(command))
         self._raise()
-        if self.seen is not None:
+        if self.seen is not None and (shared := self.seen.with_name("out") / ".test").exists():
             shutil.rmtree(self.seen, ignore_errors=True)
-            shutil.copytree(self.seen.with_name("out") / ".test", self.seen, symlinks=True)
-        return self.code, self.printed
+            shutil.copytree(shared, self.seen, symlinks=True)
+        if not self.runs:
+            return self.code, self.printed
+        assert self.root is not None
+        mounts = self.config.mounts if self.mounted is None else self.mounted
+        return await run_in_folder(self.root, command, mounts=mounts, user=self.user)
 
     async def container_config(self, container: str) -> ContainerConfig:
         self._raise()
@@ -108,24 +174,37 @@ class FolderEngine:
         if self.unreadable is not None:
             raise self.unreadable
         self._raise()
-        assert self.root is not None
-        folder, name = os.path.split(path.rstrip("/"))
-        here = self._followed(folder) / name
-        if not os.path.lexists(here):
+        folder, name = posixpath.split(path.rstrip("/"))
+        there = posixpath.join(self._followed(folder), name)
+        if not os.path.lexists(self._here(there)):
             return None
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(here, arcname=here.name)
+            self._pack(tar, there, name)
         return archive.getvalue()
 
-    def _followed(self, path: str) -> Path:
+    def _here(self, path: str) -> Path:
+        """Where a path of the container is: in a mount of its, or in its root."""
         assert self.root is not None
-        here = self.root
+        for source, destination in self.config.mounts:
+            if f"{path}/".startswith(f"{destination}/"):
+                return Path(source + path.removeprefix(destination))
+        return self.root / path.lstrip("/")
+
+    def _pack(self, tar: tarfile.TarFile, path: str, name: str) -> None:
+        here = self._here(path)
+        tar.add(here, arcname=name, recursive=False)
+        if here.is_dir() and not here.is_symlink():
+            for each in sorted(os.listdir(here)):
+                self._pack(tar, posixpath.join(path, each), f"{name}/{each}")
+
+    def _followed(self, path: str) -> str:
+        at = "/"
         for part in path.strip("/").split("/"):
-            here = here.parent if part == ".." and here != self.root else here / part
-            if here.is_symlink():
-                here = self._followed(os.path.join("/", here.parent.relative_to(self.root), os.readlink(here)))
-        return here
+            step = posixpath.normpath(posixpath.join(at, part))
+            here = self._here(step)
+            at = self._followed(posixpath.join(at, os.readlink(here))) if here.is_symlink() else step
+        return at
 
     async def send_hup(self, container: str) -> None:
         self.ran.append(("HUP",))
@@ -145,14 +224,15 @@ def control_of(
 CONF = "events {}\nhttp { include conf.d/*.conf; }\n"
 
 
-def engine_with_nginx(tmp_path: Path) -> FolderEngine:
-    """An nginx's container that has our output's folder at /etc/nginx/conf.d."""
+def engine_with_nginx(tmp_path: Path, *, runs: bool = False) -> FolderEngine:
+    """An nginx's container that has our output's folder at /etc/nginx/conf.d; see `FolderEngine` for what *runs* is."""
     root = tmp_path / "root"
     (root / "etc/nginx/conf.d").mkdir(parents=True)
     (root / "etc/nginx/nginx.conf").write_text(CONF)
     (tmp_path / "out").mkdir()
     return FolderEngine(
         root=root,
+        runs=runs,
         seen=tmp_path / "seen",
         config=ContainerConfig(mounts=((str(tmp_path / "out"), "/etc/nginx/conf.d"),)),
     )

@@ -6,6 +6,7 @@ rather than agree by accident. The file itself is read by crossplane, never by r
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def expected_blocks(
     reach: Reach = ANY_NETWORK,
     draining: Collection[str] = (),
     crash_looping: Collection[str] = (),
+    flapping: Collection[str] = (),
 ) -> Blocks:
     """
     Tell what the file must hold.
@@ -72,11 +74,13 @@ def expected_blocks(
         inspected: Every container that there is, in full.
         draining: Names of those that got their stop signal and live on, which no inspect shows.
         crash_looping: Names of those that are left out since the engine restarted them in a loop.
+        flapping: Names of those whose health check flips, so that they count as unhealthy.
 
     Returns:
         Blocks by name; a block's servers by address and port.
     """
     everyone = {each["Id"]: each for each in inspected}
+    owners = _name_owners(everyone.values(), reach=reach)
     members: dict[str, dict[int, dict[tuple[tuple[int, ...], int], str]]] = {}
     for container in everyone.values():
         read_labels = _wishes(container)
@@ -85,7 +89,8 @@ def expected_blocks(
             if name is None:
                 continue
             classes = members.setdefault(name, {})
-            rank = _rank(container, draining=draining, crash_looping=crash_looping)
+            _require_own_name(owners.get(name), _application(container, read_labels))
+            rank = _rank(container, draining=draining, crash_looping=crash_looping, flapping=flapping)
             address, port = _address(container, read_labels, reach, everyone), _port(container, read_labels)
         except _OutError:
             continue
@@ -132,6 +137,33 @@ def _upstream(container: Mapping[str, Any], read_labels: Mapping[str, str], reac
     return str(name).lower()
 
 
+def _application(container: Mapping[str, Any], read_labels: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Whose the upstream's name is if it is a default name."""
+    labels = container["Config"]["Labels"] or {}
+    if "upstream" in read_labels:
+        return None
+    if "com.docker.compose.service" in labels:
+        return labels["com.docker.compose.project"], labels["com.docker.compose.service"]
+    return (container["Id"],)
+
+
+def _name_owners(everyone: Iterable[Mapping[str, Any]], *, reach: Reach) -> dict[str, tuple[str, ...]]:
+    """By default name, the application of its oldest container."""
+    owners: dict[str, tuple[str, ...]] = {}
+    for container in sorted(everyone, key=lambda each: (_moment(each.get("Created", "")), each["Id"])):
+        read_labels = _wishes(container)
+        with suppress(_OutError):
+            name, application = _upstream(container, read_labels, reach), _application(container, read_labels)
+            if name is not None and application is not None:
+                owners.setdefault(name, application)
+    return owners
+
+
+def _require_own_name(owner: tuple[str, ...] | None, application: tuple[str, ...] | None) -> None:
+    if application is not None and application != owner:
+        raise _OutError("the default name is another application's")
+
+
 def _number(read_labels: Mapping[str, str], key: str, least: int, most: int) -> int | None:
     text = read_labels.get(key)
     if text is None:
@@ -141,7 +173,13 @@ def _number(read_labels: Mapping[str, str], key: str, least: int, most: int) -> 
     return int(text)
 
 
-def _rank(container: Mapping[str, Any], *, draining: Collection[str], crash_looping: Collection[str]) -> int:
+def _rank(
+    container: Mapping[str, Any],
+    *,
+    draining: Collection[str],
+    crash_looping: Collection[str],
+    flapping: Collection[str],
+) -> int:
     """Its class among the upstream's members: the lowest that is there serves."""
     state, name = container["State"], container["Name"].removeprefix("/")
     if name in crash_looping:
@@ -153,7 +191,7 @@ def _rank(container: Mapping[str, Any], *, draining: Collection[str], crash_loop
         raise _OutError("starting")
     if name in draining:
         return 1
-    return 2 if health == "unhealthy" else 0
+    return 2 if health == "unhealthy" or name in flapping else 0
 
 
 def _port(container: Mapping[str, Any], read_labels: Mapping[str, str]) -> int:
@@ -193,7 +231,11 @@ def _address(
 
 def _started(container: Mapping[str, Any]) -> tuple[str, str]:
     """Orders starts; the engine drops trailing zeros of the nanoseconds."""
-    whole, _, fraction = container["State"]["StartedAt"].removesuffix("Z").partition(".")
+    return _moment(container["State"]["StartedAt"])
+
+
+def _moment(text: str) -> tuple[str, str]:
+    whole, _, fraction = text.removesuffix("Z").partition(".")
     return whole, fraction.ljust(9, "0")
 
 
@@ -205,8 +247,11 @@ def _on_network(container: Mapping[str, Any], read_labels: Mapping[str, str], re
     elif reach.networks:
         asked = list(reach.networks)
     else:
+        # Which driver a network has is not in inspect: this oracle is for engines that have only bridges.
         asked = sorted(endpoints)
     for network in asked:
+        if network == "ingress":
+            continue
         if network in endpoints and endpoints[network]["IPAddress"]:
             return str(endpoints[network]["IPAddress"])
     raise _OutError("network")

@@ -219,6 +219,13 @@ class RealEngine:
             raise RuntimeError(f"docker {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout.strip()
 
+    def log_of(self, name: str) -> str:
+        """Return both outputs of a container."""
+        argv = ["docker", "--host", self.url, "logs", name]
+        environment = {"PATH": os.environ["PATH"]}
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=30)
+        return done.stdout + done.stderr
+
     def api(self, method: str, path: str, body: object = None, *, timeout: float = 30) -> tuple[int, Any]:
         """Return what one call on a connection of its own brings: the status and the decoded answer (text where it is no JSON)."""
         connection = UnixConnection(self.socket, timeout=timeout)

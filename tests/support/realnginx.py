@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -54,7 +55,8 @@ class RealNginx:
         output: A file that its configuration includes, for whoever renders upstreams.
     """
 
-    def __init__(self, folder: Path, namespace: str | None = None, *, workers: int = 2) -> None:
+    def __init__(self, folder: Path, namespace: str | None = None, *, workers: int = 2, program: str = "nginx") -> None:
+        self.program = program
         self.folder = folder
         self.namespace = namespace
         self.workers = workers
@@ -92,7 +94,7 @@ class RealNginx:
         """Start it, in the foreground of a process of ours, and wait until it answers."""
         assert self._process is None or self._process.poll() is not None, "nginx runs already"
         self.socket.unlink(missing_ok=True)  # one that was killed leaves it, and it would refuse the next
-        argv = ["nginx", "-c", str(self.conf), "-p", str(self.folder), "-g", "daemon off;"]
+        argv = [self.program, "-c", str(self.conf), "-p", str(self.folder), "-g", "daemon off;"]
         quiet = subprocess.DEVNULL
         argv = in_namespace(self.namespace, argv)
         self._process = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
@@ -167,11 +169,27 @@ class RealNginx:
                 received = b"".join(iter(lambda: connection.recv(65536), b""))
         except OSError:
             return "no answer"
-        head, _, body = received.decode(errors="replace").partition("\r\n\r\n")
-        status = re.match(r"HTTP/1\.\d (\d{3})", head)
-        if status is None:
-            return "no answer"
-        return body.strip() if status[1] == "200" else f"status {status[1]}"
+        return _answer(received)
+
+    @contextlib.contextmanager
+    def held(self, path: str) -> Iterator[Callable[[], str]]:
+        """
+        Hold a request of which a worker has all but the last byte, so that it cannot end in peace.
+
+        What is given sends that byte and returns what `ask` would; it must be a path that is passed on.
+        """
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(str(self.socket))
+            head = f"GET {path} HTTP/1.1\r\nHost: lbwatch.test\r\nConnection: close\r\nContent-Length: 1\r\n"
+            connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert b" 100 " in connection.recv(100), "the worker that asks for the rest has it"
+
+            def end() -> str:
+                connection.sendall(b"1")
+                return _answer(b"".join(iter(lambda: connection.recv(65536), b"")))
+
+            yield end
 
     def is_up(self) -> bool:
         """Return whether it answers by itself."""
@@ -206,6 +224,14 @@ class RealNginx:
                 _kill(pid)
             assert time.monotonic() < deadline, f"workers do not end: {left}"
             time.sleep(0.01)
+
+
+def _answer(received: bytes) -> str:
+    head, _, body = received.decode(errors="replace").partition("\r\n\r\n")
+    status = re.match(r"HTTP/1\.\d (\d{3})", head)
+    if status is None:
+        return "no answer"
+    return body.strip() if status[1] == "200" else f"status {status[1]}"
 
 
 def _title(pid: int) -> str:

@@ -133,7 +133,7 @@ class RealSystemd:
             capture_output=True,
             text=True,
             timeout=within,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env={"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         )
         if check and done.returncode:
             raise AssertionError(f"{command}: exit code {done.returncode}\n{done.stdout}{done.stderr}\n{self.said()}")

@@ -123,6 +123,10 @@ class SimulatedNginx:
     def stop(self) -> None:
         self.runs = None
 
+    async def refresh(self) -> None: ...
+
+    def doubt(self) -> None: ...
+
     async def test(self, text: str) -> bool:
         await asyncio.sleep(0.005)
         if (name := self._refusal(text)) is not None:

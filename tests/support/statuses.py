@@ -187,6 +187,10 @@ OUT_OF_STEP: dict[str, tuple[dict[str, Any], str]] = {
         {"applied": applied_plan(behind_since=NOW - STUCK_S - 1.0 - 1)},
         r"a change waits for 17 s to be in force",
     ),
+    "a pass hangs": (
+        {"applied": applied_plan(applying=True, turned_at=NOW - STUCK_S - 1, step="verifying", error="of before")},
+        r"a pass has been running for 16 s: in verifying",
+    ),
     "an apply is stuck": (
         {"applied": applied_plan(behind_since=NOW - STUCK_S - 1.0 - 1, applying=True, confirmed=False)},
         r"a change waits for 17 s to be in force",
@@ -228,13 +232,24 @@ STATE: dict[str, Any] = {
             "containers": (int, MAYBE),
             "drift": int,
             "error": (str, MAYBE),
+            "since": str,
+            "synced_at": (str, MAYBE),
         }
     ],
     "upstreams": [
         {
             "name": str,
             "method": str,
-            "servers": [{"address": str, "port": int, "container": (str, MAYBE), "state": str}],
+            "servers": [
+                {
+                    "address": str,
+                    "port": int,
+                    "container": (str, MAYBE),
+                    "state": str,
+                    "weight": int,
+                    "backup": bool,
+                }
+            ],
             "note": (str, MAYBE),
         }
     ],
@@ -260,6 +275,9 @@ STATE: dict[str, Any] = {
     ],
 }
 """All keys that scripts may rely on; more may come."""
+
+PLAIN = {"weight": 1, "backup": False}
+"""What a server has that no label speaks of."""
 
 
 def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:

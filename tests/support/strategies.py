@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from lbwatch.balancers.nginx import limits
+from lbwatch.balancers.nginx.quoting import settled
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.model import (
     Container,
@@ -87,8 +88,13 @@ def planned(engines: Iterable[Snapshot], *, rules: Rules = ANY_RULES, suspended:
 
 def make_renderer(template: str = "nginx/upstreams.conf.j2", *, folders: Sequence[Path] = ()) -> Renderer:
     """Make a renderer as the daemon does; without folders, of the shipped templates."""
-    filters = {"parameters": limits.parameters}
-    return Renderer(template, folders=folders or [shipped_templates()], block=limits.block, filters=filters)
+    return Renderer(
+        template,
+        folders=folders or [shipped_templates()],
+        block=limits.block,
+        filters=limits.FILTERS,
+        settled=settled,
+    )
 
 
 def unrouted(plan: Plan) -> tuple[Route, ...]:
@@ -421,3 +427,17 @@ def _upstreams(draw: st.DrawFn, name: str) -> Upstream:
         method=None if method is None else method_of(method),
         keepalive=draw(st.one_of(st.none(), st.integers(1, 10_000))),
     )
+
+
+any_json = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(st.sampled_from(["Type", "Action", "Actor", "ID", "Attributes"]), st.text(max_size=5)),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)

@@ -111,6 +111,7 @@ def test_an_hour_in_which_nothing_changes_costs_no_reload_and_few_requests(tmp_p
     in_simulated_time(idle())
 
 
+@pytest.mark.timeout(400)  # 22 s on a quiet machine
 def test_memory_is_flat_however_many_containers_come_and_go(tmp_path: Path) -> None:
     """A daemon runs for months; each of these containers is another id, name and address."""
 

@@ -35,6 +35,8 @@ from simulation import SimulatedLoop, SimulatedNginx, blocks_of
 from usersettings import settings_with
 
 from lbwatch import daemon as lbwatch_daemon
+from lbwatch.balancers.nginx import leftovers
+from lbwatch.balancers.nginx.verify import VERIFY_TIMEOUT_S
 from lbwatch.balancers.template import shipped_templates
 from lbwatch.core.errors import OutputError, StateError
 from lbwatch.engines.fake import FakeEngine, responses
@@ -45,13 +47,15 @@ from lbwatch.tasks import run_until
 from lbwatch.wiring.daemon import Daemon, build_daemon
 
 SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
-STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 2000)
+STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 1200)
 STEPS_EACH = 50
 
 RESYNC_S = 30.0
 SOON_S = 3.0
 DRAIN_S = 20.0  # less than a resync: a drain that was never heard of is over by then
 DAMPED_S = 61.0  # longer than any container that stays up is left out
+
+MAX_TRIED = 4096  # ways to be right, where some may be left out or not
 
 NETWORKS = ("front", "back")
 UPSTREAMS = ("api", "web", "Web", "shop")
@@ -97,11 +101,13 @@ class Anything(RuleBasedStateMachine):
         self.template.write_text(self.good_template)
         self.nginx = SimulatedNginx(self.output)
         self.clock_skew_s = 0.0
+        self.set_back_at = -RESYNC_S - SOON_S  # loop time
         self.over = asyncio.Event()  # what hangs in a fault goes on
         self.stormy = False  # whether anything may go wrong in this run
         self.clean = True  # nothing went wrong since all was in step
         self.drift = 0  # as it was then
         self.crashed: dict[str, list[float]] = {}  # when the engine restarted whom
+        self.failed: dict[str, list[float]] = {}  # when whose health check failed that had passed
         self.told: dict[str, tuple[int, float]] = {}  # to stop: by the engine's clock, and the loop's
         self.by_hand: set[str] = set()  # who is drained so
         self.kept = True  # whether the disk could take that
@@ -304,7 +310,10 @@ class Anything(RuleBasedStateMachine):
     @rule(number=st.integers(0, 50), status=st.sampled_from(["healthy", "unhealthy"]))
     def find_health(self, number: int, status: str) -> None:
         if (chosen := self.some(number)) is not None:
+            before = chosen.health
             self.deed("set_health", chosen.id, status)
+            if (before, chosen.health) == ("healthy", "unhealthy"):
+                self.failed.setdefault(chosen.id, []).append(self.loop.time())
 
     @rule(number=st.integers(0, 50), name=st.sampled_from(["connect", "disconnect"]), network=st.sampled_from(NETWORKS))
     def move(self, number: int, name: str, network: str) -> None:
@@ -326,6 +335,10 @@ class Anything(RuleBasedStateMachine):
         running = [each for each in self.engine.containers if each.running]
         if any(each.mode.startswith("container:") for each in running):
             return  # who started first is told by the engine's clock alone: see docs/facts.md, stream 16
+        if seconds > 0 and self.loop.time() - self.set_back_at < RESYNC_S + SOON_S:
+            return  # back and forth between two lists: what was made meanwhile looks like another engine's
+        if seconds < 0:
+            self.set_back_at = self.loop.time()
         self.wait(0.1)
         self.clock_skew_s += seconds
 
@@ -461,7 +474,7 @@ class Anything(RuleBasedStateMachine):
         self.by_hand = set(self.built.state.drained)
 
     async def _hang_up(self) -> None:
-        lbwatch_daemon._reload(self.built)
+        await lbwatch_daemon._reload(self.built)
 
     # -- what must hold
 
@@ -495,7 +508,7 @@ class Anything(RuleBasedStateMachine):
             self._settle()
 
     def _settle(self) -> None:
-        """Heal everything; one resync and 3 s later all must be in step."""
+        """Heal everything; one resync and 3 s later all must be in step, and what a pass takes that just began."""
         self.engine.events.delivery = self.engine.fault = None
         self.over.set()
         self.over = asyncio.Event()
@@ -509,24 +522,44 @@ class Anything(RuleBasedStateMachine):
             self.template.write_text(self.good_template)
             self.do(self._hang_up())
         self.engine.replica.lag_s = min(self.engine.replica.lag_s, 10.0)
-        self.wait(RESYNC_S + SOON_S)
+        self.wait(VERIFY_TIMEOUT_S + RESYNC_S + SOON_S)
         self._compare()
         reloads = len(self.nginx.reloads)
         self.wait(DAMPED_S)
-        if not self._loopers():
+        if not self._loopers() and not self._flappers():
             assert len(self.nginx.reloads) == reloads, "a reload although nothing changed"
         self.crashed.clear()
+        self.failed.clear()
         self._compare()
         self.clean, self.drift = True, self.built.source.status().drift
         self._note_the_steady()
 
     def _loopers(self) -> set[str]:
         """Who may be left out now: three restarts within a minute, not long ago."""
-        return {
-            id
-            for id, times in self.crashed.items()
-            if any(later - sooner < 60.0 for sooner, later in zip(times, times[2:], strict=False))
-        }
+        return {id for id, times in self.crashed.items() if _three_within_a_minute(times)}
+
+    def _flappers(self) -> set[str]:
+        """Who may count as unhealthy now: three failures of the check within a minute, likewise."""
+        return {id for id, times in self.failed.items() if _three_within_a_minute(times)}
+
+    def _left_out(self, found: Blocks) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """
+        Return which may be suspended, and which may count as unhealthy, the likeliest first.
+
+        Those that the file lacks are: of thirty that may be, nobody can try all of their subsets.
+        """
+        there = {line.split()[1].rpartition(":")[0] for _, block in found for line in block}
+        loopers = self._names_of(self._loopers())
+        absent = tuple(
+            each.name for each in self.engine.containers if each.name in loopers and self._address(each) not in there
+        )
+        for flapping in _subsets(self._names_of(self._flappers())):
+            yield absent, flapping
+        for flapping in _subsets(self._names_of(self._flappers())):
+            yield from ((suspended, flapping) for suspended in _subsets(loopers))
+
+    def _names_of(self, ids: Collection[str]) -> list[str]:
+        return [each.name for each in self.engine.containers if each.id in ids]
 
     def _compare(self, *, crash_looping: Collection[str] = ()) -> None:
         assert self.daemon is not None
@@ -534,16 +567,21 @@ class Anything(RuleBasedStateMachine):
         while self._drains_end_within(0.0):
             self.wait(SOON_S)
         everyone = [responses.inspect_answer(each) for each in self.engine.containers]
-        found, wanted = self._file(), []
-        for suspended in _subsets(each.name for each in self.engine.containers if each.id in self._loopers()):
+        found, first = self._file(), None
+        for suspended, flapping in itertools.islice(self._left_out(found), MAX_TRIED):
             out = {*crash_looping, *suspended}
-            wanted.append(expected_blocks(everyone, reach=HOST_ELSEWHERE, crash_looping=out, draining=self._draining()))
-            if found == wanted[-1]:
+            wanted = expected_blocks(
+                everyone, reach=HOST_ELSEWHERE, crash_looping=out, flapping=flapping, draining=self._draining()
+            )
+            if found == wanted:
                 break
+            first = first or wanted
         else:
-            raise AssertionError(f"the file has {found}, the engine's containers want {wanted[0]}")
+            raise AssertionError(f"the file has {found}, the engine's containers want {first}")
         assert self.nginx.runs is not None
-        assert self.nginx.runs == self.output.read_text(), "nginx does not run the file"
+        # A name without a server may have left the file since nginx read it, and nothing else.
+        text = self.output.read_text()
+        assert self.nginx.runs == text or leftovers.are_all(self.nginx.runs, text), "nginx does not run the file"
 
     def _draining(self) -> set[str]:
         now = self.loop.time()
@@ -585,6 +623,10 @@ class Anything(RuleBasedStateMachine):
         return next((end.ipv4 for _, end in sorted(chosen.endpoints.items()) if end.ipv4), "nowhere")
 
 
+def _three_within_a_minute(times: Sequence[float]) -> bool:
+    return any(later - sooner < 60.0 for sooner, later in zip(times, times[2:], strict=False))
+
+
 def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Of those that may be left out now, any may be."""
     chosen = sorted(names)
@@ -613,7 +655,9 @@ def test_everything_converges_whatever_happens_and_whatever_fails() -> None:
             deadline=None,
             print_blob=True,
             database=None,
-            phases=(Phase.generate, Phase.shrink),
+            phases=(Phase.generate, Phase.shrink)
+            if os.environ.get("CONVERGENCE_SHRINK") != "no"
+            else (Phase.generate,),
             suppress_health_check=list(HealthCheck),
         ),
     )

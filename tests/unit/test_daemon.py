@@ -156,7 +156,7 @@ async def test_what_is_no_http_leaves_no_traceback_in_the_log(
         log_format="json",
         log_level="debug",
     )
-    await eventually(lambda: daemon.log.exists() and daemon.logged("reconcile.finished"))
+    await eventually(lambda: daemon.log.exists() and daemon.logged("nginx.reloaded"))
     for said in (
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -183,6 +183,7 @@ async def test_an_engine_that_is_not_there_leaves_the_file_alone(
         nginx_pidfile=real_nginx.pidfile,
         nginx_conf=real_nginx.conf,
         log_format="json",
+        log_level="debug",
     )
     lines = await eventually(lambda: seen if len(seen := daemon.logged("source.disconnected")) >= 3 else None)
     assert all("docker.sock" in line["error"] and line["retry_in_s"] <= 2 for line in lines)

@@ -1,6 +1,7 @@
 """Settings through the real command line: which source wins, what is taken, and how a wrong one is told."""
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -9,14 +10,13 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
-from strategies import hostile_text
+from planted import NO_FILES, victim_in
 from usersettings import setting_names, settings_with
 
 from lbwatch.cli import main as command_line
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings, described_settings, duration_s, unknown_variables
+from lbwatch.settings import Settings, described_settings, unknown_variables
+from lbwatch.system import logs, signals
 
 NO_ENGINE = "unix:///nowhere/docker.sock"
 
@@ -47,6 +47,8 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(command_line, "DEFAULT_CONFIG", tmp_path / "etc.toml")
+    for owner, name in ((logs, "detach"), (signals, "interrupt")):  # they are for a process of one's own
+        monkeypatch.setattr(owner, name, lambda: None)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, env: dict[str, str] | None = None, toml: str | None = None) -> Answer:
@@ -56,7 +58,6 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
             if toml is not None:
                 (tmp_path / "given.toml").write_text(toml)
                 arguments = (*arguments, "--config", str(tmp_path / "given.toml"))
-            command_line._cli.config = ()  # a process has one command line; what the last one read is not this one's
             code = command_line.main(arguments)
         out, err = capfd.readouterr()
         return Answer(code, out, err)
@@ -210,13 +211,13 @@ async def test_lists_are_comma_separated_and_arrays_in_toml(cli: Cli, tmp_path: 
         (("render", "--reload-intervall=3s"), ["--reload-intervall"]),
         (("render", "--no-networks"), ["--no-networks"]),
         (("render", "--reload-interval"), ["--reload-interval"]),
-        (("render", "--reload-interval", "soon"), ["reload-interval", "soon", "500ms"]),
-        (("render", "--reload-interval", "-1s"), ["reload-interval"]),
+        (("render", "--reload-interval", "soon"), ["reload_interval", "soon", "500ms", "(from --reload-interval)"]),
+        (("render", "--reload-interval", "-1s"), ["reload_interval", "-1s"]),
         (("render", "--reload-interval", "50ms"), ["reload_interval", "0.05s", "0.1s"]),
         (("render", "--resync-interval", "0"), ["resync_interval", "0s", "1s"]),
-        (("render", "--resync-interval", "5 minutes"), ["resync-interval", "5 minutes", "2m"]),
+        (("render", "--resync-interval", "5 minutes"), ["resync_interval", "5 minutes", "2m"]),
         (("render", "--expose", "some"), ["expose", "some", "labelled", "all"]),
-        (("render", "--log-level", "loud"), ["log-level", "loud", "debug"]),
+        (("render", "--log-level", "loud"), ["log_level", "loud", "debug"]),
         (("render", "--label-prefix", "a b"), ["label_prefix", "a b"]),
         (("render", "--label-prefix", ""), ["label_prefix", "''"]),
         (("render", "--label-prefix", "lbwatch."), ["label_prefix", "lbwatch."]),
@@ -260,6 +261,9 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
         ("declare = {a = 1}\n", "declare"),
         ("docker_host = 'ftp://x'\n", "docker_host"),
         ("resync_interval = 1979-05-27\n", "resync_interval"),
+        (f"drain_timeout = {'9' * 400}\n", "too long: it takes at most 100000h"),
+        ('"a\\nb\\u2028c" = 1\n', "a b c"),
+        (f'"{"x" * 10_000}" = 1\n', "xxx…: '1' cannot be used"),
     ],
 )
 def test_an_unknown_toml_key_or_wrong_value_is_one_line_and_exit_code_2(cli: Cli, toml: str, word: str) -> None:
@@ -316,15 +320,6 @@ def test_every_setting_is_described_with_default_and_meaning() -> None:
     assert described["resync_interval"][0] == "30s"
 
 
-def test_help_names_every_flag(cli: Cli) -> None:
-    """One definition feeds flags and help."""
-    answer = cli("run", "--help")
-    assert answer.code == 0
-    plain = answer.out.replace("\n", "").replace(" ", "").replace("│", "")
-    for name in setting_names():
-        assert f"--{name.replace('_', '-')}" in plain
-
-
 # -- the groups, which are the code's own
 
 
@@ -351,39 +346,27 @@ def test_users_know_no_groups(cli: Cli, group: str) -> None:
         assert variable in answer.err
 
 
-# -- durations
+# -- the TOML file itself
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("500ms", 0.5), ("1s", 1), ("2m", 120), ("30", 30), ("0.25", 0.25), ("1.5s", 1.5), ("0", 0), (" 2s ", 2)],
-)
-def test_a_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
-    """As the contract writes them."""
-    assert duration_s(text) == pytest.approx(seconds)
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", [name for name in NO_FILES if name != "a link to a file"])
+@pytest.mark.parametrize("place", ["given", "etc"])
+def test_what_is_no_toml_file_is_one_line_and_exit_code_2(cli: Cli, tmp_path: Path, kind: str, place: str) -> None:
+    """Docker makes a folder where one was to be mounted and did not exist; a pipe would be waited for."""
+    path = tmp_path / f"{place}.toml"
+    NO_FILES[kind](path, victim_in(tmp_path))
+    refusal = cli("render", *(("--config", str(path)) if place == "given" else ())).refusal
+    assert str(path) in refusal
+    assert re.search(r"it is a \w+, not a file|No such file|Too many levels", refusal)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "s", "1 s", "1d", "-1s", "+1s", "1e3", "inf", "nan", "1s2m", "1,5s", "0x10", "ms"]
-)
-def test_anything_else_is_no_duration(text: str) -> None:
-    """A wait that nobody meant is worse than a refusal; the refusal says what is taken."""
-    with pytest.raises(ValueError, match="500ms, 1s, 2m or plain seconds"):
-        duration_s(text)
-
-
-@given(hostile_text)
-def test_no_text_gives_a_negative_or_another_kind_of_duration(text: str) -> None:
-    """Whatever stands there, it is a number of seconds or a ValueError."""
-    try:
-        seconds = duration_s(text)
-    except ValueError:
-        return
-    assert seconds >= 0
-
-
-@given(st.integers(0, 10**6))
-def test_units_agree_with_each_other(number: int) -> None:
-    """1000ms is 1s and 60s is 1m, however large."""
-    assert duration_s(f"{number * 1000}ms") == pytest.approx(duration_s(f"{number}s"))
-    assert duration_s(f"{number * 60}") == pytest.approx(duration_s(f"{number}m"))
+def test_a_toml_file_may_be_a_link_and_has_a_bound(cli: Cli, tmp_path: Path) -> None:
+    """Secrets and settings are mounted as links to links; and what is nested without end is no bug of ours."""
+    (tmp_path / "real").write_text('expose = "none11"\n')
+    (tmp_path / "link.toml").symlink_to("real")
+    assert "none11" in cli("render", "--config", str(tmp_path / "link.toml")).refusal
+    assert str(tmp_path / "link.toml") in cli("render", "--config", str(tmp_path / "link.toml")).refusal
+    os.truncate(tmp_path / "real", 1 << 40)
+    assert "it is longer than 1,024 KiB" in cli("render", "--config", str(tmp_path / "link.toml")).refusal
+    assert cli("render", toml="a = " + "[" * 100_000).refusal

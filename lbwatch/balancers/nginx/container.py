@@ -7,17 +7,31 @@ networks at any time. What is asked of the engine goes through `Engine`; nothing
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from lbwatch.balancers.nginx.engine import Engine
 from lbwatch.balancers.nginx.locate import NginxContainer
-from lbwatch.balancers.nginx.process import Process, Workers, is_master, workers_by_title
+from lbwatch.balancers.nginx.process import (
+    Process,
+    Workers,
+    chosen_master,
+    running_flags,
+    with_flags,
+    workers_by_title,
+)
 from lbwatch.balancers.nginx.verify import RELOAD_COMMAND_TIMEOUT_S, ReloadVerifier
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, SourceError, excerpt
 from lbwatch.core.model import Container, ContainerConfig, ContainerProcess
 
-_POLL_S = 0.02
+_POLL_S = 0.05
+
+_FIRST_LOOK_S = 0.12
+"""nginx retires its old workers 100 ms after the new ones are there: an earlier look would be a call for nothing."""
+
+_HARMLESS = ("[notice]", "[warn]")
 
 _log = structlog.get_logger()
 
@@ -29,15 +43,25 @@ class ContainerControl:
     Args:
         engine: Runs the container.
         nginx_container: Knows which it is.
-        command: The words of the program that reloads, in there; `None` for HUP by the engine.
+        command: The nginx program in there and what it always needs; `None` for HUP by the engine.
+        main: The main file of the nginx that is meant; `None`: any.
     """
 
-    def __init__(self, engine: Engine, *, nginx_container: NginxContainer, command: tuple[str, ...] | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        nginx_container: NginxContainer,
+        command: tuple[str, ...] | None,
+        main: Path | None = None,
+    ) -> None:
         self._engine = engine
         self._nginx_container = nginx_container
         self._command = command
         self._container_config: dict[str, ContainerConfig] = {}  # of the container that is signalled, by its id
-        self._verifier = ReloadVerifier(poll_s=_POLL_S)
+        self._main = None if main is None else str(main)
+        self._verifier = ReloadVerifier(poll_s=_POLL_S, first_s=_FIRST_LOOK_S)
+        self._known: _Known | None = None  # at the latest look
 
     @property
     def remark(self) -> str | None:
@@ -48,8 +72,11 @@ class ContainerControl:
     async def reload(self) -> None:
         """Run the command or send HUP, and remember which workers are the old ones."""
         container = self._nginx_container.running()
-        before = await self._workers(container)
-        self._verifier.begin(before, look=lambda: self._workers(container))
+        known = self._known
+        # What nginx's own program was asked for is proven by new workers even if an old one was replaced meanwhile.
+        if known is None or known.start != _start(container) or self._command is None:
+            known = await self._look(container)
+        self._verifier.begin(known.workers, look=lambda: self._workers(container))
         try:
             await self._reload(container)
         except SourceError as error:
@@ -98,9 +125,14 @@ class ContainerControl:
             await self._read_config(container)
             await self._engine.send_hup(container.id)
             return
-        code, printed = await self._engine.execute(container.id, self._command, timeout_s=RELOAD_COMMAND_TIMEOUT_S)
+        assert self._known is not None
+        command = (*with_flags(self._command, flags=running_flags(self._known.title)), "-s", "reload")
+        # Without a complaint it did as it was told, which new workers prove in any case: no call for its exit code.
+        code, printed = await self._engine.execute(
+            container.id, command, timeout_s=RELOAD_COMMAND_TIMEOUT_S, proves=_is_content
+        )
         if code != 0:
-            words = " ".join(self._command)
+            words = " ".join(command)
             raise ReloadRefusedError(
                 f"{words} in container {container.name} ended with exit code {code}: {excerpt(printed)}"
             )
@@ -126,24 +158,50 @@ class ContainerControl:
         return None
 
     async def _workers(self, container: Container) -> Workers:
+        return (await self._look(container)).workers
+
+    async def _look(self, container: Container) -> "_Known":
         try:
-            return workers_among(await self._engine.processes(container.id))
+            processes = await self._engine.processes(container.id)
         except SourceError as error:
             raise ReloadError(f"nginx's container {container.name}: {error}") from error
+        master, workers = nginx_among(processes, main=self._main)
+        self._known = _Known(start=_start(container), title=master.title, workers=workers)
+        return self._known
 
 
-def workers_among(processes: Sequence[ContainerProcess]) -> Workers:
+def _is_content(printed: str) -> bool:
+    """Return whether nginx complains of nothing in what it printed."""
+    return all(any(level in line for level in _HARMLESS) for line in printed.splitlines() if line.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What was seen of nginx at one look, in the container as it was started then."""
+
+    start: object
+    title: str
+    workers: Workers
+
+
+def _start(container: Container) -> object:
+    return container.id, container.started_ns
+
+
+def nginx_among(processes: Sequence[ContainerProcess], *, main: str | None) -> tuple[ContainerProcess, Workers]:
     """
-    Return the workers of an nginx master among a container's processes, by their titles.
+    Return the nginx master that is meant among a container's processes, and its own workers, by their titles.
+
+    Args:
+        processes: All of them.
+        main: See `chosen_master`.
 
     Raises:
         ReloadError: There is no master.
     """
-    masters = {each.pid for each in processes if is_master(each.title)}
-    if not masters:
+    if (master := chosen_master(processes, main=main)) is None:
         titles = excerpt(", ".join(each.title for each in processes))
         raise ReloadError(f"no nginx master runs in nginx's container, but: {titles}")
     # The engine does not say when a process began: a pid that is taken again within one reload is not noticed.
-    return workers_by_title(
-        (Process(pid=each.pid, started=0), each.title) for each in processes if each.parent in masters
-    )
+    own = ((Process(pid=each.pid, started=0), each.title) for each in processes if each.parent == master.pid)
+    return master, workers_by_title(own)

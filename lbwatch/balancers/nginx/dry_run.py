@@ -27,6 +27,7 @@ class DryRun:
         names_in_force: Returns the names of the upstreams that the output has now.
 
     Attributes:
+        step: What it does: there is only one thing.
         upstreams: What was applied last.
         text: What would be written for them; `None` if nothing would.
         tested: Whether nginx tested it; not where nothing here can.
@@ -37,6 +38,7 @@ class DryRun:
     def __init__(
         self, renderer: Renderer, *, tester: Tester | None, names_in_force: Callable[[], Collection[str]]
     ) -> None:
+        self.step = "the test"
         self.upstreams: tuple[Upstream, ...] = ()
         self.text: str | None = None
         self.tested = False
@@ -68,7 +70,7 @@ class DryRun:
             return self.applied
         try:
             found = await accepted(
-                upstreams, render=self._renderer.text, test=self._tester.test, before=self._names_in_force()
+                upstreams, render=self._renderer.text, test=self._tester.test, before=self._names_in_force
             )
         # Not raised as a real one does: the loop would try again, and a command wants its answer now.
         except (RenderError, ConfigRejectedError, ReloadError) as error:
@@ -85,3 +87,7 @@ class DryRun:
     def runs(self) -> bool:
         """Return that it runs, as far as anything does."""
         return True
+
+    def restarted(self) -> bool:
+        """Return that it is the same one."""
+        return False

@@ -11,8 +11,9 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
-from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError
+from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError, UserConfigError
 from lbwatch.core.model import Degraded, Level, Server, Upstream
 
 MAX_TRIES = 96
@@ -59,7 +60,7 @@ async def accepted(
     render: Render,
     test: Test,
     known: Sequence[Degraded] = (),
-    before: Collection[str] = (),
+    before: Callable[[], Collection[str]] = tuple,
 ) -> AcceptedConfig:
     """
     Return the text of *upstreams* that passes, with as few of them degraded as can be, and those as little.
@@ -69,11 +70,12 @@ async def accepted(
         render: Returns a text, or raises `RenderError`; called in a thread.
         test: Returns whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
         known: What the search before this one came to: tried first.
-        before: Names of the upstreams that are in force. One of them that nginx's own files still use is kept, without
-            a server: with it gone, nginx would refuse all others' changes, and not start any more.
+        before: Returns the names of the upstreams that are in force. One of them that nginx's own files still use is
+            kept, without a server: with it gone, nginx would refuse all others' changes, and not start any more.
 
     Raises:
         NotTestedError: No candidate can be tested now.
+        UserConfigError: nginx refuses the user's own files, whatever is written.
         RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at single upstreams: most
             would have to go, and then the old file serves better.
     """
@@ -99,11 +101,12 @@ class _Search:
         refusal: The first one, which is of the whole.
     """
 
-    def __init__(self, upstreams: tuple[Upstream, ...], *, render: Render, test: Test, before: Collection[str]) -> None:
+    def __init__(
+        self, upstreams: tuple[Upstream, ...], *, render: Render, test: Test, before: Callable[[], Collection[str]]
+    ) -> None:
         self.candidate = AcceptedConfig(text="", tested=False)
         self.refusal: Refusal | None = None
-        self._upstreams = {upstream.name: upstream for upstream in upstreams}
-        self._names = list(self._upstreams)
+        self._whole = upstreams
         self._before = before
         self._render = render
         self._test = test
@@ -113,38 +116,53 @@ class _Search:
         self._errors: dict[str, str] = {}  # by upstream: the refusal that it was degraded for
         self._kept: dict[str, Degraded] = {}  # upstreams that are there for nginx's own files alone
 
+    @cached_property
+    def _upstreams(self) -> dict[str, Upstream]:
+        return {upstream.name: upstream for upstream in self._whole}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [upstream.name for upstream in self._whole]
+
     async def attempt(self, levels: Levels) -> Refusal | None:
         """Return why the upstreams are refused at these levels (`FULL` where none is named); `None`: they pass."""
         self._tries_left -= 1
         if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
             raise _ExhaustedError
-        written = (_at_level(upstream, levels.get(name, Level.FULL)) for name, upstream in self._upstreams.items())
+        wanted = self._whole  # nearly always that is all there is to try, and there may be thousands
+        if levels or self._kept:
+            written = (_at_level(each, levels.get(name, Level.FULL)) for name, each in self._upstreams.items())
+            wanted = tuple(each for each in written if each is not None)
         # A test that could not be run says nothing of any upstream: on a full disk each try would blame another one.
         try:
-            self._text = await asyncio.to_thread(self._render, tuple(each for each in written if each is not None))
+            self._text = await asyncio.to_thread(self._render, wanted)
             tested = await self._test(self._text)
         except NotTestedError:
             raise
         except (RenderError, ConfigRejectedError) as refusal:
             self.refusal = self.refusal or refusal
-            return await self.attempt(levels) if self._keep_missing(refusal) else refusal
+            if self._keep_missing(refusal):
+                return await self.attempt(levels)
+            # Nothing that is written here would help, unless it is the name of one that was left out just now.
+            if isinstance(refusal, UserConfigError) and _missing_in(refusal) not in self._upstreams:
+                raise
+            return refusal
         degraded = {
             name: Degraded(upstream=name, level=level, error=self._errors.get(name, ""))
             for name, level in levels.items()
             if level is not Level.FULL
         }
-        everything = tuple(each for _, each in sorted((self._kept | degraded).items()))
-        self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=everything)
+        found = tuple(each for _, each in sorted((self._kept | degraded).items()))
+        self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=found)
         return None
 
     def _keep_missing(self, refusal: Refusal) -> bool:
         """Return whether nginx misses an upstream that it had: it is kept from now on."""
-        missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
-        name = missing[1].lower() if missing else ""
-        if name in self._upstreams or name not in self._before:
+        name = _missing_in(refusal)
+        if not name or name in self._upstreams or name not in (before := self._before()):
             return False
         # nginx looks for names after it has read, and could have refused, all else: this is the only thing wrong now.
-        all_gone = [each for each in self._before if each not in self._upstreams]
+        all_gone = [each for each in before if each not in self._upstreams]
         gone = [name] if len(self._kept) < MAX_KEPT_SINGLY else all_gone
         self._kept |= {each: Degraded(upstream=each, level=Level.EMPTY, error=str(refusal), kept=True) for each in gone}
         self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
@@ -266,6 +284,12 @@ class _Search:
             pass  # what passed is good enough
         self.candidate = kept
         return best
+
+
+def _missing_in(refusal: Refusal) -> str:
+    """Return the name of the upstream that nginx misses; empty: it misses none."""
+    missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
+    return missing[1].lower() if missing else ""
 
 
 def _at_level(upstream: Upstream, level: Level) -> Upstream | None:

@@ -5,9 +5,11 @@ Pure. The core says what is wanted in words that no load balancer owns; here it 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from lbwatch.balancers.nginx.quoting import hidden, quoted, raw
+from lbwatch.core.changes import changed_upstreams
 from lbwatch.core.model import Notice, NoticeKind, Plan, Server, Upstream, bracketed
 from lbwatch.core.plan import noted
 
@@ -88,7 +90,7 @@ class ServerLine:
         fail_timeout_s: Seconds.
         max_conns: At most so many connections, of all workers together.
         backup: Whether it serves only where the others cannot.
-        vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked for nginx.
+        vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, quoted where nginx needs it.
     """
 
     address: str
@@ -144,7 +146,7 @@ def _line(server: Server) -> ServerLine:
         fail_timeout_s=server.fail_timeout_s,
         max_conns=server.max_conns,
         backup=server.backup,
-        vars=server.vars,
+        vars={hidden(key): hidden(value) for key, value in server.vars.items()} if server.vars else server.vars,
     )
 
 
@@ -165,6 +167,10 @@ def parameters(server: ServerLine) -> str:
         " backup" if server.backup else "",
     )
     return "".join(words)
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {"parameters": parameters, "quoted": quoted, "raw": raw}
+"""What templates may write behind a `|`, by name."""
 
 
 def hash_key_refusal(key: str) -> str | None:
@@ -188,12 +194,48 @@ def _is_known_variable(name: str) -> bool:
     )
 
 
+class Limits:
+    """Makes of one plan after the other what nginx takes, and can bear."""
+
+    def __init__(self) -> None:
+        self._wanted = self._limited = Plan()  # the latest, and what became of it
+        self._special: dict[str, Upstream] = {}  # those that could be too much; most ask for nothing of that kind
+        self._changed: dict[str, Upstream] = {}  # what became of them, where it is another one
+
+    def limited(self, plan: Plan) -> Plan:
+        """Return a plan as it can be written: what had to be changed for that is noted in its routes."""
+        if plan is not self._wanted:
+            for old, new in changed_upstreams(self._wanted.upstreams, plan.upstreams):
+                self._note(old, new)
+            self._wanted, self._limited = plan, self._limit(plan) if self._special else plan
+        return self._limited
+
+    def _note(self, old: Upstream | None, new: Upstream | None) -> None:
+        if old is not None:
+            self._special.pop(old.name, None)
+        if new is not None and (new.method or new.keepalive or any(server.backup for server in new.servers)):
+            self._special[new.name] = new
+
+    def _limit(self, plan: Plan) -> Plan:
+        notices: list[tuple[str, Notice]] = []
+        special = [each for _, each in sorted(self._special.items())]
+        written = _scaled_down([_without_refused_backups(each, notices) for each in special], notices)
+        known = self._changed
+        # One that becomes the same again stays the same object, so that nobody takes it for another one.
+        self._changed = {
+            new.name: known[new.name] if known.get(new.name) == new else new
+            for old, new in zip(special, written, strict=True)
+            if new is not old
+        }
+        upstreams = plan.upstreams
+        if self._changed:
+            upstreams = tuple([self._changed.get(each.name, each) for each in upstreams])
+        return noted(replace(plan, upstreams=upstreams), notices)
+
+
 def limited(plan: Plan) -> Plan:
-    """Return a plan that nginx takes, and can bear: what had to be changed for that is noted in its routes."""
-    notices: list[tuple[str, Notice]] = []
-    upstreams = [_without_refused_backups(upstream, notices) for upstream in plan.upstreams]
-    upstreams = _scaled_down(upstreams, notices)
-    return noted(replace(plan, upstreams=tuple(upstreams)), notices)
+    """Return a single plan as it can be written, see `Limits`."""
+    return Limits().limited(plan)
 
 
 def _without_refused_backups(upstream: Upstream, notices: list[tuple[str, Notice]]) -> Upstream:

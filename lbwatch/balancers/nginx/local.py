@@ -3,12 +3,27 @@
 from functools import partial
 from pathlib import Path
 
-from lbwatch.balancers.nginx.process import Process, Workers, find_master, signal_reload, workers_of
+import structlog
+
+from lbwatch.balancers.nginx.process import (
+    Process,
+    Workers,
+    children_of,
+    find_master,
+    signal_reload,
+    upgrade_of,
+    workers_of,
+)
+from lbwatch.balancers.nginx.upgrade import UpgradeWatch
 from lbwatch.balancers.nginx.verify import RELOAD_COMMAND_TIMEOUT_S, ReloadVerifier
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, excerpt
-from lbwatch.system.programs import run_program
+from lbwatch.system import files
+from lbwatch.system.programs import run_program, start_error
 
 _POLL_S = 0.002
+_REFUSED = "[emerg]"  # nginx's word for a configuration that it does not take
+
+_log = structlog.get_logger()
 
 
 class LocalControl:
@@ -17,24 +32,46 @@ class LocalControl:
 
     Args:
         pidfile: Names the master. With a command it may be absent: the exit code is believed then.
+        output: The file that nginx reads when it is reloaded.
         command: The words of the reload command, or `None` for HUP.
     """
 
-    def __init__(self, *, pidfile: Path, command: tuple[str, ...] | None) -> None:
-        self.remark: str | None = None
+    def __init__(self, *, pidfile: Path, output: Path, command: tuple[str, ...] | None) -> None:
         self._pidfile = pidfile
+        self._output = output
         self._command = command
         self._verifier = ReloadVerifier(poll_s=_POLL_S)
+        self._upgrade = UpgradeWatch()
+        self._asked: object = None  # the master of the latest reload, and the file as it was then
+        self._is_belief_logged = False
+        self._waits_for_old = False  # whether of that reload all is verified but the end of an old master
+
+    @property
+    def remark(self) -> str | None:
+        """Return what the operator can do about an upgrade that is not finished; `None`: there is none."""
+        found = self._upgrade.unfinished(self._seen())
+        return None if found is None else found.advice
 
     async def reload(self) -> None:
         """Send HUP, or run the command, and remember which workers are the old ones."""
         master = self._find()
+        asked, before = (master, files.stamp(self._output)), self._asked
+        # While an upgrade lasts this is asked for every other second. Each reload would leave retiring workers behind,
+        # and the new master has read this very file.
+        if self._waits_for_old and asked == before:
+            return
+        self._asked, self._waits_for_old = asked, False
+        if master is not None and (upgrade := upgrade_of(master)) is not None and upgrade.taken_back:
+            self._upgrade.require_finished(master)  # one that ends reads no file any more, and neither does the old one
         if master is None:
             self._verifier.believe()
+            self._log_belief()
         else:
-            self._verifier.begin(workers_of(master), look=partial(_look, master))
+            # In this order: a worker that comes in between makes the children others than those of before.
+            children, before = children_of(master), workers_of(master)
+            self._verifier.begin(before, look=partial(_look, master, before=before, children=children))
         if self._command is not None:
-            await _run_reload(self._command)
+            await _run_reload(self._command, is_seen=master is not None)
         elif master is not None:
             signal_reload(master)
 
@@ -43,15 +80,24 @@ class LocalControl:
         await self._verifier.wait_live()
 
     async def wait_retired(self) -> None:
-        """Wait for the end of the old workers, likewise."""
+        """
+        Wait for the end of the old workers, likewise.
+
+        Raises:
+            ReloadError: Those of an old master serve on, since nginx is upgraded in place: that may last for days.
+        """
         await self._verifier.wait_retired()
+        self._waits_for_old = True
+        self._upgrade.require_finished(self._seen())
+        self._waits_for_old = False
 
     def running(self) -> object:
         """Return the master, or the command where none can be seen; `None` without either."""
-        try:
-            return find_master(self._pidfile)
-        except ReloadError:
-            return None if self._command is None else self._command
+        if (master := self._seen()) is None:
+            return self._command
+        # An old master that serves again, or ends, makes another nginx of it: what was verified does not stand.
+        upgrade = upgrade_of(master)
+        return master if upgrade is None else (master, upgrade.old)
 
     def latest_start(self) -> object:
         """Return `None`: a process that ended leaves no trace."""
@@ -65,26 +111,40 @@ class LocalControl:
             return None
         return len(workers.serving), len(workers.retiring)
 
-    def _find(self) -> Process | None:
+    def _log_belief(self) -> None:
+        """Log, once, that nothing is verified: an operator who forgot the pid file would think that it is."""
+        if not self._is_belief_logged:
+            _log.info(
+                "nginx.believed",
+                reason=f"no nginx master is seen by {self._pidfile}: all that is known of a reload is the exit code of "
+                "reload_command",
+            )
+        self._is_belief_logged = True
+
+    def _seen(self) -> Process | None:
         try:
             return find_master(self._pidfile)
         except ReloadError:
-            if self._command is None:
-                raise
             return None
 
+    def _find(self) -> Process | None:
+        return find_master(self._pidfile) if self._command is None else self._seen()
 
-async def _look(master: Process) -> Workers:
-    return workers_of(master)
+
+async def _look(master: Process, *, before: Workers, children: list[int]) -> Workers:
+    # nginx may read its configuration for seconds before it starts new workers, and what the old ones are only changes
+    # after that: who they are is enough until then.
+    return before if children_of(master) == children else workers_of(master)
 
 
-async def _run_reload(command: tuple[str, ...]) -> None:
+async def _run_reload(command: tuple[str, ...], *, is_seen: bool) -> None:
     try:
         code, printed = await run_program(command, timeout_s=RELOAD_COMMAND_TIMEOUT_S)
     except TimeoutError as error:
         raise ReloadError(f"reload_command did not end within {RELOAD_COMMAND_TIMEOUT_S:g} s") from error
     except OSError as error:
-        raise ReloadError(f"reload_command: {command[0]}: {error.strerror}") from error
-    # Only this one is a refusal: an untested file is taken back for it, and kept for the other two.
+        raise ReloadError(f"reload_command: {start_error(command[0], error)}") from error
+    # Only this one is a refusal: the file is taken back for it, and kept for the other two.
     if code != 0:
-        raise ReloadRefusedError(f"reload_command ended with exit code {code}: {excerpt(printed)}")
+        words = f"reload_command ended with exit code {code}: {excerpt(printed)}"
+        raise ReloadRefusedError(words, is_sure=is_seen or _REFUSED in printed)

@@ -15,6 +15,11 @@ from lbwatch.core.model import Container, ContainerStatus
 from lbwatch.core.placement import network_owner
 from lbwatch.core.selector import Selector, chosen
 
+_CURES = {
+    ContainerStatus.PAUSED: "docker unpause {name}",
+    ContainerStatus.RESTARTING: "its log says why it ends",
+}
+
 
 class NginxContainer:
     """
@@ -50,9 +55,8 @@ class NginxContainer:
         """Return it if it runs, or raise `ReloadError`."""
         container = self.container()
         if container.status is not ContainerStatus.RUNNING:
-            raise ReloadError(
-                f"nginx's container {container.name} does not run ({container.status}): start it, or see its log"
-            )
+            cure = _CURES.get(container.status, "start it, or see its log").format(name=container.name)
+            raise ReloadError(f"nginx's container {container.name} is {container.status}: {cure}")
         return container
 
     def networks(self) -> tuple[str, ...]:
@@ -107,13 +111,14 @@ class HostNetwork:
     def shared(self, *, engine_pid: int | None) -> bool:
         """Return whether the engine's process and nginx share a network namespace; `False` if that cannot be seen."""
         try:
-            self._seen = _same_network(engine_pid, find_master(self._pidfile).pid)
+            self._seen = same_network(find_master(self._pidfile).pid, engine_pid)
         except ReloadError:
-            return _same_network(engine_pid, os.getpid()) if self._seen is None else self._seen
+            return same_network(os.getpid(), engine_pid) if self._seen is None else self._seen
         return self._seen
 
 
-def _same_network(one: int | None, other: int) -> bool:
+def same_network(one: int, other: int | None) -> bool:
+    """Return whether two processes are seen to use the same network; `False` if that of one cannot be seen."""
     try:
         return os.readlink(f"/proc/{one}/ns/net") == os.readlink(f"/proc/{other}/ns/net")
     except OSError:  # not root, or another pid namespace

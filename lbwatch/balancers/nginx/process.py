@@ -6,19 +6,30 @@ Exit codes and signals prove nothing (facts, nginx 1): only new workers do.
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbwatch.core.errors import ReloadError
+from lbwatch.core.model import ContainerProcess
+from lbwatch.system import reading
+
+PIDFILE_MAX_BYTES = 4096
+"""Of a pid file, which holds some ten digits."""
 
 _MASTER_TITLE = "nginx: master process"
 _WORKER_TITLE = "nginx: worker process"
+_FLAGS = ("-c", "-e", "-g", "-p")
+_FLAGS_ALONE = ("-q", "-t", "-T")
 _RETIRING_TITLE = "is shutting down"
 _PID_DIGITS = 10
 _FIRST = 1
+_INITS = frozenset(("bash", "catatonit", "docker-init", "dumb-init", "s6-svscan", "sh", "tini"))
+"""What people begin a container with that then begins nginx, by the names of their programs; none begins a machine."""
 _PROC = Path("/proc")
+_PROC_BYTES = 64 * 1024
+"""Of one of its files, which the kernel gives in one piece: ours have some hundred bytes, or seven for each worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +53,27 @@ class Workers:
     retiring: frozenset[Process]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """
+    An upgrade of nginx in place that is not finished: two masters, and the old one's workers serve.
+
+    Signal USR2 has the old master start the new one as its child, on the same sockets; from then on the old one reads
+    no configuration any more (facts, nginx 23; https://nginx.org/en/docs/control.html).
+
+    Attributes:
+        old: The old master.
+        new: The new one, which the pid file names.
+        workers: Those of the old master that accept connections.
+        taken_back: Whether the new master was told to end, and only ends its last connections.
+    """
+
+    old: Process
+    new: Process
+    workers: frozenset[Process]
+    taken_back: bool
+
+
 def is_master(title: str) -> bool:
     """Return whether a process of that title is an nginx master."""
     return title.startswith(_MASTER_TITLE)
@@ -54,20 +86,88 @@ def workers_by_title(children: Iterable[tuple[Process, str]]) -> Workers:
     return Workers(serving=frozenset(process for process, _ in workers) - retiring, retiring=retiring)
 
 
+def chosen_master(processes: Sequence[ContainerProcess], *, main: str | None) -> ContainerProcess | None:
+    """
+    Return the nginx master that is meant among a container's processes; `None`: there is none.
+
+    Args:
+        processes: All of them.
+        main: The main file of the nginx that is meant; `None`: any, and of several the one that was started first.
+    """
+    masters = {each.pid: each for each in processes if is_master(each.title)}
+    # The child of a master is the new one of an upgrade in place (nginx's USR2), and no nginx of its own.
+    first = sorted((each for each in masters.values() if each.parent not in masters), key=lambda each: each.pid)
+    named = [each for each in first if main is not None and running_flags(each.title).get("-c") == main]
+    return next(iter(named or first), None)
+
+
+def running_flags(title: str) -> dict[str, str]:
+    """
+    Return what a running nginx was started with, by its flags: `-c`, `-e`, `-g`, `-p`.
+
+    Args:
+        title: Of the master process: its words with a space between each, so that only `-g` may have spaces within.
+    """
+    flags: dict[str, list[str]] = {}
+    value: list[str] | None = None
+    for word in title.partition("master process")[2].split(" ")[2:]:
+        if word in _FLAGS:
+            value = flags.setdefault(word, [])
+        elif word in _FLAGS_ALONE:
+            value = None
+        elif value is not None:
+            value.append(word)
+    found = {flag: " ".join(words) for flag, words in flags.items() if words}
+    if "-g" in found:  # an engine may have cut it
+        found["-g"] = found["-g"][: found["-g"].rfind(";") + 1]
+    return {flag: value for flag, value in found.items() if value}
+
+
+def with_flags(command: tuple[str, ...], *, flags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a command with more flags; those that it has already stay as they are."""
+    added = (pair for pair in flags.items() if not any(word.startswith(pair[0]) for word in command[1:]))
+    return (*command, *(word for pair in added for word in pair))
+
+
+def upgrade_among(processes: Iterable[tuple[Process, int, str]]) -> Upgrade | None:
+    """
+    Return the upgrade in place that goes on among processes, if there is one.
+
+    Args:
+        processes: Each with the pid of its parent and its title: two masters, of which one is the other's child, and
+            the children of both.
+    """
+    rows = tuple(processes)
+    masters = {process.pid: (process, parent) for process, parent, title in rows if is_master(title)}
+    for new, parent in masters.values():
+        if parent not in masters:
+            continue
+        old, _ = masters[parent]
+        before, after = (workers_by_title(_children_among(rows, parent=each.pid)) for each in (old, new))
+        # A worker has its master's title for an instant, until it gives itself its own: a master has workers.
+        if before.serving and (after.serving or after.retiring):
+            return Upgrade(old=old, new=new, workers=before.serving, taken_back=not after.serving)
+    return None
+
+
+def _children_among(rows: Iterable[tuple[Process, int, str]], *, parent: int) -> Iterator[tuple[Process, str]]:
+    return ((process, title) for process, of, title in rows if of == parent)
+
+
 def find_master(pidfile: Path) -> Process:
     """
     Return the living nginx master that the pid file names: it may be stale and its pid reused (facts, nginx 11).
 
-    Without such a file, process 1 is it if it is an nginx master: so it is in the pid namespace of nginx's container
-    (`pid: "service:nginx"`), and nowhere else.
+    Without such a file, process 1 is it if it is an nginx master, or the one master that a container's init has begun:
+    so it is in the pid namespace of nginx's container (`pid: "service:nginx"`), and nowhere else.
 
     Raises:
         ReloadError: It does not, in words that say which.
     """
     try:
-        text = pidfile.read_text(encoding="ascii", errors="replace").strip()
+        text = reading.of_user(pidfile, max_bytes=PIDFILE_MAX_BYTES).decode("ascii", errors="replace").strip()
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and (first := _master(_FIRST)) is not None:
+        if isinstance(error, FileNotFoundError) and (first := _first_master()) is not None:
             return first
         raise ReloadError(f"nginx is not running here: {pidfile}: {error.strerror}") from error
     if not (text.isascii() and text.isdigit() and len(text) <= _PID_DIGITS):
@@ -116,8 +216,29 @@ def workers_of(master: Process) -> Workers:
     Raises:
         ReloadError: The master is gone.
     """
-    children = ((_title(pid), _process(pid)) for pid in _children(master))
+    children = ((_title(pid), _process(pid)) for pid in children_of(master))
     return workers_by_title((process, title) for title, process in children if process is not None)
+
+
+def still_serving(workers: Iterable[Process]) -> frozenset[Process]:
+    """Return those workers that live and accept connections, whatever became of their master."""
+    titled = ((worker, _title(worker.pid)) for worker in workers if _process(worker.pid) == worker)
+    return workers_by_title(titled).serving
+
+
+def upgrade_of(master: Process) -> Upgrade | None:
+    """Return the upgrade in place that *master* came by, or `None` if there is none or it is finished."""
+    # The parent and not the file with `.oldbin`, which stays behind when an old master is killed, for a pid that
+    # somebody else may have by then.
+    if (stat := _stat(master.pid)) is None or (old := _master(int(stat[1]))) is None:
+        return None
+    try:
+        children = {old.pid: children_of(old), master.pid: children_of(master)}
+    except ReloadError:  # one of them ended just now
+        return None
+    pids = [(int(stat[1]), 0), *((pid, parent) for parent, those in children.items() for pid in those)]
+    rows = [(_process(pid), parent, _title(pid)) for pid, parent in pids]
+    return upgrade_among((process, parent, title) for process, parent, title in rows if process is not None)
 
 
 def _master(pid: int) -> Process | None:
@@ -125,11 +246,29 @@ def _master(pid: int) -> Process | None:
     return process if process is not None and is_master(_title(pid)) else None
 
 
-def _children(master: Process) -> list[int]:
+def _first_master() -> Process | None:
+    if (first := _master(_FIRST)) is not None:
+        return first
+    init = _process(_FIRST)
+    if init is None or _command_name(_FIRST) not in _INITS:
+        return None
+    masters = [master for pid in children_of(init) if (master := _master(pid)) is not None]
+    return masters[0] if len(masters) == 1 else None
+
+
+def _command_name(pid: int) -> str:
+    try:
+        return _read(f"{pid}/comm").strip()
+    except OSError:
+        return ""
+
+
+def children_of(master: Process) -> list[int]:
+    """Return the pids of a master's children; raises `ReloadError` where it is gone."""
     if _process(master.pid) != master:
         raise ReloadError(f"nginx master {master.pid} ended")
     with suppress(OSError):
-        return [int(pid) for pid in (_PROC / f"{master.pid}/task/{master.pid}/children").read_text().split()]
+        return [int(pid) for pid in _read(f"{master.pid}/task/{master.pid}/children").split()]
     pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())  # a kernel without that file
     return [pid for pid in pids if (stat := _stat(pid)) is not None and int(stat[1]) == master.pid]
 
@@ -142,13 +281,22 @@ def _process(pid: int) -> Process | None:
 def _stat(pid: int) -> list[str] | None:
     """Return /proc/PID/stat from its third field (the state) on: the second may hold spaces and brackets (proc(5))."""
     try:
-        return (_PROC / f"{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return _read(f"{pid}/stat").rpartition(")")[2].split()
     except OSError:
         return None
 
 
 def _title(pid: int) -> str:
     try:
-        return (_PROC / f"{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+        return _read(f"{pid}/cmdline")
     except OSError:
         return ""
+
+
+def _read(name: str) -> str:
+    """Return a file below /proc; raises `OSError`. Each reload has a hundred of them read."""
+    descriptor = os.open(f"{_PROC}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _PROC_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)

@@ -11,20 +11,29 @@ RELOAD_COMMAND_TIMEOUT_S = 30.0
 VERIFY_TIMEOUT_S = 4.0
 """nginx tries to bind a port 5 times, 0.5 s apart, before it takes a reload back (facts, nginx 1)."""
 
-_SLOW_POLL_S = 0.01
-_FAST_POLLS = 50
+RETIREMENT_S = 0.1
+"""So long a master waits once new workers are there before it retires the old ones (facts, nginx 2)."""
+
+_POLL_SHARE = 0.2
+"""Of the time that was waited already: each look costs CPU, and a fifth later is not late."""
 
 
 class ReloadVerifier:
     """
     Verifies the latest reload of one nginx by its workers; without any to compare with, the reload is believed.
 
+    Attributes:
+        seen: The workers at the latest look since the reload; `None`: there was none yet.
+
     Args:
         poll_s: The least time between two looks at the workers.
+        first_s: When the first look is, in seconds from the reload: later where a look is dear.
     """
 
-    def __init__(self, *, poll_s: float) -> None:
+    def __init__(self, *, poll_s: float, first_s: float = 0.0) -> None:
         self._poll_s = poll_s
+        self._first_s = first_s
+        self.seen: Workers | None = None  # at the latest look since the reload
         self._old: frozenset[Process] = frozenset()  # those that served before the reload
         self._look: Callable[[], Awaitable[Workers]] | None = None  # none where no worker can be seen
 
@@ -36,11 +45,11 @@ class ReloadVerifier:
             before: The workers just before it.
             look: Returns those of now, or raises `ReloadError`.
         """
-        self._old, self._look = before.serving, look
+        self._old, self._look, self.seen = before.serving, look, None
 
     def believe(self) -> None:
         """Begin with a reload of an nginx whose workers cannot be seen."""
-        self._look = None
+        self._look = self.seen = None
 
     async def wait_live(self) -> None:
         """
@@ -56,20 +65,29 @@ class ReloadVerifier:
 
     async def wait_retired(self) -> None:
         """Wait until the old workers are gone or shut down; raises `ReloadRefusedError` likewise."""
-        await self._wait(lambda now: not now & self._old)
+        await self._wait(lambda now: not now & self._old, not_before_s=RETIREMENT_S)
 
-    async def _wait(self, reached: Callable[[frozenset[Process]], bool]) -> None:
+    async def _wait(self, reached: Callable[[frozenset[Process]], bool], *, not_before_s: float = 0.0) -> None:
+        """
+        Look at the workers until that is reached.
+
+        Args:
+            reached: Judges those that serve.
+            not_before_s: Unless it is so already, it is not within so many seconds, and need not be looked for.
+        """
         if self._look is None:
             return
         clock = asyncio.get_running_loop().time
-        deadline = clock() + VERIFY_TIMEOUT_S
-        polls = 0
-        while not reached(serving := (await self._look()).serving):
-            if clock() > deadline:
+        began = clock()
+        if self.seen is None:
+            await asyncio.sleep(self._first_s)
+            self.seen = await self._look()
+        while not reached(serving := self.seen.serving):
+            if (waited_s := clock() - began) > VERIFY_TIMEOUT_S:
                 raise ReloadRefusedError(
                     f"nginx took the reload back: {len(serving - self._old)} new workers after "
                     f"{VERIFY_TIMEOUT_S:g} s, {max(1, len(self._old))} wanted; its error log says why"
                 )
-            polls += 1
             # New workers are there within milliseconds (facts, nginx 7); what is not there by then takes long.
-            await asyncio.sleep(self._poll_s if polls < _FAST_POLLS else max(self._poll_s, _SLOW_POLL_S))
+            await asyncio.sleep(max(self._poll_s, not_before_s - waited_s, _POLL_SHARE * waited_s))
+            self.seen = await self._look()

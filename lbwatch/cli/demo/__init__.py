@@ -5,7 +5,6 @@ Everything is private to the demo and removed at its end.
 """
 
 import asyncio
-import signal
 import tempfile
 from pathlib import Path
 
@@ -13,7 +12,11 @@ from lbwatch.cli.demo.acts import on_fake, on_real
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import LbwatchError
 from lbwatch.settings import Settings
+from lbwatch.system import signals
 from lbwatch.tasks import first_error
+
+STOP_LIMIT_S = 10.0
+"""To put everything away, an nginx among it."""
 
 
 async def run(settings: Settings, *, real: bool, image: str | None) -> int:
@@ -30,11 +33,12 @@ async def run(settings: Settings, *, real: bool, image: str | None) -> int:
     """
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     screen = Screen()
     try:
-        with tempfile.TemporaryDirectory(prefix="lbwatch-demo-") as name:
+        with (
+            signals.caught(asyncio.get_running_loop(), stop=task.cancel, limit_s=STOP_LIMIT_S),
+            tempfile.TemporaryDirectory(prefix="lbwatch-demo-") as name,
+        ):
             folder = Path(name)
             await (on_real(settings, folder, screen, image) if real else on_fake(settings, folder, screen))
     except BaseExceptionGroup as group:

@@ -12,7 +12,7 @@ from lbwatch.cli.demo.screen import Screen
 from lbwatch.cli.demo.stage import Watched, staged
 from lbwatch.core.errors import DemoError, SourceError
 from lbwatch.engines.docker.address import engine_address
-from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.client import EngineClient, container_path
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings
 
@@ -72,7 +72,7 @@ def _steps(engine: FakeEngine) -> list[tuple[str, list[Callable[[], object]], di
             {"api": 1, "web": 2},
         ),
         (
-            "docker network connect front web-1 && docker network disconnect bridge web-1   # it moves",
+            "docker network connect front web-1; docker network disconnect bridge web-1; docker run --name api-2 ...",
             [
                 partial(networks.create, "front"),
                 partial(networks.connect, "web-1", "front"),
@@ -88,7 +88,7 @@ def _steps(engine: FakeEngine) -> list[tuple[str, list[Callable[[], object]], di
             {"api": 2, "web": 1},
         ),
         (
-            "docker pause web-1   # nobody left: nginx answers 502",
+            "docker pause web-1   # no server is left: nginx answers 502",
             [partial(containers.pause, "web-1")],
             {"api": 2, "web": 0},
         ),
@@ -139,14 +139,16 @@ async def _walk(client: EngineClient, watched: Watched, screen: Screen, *, name:
     body = body | {"Tty": True, "OpenStdin": True}
     await screen.step(f"POST /containers/create?name={name}   # image {body['Image']}")
     made = await client.call("POST", "/containers/create", query={"name": name}, body=body)
-    await screen.step(f"POST /containers/{made['Id'][:12]}/start")
-    await client.call("POST", f"/containers/{made['Id']}/start")
+    id = str(made.get("Id")) if isinstance(made, dict) else ""
+    path = container_path(id)
+    await screen.step(f"POST /containers/{id[:12]}/start")
+    await client.call("POST", f"{path}/start")
     try:
         await watched.wait_for_servers({"demo": 1})
     except DemoError as error:
         raise DemoError(f"{error}; an image that ends at once cannot be shown: name another with --image") from error
-    await screen.step(f"DELETE /containers/{made['Id'][:12]}?force=1")
-    await client.call("DELETE", f"/containers/{made['Id']}", query={"force": "1"})
+    await screen.step(f"DELETE /containers/{id[:12]}?force=1")
+    await client.call("DELETE", path, query={"force": "1"})
     await watched.wait_for_servers({})
 
 

@@ -6,6 +6,7 @@ import difflib
 from rich.console import Console
 from rich.text import Text
 
+from lbwatch.cli.output import column
 from lbwatch.core.errors import DemoError
 
 STEP_PAUSE_S = 1.2
@@ -16,7 +17,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         """Raise an error, where `Console` would end the process."""
-        raise DemoError("nobody reads what the demo prints any more")
+        raise DemoError("the demo ended: its output is not read any more")
 
 
 class Screen:
@@ -27,14 +28,16 @@ class Screen:
 
     def say(self, kind: str, words: str, *, style: str = "") -> None:
         """
-        Print one line.
+        Print one line; on a terminal it stays in its column.
 
         Args:
             kind: What the line is about, at its left.
             words: The line.
             style: As rich takes it.
         """
-        self._console.print(Text.assemble((f"{kind:>8}  ", "dim"), (words, style)), soft_wrap=True)
+        head = f"{kind:>8}  "
+        text = Text.assemble((head, "dim"), (column(words, beside=len(head)), style))
+        self._console.print(text, soft_wrap=True)
 
     async def step(self, words: str) -> None:
         """Print what is done next, as a command; on a terminal after a while, since a person reads along."""

@@ -105,6 +105,15 @@ class Watched:
         """See `LoadBalancer`."""
         return self._inner.runs()
 
+    def restarted(self) -> bool:
+        """See `LoadBalancer`."""
+        return self._inner.restarted()
+
+    @property
+    def step(self) -> str:
+        """See `LoadBalancer`."""
+        return self._inner.step
+
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         """Return what the inner one applied, after showing the difference and how long it took."""
         before = _shown(self._output)
@@ -154,6 +163,12 @@ class _NoNginx:
     async def test(self, text: str) -> bool:  # noqa: ARG002 - a port is a port
         """Return that any text passes."""
         return True
+
+    async def refresh(self) -> None:
+        """Do nothing."""
+
+    def doubt(self) -> None:
+        """Do nothing."""
 
     async def reload(self) -> None:
         """Do nothing."""
@@ -255,7 +270,7 @@ async def _private_nginx(program: str, folder: Path, screen: Screen) -> AsyncIte
     )
     try:
         await _until_master(folder / "nginx.pid")
-        screen.say("nginx", f"a private one: http://127.0.0.1:{port}/ tells what its workers know", style="bold")
+        screen.say("nginx", f"a private one: http://127.0.0.1:{port}/ shows what its workers have", style="bold")
         yield port
     finally:
         with suppress(ProcessLookupError):

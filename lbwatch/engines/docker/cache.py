@@ -6,16 +6,21 @@ waits, logs or reads a clock: loop times come in as arguments.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lbwatch.core.draining import StopSignals
-from lbwatch.core.labels import asks, relevant
-from lbwatch.core.model import Container, ContainerStatus, Event, Health, Snapshot
+from lbwatch.core.model import Container, Event, Health, Snapshot
 from lbwatch.core.placement import network_owner
 from lbwatch.core.schedule import Backoff
-from lbwatch.core.selector import Selector
+from lbwatch.engines.docker.deaths import Deaths
+from lbwatch.engines.docker.failures import FailedLooks
+from lbwatch.engines.docker.memory import remembered
+from lbwatch.engines.docker.owners import NetworkOwners
 from lbwatch.engines.docker.queue import Priority
+from lbwatch.engines.docker.scope import Scope, described
+from lbwatch.engines.docker.turns import Turns
 
 MAX_FAILED_LOOKS = 2
 """Looks at a container that fail or hang (moby#46782) before a full look does without it."""
@@ -26,7 +31,8 @@ MAX_STALE_LOOKS = 5
 MAX_NAMED = 1000
 """So many containers that ask for nothing are known by name between two lists."""
 
-_ID_CHARS = 64  # of a container's id; a name may be told from it
+MAX_UNLABELLED = 100_000
+"""Of so many is known between two lists that they ask for nothing; a network's event costs a look at any other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +44,14 @@ class Todo:
         inspect: Ids of containers that must be looked at.
         list: Whether a list is needed.
         publish: Whether the snapshot is another one already, before anything is looked at.
+        died: Whether that is for a death.
         drifted: What a resync found changed; it is drift unless an event tells of the change soon.
     """
 
     inspect: tuple[str, ...] = ()
     list: bool = False
     publish: bool = False
+    died: bool = False
     drifted: Container | None = None
 
 
@@ -61,108 +69,6 @@ class Retry:
     attempt: int
     wait_s: float
     publish: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """
-    Which containers are followed, and which of their labels are kept.
-
-    Attributes:
-        prefix: Label prefix, without the dot.
-        expose_all: Whether containers without such a label are followed too.
-        follows: A container that is followed although it may ask for nothing: nginx's own; `None`: there is none.
-    """
-
-    prefix: str
-    expose_all: bool
-    follows: Selector | None = None
-
-    def asks(self, container: Container) -> bool:
-        """Return whether a container asks to be routed, or is nginx's own."""
-        labelled = self.expose_all or self.labelled(key for key, _ in container.labels)
-        return labelled or self.is_followed(container)
-
-    def labelled(self, keys: Iterable[str]) -> bool:
-        """Return whether any of these label keys is ours."""
-        return asks(keys, prefix=self.prefix)
-
-    def is_followed(self, container: Container) -> bool:
-        """Return whether a container is nginx's own."""
-        return self.follows is not None and self.follows.matches(container)
-
-    def trimmed(self, container: Container) -> Container:
-        """Return a container without the labels that can never matter: they may be megabytes long."""
-        also = (self.follows.key,) if self.follows is not None else ()
-        return replace(container, labels=relevant(container.labels, prefix=self.prefix, also=also))
-
-
-class NetworkOwners:
-    """
-    The containers whose network others use: followed although they ask for nothing themselves.
-
-    When one of them dies its user is unreachable, and `die` is the only event there will be (facts, stream 4).
-
-    Attributes:
-        ids: Their ids.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        self.ids: set[str] = set()
-        self._scope = scope
-        self._names: set[str] = set()  # what their users call them: by id, or by name where that is all
-
-    def concern(self, container: Container | None) -> bool:
-        """Return whether a container uses another's network, or may be one whose network is used."""
-        return container is not None and bool(container.network_of or container.name in self._names)
-
-    def update(self, containers: Mapping[str, Container]) -> tuple[str, ...]:
-        """Return the ids of those that were none before, of all *containers*, by id."""
-        self._names = {each.network_of for each in containers.values() if each.network_of}
-        before, self.ids = self.ids, self.among(containers.values(), known=containers)
-        return tuple(sorted(self.ids - before))
-
-    def among(self, containers: Iterable[Container], *, known: Mapping[str, Container]) -> set[str]:
-        """Return the ids of those whose network one of *containers* uses; an id need not be *known* for that."""
-        users = [container for container in containers if container.network_of and self._scope.asks(container)]
-        found = {owner.id for user in users if (owner := network_owner(user, containers=known)) is not None}
-        return found | {user.network_of for user in users if user.network_of and len(user.network_of) == _ID_CHARS}
-
-
-class FailedLooks:
-    """
-    How looks at containers went lately.
-
-    Args:
-        backoff: Makes what counts the failures of one container.
-
-    Attributes:
-        answered: Whether any look succeeded since the latest list.
-    """
-
-    def __init__(self, *, backoff: Callable[[], Backoff]) -> None:
-        self.answered = False
-        self._error: str | None = None  # of the latest look
-        self._new_backoff = backoff
-        self._backoffs: dict[str, Backoff] = {}  # of looks that failed, by id, until one succeeds
-
-    @property
-    def error(self) -> str | None:
-        """Return why no look succeeds, in words; `None` while any does."""
-        return None if self.answered else self._error
-
-    def succeed(self, id: str) -> None:
-        """Forget the failures of a container."""
-        self.answered, self._error = True, None
-        self._backoffs.pop(id, None)
-
-    def fail(self, error: str) -> None:
-        """Keep why a look failed, in words."""
-        self._error = error
-
-    def backoff(self, id: str) -> Backoff:
-        """Return what counts the failures of a container since a look at it succeeded."""
-        return self._backoffs.setdefault(id, self._new_backoff())
 
 
 class ContainerCache:
@@ -186,9 +92,12 @@ class ContainerCache:
         self.drift = 0
         self.synced_at: float | None = None
         self._containers: dict[str, Container] = {}  # the last truth, by id
+        self._published: Mapping[str, Container] | None = None  # the same as it was published last
         self._unlabelled: set[str] = set()  # ids that events showed to ask for nothing, until the next list
         self._owners = NetworkOwners(scope)
         self._signals = StopSignals()
+        self._deaths = Deaths()
+        self._turns = Turns()
         self._drift_candidates: set[str] = set()  # ids that a resync found changed before any event told
         self._unseen: dict[str, Container | None] = {}  # entries of the latest list that were not looked at since
         self._looking_through = False  # whether the latest list was not published yet as looked through
@@ -200,12 +109,26 @@ class ContainerCache:
         """Return all containers as they were last seen, for the engine *source*; `None` before the first full look."""
         if self.synced_at is None:
             return None
-        containers = dict(self._containers)
-        return Snapshot(source=source, containers=containers, stopping=self._signals.stopping(containers))
+        self._published = self._containers
+        return Snapshot(source=source, containers=self._published, stopping=self._signals.stopping(self._published))
 
     def containers(self) -> Mapping[str, Container] | None:
         """Return the same containers as they are now, to look at and not to keep; `None` likewise."""
         return None if self.synced_at is None else MappingProxyType(self._containers)
+
+    def knows(self, id: str) -> bool:
+        """Return whether anything is known of a container but that an event named it."""
+        return id in self._containers or id in self._unseen
+
+    def name_of(self, id: str) -> str:
+        """Return a container's name; where none is known, the id as the engine shortens it."""
+        known = self._containers.get(id) or self._unseen.get(id)
+        return known.name if known is not None else id[:12]
+
+    @property
+    def dead(self) -> AbstractSet[str]:
+        """Return the ids of those that died by the word of an event, until inspect has answered."""
+        return self._deaths.ids
 
     @property
     def looked_through(self) -> bool:
@@ -237,8 +160,8 @@ class ContainerCache:
             return True
         if self.scope.follows is None:
             return False
-        described = _described(event.container, event.labels)
-        return self.scope.is_followed(described) or bool(known and self.scope.is_followed(known))
+        as_told = described(event.container, event.labels)
+        return self.scope.is_followed(as_told) or bool(known and self.scope.is_followed(known))
 
     def handle_event(self, event: Event, *, matters: bool, now: float, age_s: float | None) -> Todo:
         """
@@ -254,41 +177,56 @@ class ContainerCache:
         if id is None:
             return Todo(list=True)
         if not matters:
-            self._unlabelled.add(id)
+            if len(self._unlabelled) < MAX_UNLABELLED:
+                self._unlabelled.add(id)
             self._name(event, id=id)
             return Todo()
         self._drift_candidates.discard(id)
         self._heard_at = self._heard_at or now
-        # A signal is the one thing that is in no state, so that here the event itself is believed (facts, stream 21).
-        self._signals.record(event, container=self._containers.get(id), now=now, age_s=age_s)
-        return Todo(inspect=(id,), publish=event.action == "kill")
+        known = self._containers.get(id)
+        # A signal is in no state, so that here the event itself is believed (facts, stream 21).
+        self._signals.record(event, container=known, now=now, age_s=age_s)
+        dead = self._deaths.believed(event, known=known, age_s=age_s)
+        if dead is not None:
+            self._set(id, dead)
+        return Todo(inspect=(id,), publish=dead is not None or event.action == "kill", died=dead is not None)
 
     def _name(self, event: Event, *, id: str) -> None:
         """Know a container that asks for nothing by its name, until the next list, for whoever looks for it."""
         if event.action == "destroy":
-            self._containers.pop(id, None)
+            self._set(id, None)
         elif id not in self._containers and event.labels is not None and len(self._unlabelled) <= MAX_NAMED:
-            self._containers[id] = self.scope.trimmed(_described(id, event.labels))
+            self._set(id, self.scope.trimmed(described(id, event.labels)))
 
     # Lists: they only propose ids (facts, stream 4).
 
-    def handle_list(self, listed: Iterable[Container]) -> Todo:
-        """Return what must be done after a list: look at all that asks for something, of the list or before it."""
+    def handle_list(self, listed: Iterable[Container], *, heard_all: bool = False) -> Todo:
+        """
+        Return what must be done after a list: look at all that asks for something, of the list or before it.
+
+        Args:
+            listed: Its entries.
+            heard_all: Whether events told of all that happened since the list before, as far as is known: then of many
+                containers only those are looked at which that list had otherwise, and others in turn.
+        """
         entries = {container.id: self.scope.trimmed(container) for container in listed}
         # The last truth goes before the list, which lags; what a list lacks may be there all the same.
         known = entries | self._containers
         owners = self._owners.ids | self._owners.among(entries.values(), known=known)
-        self._unseen = {
-            id: entries.get(id) for id, container in known.items() if id in owners or self.scope.asks(container)
-        }
+        wanted = {id: entries.get(id) for id, container in known.items() if id in owners or self.scope.asks(container)}
+        self._unseen = self._turns.due(wanted) if heard_all else dict(wanted)
+        self._turns.list(wanted)
         # What asks for nothing is never looked at, so that for it the list has the say; but a lagging list may not
         # have those yet that events named since the one before.
-        stays = self._unseen.keys() | self._unlabelled
-        unlabelled = {id: entry for id, entry in entries.items() if id not in self._unseen}
+        stays = wanted.keys() | self._unlabelled
+        unlabelled = {id: entry for id, entry in entries.items() if id not in wanted}
         self._containers = {id: known for id, known in self._containers.items() if id in stays} | unlabelled
         self._unlabelled.clear()
         self._looking_through, self.failed.answered = True, False
-        return Todo(inspect=tuple(self._unseen), publish=not self._unseen)
+        self.failed.retain(wanted)
+        # Those first of which nothing was known: they may be what events of too many others kept out of the queue.
+        inspect = sorted(self._unseen, key=self._containers.__contains__)
+        return Todo(inspect=tuple(inspect), publish=not self._unseen)
 
     # Looks: what inspect says is what is (facts, stream 5).
 
@@ -306,10 +244,12 @@ class ContainerCache:
             owed: Whether a look at it failed that was to be tried again.
         """
         self.failed.succeed(id)
-        found = found and self.scope.trimmed(found)
-        before = self._containers.pop(id, None)
-        if found is not None:
-            self._containers[id] = before if before is not None and found == before else found
+        self._turns.looked_at(id)
+        before = self._containers.get(id)
+        found = found and remembered(self.scope.trimmed(found), before=before)
+        found = self._deaths.settled(id, found, event_waits=event_waits)
+        if found != before:
+            self._set(id, found)
         # A container of which an event waits may have begun another life while it was looked at: what it was told
         # in that one must not be forgotten for what the older answer says.
         if not event_waits:
@@ -339,6 +279,7 @@ class ContainerCache:
             retry: Whether another look must be planned, since nothing else will ask for one.
         """
         self.failed.fail(error)
+        self._turns.forget(id)
         if not retry:
             return None
         backoff = self.failed.backoff(id)
@@ -381,26 +322,30 @@ class ContainerCache:
             return
         # What tells of no start came from a list itself: the newer list knows better, also that it runs by now.
         if known is None or not known.started_ns:
-            self._containers[id] = entry
-        # An end is believed after so long; whatever else a lagging list says of it, its last truth stays.
-        elif down_believed and not _is_up(entry):
-            self._containers[id] = replace(known, status=entry.status)
+            self._set(id, entry)
+        # After so long the list is believed of an end, and that it was none if only an event told of it; whatever else
+        # a lagging list says, the last truth stays.
+        elif down_believed and not entry.status.is_up:
+            self._set(id, replace(known, status=entry.status))
+        elif down_believed and (alive := self._deaths.revoke(id)) is not None:
+            self._set(id, alive)
 
-
-def _described(id: str, attributes: Mapping[str, str]) -> Container:
-    """Return a container as far as an event's *attributes* describe it."""
-    return Container(id=id, name=attributes.get("name", id[:12]), labels=tuple(sorted(attributes.items())))
-
-
-def _is_up(container: Container) -> bool:
-    return container.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+    def _set(self, id: str, container: Container | None) -> None:
+        """Know a container, or `None` of one that is gone. What was published stays as it was."""
+        if self._containers is self._published:
+            self._containers = dict(self._containers)
+        if container is None:
+            self._containers.pop(id, None)
+        else:
+            self._containers[id] = container
 
 
 def _told(container: Container | None) -> object:
     """Return what some event would have told of a container; `starting` and changes while stopped have none."""
     if container is None:
         return None
-    if not _is_up(container):
+    if not container.status.is_up:
         return container.name, "down"
     health = container.health if container.health in (Health.HEALTHY, Health.UNHEALTHY) else None
-    return container.name, container.status, container.started_ns, container.endpoints, health
+    addresses = tuple((end.network, end.ipv4, end.ipv6) for end in container.endpoints)  # no event tells of a driver
+    return container.name, container.status, container.started_ns, addresses, health

@@ -1,44 +1,49 @@
 """
 The Engine API over HTTP, as far as lbwatch needs it: ping, events, list, inspect.
 
-Every call has a timeout and every failure is a `SourceError`. Nothing is remembered here but the connection and the
-API version. Reference: https://docs.docker.com/reference/api/engine/
+Every call has a timeout, every answer a bound, and every failure is a `SourceError`. Nothing is remembered here but the
+connection and the API version. Reference: https://docs.docker.com/reference/api/engine/
 """
 
 import asyncio
-import errno
-import grp
 import json
-import os
+import re
 import socket
-import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
+from aiohttp import hdrs
 
-from lbwatch.core.errors import DeadSocketError, SettingsError, SourceError, SourceTimeoutError, excerpt
+from lbwatch.core.errors import EngineAwayError, NoContainerError, SourceError, SourceTimeoutError
 from lbwatch.core.model import Container
 from lbwatch.engines.docker.address import EngineAddress
-from lbwatch.engines.docker.decode import container_of_inspect, containers_of_list, http_date_s
-from lbwatch.system import mounts
+from lbwatch.engines.docker.answers import container_of_inspect, containers_of_list, info_of
+from lbwatch.engines.docker.body import MAX_ANSWER_BYTES, PLAIN, ok_body, require_plain
+from lbwatch.engines.docker.fields import http_date_s, is_container_id
+from lbwatch.engines.docker.identity import EngineInfo
+from lbwatch.engines.docker.networks import drivers_of_list, names_of_list
+from lbwatch.engines.docker.reach import Reach
+from lbwatch.engines.docker.refusal import failure
 
-CONNECT_TIMEOUT_S = 5.0
 PING_TIMEOUT_S = 5.0
 INSPECT_TIMEOUT_S = 3.0
+INFO_TIMEOUT_S = 3.0
 LIST_TIMEOUT_S = 10.0
-KEEP_ALIVE_S = 3600.0
-"""Longer than a stream lives, so that the connections made at its begin last as long as it does."""
+NETWORKS_TIMEOUT_S = 1.0
+"""A container waits for that before it is routed at all, and without the answer it is by a guess."""
 
 NEWEST_API = (1, 53)
 OLDEST_API = (1, 24)
 
 ASKED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/ID/json")
-"""All that a daemon asks of its engine, below `/vX.Y` but for the first; a socket proxy needs to allow no more."""
+"""All that a daemon needs of its engine, below `/vX.Y` but for the first; a socket proxy needs to allow no more."""
+
+ASKED_IF_ALLOWED = ("GET /info", "GET /networks")
+"""Who the engine is, and the drivers of networks: without an answer another engine, or a network, is a better guess."""
 
 _ACTIONS = [
     "create",
@@ -57,17 +62,19 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
-REFUSED = (401, 403, 405)
-"""With these statuses proxies and authorization plugins answer; the engine itself has none of them."""
 
-MAX_ANSWER_BYTES = 1024 * 1024
-_MAX_ERROR_BYTES = 64 * 1024
-_DEAD = (
-    "the socket is mounted as a file, dead since the engine's restart: mount its folder and start this container anew"
-)
-_MEND_OURS = "cert.pem expired, or is of another authority than the engine's"
-_REFUSED = "_ALERT_"
-"""In OpenSSL's name for what the other end says of us, such as `SSLV3_ALERT_BAD_CERTIFICATE`."""
+_LONG_BYTES = 1024 * 1024
+"""Of an answer that takes milliseconds to be made something of, in which events would wait."""
+
+MAX_LIST_BYTES = 256 * 1024 * 1024
+"""Of a list: 10,000 containers with 25 KB of labels each, or 25 with the 10 MB that engines accept."""
+
+MAX_INSPECT_BYTES = 16 * 1024 * 1024
+"""Of one container, whose owner may give it 10 MB of labels: to decode more holds up the loop for over 50 ms."""
+
+Answer = TypeVar("Answer")
+
+_API_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +105,26 @@ class EngineClient:
     """
 
     def __init__(self, address: EngineAddress) -> None:
+        self._date: str | None = None  # of the latest answer
         self._address = address
-        self._tls = _tls_context(address)
-        self._session: aiohttp.ClientSession | None = None
+        self._reach = Reach(address)
         self._prefix = ""
+
+    @property
+    def clock_s(self) -> float | None:
+        """Return what its clock showed at the latest answer, seconds since the epoch; `None`: it did not say."""
+        return http_date_s(self._date)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._reach.close()
 
     async def ping(self) -> Ping:
         """Return a sign of life, and agree on the API version. Connecting alone is no such sign (facts, stream 7)."""
         async with self._request("GET", "/_ping", timeout_s=PING_TIMEOUT_S) as response:
-            _require_ok(response.status, await response.read(), path="/_ping")
+            await ok_body(response, path="/_ping", needs=ASKED)
             api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
-            clock_s = http_date_s(response.headers.get("Date"))
+            clock_s = http_date_s(response.headers.get(hdrs.DATE))
         if api < OLDEST_API:
             raise SourceError(f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later")
         self._prefix = f"/v{_dotted(api)}"
@@ -127,24 +137,47 @@ class EngineClient:
         An engine that shuts down takes no new ones from its first moment on, but serves those that are open until a
         second after its last container ended: only they can tell which containers did.
         """
-        pings = (self._get("/_ping", timeout_s=PING_TIMEOUT_S) for _ in range(connections))
+        pings = (self.ask("GET", "/_ping", timeout_s=PING_TIMEOUT_S) for _ in range(connections))
         await asyncio.gather(*pings, return_exceptions=True)  # one that fails is opened when it is needed
 
     async def list_containers(self) -> tuple[Container, ...]:
         """Return all containers, stopped ones too. The answer may lag behind the truth: it only proposes ids."""
-        status, body = await self._get("/containers/json", timeout_s=LIST_TIMEOUT_S, query={"all": "1"})
-        _require_ok(status, body, path="/containers/json")
-        return containers_of_list(body)
+        query = {"all": "1"}
+        body = await self.ask(
+            "GET", "/containers/json", timeout_s=LIST_TIMEOUT_S, max_bytes=MAX_LIST_BYTES, query=query
+        )
+        return await _made_of(containers_of_list, body)
+
+    async def network_drivers(self) -> Mapping[str, str]:
+        """Return the drivers of all networks, by the network's id."""
+        return drivers_of_list(await self.ask("GET", "/networks", timeout_s=NETWORKS_TIMEOUT_S))
+
+    async def network_names(self) -> frozenset[str]:
+        """Return the names of all networks."""
+        return names_of_list(await self.ask("GET", "/networks", timeout_s=LIST_TIMEOUT_S, needs=("GET /networks",)))
+
+    async def info(self) -> EngineInfo | None:
+        """
+        Return who the engine says that it is; `None` where it does not, or what stands before it keeps that to itself.
+
+        Raises:
+            SourceError: Nothing answers.
+        """
+        try:
+            return info_of(await self.ask("GET", "/info", timeout_s=INFO_TIMEOUT_S))
+        except SourceError as error:
+            if error.status is not None or isinstance(error, SourceTimeoutError):
+                return None
+            raise
 
     async def inspect(self, container: str) -> Container | None:
         """Return the truth about one container, by its whole id; `None` if the engine says that there is none."""
-        path = f"/containers/{container}/json"
-        status, body = await self._get(path, timeout_s=INSPECT_TIMEOUT_S)
-        # A proxy may answer 404, too: only the engine's own words take a container away.
-        if status == 404 and "no such container" in _message(body).lower():
+        path = container_path(container, "json")
+        try:
+            body = await self.ask("GET", path, timeout_s=INSPECT_TIMEOUT_S, max_bytes=MAX_INSPECT_BYTES)
+        except NoContainerError:
             return None
-        _require_ok(status, body, path=path)
-        found = container_of_inspect(body)
+        found = await _made_of(container_of_inspect, body)
         if found.id != container:
             raise SourceError(f"{path}: the engine answered with container {found.id[:12]!r}, which was not asked for")
         return found
@@ -161,12 +194,13 @@ class EngineClient:
         # Podman refuses unknown filter keys. `health_status` makes every value a prefix: so be it (facts, stream 9).
         query = {"filters": json.dumps({"type": ["container", "network"], "event": _ACTIONS})}
         if since_s is not None:
-            query["since"] = f"{int(since_s)}.000000000"
+            query["since"] = f"{max(0, int(since_s))}.000000000"
         async with self._request(
             "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, streams=True
         ) as response:
             if response.status != 200:
-                _require_ok(response.status, await response.content.read(_MAX_ERROR_BYTES), path="/events")
+                await ok_body(response, path="/events", needs=ASKED)
+            require_plain(response, path="/events")
             yield response.content.iter_any()
 
     async def call(self, method: str, path: str, *, body: Any = None, query: dict[str, str] | None = None) -> Any:
@@ -182,12 +216,12 @@ class EngineClient:
         Raises:
             SourceError: It failed.
         """
-        async with self._request(
-            method, self._prefix + path, timeout_s=LIST_TIMEOUT_S, query=query, body=body
-        ) as response:
-            answer = await response.read()
-        _require_ok(response.status, answer, path=path, needs=(f"{method} {path}",))
-        return json.loads(answer) if answer.strip() else None
+        needs = (f"{method} {path}",)
+        answer = await self.ask(method, path, timeout_s=LIST_TIMEOUT_S, needs=needs, body=body, query=query)
+        try:
+            return json.loads(answer) if answer.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}: the engine's answer cannot be read: {error}") from error
 
     async def ask(
         self,
@@ -195,7 +229,7 @@ class EngineClient:
         path: str,
         *,
         timeout_s: float,
-        needs: tuple[str, ...],
+        needs: tuple[str, ...] = ASKED,
         body: Any = None,
         query: dict[str, str] | None = None,
         max_bytes: int = MAX_ANSWER_BYTES,
@@ -216,13 +250,7 @@ class EngineClient:
             SourceError: It failed, with the status that the engine gave.
         """
         async with self._request(method, self._prefix + path, timeout_s=timeout_s, query=query, body=body) as response:
-            answer = bytearray()
-            async for chunk in response.content.iter_any():
-                answer += chunk
-                if len(answer) > max_bytes:
-                    raise SourceError(f"{path}: the answer is longer than {max_bytes >> 20} MiB", status=200)
-        _require_ok(response.status, bytes(answer), path=path, needs=needs)
-        return bytes(answer)
+            return await ok_body(response, path=path, max_bytes=max_bytes, needs=needs)
 
     async def _listener_pid(self) -> int | None:
         """Return the pid that the kernel knows to listen on the unix socket: unix(7), SO_PEERCRED."""
@@ -238,10 +266,6 @@ class EngineClient:
             pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
         return int(pid) or None
 
-    async def _get(self, path: str, *, timeout_s: float, query: dict[str, str] | None = None) -> tuple[int, bytes]:
-        async with self._request("GET", self._prefix + path, timeout_s=timeout_s, query=query) as response:
-            return response.status, await response.read()
-
     @asynccontextmanager
     async def _request(
         self,
@@ -253,129 +277,53 @@ class EngineClient:
         body: Any = None,
         streams: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Return a request's answer; the timeout is for all of it, or until the headers if the answer *streams*."""
+        """Return a request's answer; the timeout is for all of it, or until the headers if a success *streams*."""
         url = self._address.url + path
         try:
             async with (
                 asyncio.timeout(timeout_s) as deadline,
-                self._open_session().request(method, url, params=query, json=body) as response,
+                self._reach.session().request(
+                    method, url, params=query, json=body, headers=PLAIN, allow_redirects=False
+                ) as response,
             ):
-                if streams:
+                self._date = response.headers.get(hdrs.DATE)
+                if streams and response.status == 200:
                     deadline.reschedule(None)
                 yield response
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Docker makes a new socket at each start: a container into which the file was mounted keeps the old one.
-            lost = isinstance(error, aiohttp.ClientConnectorError) and self._address.socket is not None
-            if lost and mounts.is_detached(Path(self._address.socket or "")):
-                raise DeadSocketError(f"{_DEAD} ({self._address.name})") from error
-            raise SourceError(f"{method} {path}: {self._words(error)}") from error
-
-    def _words(self, error: Exception) -> str:
-        """Return what failed, in words; aiohttp's own for a refused connection name options that nobody set."""
-        name, tls = self._address.name, _tls_error(error)
-        if isinstance(tls, ssl.SSLCertVerificationError):
-            return f"{name}: the engine's certificate is not to be trusted: {tls.verify_message}"
-        if tls is not None and _REFUSED in (tls.reason or ""):
-            refusal = (tls.reason or "").rpartition(_REFUSED)[2].replace("_", " ").lower()
-            return f"{name}: the engine refuses our certificate ({refusal}): {_MEND_OURS}"
-        if self._tls is not None and getattr(error, "errno", None) in (errno.ECONNRESET, errno.EPIPE):
-            return f"{name}: the engine ended the connection: if it refuses our certificate, {_MEND_OURS}"
-        if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-            hint = _whose(self._address.socket) if error.os_error.errno == errno.EACCES else ""
-            return f"cannot connect to {name}: {error.os_error.strerror or error}{hint}"
-        return str(error) or type(error).__name__
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(connector=self._connector(), timeout=timeout)
-        return self._session
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        if self._address.socket is not None:
-            return aiohttp.UnixConnector(self._address.socket, limit=0, keepalive_timeout=KEEP_ALIVE_S)
-        return aiohttp.TCPConnector(
-            ssl=self._tls or True, limit=0, keepalive_timeout=KEEP_ALIVE_S, socket_factory=_probing_socket
-        )
+            raise failure(error, asked=f"{method} {path}", address=self._address) from error
+        except RuntimeError as error:
+            # A name is looked up in a thread, of which there may be no more just then (pids.max): Python has no better
+            # error for that.
+            if "new thread" not in str(error):
+                raise
+            raise EngineAwayError(f"{method} {path}: {self._address.name}: {error}") from error
 
 
-def _whose(path: str | None) -> str:
-    """Return, in words, who may use a unix socket that this user may not."""
-    try:
-        group = os.stat(path or "").st_gid
-    except OSError:  # nor may its folder be looked into
-        return ""
-    try:
-        return f": be root, or in group {grp.getgrgid(group).gr_name} (gid {group})"
-    except KeyError:  # in a container groups of the host have no names
-        return f": be root, or in the group with gid {group} (a container: --group-add {group})"
+async def _made_of(make: Callable[[bytes], Answer], body: bytes) -> Answer:
+    """Return what is made of an answer, in a thread if that takes long."""
+    return await asyncio.to_thread(make, body) if len(body) > _LONG_BYTES else make(body)
 
 
-def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return what TLS says in an error of aiohttp's, which hides it in several ways; `None`: nothing."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):  # some are both
-            return error
-        error = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error.__cause__
-    return None
+def container_path(container: str, *rest: str) -> str:
+    """
+    Return the path of a container, or of what is below it.
 
-
-def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a TCP socket that finds out when the other end is gone: events have no heartbeat (facts, stream 8)."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
-
-
-def _tls_context(address: EngineAddress) -> ssl.SSLContext | None:
-    """Return the docker client's certificates, loaded; the engine's is always verified against ca.pem."""
-    folder = address.cert_folder
-    if folder is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # on since Python 3.13; Docker's own recipe for a CA fails it
-        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    except OSError as error:  # ssl.SSLError is one
-        reason = f"it needs usable ca.pem, cert.pem and key.pem ({excerpt(str(error))})"
-        raise SettingsError("DOCKER_CERT_PATH", value=folder, takes=reason) from error
-    return context
-
-
-def _require_ok(status: int, body: bytes, *, path: str, needs: tuple[str, ...] = ASKED) -> None:
-    """Raise what a status that is no success means; *needs*: what must be allowed for it."""
-    if 200 <= status < 300:
-        return
-    words = _message(body) or body[:256].decode(errors="replace") or "no reason given"
-    if status in REFUSED:
-        said = _message(body)  # an authorization plugin's; a proxy says nothing of use
-        raise SourceError(
-            f"{path}: refused by what stands before the engine ({status}{': ' + said if said else ''}): it must allow "
-            f"{', '.join(needs)}",
-            status=status,
-        )
-    raise SourceError(f"{path}: the engine answered {status}: {words}", status=status)
-
-
-def _message(body: bytes) -> str:
-    """Return the text of `{"message": "..."}`, Docker's form of an error; empty if it is not, as a proxy's page."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    return str(answer.get("message", "")) if isinstance(answer, dict) else ""
+    Raises:
+        SourceError: It is no whole id: an engine said it, and it would lead somewhere else.
+    """
+    if not is_container_id(container):
+        raise SourceError(f"{container[:64]!r} is no id of a container")
+    return "/".join(("/containers", container, *rest))
 
 
 def _version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    if not (major.isdigit() and minor.isdigit()):
-        raise SourceError(f"what answers is no Docker Engine: it told no API version ({text!r})")
-    return int(major), int(minor)
+    match = _API_VERSION.fullmatch(text)
+    if match is None:
+        raise SourceError(f"what answers is no Docker Engine: it names no API version ({text!r})")
+    return int(match[1]), int(match[2])
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -8,15 +8,16 @@ https://docs.docker.com/reference/api/engine/
 import asyncio
 import re
 import struct
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import msgspec
 
-from lbwatch.core.errors import SourceError
+from lbwatch.core.errors import NoContainerError, SourceError
 from lbwatch.core.model import ContainerConfig, ContainerProcess
-from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.decode import config_of_inspect
+from lbwatch.engines.docker.answers import config_of_inspect, decoded
+from lbwatch.engines.docker.client import MAX_INSPECT_BYTES, EngineClient, container_path
+from lbwatch.engines.docker.fields import MAX_INT64, MIN_INT64, is_container_id
 
 EXEC_ASKED = (
     "POST /containers/ID/exec",
@@ -37,7 +38,8 @@ CALL_TIMEOUT_S = 10.0
 EXIT_PATIENCE_S = 2.0
 MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
 
-Answer = TypeVar("Answer")
+MAX_PID = 2**22
+"""Linux gives no process a higher one (PID_MAX_LIMIT)."""
 
 _POLL_S = 0.02
 _FRAME = struct.Struct(">BxxxL")  # which output, and how many bytes follow
@@ -51,13 +53,18 @@ class _Exec(msgspec.Struct, rename="pascal", frozen=True):
 
 
 class _ExecState(msgspec.Struct, rename="pascal", frozen=True):
-    exit_code: int | None = None
+    exit_code: Annotated[int, msgspec.Meta(ge=MIN_INT64, le=MAX_INT64)] | None = None
     running: bool = False
 
 
 class _Top(msgspec.Struct, rename="pascal", frozen=True):
     titles: tuple[str, ...] = ()
     processes: tuple[tuple[str, ...], ...] | None = None
+
+
+_EXEC = msgspec.json.Decoder(_Exec)
+_EXEC_STATE = msgspec.json.Decoder(_ExecState)
+_TOP = msgspec.json.Decoder(_Top)
 
 
 class ContainerExec:
@@ -73,12 +80,14 @@ class ContainerExec:
 
     async def container_config(self, container: str) -> ContainerConfig:
         """Return where its folders are on the host, and how it is kept running."""
-        path = f"/containers/{container}/json"
+        path, needs = container_path(container, "json"), ("GET /containers/ID/json",)
         return config_of_inspect(
-            await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=("GET /containers/ID/json",))
+            await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=needs, max_bytes=MAX_INSPECT_BYTES)
         )
 
-    async def execute(self, container: str, command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+    async def execute(
+        self, container: str, command: Sequence[str], *, timeout_s: float, proves: Callable[[str], bool] | None = None
+    ) -> tuple[int, str]:
         """
         Return the exit code of a program that is run in it, as its own user, and what it said on both outputs.
 
@@ -89,31 +98,35 @@ class ContainerExec:
             container: Its id.
             command: The program and its arguments.
             timeout_s: Seconds for it to end.
+            proves: Returns whether what it printed proves that it ended with 0: one call fewer.
         """
         body: Any = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
         needs = EXEC_ASKED[:3]
         made = await self._client.ask(
-            "POST", f"/containers/{container}/exec", timeout_s=CALL_TIMEOUT_S, needs=needs, body=body
+            "POST", container_path(container, "exec"), timeout_s=CALL_TIMEOUT_S, needs=needs, body=body
         )
-        path = f"/exec/{_read(made, _Exec).id}"
+        path = _exec_path(made)
         try:
             said = await self._client.ask(
                 "POST", f"{path}/start", timeout_s=timeout_s, needs=needs, body={"Detach": False, "Tty": False}
             )
         except SourceError as error:
             # A missing program is told by the call's status or by an exit code: one answer for whoever asks.
-            if _MISSING.search(str(error)):
+            if _MISSING.search(error.engine_message):
                 return NO_PROGRAM, str(error)
             raise
+        printed = unframed(said)
+        if proves is not None and proves(printed):
+            return 0, printed
         code = await self._exit_code(path, program=command[0], needs=needs)
-        return _judged(code, unframed(said), program=command[0])
+        return _judged(code, printed, program=command[0])
 
     async def _exit_code(self, path: str, *, program: str, needs: tuple[str, ...]) -> int:
         """Return how a program ended; its output may be over for a moment before the engine knows."""
         deadline = asyncio.get_running_loop().time() + EXIT_PATIENCE_S
         while True:
             answer = await self._client.ask("GET", f"{path}/json", timeout_s=CALL_TIMEOUT_S, needs=needs)
-            state = _read(answer, _ExecState)
+            state = decoded(answer, _EXEC_STATE)
             if state.exit_code is not None and not state.running:
                 return state.exit_code
             if asyncio.get_running_loop().time() > deadline:
@@ -122,19 +135,21 @@ class ContainerExec:
 
     async def processes(self, container: str) -> tuple[ContainerProcess, ...]:
         """Return what runs in it."""
-        path = f"/containers/{container}/top"
+        path = container_path(container, "top")
         answer = await self._client.ask(
             "GET",
             path,
             timeout_s=CALL_TIMEOUT_S,
             needs=("GET /containers/ID/top",),
-            query={"ps_args": "-eo pid,ppid,args"},
+            query={
+                "ps_args": "-ww -eo pid,ppid,args"
+            },  # else ps(1) cuts at 80 columns, and what nginx was started with is lost
         )
-        top = _read(answer, _Top)
+        top = decoded(answer, _TOP)
         try:
             pid, parent, title = (_column(top.titles, *names) for names in (("PID",), ("PPID",), ("COMMAND", "CMD")))
             return tuple(
-                ContainerProcess(pid=int(each[pid]), parent=int(each[parent]), title=each[title])
+                ContainerProcess(pid=_pid(each[pid]), parent=_pid(each[parent]), title=each[title])
                 for each in top.processes or ()
             )
         except (LookupError, ValueError) as error:
@@ -145,20 +160,22 @@ class ContainerExec:
         try:
             return await self._client.ask(
                 "GET",
-                f"/containers/{container}/archive",
+                container_path(container, "archive"),
                 timeout_s=CALL_TIMEOUT_S,
                 needs=("GET /containers/ID/archive",),
                 query={"path": path},
                 max_bytes=MAX_ARCHIVE_BYTES,
             )
+        except NoContainerError:
+            raise
         except SourceError as error:
-            if error.status == 404 and "no such container" not in str(error).lower():
+            if error.status == 404:
                 return None
             raise
 
     async def send_hup(self, container: str) -> None:
         """Send HUP to its first process."""
-        path = f"/containers/{container}/kill"
+        path = container_path(container, "kill")
         needs = ("POST /containers/ID/kill",)
         await self._client.ask("POST", path, timeout_s=CALL_TIMEOUT_S, needs=needs, query={"signal": "SIGHUP"})
 
@@ -192,8 +209,16 @@ def _column(titles: tuple[str, ...], *names: str) -> int:
     raise LookupError(f"no column {names[0]}")
 
 
-def _read(body: bytes, shape: type[Answer]) -> Answer:
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SourceError(f"the engine's answer cannot be read: {error}") from error
+def _exec_path(made: bytes) -> str:
+    """Return the path of a program that was made ready to run."""
+    id = decoded(made, _EXEC).id
+    if not is_container_id(id):
+        raise SourceError(f"the engine's answer cannot be read: {id[:64]!r} is no id of an exec")
+    return f"/exec/{id}"
+
+
+def _pid(text: str) -> int:
+    """Return a process id; raises `ValueError` for what Linux has no process by."""
+    if not 0 <= (pid := int(text)) <= MAX_PID:
+        raise ValueError(f"{text[:20]!r} is no pid")
+    return pid

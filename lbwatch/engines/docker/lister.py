@@ -5,18 +5,22 @@ What a list means is the cache's.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from lbwatch.core.errors import SourceError
+from lbwatch.core.errors import EngineAwayError, EngineChangedError, SourceError
 from lbwatch.core.model import Container
+from lbwatch.core.repeats import Repeats
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.queue import Priority
 
 LIST_PATIENCE_S = 3.0
 """How long a list may take that was asked for before the stream broke; slow ones must not be given up for ever."""
+
+AWAY_TRIES = 4
+"""So often, for about a second, an engine may answer no list before that is news: it may only be going away."""
 
 _log = structlog.get_logger()
 
@@ -33,6 +37,7 @@ class Lister:
         connected: Returns whether the stream of events holds.
         synced: Returns whether all was looked at once.
         handle_list: Called with each list, and with why its containers must be looked at.
+        verify: Finds out whether it is still the same engine, of a list that came while no stream holds.
 
     Attributes:
         error: Why the latest list could not be read, in words; `None` if it could.
@@ -48,18 +53,26 @@ class Lister:
         connected: Callable[[], bool],
         synced: Callable[[], bool],
         handle_list: Callable[[tuple[Container, ...], Priority], None],
+        verify: Callable[[], Awaitable[None]],
     ) -> None:
         self.error: str | None = None
         self._client = client
         self._name = name
         self._resync_interval_s = resync_interval_s
         self._backoff = backoff
+        self._failures = Repeats()  # of lists, where they are worth a line
         self._connected = connected
         self._synced = synced
         self._handle_list = handle_list
+        self._verify = verify
         self._requested = asyncio.Event()
         self._began_at = 0.0  # loop time at which the latest list was asked for
         self._timeout: asyncio.Timeout | None = None  # of the list that is being asked for, without an end at first
+
+    @property
+    def began_at(self) -> float:
+        """Return the loop time at which the latest list was asked for."""
+        return self._began_at
 
     def request(self) -> None:
         """Have a list asked for."""
@@ -78,18 +91,42 @@ class Lister:
         while True:
             priority = await self._next()
             try:
-                self._handle_list(await self._list(), priority)
-                self.error = None
-                self._backoff.reset()
+                listed = await self._list()
+                if not self._connected():
+                    await self._verify()
+                self._handle_list(listed, priority)
+                self._succeed(len(listed))
             except TimeoutError:  # another one is wanted already
                 continue
             except SourceError as error:
-                self.error = str(error)
-                wait_s = self._backoff.next_wait()
-                log = _log.warning if self._connected() else _log.debug  # no stream: the reason was logged already
-                log("source.list_failed", source=self._name, error=str(error), retry_in_s=round(wait_s, 2))
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(self._fail(error))
                 self._requested.set()
+
+    def _succeed(self, containers: int) -> None:
+        """Note a list of so many containers."""
+        outage_s = self._failures.end(now=asyncio.get_running_loop().time())
+        if outage_s is not None:
+            _log.info("source.listed", source=self._name, containers=containers, outage_s=round(outage_s, 1))
+        self.error = None
+        self._backoff.reset()
+
+    def _fail(self, error: SourceError) -> float:
+        """Return how many seconds to wait after a list that failed, and say why it did."""
+        self.error = str(error)
+        wait_s, now = self._backoff.next_wait(), asyncio.get_running_loop().time()
+        log = _log.warning if self._is_news(error, now=now) else _log.debug
+        outage_s = round(self._failures.lasts_s(now=now), 1)
+        values = {"outage_s": outage_s} if outage_s else {}
+        log("source.list_failed", source=self._name, error=str(error), retry_in_s=round(wait_s, 2), **values)
+        return wait_s
+
+    def _is_news(self, error: SourceError, *, now: float) -> bool:
+        """Return whether to warn of a list that failed: not where the reason was logged already."""
+        if isinstance(error, EngineChangedError) or not self._connected():
+            return False
+        if isinstance(error, EngineAwayError) and self._backoff.attempt < AWAY_TRIES:
+            return False
+        return self._failures.fails(str(error), now=now)
 
     async def _list(self) -> tuple[Container, ...]:
         self._began_at = asyncio.get_running_loop().time()

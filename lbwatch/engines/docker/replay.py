@@ -15,6 +15,11 @@ REPLAY_S = 2.0
 KEPT_EVENTS = 1000
 """So many of the latest are kept for `explain`, without their labels."""
 
+KEPT_ACTIONS = 100
+"""So many actions have a count of their own, each a line of the metrics; engines have some forty."""
+
+OTHER_ACTIONS = "other"
+
 
 class RecentEvents:
     """
@@ -34,7 +39,8 @@ class RecentEvents:
         # Events without a time cannot be told from each other: rather one too many than one that is missing.
         if key in self._latest and event.at_ns:
             return
-        self.counts[event.action.partition(":")[0]] += 1
+        action = event.action.partition(":")[0]
+        self.counts[action if action in self.counts or len(self.counts) < KEPT_ACTIONS else OTHER_ACTIONS] += 1
         self._latest[key] = replace(event, labels=None)
         if len(self._latest) > KEPT_EVENTS:
             del self._latest[next(iter(self._latest))]

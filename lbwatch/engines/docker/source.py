@@ -10,14 +10,18 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.core.errors import DeadSocketError, SourceError
+from lbwatch.core.errors import DeadSocketError, EngineAwayError, SourceError
 from lbwatch.core.model import Container, EngineStatus, Event, Snapshot
+from lbwatch.core.repeats import Repeats
 from lbwatch.core.schedule import Backoff
 from lbwatch.core.selector import Selector
-from lbwatch.engines.docker.cache import ContainerCache, Scope, Todo
+from lbwatch.engines.docker.cache import ContainerCache, Todo
 from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.guard import Guard
 from lbwatch.engines.docker.lister import Lister
+from lbwatch.engines.docker.networks import NetworkDrivers
 from lbwatch.engines.docker.queue import Priority, WorkQueue
+from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.docker.stream import Stream
 
 BACKOFF_FIRST_S = 0.1
@@ -26,6 +30,12 @@ INSPECTORS = 8
 
 DEBOUNCE_S = 0.05
 """How long looks that have ended wait for those that events asked for meanwhile: one change for all, not one each."""
+
+DEATH_DEBOUNCE_S = 0.005
+"""How long a death waits for what comes with it: others, since the next reload is 0.1 s off, or its successor."""
+
+FLOOD_LIST_S = 1.0
+"""So long after more unknown containers were named than are looked at, a list says which of them are real."""
 
 DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
@@ -59,7 +69,9 @@ class DockerSource:
         resync_interval_s: Seconds between two full looks.
         drain_timeout_s: How many seconds a stop signal matters: so far back is asked for events that were missed.
         follows: A container that is looked at although it may ask for nothing: nginx's own.
+        asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
         random: Gives a number in [0, 1), for jitter.
+        asks_identity: Whether the engine is asked who it is, by `/info`; what only looks once need not know.
     """
 
     def __init__(
@@ -73,6 +85,8 @@ class DockerSource:
         drain_timeout_s: float,
         random: Callable[[], float],
         follows: Selector | None = None,
+        asks_networks: bool = True,
+        asks_identity: bool = False,
     ) -> None:
         def backoff() -> Backoff:
             return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=random)
@@ -82,9 +96,20 @@ class DockerSource:
         self._client = client
         self._changed: Changed = _nobody
         self._cache = ContainerCache(Scope(prefix=prefix, expose_all=expose_all, follows=follows), backoff=backoff)
+        self._networks = NetworkDrivers(client.network_drivers) if asks_networks else None
+        self._guard = Guard(
+            client,
+            name=name,
+            asks_info=asks_identity,
+            known=self._cache.containers,
+            routed=self._cache.scope.asks,
+            changed=self._leave_stream,
+        )
         self._queue = WorkQueue()
         self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
         self._debouncing: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
+        self._flooded: asyncio.TimerHandle | None = None  # while a list is owed for what the queue did not take
+        self._failures = Repeats()  # of looks, while the engine is there
         self._lister = Lister(
             client,
             name=name,
@@ -93,6 +118,7 @@ class DockerSource:
             connected=lambda: self._stream.connection.connected,
             synced=lambda: self._cache.synced_at is not None,
             handle_list=self._handle_list,
+            verify=self._guard.verify_info,
         )
         self._stream = Stream(
             client,
@@ -101,6 +127,7 @@ class DockerSource:
             connections=INSPECTORS + 1,  # and one for lists
             backoff=backoff(),
             begun=self._lister.request_anew,
+            verify=self._guard.verify,
             handle_event=self._handle_event,
         )
 
@@ -133,7 +160,7 @@ class DockerSource:
 
     async def look(self, id: str) -> Container | None:
         """Return one container as it is now, for whoever wants to know all of it; raises `SourceError`."""
-        found = await self._client.inspect(id)
+        found = await self._inspect(id)
         return found and self._cache.scope.trimmed(found)
 
     def recent(self) -> tuple[Event, ...]:
@@ -164,6 +191,10 @@ class DockerSource:
         if dead is not None:
             raise dead
 
+    def _leave_stream(self) -> None:
+        """Have the stream that holds end: it is another engine's."""
+        self._stream.renew()
+
     def _handle_event(self, event: Event, age_s: float | None) -> None:
         matters = self._cache.matters(event)
         if self.heard is not None:
@@ -174,11 +205,16 @@ class DockerSource:
         now = asyncio.get_running_loop().time()
         todo = self._cache.handle_event(event, matters=matters, now=now, age_s=age_s)
         self._carry_out(todo, priority=Priority.EVENT)
-        if todo.publish:
+        if todo.died:
+            self._publish_within(DEATH_DEBOUNCE_S)
+        elif todo.publish:
             self._debounce()
 
     def _handle_list(self, listed: tuple[Container, ...], priority: Priority) -> None:
-        todo = self._cache.handle_list(listed)
+        if self._networks is not None:
+            self._networks.forget_failures()
+        self._guard.judge(listed, asked_at=self._lister.began_at)
+        todo = self._cache.handle_list(listed, heard_all=priority is Priority.RESYNC)
         self._carry_out(todo, priority=priority)
         if todo.publish:
             self._publish()
@@ -187,7 +223,7 @@ class DockerSource:
         while True:
             id, priority = await self._queue.take()
             try:
-                self._settle(id, await self._client.inspect(id), priority=priority)
+                self._settle(id, await self._inspect(id), priority=priority)
             except SourceError as error:
                 self._schedule_retry(id, error=error)
             finally:
@@ -196,22 +232,39 @@ class DockerSource:
             if priority is Priority.EVENT or self._cache.looked_through:
                 self._debounce()
 
+    async def _inspect(self, id: str) -> Container | None:
+        found = await self._guard.inspect(id, connected=self._stream.connection.connected)
+        if found is None or self._networks is None:
+            return found
+        return await self._networks.completed(found)
+
     def _settle(self, id: str, found: Container | None, *, priority: Priority) -> None:
         """Take what inspect answered about a container; *found* is `None` if there is none any more."""
         if (owed := self._retries.pop(id, None)) is not None:
             owed.cancel()
         event_waits = self._queue.has_event(id)
         todo = self._cache.handle_inspect(id, found, priority=priority, event_waits=event_waits, owed=owed is not None)
+        if not self._cache.failed.any and (outage_s := self._failures.end(now=asyncio.get_running_loop().time())):
+            _log.info("source.looked", source=self.name, outage_s=round(outage_s, 1))
         self._carry_out(todo, priority=Priority.EVENT)
 
     def _carry_out(self, todo: Todo, *, priority: Priority) -> None:
         """Have done what the cache asks for, but for publishing."""
         for id in todo.inspect:
-            self._queue.add(id, priority)
+            if not self._queue.add(id, priority, known=self._cache.knows(id)) and self._flooded is None:
+                self._flooded = asyncio.get_running_loop().call_later(FLOOD_LIST_S, self._list_after_flood)
         if todo.list:
             self._lister.request()
         if todo.drifted is not None:
             asyncio.get_running_loop().call_later(DRIFT_GRACE_S, self._report_drift, todo.drifted)
+
+    def _list_after_flood(self) -> None:
+        """Ask for a list, once the one before it was looked through: each costs a look at every container."""
+        self._flooded = None
+        if self._cache.looked_through:
+            self._lister.request()
+        else:
+            self._flooded = asyncio.get_running_loop().call_later(FLOOD_LIST_S, self._list_after_flood)
 
     def _report_drift(self, container: Container) -> None:
         if self._cache.confirm_drift(container.id):
@@ -224,10 +277,13 @@ class DockerSource:
         retry = self._cache.handle_failure(id, str(error), retry=wanted)
         if retry is None:
             return
-        _log.warning(
+        # An engine that goes away fails every look, and only the end of its stream tells that it was that.
+        is_away, now = isinstance(error, EngineAwayError), asyncio.get_running_loop().time()
+        log = _log.warning if not is_away and self._failures.fails(str(error), now=now) else _log.debug
+        log(
             "source.look_failed",
             source=self.name,
-            container=id[:12],
+            container=self._cache.name_of(id),
             error=str(error),
             attempt=retry.attempt,
             retry_in_s=round(retry.wait_s, 2),
@@ -238,18 +294,28 @@ class DockerSource:
 
     def _look_again(self, id: str) -> None:
         self._retries.pop(id, None)
-        self._queue.add(id, Priority.EVENT)
+        self._carry_out(Todo(inspect=(id,)), priority=Priority.EVENT)
 
     def _debounce(self) -> None:
         """
         Publish what was found, together with what is being looked at, for as long as that takes no time to speak of.
 
-        What comes together goes out together: a new container is in before the old one's death takes that one out.
+        What comes together goes out together: a new container is in before the old one's death takes that one out. Of
+        the dead themselves the looks are not waited for: they take long, and the worst is known.
         """
-        if not self._queue.handles_events:
+        if self._queue.handles_events(besides=self._cache.dead):
+            self._publish_within(DEBOUNCE_S)
+        else:
             self._publish()
-        elif self._debouncing is None:
-            self._debouncing = asyncio.get_running_loop().call_later(DEBOUNCE_S, self._publish)
+
+    def _publish_within(self, seconds: float) -> None:
+        """Publish what was found so many seconds from now, or before that."""
+        loop = asyncio.get_running_loop()
+        if self._debouncing is not None:
+            if self._debouncing.when() <= loop.time() + seconds:
+                return
+            self._debouncing.cancel()
+        self._debouncing = loop.call_later(seconds, self._publish)
 
     def _publish(self) -> None:
         """Let the snapshot be used, once it is whole."""

@@ -5,14 +5,14 @@ Nobody else talks to the engine here; what an event means is the source's (facts
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from lbwatch.core.errors import DeadSocketError, SourceError
 from lbwatch.core.model import Event
+from lbwatch.core.repeats import Repeats
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.decode import EventDecoder
@@ -28,6 +28,9 @@ seconds. The stream before it may have been deaf for a while, so that its end sa
 """
 
 SHORT_LIFE_S = 1.0
+
+SETTLES_S = 10.0
+"""After so long without a stream another error is news: an engine's restart has two or three, all of them soon."""
 
 DEAD_PATIENCE_S = 10.0
 """How long a socket is dead before the daemon ends: whoever started it can start it anew, with the new socket."""
@@ -57,6 +60,11 @@ class Connection:
             self.since = now
         self.connected, self.error, self._was_ever_connected = True, None, True
 
+    def outage(self, *, now: float) -> dict[str, float]:
+        """Return for how long it has not held, for the log; nothing where that has just begun, or it does."""
+        lasts_s = round(now - self.since, 1)
+        return {"outage_s": lasts_s} if self.error is not None and lasts_s else {}
+
     def close(self) -> bool:
         """Return whether it held until now, when it no longer does."""
         was_connected, self.connected = self.connected, False
@@ -67,6 +75,44 @@ class Connection:
         if self.error is None:
             self.since = now
         self.error = error
+
+
+class Outage:
+    """
+    Which interruptions of a stream are worth a line, beside debug: one for each, more while it lasts, none for a habit.
+
+    A proxy that ends the stream every few seconds has the next one hold at once, so that the habit alone is news, once.
+    An engine's restart has no next one at first, and is news each time. Until a stream has lived for a while it is
+    still the same interruption, however often there is one.
+    """
+
+    def __init__(self) -> None:
+        self._failures = Repeats(settles_s=SETTLES_S)  # in this interruption
+        self._awaited = True  # whether its end is news
+        self._habit: str | None = None  # the error by which streams that lived ended, as it was warned of last
+
+    def is_news(self, error: str, *, lived: bool, now: float) -> bool:
+        """
+        Return whether to warn of an error, and if so take it as warned of.
+
+        Args:
+            error: In words.
+            lived: Whether a stream that had lived for a while ended by it.
+            now: Loop time.
+        """
+        if lived:
+            self._failures.end(now=now)
+            if error == self._habit:
+                return False
+            self._habit = error
+        if is_news := self._failures.fails(error, now=now):
+            self._awaited = True
+        return is_news
+
+    def ends(self) -> bool:
+        """Return whether it is news that events come: for the first time, or after a warning."""
+        is_news, self._awaited = self._awaited, False
+        return is_news
 
 
 class Stream:
@@ -80,6 +126,7 @@ class Stream:
         connections: How many more of them are opened at its beginning.
         backoff: Between two tries.
         begun: Called when events begin to come.
+        verify: Finds out, before that, whether it is still the same engine.
         handle_event: Called with each event, and with how many seconds ago it happened; `None`: it happens now.
 
     Attributes:
@@ -97,6 +144,7 @@ class Stream:
         connections: int,
         backoff: Backoff,
         begun: Callable[[], None],
+        verify: Callable[[], Awaitable[None]],
         handle_event: Callable[[Event, float | None], None],
     ) -> None:
         self.connection = Connection()
@@ -108,8 +156,11 @@ class Stream:
         self._connections = connections
         self._backoff = backoff
         self._begun = begun
+        self._verify = verify
+        self._age: asyncio.Timeout | None = None  # of the stream that holds
         self._handle_event = handle_event
         self._replay = ReplayClock()
+        self._outage = Outage()
 
     async def run(self) -> None:
         """
@@ -129,7 +180,7 @@ class Stream:
             lived_s = loop.time() - began if self.connection.close() else 0.0
             # One that lived is no failure, but one that ends at once, cleanly or not, must not be tried in a tight
             # loop: a proxy cuts the stream every ten minutes, and some answer with an empty one (facts, stream 8).
-            if lived_s >= SHORT_LIFE_S:
+            if lived := lived_s >= SHORT_LIFE_S:
                 self._backoff.reset()
                 if error is None:  # a proxy's or our own limit of age: normal
                     _log.debug("source.reconnecting", source=self._name, lived_s=round(lived_s, 1))
@@ -138,20 +189,33 @@ class Stream:
             if isinstance(error, DeadSocketError) and loop.time() - self.connection.since >= DEAD_PATIENCE_S:
                 _log.error("source.socket_dead", source=self._name, error=self.connection.error)
                 raise error
-            wait_s = self._backoff.next_wait()
-            _log.warning(
-                "source.disconnected",
-                source=self._name,
-                error=self.connection.error,
-                attempt=self._backoff.attempt,
-                retry_in_s=round(wait_s, 2),
-            )
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(self._wait_s(lived=lived))
+
+    def _wait_s(self, *, lived: bool) -> float:
+        """Return in how many seconds the next stream is to be tried, and say why; *lived*: whether one just ended."""
+        error, now = self.connection.error or "", asyncio.get_running_loop().time()
+        wait_s = self._backoff.next_wait()
+        log = _log.warning if self._outage.is_news(error, lived=lived, now=now) else _log.debug
+        log(
+            "source.disconnected",
+            source=self._name,
+            error=error,
+            attempt=self._backoff.attempt,
+            retry_in_s=round(wait_s, 2),
+            **self.connection.outage(now=now),
+        )
+        return wait_s
+
+    def renew(self) -> None:
+        """Have the stream that holds end, as if it were too old, and the next one begin."""
+        if self._age is not None and not self._age.expired():
+            self._age.reschedule(asyncio.get_running_loop().time())
 
     async def _follow(self) -> None:
         """Read one stream until it ends or is too old."""
         clock = asyncio.get_running_loop().time
         ping = await self._client.ping()
+        await self._verify()
         self.engine_pid = ping.pid
         # An engine that is told to stop takes no new connection, and serves those that are open (facts, stream 15).
         await self._client.warm(self._connections)
@@ -159,13 +223,19 @@ class Stream:
         since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s
         decoder = EventDecoder()
         async with self._client.events(since_s=since_s) as chunks:
+            outage = self.connection.outage(now=clock())
             self.connection.open(now=clock())
             self._replay.begin(now=clock())
-            _log.info("source.connected", source=self._name, api=".".join(map(str, ping.api)))
+            log = _log.info if self._outage.ends() else _log.debug
+            log("source.connected", source=self._name, api=".".join(map(str, ping.api)), **outage)
             self._begun()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MAX_STREAM_AGE_S):
+            try:
+                async with asyncio.timeout(MAX_STREAM_AGE_S) as self._age:
                     async for chunk in chunks:
                         for event in decoder.feed(chunk):
                             self.recent.record(event)
                             self._handle_event(event, self._replay.age_s(event, now=clock()))
+            except TimeoutError:
+                return
+            finally:
+                self._age = None  # what has ended has no age to be changed

@@ -7,14 +7,14 @@ Every answer leaves through `Api._guard`, where it goes wrong if a test wants it
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Protocol
 
 from aiohttp import hdrs, web
 
 from lbwatch.engines.fake import requests, responses
-from lbwatch.engines.fake.delivery import EventStream, Replica
+from lbwatch.engines.fake.delivery import EventStream, Replica, StreamBrokenError
 from lbwatch.engines.fake.faults import Fault, Handler
 from lbwatch.engines.fake.operations import Containers, Networks
 from lbwatch.engines.fake.state import InvalidError, NotFoundError, RefusedError, State
@@ -141,11 +141,11 @@ class Api:
         await asyncio.sleep(self._engine.events.subscribe_gap_s)
         left_s = (until_ns - self._engine.state.clock_ns()) / 10**9 if until_ns else None
         subscribed = self._engine.events.subscribe(filters=filters, since_ns=since_ns, until_ns=until_ns)
-        with contextlib.suppress(ConnectionResetError, TimeoutError), subscribed as subscription:
+        with contextlib.suppress(ConnectionResetError, TimeoutError), _breaking(request), subscribed as subscription:
             for event in subscription.replay:
                 await response.write(responses.json_bytes(event))
             async with asyncio.timeout(left_s):
-                while (next_event := await subscription.channel.get()) is not None:
+                while (next_event := await subscription.next_event()) is not None:
                     await response.write(responses.json_bytes(next_event))
         return response
 
@@ -227,6 +227,17 @@ class Api:
         networks, connects = self._engine.networks, request.match_info["operation"] == "connect"
         (networks.connect if connects else networks.disconnect)(attachment.container, request.match_info["id"])
         return web.Response(status=200)
+
+
+@contextlib.contextmanager
+def _breaking(request: web.Request) -> Iterator[None]:
+    """End a request's connection where its stream is to end in the middle of an answer."""
+    try:
+        yield
+    except StreamBrokenError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError from None
 
 
 async def _ping(_: web.Request) -> web.Response:

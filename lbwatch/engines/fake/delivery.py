@@ -19,15 +19,26 @@ CHANNEL_EVENTS = 1024
 """Both as in moby; the ring is all that `since` can reach."""
 
 
+class StreamBrokenError(Exception):
+    """A stream ends in the middle of an answer."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Subscription:
-    """One open stream: what is replayed first, then the channel, in which `None` means the end."""
+    """One open stream: what is replayed first, then the channel, in which an exception or `None` means the end."""
 
     filters: Filters
     replay: list[dict[str, Any]]
-    channel: asyncio.Queue[dict[str, Any] | None] = field(
+    channel: asyncio.Queue[dict[str, Any] | StreamBrokenError | None] = field(
         default_factory=lambda: asyncio.Queue(CHANNEL_EVENTS + 1)  # one place is the end's
     )
+
+    async def next_event(self) -> dict[str, Any] | None:
+        """Return what comes next; `None`: the end. Raises `StreamBrokenError`."""
+        item = await self.channel.get()
+        if isinstance(item, StreamBrokenError):
+            raise item
+        return item
 
     def offer(self, event: dict[str, Any]) -> None:
         """Put an event into the channel if it passes the filters and there is room."""
@@ -96,11 +107,11 @@ class EventStream:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
 
-    def cut(self) -> None:
-        """End every subscription; what its channel holds is still read."""
+    def cut(self, *, cleanly: bool = True) -> None:
+        """End every subscription, *cleanly* or not; what its channel holds is still read."""
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
-            subscription.channel.put_nowait(None)
+            subscription.channel.put_nowait(None if cleanly else StreamBrokenError())
 
     def clear_ring(self) -> None:
         """Empty the ring."""

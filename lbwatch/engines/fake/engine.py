@@ -121,13 +121,21 @@ class FakeEngine:
         if containers == "end":
             self.containers.end_all()
 
-    async def come_back(self) -> None:
-        """Serve again on the same socket; the default bridge has another id, the list is up to date."""
+    async def come_back(self, *, forgets_health: bool = False) -> None:
+        """
+        Serve again on the same socket; the default bridge has another id, the list is up to date.
+
+        Args:
+            forgets_health: Whether it says `starting` of each that has a health check, until the next probe: so do
+                engines with live-restore.
+        """
+        if forgets_health:
+            self.containers.forget_health()
         self.networks.renew_bridge()
         self.replica.catch_up_all()
         self.events.muted = False
         await self.start()
 
-    def cut_streams(self) -> None:
-        """End every open stream of events cleanly, as a socket proxy does."""
-        self.events.cut()
+    def cut_streams(self, *, cleanly: bool = True) -> None:
+        """End every open stream of events, as a socket proxy does: *cleanly*, or in the middle of an answer."""
+        self.events.cut(cleanly=cleanly)

@@ -62,3 +62,14 @@ def stall(over: asyncio.Event, *, header: bool = False) -> Fault:
         return response
 
     return answer
+
+
+def disconnect() -> Fault:
+    """Return a fault that closes the connection without an answer, as an engine does that is told to stop."""
+
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 - see `Fault`
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    return answer

@@ -252,6 +252,12 @@ class Containers:
             self._transitions.publish(container, f"{action}: {_PROBE_COMMAND}", execID=exec_id)
         self._transitions.publish(container, "exec_die", execID=exec_id, exitCode="0")
 
+    def forget_health(self) -> None:
+        """Forget what the latest probe found of each container that runs, as an engine does that starts."""
+        for container in self:
+            container.health_forgotten = container.running and bool(container.health)
+            self._transitions.record(container)
+
     def end_all(self) -> None:
         """End every container with 0, whatever its restart policy."""
         for container in self:

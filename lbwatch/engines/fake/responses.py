@@ -128,7 +128,7 @@ def _state(container: Container) -> dict[str, Any]:
         "FinishedAt": timestamp(container.finished_ns),
     }
     if container.health:
-        state["Health"] = {"Status": container.health}
+        state["Health"] = {"Status": container.reported_health}
     return state
 
 
@@ -181,8 +181,8 @@ def _status_text(container: Container, *, now_ns: int) -> str:
     text = f"Up {(now_ns - container.started_ns) // 10**9} seconds"
     if container.paused:
         return f"{text} (Paused)"
-    if container.health:
-        return f"{text} ({'health: ' if container.health == 'starting' else ''}{container.health})"
+    if health := container.reported_health:
+        return f"{text} ({'health: ' if health == 'starting' else ''}{health})"
     return text
 
 

@@ -129,6 +129,7 @@ class Container:
     exit_code: int = 0
     restarts: int = 0
     health: str = ""  # empty before the first start and without a check
+    health_forgotten: bool = False  # the engine was restarted since the latest probe, and says `starting`
     stop_requested: bool = False  # by `docker stop`, and still running
     manually_stopped: bool = False  # `unless-stopped` then no longer restarts it (moby#41302)
     restart_disabled: bool = False  # no policy restarts it after this run
@@ -144,6 +145,11 @@ class Container:
         if self.running:
             return "paused" if self.paused else "running"
         return "exited" if self.started_ns else "created"
+
+    @property
+    def reported_health(self) -> str:
+        """Return its health as the engine tells it, which may have forgotten what the latest probe found."""
+        return "starting" if self.health and self.health_forgotten else self.health
 
     def copy(self) -> "Container":
         """Return a copy that later changes do not reach; labels never change, so they are shared."""
@@ -161,8 +167,10 @@ class Container:
 
     def mark_started(self, *, now_ns: int, pid: int) -> None:
         """Make it run from *now_ns* on; the health check starts over, and earlier requests to stop are forgotten."""
-        self.running, self.pid, self.started_ns = True, pid, now_ns
+        # Nothing starts twice in a nanosecond, but where time is simulated it stands still meanwhile.
+        self.running, self.pid, self.started_ns = True, pid, now_ns + (now_ns == self.started_ns)
         self.exit_code = 0
+        self.health_forgotten = False
         self.stop_requested = self.manually_stopped = self.restart_disabled = False
         if self.healthcheck not in (None, "none"):
             self.health = "starting"
@@ -177,7 +185,7 @@ class Container:
     def stop_probes(self) -> None:
         """Make it `unhealthy` if there is a health check: no probe runs any more (moby, container/health.go)."""
         if self.health:
-            self.health = "unhealthy"
+            self.health, self.health_forgotten = "unhealthy", False
 
     def restarts_after(self, code: int) -> bool:
         """Return whether the restart policy brings it back after an exit with *code*."""

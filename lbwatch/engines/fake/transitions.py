@@ -68,7 +68,8 @@ class Transitions:
 
     def probe(self, container: Container, *, health: str) -> None:
         """Replace a container's health; only a change has an event, and never one to `starting`."""
-        changed, container.health = container.health != health, health
+        changed = container.reported_health != health
+        container.health, container.health_forgotten = health, False
         self.record(container)
         if changed and health != "starting":
             self.publish(container, f"health_status: {health}")

@@ -37,11 +37,13 @@ from statuses import (
     made_status,
     samples,
 )
+from waiting import longest_stall
 
 from lbwatch.api import application as api
-from lbwatch.api import page
+from lbwatch.api import shared
 from lbwatch.api.control import ControlService
 from lbwatch.api.metrics import exposition
+from lbwatch.api.page import rendering as page
 from lbwatch.api.report import report_of, state_json
 from lbwatch.api.server import serving
 from lbwatch.core.explain import Explanation
@@ -61,7 +63,8 @@ async def test_each_route_of_the_contract_answers(client: Client) -> None:
     assert samples(metrics.body) == samples(exposition(full_status()))
     state = await client.get("/api/state")
     assert state.headers["content-type"].startswith("application/json")
-    assert state.json["applied"] == {"digest": DIGEST, "verified": True, "at": "2023-11-14T22:13:20+00:00"}
+    at = "2023-11-14T22:13:20+00:00"
+    assert state.json["applied"] == {"digest": DIGEST, "verified": True, "at": at, "believed": False}
     html = await client.get("/")
     assert (html.status, html.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert html.text.lower().startswith("<!doctype html>")
@@ -131,13 +134,14 @@ async def test_the_page_may_run_its_own_script_and_reach_nothing_else(client: Cl
     policy = (await client.get("/")).headers["content-security-policy"]
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
-    for what in ("frame-ancestors", "base-uri", "form-action"):
+    for what in ("frame-ancestors", "base-uri"):
         assert rules[what] == "'none'"
-    assert rules["connect-src"] == "'self'"
+    for what in ("connect-src", "form-action"):
+        assert rules[what] == "'self'"
     assert "unsafe" not in policy
     assert "*" not in policy
     assert "http" not in policy
-    text = page.FILE.read_text()
+    text = (page.FOLDER / page.FRAME).read_text()
     for tag in ("script", "style"):
         wanted = {f"'sha256-{page._hash(part)}'" for part in re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)}
         assert set(rules[f"{tag}-src"].split()) == wanted
@@ -187,15 +191,19 @@ async def test_all_reasons_are_given_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("still_s", "applying", "healthy"), [(0, False, True), (119, False, True), (121, False, False), (500, True, True)]
+    ("still_s", "applying", "healthy"),
+    [(0, False, True), (119, False, True), (121, False, False), (299, True, True), (301, True, False)],
 )
 async def test_healthy_is_whose_loop_turns(*, still_s: float, applying: bool, healthy: bool) -> None:
     """A supervisor kills by it: an engine or an nginx that is away must not, nor a long apply."""
-    state = applied_plan(Plan(), turned_at=NOW - still_s, applying=applying, error="nginx is away", behind_since=1.0)
+    state = applied_plan(
+        Plan(), turned_at=NOW - still_s, applying=applying, step="verifying", error="nginx is away", behind_since=1.0
+    )
     look = made_status(engines=(engine_status(connected=False, error="refused"),), applied=state)
     async with served(FixedView(look)) as client:
         answer = await client.get("/healthz")
         assert answer.status == (200 if healthy else 503)
+        assert ("in verifying" in answer.text) == (applying and not healthy)
         assert (await client.get("/readyz")).status == 503
 
 
@@ -361,16 +369,6 @@ async def test_only_the_two_orders_are_taken_and_only_by_post(
 # -- the loop goes on
 
 
-async def longest_stall(until: asyncio.Task[Any]) -> float:
-    """How long the loop did not turn at most while a task ran, in seconds."""
-    longest, clock = 0.0, time.perf_counter
-    before = clock()
-    while not until.done():
-        await asyncio.sleep(0)
-        longest, before = max(longest, clock() - before), clock()
-    return longest
-
-
 def fetched(client: Client, path: str) -> int:
     """Ask from another thread, so that the loop has nothing to do with it but to answer."""
     with socket.create_connection((client.host, client.port), timeout=30.0) as connection:
@@ -444,7 +442,7 @@ async def test_many_who_look_at_once_cost_as_much_as_one() -> None:
         assert {answer.status for answer in answers} == {200}
         assert looks <= 3
         before = looks
-        await asyncio.sleep(api.SHARED_S)
+        await asyncio.sleep(shared.SHARED_S)
         view.shown = replace(view.shown, version="another")
         assert (await client.get("/api/state")).json["version"] == "another", "an old answer is given for ever"
         assert looks == before + 1

@@ -23,7 +23,7 @@ async def test_without_a_daemon_it_is_said_what_to_look_at(tmp_path: Path) -> No
         dead.bind(str(tmp_path / "dead"))
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "none", tmp_path / "dead", tmp_path / "file", tmp_path / "no" / "folder"):
-        with pytest.raises(RequestError, match=r"no lbwatch takes orders at .* is `lbwatch run` running") as caught:
+        with pytest.raises(RequestError, match=r"no lbwatch answers at .* is `lbwatch run` running") as caught:
             await request(path, verb="drain", container="web-1")
         assert str(path) in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
@@ -82,7 +82,9 @@ async def test_a_daemon_that_hangs_up_or_says_nothing_is_told(tmp_path: Path, mo
         writer.close()
 
     async with await asyncio.start_unix_server(hang_up, tmp_path / "rude"):
-        with pytest.raises(RequestError, match="ended before it answered: `lbwatch explain web-1` tells what holds"):
+        with pytest.raises(
+            RequestError, match="ended before it answered: `lbwatch explain web-1` shows what came of it"
+        ):
             await request(tmp_path / "rude", verb="drain", container="web-1")
 
 
@@ -102,7 +104,7 @@ async def test_explain_goes_on_without_a_daemon_that_says_nothing_or_hangs_up(
         writer.close()
 
     async with await asyncio.start_unix_server(hang_up, tmp_path / "rude"):
-        with pytest.raises(NoDaemonError, match="no lbwatch takes orders at"):
+        with pytest.raises(NoDaemonError, match="no lbwatch answers at"):
             await explanation(tmp_path / "rude", container=None)
         assert await suspended(tmp_path / "rude") is None
 
@@ -126,6 +128,20 @@ async def test_a_daemon_of_another_version_is_as_good_as_none(tmp_path: Path, sa
         with pytest.raises(NoDaemonError, match=r"the lbwatch at .* is of another version"):
             await explanation(tmp_path / "old", container=None)
         assert await suspended(tmp_path / "old") is None
+
+
+async def test_a_daemon_that_fails_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """It is no other version: its log has the reason."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\nno")
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, tmp_path / "sick"):
+        with pytest.raises(NoDaemonError, match=r"the lbwatch at .*/sick failed to answer \(500\): its log says why"):
+            await explanation(tmp_path / "sick", container=None)
+        assert await suspended(tmp_path / "sick") is None
 
 
 async def test_explain_of_an_unknown_container_is_the_daemon_s_own_error(stage: DrainStage) -> None:

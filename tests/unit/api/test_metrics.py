@@ -75,6 +75,7 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
     names = {name for name, _ in samples(exposition(full_status()))}
     assert names == {
         "lbwatch_build_info",
+        "lbwatch_log_dropped_total",
         "lbwatch_ready",
         "lbwatch_source_connected",
         "lbwatch_source_stream_age_seconds",
@@ -119,6 +120,11 @@ def test_a_daemon_that_knows_nothing_yet_has_metrics_too() -> None:
     assert found["lbwatch_source_connected", (("source", SOURCE),)] == 0
     absent = ("last_sync_age", "source_containers", "config_info", "nginx_workers", "lbwatch_servers")
     assert not [name for name, _ in found if any(each in name for each in absent)]
+
+
+def test_lines_that_the_log_lacks_are_counted() -> None:
+    """Whoever searches the log for what is not there must be able to know."""
+    assert samples(exposition(made_status(log_dropped=7)))["lbwatch_log_dropped_total", ()] == 7
 
 
 def test_what_runs_is_told() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fakedaemon import FixedView, served
-from statuses import MAYBE, NOW, STATE, applied_plan, engine_status, made_plan, made_status, server, wrong_in
+from statuses import MAYBE, NOW, PLAIN, STATE, applied_plan, engine_status, made_plan, made_status, server, wrong_in
 
 from lbwatch.api.report import report_of
 from lbwatch.core.model import BalancerStatus, Plan, Route, Upstream
@@ -40,7 +40,7 @@ async def test_the_placeholder_alone_is_down_and_has_no_container() -> None:
     async with served() as client:
         state = (await client.get("/api/state")).json
     upstreams = {each["name"]: each["servers"] for each in state["upstreams"]}
-    assert upstreams["later"] == [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"}]
+    assert upstreams["later"] == [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"} | PLAIN]
     rest = [line for name, lines in upstreams.items() if name != "later" for line in lines]
     assert {line["container"] for line in rest} == {"web-1", "web-2", "sick", "api"}
     assert {line["state"] for line in rest} == {"up", "unhealthy"}

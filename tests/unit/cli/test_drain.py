@@ -37,7 +37,7 @@ async def test_the_command_without_a_daemon_exits_1_with_one_line(tmp_path: Path
     code, out, err = await lbwatch(verb, "nobody", control_socket=tmp_path / "none")
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
-    assert err.startswith(f"lbwatch: no lbwatch takes orders at {tmp_path}/none (No such file or directory): is")
+    assert err.startswith(f"lbwatch: no lbwatch answers at {tmp_path}/none (No such file or directory): is")
 
 
 async def test_the_command_without_a_container_is_a_wrong_call(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_the_commands_print_what_came_of_it(stage: DrainStage) -> None:
     """Standard output is for the answer, standard error for what went wrong."""
     code, out, err = await lbwatch("drain", "web-1", control_socket=stage.socket)
     assert (code, err) == (0, "")
-    assert out.startswith("web-1 is drained; it is not routed (draining): ")
+    assert out == "web-1 is drained; `lbwatch undrain web-1` ends that\n"
     assert len(out.splitlines()) == 1
     assert stage.servers() == ["172.17.0.3"]
     code, out, err = await lbwatch("drain", "nobody", control_socket=stage.socket)

@@ -1,12 +1,19 @@
 """`events`: the engine's stream as people read it."""
 
+import array
 import asyncio
+import fcntl
+import itertools
+import os
 import signal
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from command import WEB_AS_EXPOSED, command, environment, lbwatch
+from command import DEADLINE_S, WEB_AS_EXPOSED, command, environment, lbwatch
+from waiting import eventually
 
 from lbwatch.engines.fake import FakeEngine
 
@@ -45,7 +52,7 @@ async def _tell(engine: FakeEngine, process: asyncio.subprocess.Process) -> None
                 assert line, f"it ended before {words!r}: {lines}"
                 lines.append(" ".join(line.decode().split()[1:]))
 
-    await until(f"following {engine.url}: 1 containers")
+    await until(f"following {engine.url}: 1 container;")
     engine.containers.run(name="db")
     await until("db start ignored: it has no lbwatch.* label")
     engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
@@ -53,12 +60,37 @@ async def _tell(engine: FakeEngine, process: asyncio.subprocess.Process) -> None
     engine.containers.run(name="bad", labels={"lbwatch.port": "no"})
     await until("bad -> not routed (bad-label): label lbwatch.port='no'")
     engine.containers.stop("web-1")
-    await until("web-1 -> not routed (not-running): it is exited [upstream web]")
+    await until("web-1 -> not routed (not-running): it exited with code 0 [upstream web]")
     engine.containers.remove("web-1")
     await until("web-1 -> gone")
     told = [line.split(" ", 1)[1] for line in lines if line.startswith("web-1") and "->" not in line]
     assert told == ["create", "connect", "start", "kill (signal 15)", "die", "disconnect", "stop", "destroy"]
     assert not any(line.startswith("old") for line in lines), "what was there before is no event"
+
+
+async def test_an_event_of_a_time_that_no_clock_shows_is_told(engine: FakeEngine, tmp_path: Path) -> None:
+    """A sick clock, or a sick engine, ended the command; no date goes beyond the year 9999."""
+
+    def late(event: dict[str, Any]) -> tuple[float, ...]:
+        event |= next(times)
+        return (0.0,)
+
+    times = itertools.cycle(
+        [{"time": 253402300800, "timeNano": 0}, {"time": 0, "timeNano": 10**400}, {"time": -(10**30), "timeNano": 0}]
+    )
+    async with telling(docker_host=engine.url, control_socket=tmp_path / "none") as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(15):
+            assert b"following" in await process.stdout.readline()
+            engine.events.delivery = late
+            engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+            seen = b""
+            while b"serves upstream web" not in seen:
+                line = await process.stdout.readline()
+                assert line, seen
+                seen += line
+        assert process.returncode is None
+        assert seen.count(b"web-1") >= 4
 
 
 async def test_events_that_nobody_reads_any_more_end(engine: FakeEngine, tmp_path: Path) -> None:
@@ -79,6 +111,28 @@ async def test_events_that_nobody_reads_any_more_end(engine: FakeEngine, tmp_pat
             await asyncio.sleep(0.05)
         _, err = await ending
     assert (process.returncode, err) == (0, b"")
+
+
+async def test_events_that_nobody_reads_are_ended_by_a_stop(engine: FakeEngine, tmp_path: Path) -> None:
+    """`lbwatch events | less`: it waits for room in a pipe, and must obey all the same."""
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    process = await asyncio.create_subprocess_exec(
+        *command("events", docker_host=engine.url, control_socket=tmp_path / "none"), env=environment(), stdout=theirs
+    )
+    os.close(theirs)
+
+    def is_full() -> bool:
+        engine.containers.run(labels=WEB_AS_EXPOSED)
+        return array.array("i", fcntl.ioctl(ours, termios.FIONREAD, b"0000"))[0] > 4000
+
+    try:
+        await eventually(is_full, within=DEADLINE_S, what="the pipe is full")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await process.wait() == 0
+    finally:
+        os.close(ours)
 
 
 async def test_events_of_an_engine_that_is_not_there_say_so(tmp_path: Path) -> None:

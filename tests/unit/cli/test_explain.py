@@ -51,6 +51,18 @@ async def test_the_daemon_itself_is_asked_why(engine: FakeEngine, tmp_path: Path
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", row["since"])
 
 
+async def test_a_container_whose_inspect_hangs_is_explained_as_it_was(engine: FakeEngine, tmp_path: Path) -> None:
+    """That is when somebody asks (moby#46782); the command gave up before the daemon did, and blamed the daemon."""
+    id = engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    async with running(engine, tmp_path) as flags:
+        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        engine.inspect_delay_s[id] = 60.0
+        code, out, err = await lbwatch("explain", "web-1", **flags)
+    assert (code, err) == (0, "")
+    assert "172.17.0.2:80" in out
+    assert "server 172.17.0.2:80;" in out, "its story"
+
+
 async def test_a_container_that_asks_for_nothing_is_explained_at_once(engine: FakeEngine, tmp_path: Path) -> None:
     """The newcomer forgot the label, starts the container and asks: the next full look is half a minute away."""
     async with running(engine, tmp_path, resync_interval=600.0) as flags:
@@ -108,7 +120,7 @@ async def test_a_container_of_several_upstreams_has_each_network_weighed(engine:
     settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
     _, out, _ = await lbwatch("explain", "both", "--json", **settings)
     verdicts = {each["network"]: each["verdict"] for each in json.loads(out)[0]["story"]["networks"]}
-    assert verdicts == {"back": "taken", "front": "taken", "other": "the label asks for front"}
+    assert verdicts == {"back": "used", "front": "used", "other": "the label asks for front"}
 
 
 async def test_the_line_in_the_file_is_shown_although_nginx_does_not_run_it(engine: FakeEngine, tmp_path: Path) -> None:
@@ -156,7 +168,7 @@ async def test_an_engine_that_is_not_the_daemons_is_looked_at_itself(engine: Fak
         code, out, err = await lbwatch("explain", **(flags | {"docker_host": other.url}))
         assert code == 0
         assert out.startswith("elsewhere")
-        assert f"follows {engine.url}: this is what one would make of {other.url}" in err
+        assert f"follows {engine.url} (below: what it would do with {other.url} now)" in err
 
 
 async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: FakeEngine, tmp_path: Path) -> None:

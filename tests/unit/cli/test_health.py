@@ -29,10 +29,18 @@ async def test_health_answers_as_readyz_does(engine: FakeEngine, tmp_path: Path,
         assert code == 1
         assert f"not ready: engine {engine.url}: not followed for" in out
     code, out, _ = await lbwatch("health", status_listen=listen)
-    assert (code, out) == (1, f"not ready: no lbwatch answers at http://{listen}/readyz: Connection refused\n")
-    code, out, err = await lbwatch("health", status_listen="")
-    assert (code, out) == (2, "")
-    assert "status_listen" in err
+    refused = "Connection refused: is `lbwatch run` running?"
+    assert (code, out) == (1, f"not ready: no lbwatch answers at http://{listen}/readyz: {refused}\n")
+
+
+async def test_without_a_status_server_health_asks_the_control_socket(engine: FakeEngine, tmp_path: Path) -> None:
+    """Who switched the page off still wants to know whether all is in step."""
+    async with running(engine, tmp_path) as flags:
+        asked = {"status_listen": "", "control_socket": flags["control_socket"]}
+        assert await lbwatch("health", **asked) == (0, "ready\n", "")
+    code, out, err = await lbwatch("health", **asked)
+    assert (code, err) == (1, "")
+    assert out.startswith(f"not ready: no lbwatch answers at {flags['control_socket']}: ")
 
 
 @pytest.fixture
@@ -64,7 +72,7 @@ async def answering(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (b"", "no lbwatch answers at http://{at}/readyz: Server disconnected"),
+        (b"", "no lbwatch answers at http://{at}/readyz: Server disconnected: is `lbwatch run` running?"),
         (b"nonsense", "what answers at http://{at}/readyz is no lbwatch"),
         (b"HTTP/1.0 200 OK\r\n\r\n<html>", "what answers at http://{at}/readyz is no lbwatch"),
         (b'HTTP/1.0 200 OK\r\n\r\n{"ready": true}', "what answers at http://{at}/readyz is no lbwatch"),

@@ -38,6 +38,18 @@ async def test_a_narrow_terminal_hides_nothing(engine: FakeEngine, tmp_path: Pat
     assert "…" not in seen
 
 
+async def test_a_container_s_story_keeps_to_its_column(engine: FakeEngine, tmp_path: Path) -> None:
+    """A sentence that goes on below the headings looks like one."""
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    settings = {"docker_host": engine.url, "control_socket": tmp_path / "none"}
+    _, seen = await on_a_terminal("explain", "web-1", columns=80, **settings)
+    _, _, story = plain(seen).partition("\nstate ")
+    lines = f"state {story}".splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line[9] == " " and line[10] != " " for line in lines), story
+    assert "give it a health check, or the label lbwatch.max_fails=0" in " ".join(story.split())
+
+
 async def test_what_a_container_says_never_reaches_the_terminal_raw(engine: FakeEngine, tmp_path: Path) -> None:
     """A label may hold the sequence that clears the screen, or worse."""
     engine.containers.run(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import pytest
 from command import ESCAPE, WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain
+from needs import need
 from patches import patched
 
 from lbwatch.engines.fake import FakeEngine
@@ -60,3 +62,24 @@ async def test_the_difference_is_one_that_patch_takes(engine: FakeEngine, tmp_pa
     assert code == 0
     assert f"{ESCAPE}32m+    server 172.17.0.3:80;" in seen
     assert plain(seen) == out
+
+
+BROKEN = "# {{ upstreams | length }}\nnonsense on;\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--diff",), ("--diff", "--exit-code")])
+async def test_where_nothing_would_be_written_render_says_why_and_fails(
+    engine: FakeEngine, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A script that pipes it somewhere must not go on with a text that nginx refuses, nor with none."""
+    need("nginx")
+    output = tmp_path / "conf.d" / "lbwatch.conf"
+    output.parent.mkdir()
+    output.write_text("# of yesterday\n")
+    main = f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{ access_log off; include {output.parent}/*.conf; }}\n"
+    (tmp_path / "nginx.conf").write_text(main)
+    (tmp_path / "broken.j2").write_text(BROKEN)
+    settings = {"docker_host": engine.url, "output": output, "nginx_conf": tmp_path / "nginx.conf"}
+    code, out, err = await lbwatch("render", *words, template=tmp_path / "broken.j2", **settings)
+    assert (code, out) == (1, "")
+    assert err == f'lbwatch: nothing would be written now: unknown directive "nonsense" in {output}:2\n'

@@ -1,7 +1,10 @@
 """Containers that restart in a loop: who is left out, for how long, and what clears it."""
 
+import tracemalloc
+from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import container, decide, planned, reasons_of, snapshot, unrouted, upstream_of
@@ -11,6 +14,10 @@ from lbwatch.core.model import Container, ContainerStatus, Suspended
 from lbwatch.core.plan import Rules
 
 WEB = container("web")
+
+
+def looping(damper: CrashLoops, *containers: Container, now: float) -> Mapping[str, float]:
+    return damper.crash_looping({each.id: each for each in containers}, changed=[WEB.id], now=now)
 
 
 class Life:
@@ -23,7 +30,7 @@ class Life:
         self.look()
 
     def look(self) -> float | None:
-        return self.damper.crash_looping([self.container], now=self.now).get(self.container.id)
+        return looping(self.damper, self.container, now=self.now).get(self.container.id)
 
     def restart(self, *, times: int = 1, after: float = 1.0) -> float | None:
         """The engine finds it dead and starts it again, *after* seconds; only the end of it is looked at."""
@@ -51,6 +58,18 @@ def test_three_restarts_in_more_than_a_minute_are_no_loop() -> None:
     """A container that crashes now and then serves in between."""
     life = Life()
     assert [life.restart(after=LOOP_WINDOW_S / 2) for _ in range(8)] == [None] * 8
+
+
+@pytest.mark.parametrize("times", [150_000_000, 2**63 - 1, 10**400])
+def test_a_count_of_any_size_costs_no_memory(times: int) -> None:
+    """It comes from the engine: a list of so many restarts had 2.3 GB, or ended the daemon."""
+    tracemalloc.start()
+    try:
+        assert Life().restart(times=times) == STAY_UP_FIRST_S
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_restarts_between_two_looks_are_all_counted() -> None:
@@ -128,16 +147,16 @@ def test_a_start_by_hand_clears_it() -> None:
 def test_what_happened_before_it_was_seen_is_not_held_against_it() -> None:
     """A start of lbwatch must not take out what serves since yesterday."""
     damper = CrashLoops()
-    assert damper.crash_looping([replace(WEB, restarts=500)], now=1.0) == {}
-    assert damper.crash_looping([replace(WEB, restarts=502)], now=2.0) == {}
-    assert list(damper.crash_looping([replace(WEB, restarts=503)], now=3.0)) == [WEB.id]
+    assert looping(damper, replace(WEB, restarts=500), now=1.0) == {}
+    assert looping(damper, replace(WEB, restarts=502), now=2.0) == {}
+    assert list(looping(damper, replace(WEB, restarts=503), now=3.0)) == [WEB.id]
 
 
 def test_a_removed_container_is_forgotten() -> None:
     """Memory stays flat however many come and go."""
     life = Life()
     life.restart(times=3)
-    assert life.damper.crash_looping([], now=life.now) == {}
+    assert looping(life.damper, now=life.now) == {}
     assert not life.damper._loops
     assert not life.damper._restarts
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import container, snapshot
 
+from lbwatch.core import draining
 from lbwatch.core.draining import BY_HAND, TOLD_TO_STOP, Drains, StopSignals
 from lbwatch.core.model import Container, ContainerStatus, Event, Snapshot
 
@@ -358,3 +359,22 @@ def test_the_first_of_all_engines_is_due_next() -> None:
     assert drains.changes_at() == 100.0
     assert len(drains.draining([one, two], by_hand=(), now=100.0)) == 2
     assert drains.changes_at() == 105.0
+
+
+def test_signals_are_kept_of_so_many_unknown_containers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events may name any number that nobody ever saw; what is known loses nothing by them."""
+    monkeypatch.setattr(draining, "MAX_UNKNOWN", 3)
+    signals, known = StopSignals(), Container(id="known", name="known", started_ns=1)
+    signals.record(Event(action="kill", container="known", at_ns=5, signal=TERM), container=known, now=1.0)
+    for number in range(10):
+        for at_ns in (5, 6):
+            event = Event(action="kill", container=f"u{number}", at_ns=at_ns, signal=TERM)
+            signals.record(event, container=None, now=1.0)
+    seen = {f"u{number}": Container(id=f"u{number}", name="u", started_ns=1) for number in range(10)}
+    assert signals.stopping(seen | {"known": known}).keys() == {"u7", "u8", "u9", "known"}
+    signals.settle("u8", seen["u8"])
+    signals.settle("u9", None)
+    for number in range(20, 22):
+        event = Event(action="kill", container=f"u{number}", at_ns=5, signal=TERM)
+        signals.record(event, container=None, now=1.0)
+    assert signals.stopping(seen).keys() == {"u7", "u8"}, "what was looked at since is unknown no more"

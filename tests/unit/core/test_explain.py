@@ -12,7 +12,7 @@ from strategies import ANY_RULES, NOBODY, container, decide, on
 from worlds import joined
 
 from lbwatch.core.draining import BY_HAND
-from lbwatch.core.explain import MAX_EVENTS, Running, Story, degraded_words, stamp, stamped, story_of
+from lbwatch.core.explain import MAX_EVENTS, MAX_LABELS, Running, Story, degraded_words, stamp, stamped, story_of
 from lbwatch.core.model import (
     Container,
     ContainerStatus,
@@ -72,7 +72,11 @@ some_since = st.dictionaries(
 
 def running(routes: Iterable[Route]) -> Running:
     """Make a load balancer that runs the servers of these routes and nothing else."""
-    upstreams = [Upstream(name=each.upstream or "", servers=(each.server,)) for each in routes if each.server]
+    servers: dict[str, list[Server]] = {}
+    for each in routes:
+        if each.server:
+            servers.setdefault(each.upstream or "", []).append(each.server)
+    upstreams = (Upstream(name=name, servers=tuple(some)) for name, some in sorted(servers.items()))
     return Running(upstreams=tuple(upstreams), missing=MISSING)
 
 
@@ -117,7 +121,7 @@ def test_a_route_is_refused_or_not_in_force_or_planned_in_that_order(
         for server in each.servers
     )
     (found,) = stamped([route], degraded=degraded, running=runs)
-    if level in (Level.EMPTY, Level.OUT):
+    if level in (Level.EMPTY, Level.OUT, Level.OLD):  # of an old one, no server is there unless it says so
         assert found.reason is Reason.UPSTREAM_REFUSED
         assert REFUSAL in (found.detail or "")
         assert found.notices == route.notices
@@ -184,6 +188,7 @@ def test_a_server_with_other_parameters_runs_all_the_same() -> None:
         (Level.PLAIN, False, "upstream web is written without its parameters: no"),
         (Level.EMPTY, False, "upstream web is left out: no"),
         (Level.OUT, False, "upstream web is left out: no"),
+        (Level.OLD, False, "upstream web stays as it was, less what has gone: no"),
         (Level.EMPTY, True, "upstream web has no container any more and is kept"),
     ],
 )
@@ -260,13 +265,24 @@ def networks_of(story: Story) -> list[tuple[str, str, str]]:
     return [(each.network, each.address, each.verdict) for each in story.networks]
 
 
+def test_of_thousands_of_labels_the_first_are_told_and_how_many_there_are() -> None:
+    """To find out what each means would take seconds, and whoever looks at the page may ask again and again."""
+    labels = {f"lbwatch.upstreams.u{number:05}.wieght": "1" for number in range(12_000)}
+    story = told(container("many", labels=labels))
+    assert len(story.labels) == MAX_LABELS
+    assert story.more_labels == 12_000 - MAX_LABELS
+
+
 def test_networks_are_weighed_with_the_settings() -> None:
     """The commonest question of all: why it is reached by that network, or by none."""
     web = container(endpoints=on(BACK, FRONT))
-    assert networks_of(told(web)) == [("back", "172.19.0.2", "taken"), ("front", "172.18.0.2", "back comes first")]
+    assert networks_of(told(web)) == [
+        ("back", "172.19.0.2", "used: a guess"),
+        ("front", "172.18.0.2", "back comes first"),
+    ]
     assert networks_of(told(web, rules=Rules(networks=("front",)))) == [
         ("back", "172.19.0.2", "nginx reaches front only"),
-        ("front", "172.18.0.2", "taken"),
+        ("front", "172.18.0.2", "used"),
     ]
     assert networks_of(told(container(endpoints=()))) == []
 
@@ -280,8 +296,8 @@ def test_a_network_that_one_of_its_upstreams_takes_is_taken() -> None:
     }
     vpn = Endpoint(network="vpn", ipv4="172.20.0.2")
     assert networks_of(told(container(labels=labels, endpoints=on(BACK, FRONT, vpn)))) == [
-        ("back", "172.19.0.2", "taken"),
-        ("front", "172.18.0.2", "taken"),
+        ("back", "172.19.0.2", "used"),
+        ("front", "172.18.0.2", "used"),
         ("vpn", "172.20.0.2", "the label asks for back"),
     ]
 
@@ -290,15 +306,34 @@ def test_networks_of_another_are_said_to_be_its() -> None:
     """`docker inspect` of the container shows none; and once the other is gone there is none to show."""
     owner = container("gate", endpoints=(FRONT,))
     side = joined(owner)
-    assert networks_of(told(side, owner)) == [("front (of gate, whose network it uses)", "172.18.0.2", "taken")]
+    assert networks_of(told(side, owner)) == [("front (of gate, whose network it uses)", "172.18.0.2", "used")]
     assert networks_of(told(replace(side, endpoints=(BACK,)))) == []
 
 
 def test_an_ipv6_network_has_its_address() -> None:
     """Where there is no other, that is the one."""
     assert networks_of(told(container(endpoints=(Endpoint(network="six", ipv6="fd00::2"),)))) == [
-        ("six", "fd00::2", "taken")
+        ("six", "fd00::2", "used")
     ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "advised"),
+    [
+        ({}, True),
+        ({"labels": {"lbwatch.max_fails": "3"}}, True),
+        ({"labels": {"lbwatch.max_fails": "0"}}, False),
+        ({"labels": {"lbwatch.port": "80", "lbwatch.upstreams.api.max_fails": "0"}}, True),
+        ({"health": Health.HEALTHY}, False),
+        ({"status": ContainerStatus.EXITED}, False),
+        ({"labels": {}}, False),
+    ],
+)
+def test_who_may_get_requests_before_its_program_listens_is_advised(facts: dict[str, Any], advised: bool) -> None:
+    """nginx gives a server up for 10 s that refused one connection: of two that start together none serves then."""
+    advice = told(container(**facts)).advice
+    assert (advice is not None) == advised
+    assert not advice or "a health check, or the label lbwatch.max_fails=0" in advice
 
 
 def test_a_suspended_container_is_told_why() -> None:
@@ -306,6 +341,13 @@ def test_a_suspended_container_is_told_why() -> None:
     web, other = container(), container("other")
     assert told(web, suspended=Suspended(draining={other.id: BY_HAND}, crash_looping={other.id: 5.0})).suspended is None
     assert told(web, suspended=Suspended(draining={web.id: BY_HAND})).suspended == BY_HAND
+    assert told(web, suspended=Suspended(former_names={web.id: "api"})).suspended == (
+        "it was renamed just now: its default upstream is for a moment still that of api"
+    )
+    flaps = Suspended(flapping={web.id: 10.0})
+    assert "until it passed for 10 s in a row" in (told(web, suspended=flaps).suspended or "")
+    ignored = container("web", labels={"lbwatch.health": "ignore"})
+    assert told(ignored, suspended=flaps).suspended is None
     both = Suspended(draining={web.id: BY_HAND}, crash_looping={web.id: 20.0})
     assert told(web, suspended=both).suspended == "it restarts in a loop: left out until it stayed up for 20 s"
 

@@ -17,6 +17,7 @@ from strategies import (
     wild_labels,
 )
 
+import lbwatch.core.labels as module
 from lbwatch.balancers.nginx.limits import hash_key_refusal
 from lbwatch.core.labels import ContainerLabels, UpstreamLabels, asks, meaning, nearest, read_labels, relevant, slip
 
@@ -407,6 +408,9 @@ def test_a_refusal_names_the_label_and_its_value(others: dict[str, str], field: 
         ("lbwatch.colour", None),
         ("lbwatch.", None),
         ("lbwatch.x.y.z", None),
+        ("lbwatch.var.a\x07\x1b[2J", "lbwatch.vars.a\ufffd\ufffd[2j"),
+        ("lbwatch.upstreams.a\nb.prot", "lbwatch.upstreams.a b.port"),
+        ("lbwatch.var." + "x" * 10_000, "lbwatch.vars." + "x" * 242 + "…"),
     ],
 )
 def test_a_key_that_means_nothing_is_told_with_the_nearest_known_one(key: str, meant: str | None) -> None:
@@ -453,3 +457,52 @@ def test_a_prefix_that_is_nearly_right_is_seen(key: str, is_slip: bool) -> None:
     assert slip(((key, "80"),), prefix="lbwatch") == (key if is_slip else None)
     assert (relevant(((key, "80"),), prefix="lbwatch") != ()) == (is_slip or key.lower().startswith("lbwatch."))
     assert not asks([key], prefix="lbwatch") or key.lower().startswith("lbwatch.")
+
+
+NEAR = tuple((f"l{number:06}.k", "v") for number in range(100_000))
+BELOW = tuple((f"lbwatch.x{number:06}", "v") for number in range(100_000))
+LONG_KEYS = tuple(("lbwatcg." + "a" * 5_000 + f"{number:06}", "v") for number in range(1_000))
+LONG_FAMILY = (("l" * 1_000_000 + ".k", "v"), ("lbwatch." + "upstream" * 10_000, "v"))
+
+
+@pytest.mark.parametrize("labels", [NEAR, BELOW, LONG_KEYS, LONG_FAMILY], ids=["near", "below", "long", "family"])
+def test_any_number_of_labels_is_read_with_a_bounded_number_of_comparisons(
+    labels: tuple[tuple[str, str], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's owner must not be able to hold up the loop: difflib takes microseconds for each, or seconds for a long one."""
+    compared: list[str] = []
+    real = module.get_close_matches
+
+    def counted(word: str, *more: Any, **options: Any) -> list[str]:
+        compared.append(word)
+        return real(word, *more, **options)
+
+    monkeypatch.setattr(module, "get_close_matches", counted)
+    kept = relevant(labels, prefix="lbwatch")
+    read_ = read_labels(kept, prefix="lbwatch")
+    slip(labels, prefix="lbwatch")
+    for unknown in read_.unknown:
+        nearest(unknown, prefix="lbwatch")
+    assert len(compared) <= 1_000
+    assert max(map(len, compared), default=0) <= 64
+
+
+def test_a_right_label_behind_any_number_of_near_ones_is_kept() -> None:
+    """What counts is below the prefix; only the search for slips is cut short."""
+    own = (("lbwatch.port", "80"), ("LBWATCH.weight", "2"), ("com.docker.compose.project", "shop"))
+    assert set(own) <= set(relevant((*NEAR, *own), prefix="lbwatch"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({f"lbwatch.x{number}": "" for number in range(12_001)}, "12001 labels below lbwatch.: at most 12000"),
+        ({"lbwatch.vars.x": "v" * (1024 * 1024)}, "characters: at most 1048576"),
+        ({"lbwatch." + "k" * (1024 * 1024 + 1): ""}, "characters: at most 1048576"),
+    ],
+    ids=["many", "long", "a long key"],
+)
+def test_too_much_of_them_is_refused_with_the_bound(labels: dict[str, str], words: str) -> None:
+    """Said, and not cut: half of what somebody asks for is not what he asks for."""
+    assert words in (read(labels).refusal or "")
+    assert read(labels | {"lbwatch.enable": "false"}).refusal is None

@@ -13,7 +13,6 @@ from strategies import (
     hostile_text,
     lines_of,
     notices,
-    on,
     reasons_of,
     rules,
     servers_of,
@@ -21,15 +20,13 @@ from strategies import (
 )
 from worlds import any_world, drained, joined, web
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Reason, bracketed
-from lbwatch.core.placement import HOST_ADDRESS, TAKEN, Placement, Rules, network_owner, placement_of, weighed
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Reason
+from lbwatch.core.placement import Placement, Rules, network_owner, placement_of
 
 COMPOSE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
 SWARM = {"com.docker.swarm.service.name": "stack_web"}
 ENABLED = {"lbwatch.enable": "true"}
-BACK = Endpoint(network="back", ipv4="172.19.0.2")
 FRONT = Endpoint(network="front", ipv4="172.18.0.2")
-SHOP = Endpoint(network="shop_inner", ipv4="172.20.0.2")
 
 
 def by_id(*containers: Container) -> Mapping[str, Container]:
@@ -59,20 +56,6 @@ def test_each_candidate_has_a_server_or_a_reason_in_words(world: Any, rules_: Ru
             assert candidate.owner is (None if candidate.server is None else owner)
             # A reason for all of the container is said once, not beside those of its upstreams.
             assert candidate.upstream is not None or len(placement.candidates) == 1
-
-
-@given(any_world, rules)
-def test_the_network_that_is_called_taken_is_the_one_that_the_server_is_on(world: Any, rules_: Rules) -> None:
-    """`explain` shows both: a verdict on another network would send the container's owner astray."""
-    for each in world:
-        for candidate in alone(each, rules=rules_).candidates:
-            verdicts = weighed(each, candidate.labels.network, networks=rules_.networks)
-            assert [endpoint for endpoint, _ in verdicts] == [*each.endpoints]
-            taken = [endpoint for endpoint, verdict in verdicts if verdict.startswith(TAKEN)]
-            assert len(taken) <= 1
-            if candidate.server is not None and candidate.server.address != HOST_ADDRESS:
-                without_others = alone(replace(each, endpoints=tuple(taken)), rules=rules_)
-                assert candidate.server in [again.server for again in without_others.candidates]
 
 
 def test_a_container_without_a_label_is_not_routed() -> None:
@@ -239,90 +222,6 @@ def test_a_servers_parameters_are_its_containers() -> None:
     assert dict(server.vars) == {"team": "red; }"}
 
 
-# -- network
-
-
-def place(*endpoints: Endpoint, labels: dict[str, str] | None = None, networks: tuple[str, ...] = ()) -> str:
-    """Return the one address, or the one reason, of a container on these networks."""
-    plan = decide(container(labels=ENABLED | (labels or {}), endpoints=on(*endpoints)), networks=networks)
-    places = [bracketed(server.address) for _, server in servers_of(plan)]
-    (found,) = places or reasons_of(plan, "web")
-    return found
-
-
-def test_the_label_chooses_the_network() -> None:
-    """Before any setting, since the container's owner knows best."""
-    assert place(BACK, FRONT, labels={"lbwatch.network": "front"}) == "172.18.0.2"
-    assert place(BACK, FRONT, labels={"lbwatch.network": "front"}, networks=("back",)) == "172.18.0.2"
-
-
-def test_the_label_may_use_the_compose_files_short_name() -> None:
-    """In the Compose file the network is `inner`; the engine knows it as `shop_inner`."""
-    assert place(FRONT, SHOP, labels=COMPOSE | {"lbwatch.network": "inner"}) == "172.20.0.2"
-    assert place(FRONT, SHOP, labels={"lbwatch.network": "inner"}) == "no-network"
-    assert place(FRONT, SHOP, labels=COMPOSE | {"lbwatch.network": "shop_inner"}) == "172.20.0.2"
-
-
-def test_a_networks_own_name_comes_before_a_short_one() -> None:
-    """Where both exist, the name means what it says."""
-    inner = Endpoint(network="inner", ipv4="172.21.0.2")
-    assert place(inner, SHOP, labels=COMPOSE | {"lbwatch.network": "inner"}) == "172.21.0.2"
-
-
-def test_a_network_that_the_label_names_and_the_container_lacks_is_a_reason() -> None:
-    """Another network's address would be an address that its owner ruled out."""
-    assert place(FRONT, labels={"lbwatch.network": "vpn"}) == "no-network"
-
-
-def test_settings_networks_are_tried_in_their_order() -> None:
-    """The first of them that the container is on: nginx reaches no other."""
-    assert place(BACK, FRONT, networks=("vpn", "front", "back")) == "172.18.0.2"
-    assert place(BACK, FRONT, networks=("back", "front")) == "172.19.0.2"
-    assert place(BACK, networks=("vpn", "front")) == "no-network"
-
-
-def test_the_reason_names_the_networks_of_both_sides() -> None:
-    """Whoever reads it has to connect one to the other."""
-    for labels, networks in (({"lbwatch.network": "vpn"}, ()), ({}, ("vpn", "office"))):
-        (skip,) = unrouted(decide(container(labels=ENABLED | labels, endpoints=(FRONT,)), networks=networks))
-        for word in ("front", "vpn", *networks):
-            assert word in skip.detail
-
-
-def test_without_settings_the_first_network_by_name_counts() -> None:
-    """A choice that any engine's answer gives again."""
-    assert place(BACK, FRONT) == "172.19.0.2"
-    assert place() == "no-network"
-
-
-def test_ipv4_comes_before_ipv6() -> None:
-    """A network with both gives the address that every nginx reaches."""
-    assert place(Endpoint(network="front", ipv4="172.18.0.2", ipv6="fd00::2")) == "172.18.0.2"
-
-
-def test_an_ipv6_only_network_gives_an_address_in_brackets() -> None:
-    """Without them nginx would read the last part as the port."""
-    assert place(Endpoint(network="front", ipv6="fd00::2")) == "[fd00::2]"
-    assert place(Endpoint(network="front", ipv6="FD00:0:0::0002")) == "[fd00::2]"
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "127.8.8.8", "169.254.169.254", "0.0.0.0", "224.0.0.1", "::1", "::", "fe80::1", "ff02::1",
-     "fe80::1%eth0", "fd00::1%eth0", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "172.18.0.2/16", "172.18.0.2:80",
-     "web", "172.18.0.2; }", "unix:/run/x", "172.18.0.02"],
-)  # fmt: skip
-def test_an_address_where_no_container_can_be_is_a_reason(address: str) -> None:
-    """An engine that says so is broken or hostile; nginx must not ask the host's own services or the cloud's."""
-    assert place(Endpoint(network="front", ipv4=address)) == "bad-address"
-    assert place(Endpoint(network="front", ipv6=address)) == "bad-address"
-
-
-def test_a_network_without_an_address_is_a_reason() -> None:
-    """It is on the network but has nothing there yet."""
-    assert place(Endpoint(network="front")) == "no-address"
-
-
 # -- networks of others
 
 
@@ -403,7 +302,8 @@ def test_a_paused_owner_still_has_its_network() -> None:
         ({"labels": {"lbwatch.method": "hash $nope"}}, Reason.BAD_LABEL, "nobody knows $nope"),
         ({"labels": ENABLED | {"com.docker.compose.oneoff": "True"}}, Reason.ONE_OFF, "`docker compose run`"),
         ({"status": ContainerStatus.CREATED}, Reason.NOT_RUNNING, "never started"),
-        ({"status": ContainerStatus.EXITED}, Reason.NOT_RUNNING, "it is exited"),
+        ({"status": ContainerStatus.EXITED, "exit_code": 1}, Reason.NOT_RUNNING, "it exited with code 1"),
+        ({"status": ContainerStatus.DEAD}, Reason.NOT_RUNNING, "it is dead"),
         ({"status": ContainerStatus.PAUSED}, Reason.PAUSED, "docker unpause web"),
         ({"health": Health.STARTING}, Reason.STARTING, "has not passed yet"),
         ({"labels": ENABLED | {"com.docker.swarm.service.name": "a b"}}, Reason.BAD_NAME, "add the label lbwatch.upstream"),
@@ -423,33 +323,6 @@ def test_each_reason_says_what_to_do(given: dict[str, Any], reason: Reason, word
     (candidate,) = alone(container(**given), rules=rules).candidates
     assert (candidate.reason, candidate.server) == (reason, None)
     assert words in (candidate.detail or "")
-
-
-@pytest.mark.parametrize(
-    ("wanted", "networks", "verdicts"),
-    [
-        (None, (), ["taken", "back comes first"]),
-        ("front", (), ["the label asks for front", "taken"]),
-        ("vpn", (), ["the label asks for vpn", "the label asks for vpn"]),
-        (None, ("front",), ["nginx reaches front only", "taken"]),
-        (None, ("front", "back"), ["front comes first", "taken"]),
-        (None, ("vpn", "office"), ["nginx reaches vpn, office only", "nginx reaches vpn, office only"]),
-    ],
-)
-def test_each_network_has_its_verdict(wanted: str | None, networks: tuple[str, ...], verdicts: list[str]) -> None:
-    """A container on two networks whose server is reached by the wrong one is what `explain` is asked about most."""
-    owner = container(endpoints=on(BACK, FRONT))
-    assert weighed(owner, wanted, networks=networks) == [*zip((BACK, FRONT), verdicts, strict=True)]
-
-
-def test_a_network_without_an_address_is_taken_only_where_no_other_has_one() -> None:
-    """One that the engine is just connecting must not hide one that works."""
-    empty = Endpoint(network="back")
-    assert weighed(container(endpoints=on(empty, FRONT)), None, networks=()) == [
-        (empty, "front comes first"),
-        (FRONT, "taken"),
-    ]
-    assert weighed(container(endpoints=(empty,)), None, networks=()) == [(empty, "taken, but it has no address there")]
 
 
 def test_unknown_labels_are_named_with_what_was_meant() -> None:

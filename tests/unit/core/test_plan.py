@@ -389,7 +389,7 @@ def test_the_last_draining_servers_stay_with_a_notice() -> None:
     plan = drained(web("one", Health.NONE), web("two", Health.HEALTHY), who=["one", "two"])
     assert names_in(plan) == ["one", "two"]
     assert kinds_of(plan) == [("one", "serves-draining"), ("two", "serves-draining")]
-    assert notices(plan)[0].detail == f"{BY_HAND}, and it serves upstream web all the same: nobody is ready"
+    assert notices(plan)[0].detail == f"{BY_HAND}, but it still serves upstream web: no other server is ready"
     assert unrouted(plan) == ()
 
 

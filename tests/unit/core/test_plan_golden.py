@@ -16,7 +16,7 @@ import pytest
 from strategies import make_renderer, planned, snapshot
 
 from lbwatch.core.plan import Rules
-from lbwatch.engines.docker.decode import container_of_inspect
+from lbwatch.engines.docker.answers import container_of_inspect
 
 CASES = sorted((Path(__file__).parents[2] / "golden").glob("*.txt"))
 LINE = "-" * 80 + "\n"

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from lbwatch.core.errors import SettingsError, SourceError
+from lbwatch.engines import recorded
 from lbwatch.engines.fake import FakeEngine, responses
 from lbwatch.engines.recorded import RecordedSource
 
@@ -55,3 +58,21 @@ def test_a_file_that_is_none_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "odd").write_text("{}")
     with pytest.raises(SourceError, match="odd: it is no output of docker inspect"):
         RecordedSource(tmp_path / "odd", prefix="lbwatch")
+
+
+@pytest.mark.timeout(30)
+def test_a_recording_may_come_by_a_pipe_and_has_a_bound(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker inspect ... | lbwatch render --engine-from /dev/stdin`; and /dev/zero is a mistake, not a wait."""
+    pipe, content = tmp_path / "pipe", recording.read_bytes()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(content), daemon=True)
+    writer.start()
+    assert len(RecordedSource(pipe, prefix="lbwatch").containers()) == 2
+    writer.join(10)
+    with pytest.raises(SettingsError, match="it is a device, not a file"):
+        RecordedSource(Path("/dev/zero"), prefix="lbwatch")
+    monkeypatch.setattr(recorded, "MAX_BYTES", 100)
+    with pytest.raises(SettingsError, match="it is longer than"):
+        RecordedSource(recording, prefix="lbwatch")

@@ -5,14 +5,13 @@ import asyncio
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
 
 import pytest
+import readme
 from command import lbwatch
 from needs import need
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,6 +19,7 @@ from realnginx import RealNginx
 
 from lbwatch.api.metrics import exposition
 from lbwatch.balancers.nginx.limits import ServerLine, UpstreamBlock
+from lbwatch.cli.main import COMMANDS
 from lbwatch.core import errors, labels
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Upstream
@@ -115,6 +115,8 @@ def _logged() -> Iterator[str]:
     """Every event that is logged anywhere in the code, found in its syntax."""
     for path in (REPOSITORY / "lbwatch").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "event" and isinstance(node.value, ast.Constant):
+                yield str(node.value.value)  # logged by who gets it
             if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -168,40 +170,48 @@ def test_every_label_is_explained() -> None:
 
 def test_every_command_stands_in_the_readme_or_in_operations() -> None:
     """A command that nobody finds might as well not be there."""
-    said = subprocess.run([sys.executable, "-m", "lbwatch", "--help"], check=True, capture_output=True, text=True)
-    commands = re.findall(r"^│ ([a-z]+) ", said.stdout, re.MULTILINE)
+    commands = [command.name for command in COMMANDS]
     assert {"run", "explain", "events", "health", "completion"} <= set(commands)
     text = (REPOSITORY / "README.md").read_text() + (DOCS / "operations.md").read_text()
     assert [each for each in commands if f"lbwatch {each}" not in text and f"`{each}`" not in text] == []
 
 
-def test_every_link_leads_somewhere() -> None:
-    """Documents move."""
-    for path in (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"), *REPOSITORY.glob("deploy/*/*.md")):
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
-            if "://" not in target:
-                assert (path.parent / target).exists(), f"{path}: {target}"
+DOCUMENTS = (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"), *REPOSITORY.glob("deploy/*/*.md"))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the names that a document's headings have in links, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    """Documents move, and headings are renamed."""
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text()):
+        if "://" in target:
+            continue
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
 
 
 # -- templates
 
 
-def _example() -> str:
-    text = (DOCS / "templates.md").read_text().partition("<!-- example:")[2]
-    return text.partition("```jinja\n")[2].partition("```")[0]
-
-
 async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealNginx, tmp_path: Path) -> None:
     """The first template of a newcomer is a copy of it."""
     need("nginx", root=False)
-    (tmp_path / "sites.conf.j2").write_text(_example())
+    (tmp_path / "sites.conf.j2").write_text(readme.example_template())
     socket = tmp_path / "docker.sock"
     async with FakeEngine(socket=socket) as engine:
         engine.containers.run(name="shop", labels={"lbwatch.vars.host": "shop.example", "lbwatch.weight": "2"})
         engine.containers.run(name="evil", labels={"lbwatch.vars.host": "x; } server { listen 81;"})
+        engine.containers.run(name="shop2", labels={"lbwatch.vars.host": "shop.example"})
         engine.containers.run(name="bare", labels={"lbwatch.enable": "true"})
         recorded = []
-        for name in ("shop", "evil", "bare"):
+        for name in ("shop", "evil", "shop2", "bare"):
             process = await asyncio.create_subprocess_exec(
                 *("curl", "-s", "--unix-socket", str(socket), f"http://docker/containers/{name}/json"),
                 stdout=asyncio.subprocess.PIPE,
@@ -214,9 +224,10 @@ async def test_the_example_template_works_on_a_recorded_engine(real_nginx: RealN
         output=real_nginx.output,
     )
     assert (code, err) == (0, "")
-    assert "server_name shop.example;" in out
-    assert "server 172.17.0.2:80 weight=2;" in out
-    assert "upstream bare {" in out
+    assert out.count("server_name shop.example;") == 1
+    assert "server 172.17.0.2:80 weight=2;\n    server 172.17.0.4:80;\n" in out
+    assert "172.17.0.3" not in out
+    assert "172.17.0.5" not in out
     assert "listen 81" not in out
 
 

@@ -9,13 +9,14 @@ TESTS = Path(__file__).resolve().parents[2]
 PACKAGE = TESTS.parent / "lbwatch"
 
 ELSEWHERE = {
-    "__main__": "one line, which each test that starts lbwatch runs",
     "cli/demo/acts": "the demo is played as a whole: cli/demo/test_demo",
     "cli/demo/screen": "so",
     "cli/demo/stage": "so",
     "balancers/nginx/engine": "a port alone: what stands behind it is engines/docker/exec's",
     "core/errors": "words alone, which each test of a failure reads",
+    "engines/docker/shapes": "types alone, which engines/docker/test_answers fills with anything",
     "core/model": "types alone, which each test makes",
+    "cli/check/finding": "likewise",
 }
 """Modules without a test file of their own, and why."""
 

@@ -6,12 +6,12 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import NO_FILES, OTHER_NAMES, Plant, assert_unharmed, disk, immutable, mounted, victim_in
 
 from lbwatch.core.errors import OutputError
 from lbwatch.system import files
@@ -26,25 +26,10 @@ def output(tmp_path: Path) -> Path:
     return path
 
 
-@contextmanager
-def mounted(at: Path, *options: str) -> Iterator[None]:
-    """Mount something for a while; on CI it must be possible, elsewhere a test that needs it is skipped."""
-    done = subprocess.run(["mount", *options, str(at)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        assert not os.environ.get("CI"), done.stderr
-        pytest.skip(f"mounting needs root: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KiB with the old file on it."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    with mounted(folder, "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
+    with disk(tmp_path / "disk") as folder:
         (folder / "lbwatch.conf").write_text(OLD)
         yield folder
 
@@ -109,17 +94,6 @@ def test_a_scratch_file_of_a_crash_is_no_obstacle(output: Path) -> None:
     assert names(output.parent) == [output.name]
 
 
-def test_a_link_in_the_scratch_files_place_is_not_followed(output: Path, tmp_path: Path) -> None:
-    """Whoever may write into the folder must not choose which file root writes."""
-    target = tmp_path / "target"
-    target.write_text("precious")
-    files.scratch_path(output).symlink_to(target)
-    with pytest.raises(OutputError):
-        files.replace(output, text="x\n")
-    assert target.read_text() == "precious"
-    assert output.read_text() == OLD
-
-
 def test_a_reader_finds_the_whole_old_or_the_whole_new_text(output: Path) -> None:
     """nginx may read it at any instant: a reload by hand falls where it falls."""
     texts = {letter * 100_000 + "\n" for letter in "ab"}
@@ -167,60 +141,6 @@ def test_a_full_disk_leaves_the_old_file_whole(small_disk: Path) -> None:
     assert_refused(output, text="x" * 200_000)
     files.replace(output, text="fits\n")
     assert output.read_text() == "fits\n"
-
-
-def test_a_read_only_folder_leaves_the_old_file_whole(small_disk: Path) -> None:
-    """Said as one line with the path, and at start by `unusable_reason`."""
-    output = small_disk / "lbwatch.conf"
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    assert_refused(output, text="x\n")
-    assert str(small_disk) in (files.unusable_reason(output) or "")
-
-
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    """It is not made: a typing error in `output` must not create a tree somewhere."""
-    output = tmp_path / "nowhere" / "lbwatch.conf"
-    with pytest.raises(OutputError) as caught:
-        files.replace(output, text="x\n")
-    assert str(output) in str(caught.value)
-    assert not output.parent.exists()
-    assert str(output.parent) in (files.unusable_reason(output) or "")
-
-
-def test_a_folder_in_the_files_place_is_told(tmp_path: Path) -> None:
-    """Docker makes one where a file was to be mounted and did not exist."""
-    output = tmp_path / "lbwatch.conf"
-    output.mkdir()
-    assert files.unusable_reason(output)
-    with pytest.raises(OutputError):
-        files.replace(output, text="x\n")
-    with pytest.raises(OutputError):
-        files.read(output)
-    assert names(tmp_path) == [output.name]
-
-
-@pytest.mark.parametrize("name", ["lbwatch.conf", "with a space.conf"])
-def test_a_bind_mounted_file_is_told_and_left_whole(tmp_path: Path, name: str) -> None:
-    """A rename onto it fails, and one behind it leaves the container on the old inode: mount directories."""
-    source, output = tmp_path / "source", tmp_path / name
-    source.write_text(OLD)
-    output.write_text("")
-    with mounted(output, "--bind", str(source)):
-        reason = files.unusable_reason(output)
-        assert reason is not None
-        assert str(output) in reason
-        assert "mount" in reason
-        assert_refused(output, text="x\n")
-    assert source.read_text() == OLD
-
-
-def test_a_usable_path_has_no_reason_and_is_left_alone(output: Path) -> None:
-    """`check` and the start only look."""
-    before = files.stamp(output)
-    assert files.unusable_reason(output) is None
-    assert files.unusable_reason(output.with_name("new.conf")) is None
-    assert files.stamp(output) == before
-    assert names(output.parent) == [output.name]
 
 
 def test_what_is_no_text_reads_as_nothing(output: Path) -> None:
@@ -283,3 +203,159 @@ def test_a_backup_is_discarded_once(output: Path) -> None:
     files.discard_backup(output)
     assert not files.has_backup(output)
     assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_a_read_only_folder_leaves_the_old_file_whole(small_disk: Path) -> None:
+    """Said as one line with the path."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert_refused(small_disk / "lbwatch.conf", text="x\n")
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    """It is not made: a typing error in `output` must not create a tree somewhere."""
+    output = tmp_path / "nowhere" / "lbwatch.conf"
+    with pytest.raises(OutputError) as caught:
+        files.replace(output, text="x\n")
+    assert str(output) in str(caught.value)
+    assert not output.parent.exists()
+
+
+def test_a_bind_mounted_file_is_left_whole(tmp_path: Path) -> None:
+    """A rename onto it fails, and one behind it leaves the container on the old inode."""
+    source, output = tmp_path / "source", tmp_path / "lbwatch.conf"
+    source.write_text(OLD)
+    output.write_text("")
+    with mounted(output, "--bind", str(source)):
+        assert_refused(output, text="x\n")
+    assert source.read_text() == OLD
+
+
+# -- what others put there
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("plant", OTHER_NAMES.values(), ids=OTHER_NAMES)
+def test_whatever_lies_in_the_scratch_files_place_stops_nothing_and_leads_nowhere(
+    output: Path, tmp_path: Path, plant: Plant
+) -> None:
+    """Whoever may write into the folder must choose neither which file root writes nor whether nginx is kept in step."""
+    victim = victim_in(tmp_path)
+    plant(files.scratch_path(output), victim)
+    for text in ("one\n", "two\n"):
+        files.replace(output, text=text)
+        assert output.read_text() == text
+        assert output.stat().st_nlink == 1
+    assert_unharmed(victim)
+    assert {each for each in names(tmp_path) if each.endswith(".tmp")} <= {files.scratch_path(output).name}
+
+
+def test_a_scratch_file_that_nobody_may_remove_stops_nothing(output: Path) -> None:
+    """Another name is taken."""
+    scratch = files.scratch_path(output)
+    scratch.write_text("stays")
+    with immutable(scratch):
+        files.replace(output, text="new\n")
+    assert output.read_text() == "new\n"
+    assert names(output.parent) == [scratch.name, output.name]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("plant", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_in_the_files_place_is_told_and_neither_read_nor_written(tmp_path: Path, plant: Plant) -> None:
+    """A pipe would be waited for, a device never ends, and a link's target may be anybody's."""
+    output, victim = tmp_path / "lbwatch.conf", victim_in(tmp_path)
+    plant(output, victim)
+    before = names(tmp_path)
+    for attempt in (files.read, files.backup):
+        with pytest.raises(OutputError, match=r"it is a \w+.*, where lbwatch keeps a file: remove it") as caught:
+            attempt(output)
+        assert str(output) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert names(tmp_path) == before
+    assert_unharmed(victim)
+
+
+def test_a_file_that_is_too_long_is_not_read_into_memory(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is none of ours; and a text that could not be read back would mean a reload at each pass."""
+    os.truncate(output, 1 << 40)
+    with pytest.raises(OutputError, match="longer than 65,536 KiB"):
+        files.read(output)
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    files.replace(output, text="x" * 100)
+    assert files.read(output) == "x" * 100
+    with pytest.raises(OutputError, match="longer than"):
+        files.replace(output, text="x" * 101)
+    assert files.read(output) == "x" * 100
+
+
+def test_what_killed_ones_left_is_removed_and_nothing_else(output: Path) -> None:
+    """They would lie there for ever."""
+    stay = [".lbwatch.conf.lock", ".lbwatch.conf.old", ".other.conf.tmp", "lbwatch.conf.tmp", ".lbwatch.conf"]
+    for name in (*stay, ".lbwatch.conf.tmp", ".lbwatch.conf.0a1b2c3d.tmp", ".lbwatch.conf.0a1b2c3d.probe"):
+        (output.parent / name).touch()
+    (output.parent / ".lbwatch.conf.1a1b2c3d.probe").mkdir()
+    files.remove_left_behind(output)
+    assert names(output.parent) == sorted((*stay, output.name))
+    files.remove_left_behind(output.parent / "nowhere" / "x.conf")
+
+
+# -- the backup
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("plant", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_in_the_backups_place_is_no_backup_and_stops_nothing(
+    output: Path, tmp_path: Path, plant: Plant
+) -> None:
+    """It would be put before nginx as the last good file."""
+    victim = victim_in(tmp_path)
+    plant(files.backup_path(output), victim)
+    assert not files.has_backup(output)
+    files.discard_backup(output)
+    files.backup(output)
+    assert files.has_backup(output)
+    files.replace(output, text="new\n")
+    files.restore(output)
+    assert output.read_text() == OLD
+    assert_unharmed(victim)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o4755])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_backup_is_for_nobody_who_may_not_read_the_file(
+    output: Path, monkeypatch: pytest.MonkeyPatch, mode: int, links: bool
+) -> None:
+    """It may be an operator's with a password in it; where no links can be made it is a copy."""
+    output.chmod(mode)
+    if not links:
+
+        def no_links(*_: object, **__: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", no_links)
+    if os.geteuid() == 0:
+        os.chown(output, 12345, 54321)
+    before = output.stat()
+    files.backup(output)
+    kept = files.backup_path(output).stat()
+    assert stat.S_IMODE(kept.st_mode) == mode & (0o7777 if links else 0o777) & ~(0o6000 if os.geteuid() == 0 else 0)
+    assert (kept.st_uid, kept.st_gid) == (before.st_uid, before.st_gid)
+
+
+def test_a_backup_is_never_open_to_more_while_it_is_written(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens it in that moment keeps it open."""
+    output.chmod(0o600)
+    modes, fsync = [], os.fsync
+
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def noted(descriptor: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)  # what it was made with
+    files.backup(output)
+    assert modes[0] == 0o600

@@ -4,8 +4,12 @@ import contextlib
 import json
 import logging
 import os
+import re
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
@@ -94,15 +98,37 @@ def test_what_is_bound_to_the_context_is_in_each_line(written: Written) -> None:
     assert [line.get("source") for line in written.lines()] == ["unix:///run/docker.sock", None]
 
 
-def test_a_console_has_the_event_and_its_values_without_escapes_in_a_file(written: Written) -> None:
+def test_a_console_has_a_sentence_without_escapes_in_a_file(written: Written) -> None:
     """Somebody may set it and read the file with `less`."""
     logs.configure(level="info", form="console")
     structlog.get_logger().info("source.connected", source="here")
     (line,) = written.text().splitlines()
-    assert "source.connected" in line
-    assert "source=here" in line
-    assert "\x1b" not in line
-    assert not line.startswith("{")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d connected to here", line)
+
+
+def test_a_console_has_the_time_of_the_place(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reader compares it with the clock on the wall."""
+    monkeypatch.setenv("TZ", "XXX-05:30")
+    time.tzset()
+    try:
+        logs.configure(level="info", form="console")
+        before = datetime.now(UTC) + timedelta(hours=5, minutes=30)
+        structlog.get_logger().info("daemon.stopped")
+        after = datetime.now(UTC) + timedelta(hours=5, minutes=30)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert f"{before:%H:%M:%S}" <= written.text()[:8] <= f"{after:%H:%M:%S}" or after.hour < before.hour
+
+
+def test_a_terminal_that_wants_no_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable of no-color.org."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs.configure(level="info", form="auto")
+    structlog.get_logger().info("daemon.stopped")
+    assert "\x1b" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(("stream", "form"), [(StringIO(), "json"), (Terminal(), "console")])
@@ -261,3 +287,69 @@ async def test_a_request_that_fails_in_our_own_server_is_that_line(written: Writ
     failed = [line for line in written.lines() if line["event"] == "http.request_failed"]
     assert [line["error"] for line in failed] == ["RuntimeError: a mistake of ours"]
     assert "Traceback" not in written.text()
+
+
+# -- a daemon's
+
+
+COMPLAINTS = """
+import asyncio, logging, sys, threading, warnings
+from lbwatch.system import logs
+
+class Wrong:
+    def __del__(self):
+        raise ValueError("of no use")
+
+def wrong():
+    raise ValueError("of a thread")
+
+async def run():
+    loop = asyncio.get_running_loop()
+    for _ in range(1000):
+        loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": OSError("EMFILE")})
+
+logs.configure(level="info", form="json")
+logs.detach()
+asyncio.run(run())
+warnings.warn("of python")
+Wrong()
+thread = threading.Thread(target=wrong)
+thread.start()
+thread.join()
+logging.getLogger("aiohttp.client").warning("of %s", "a library")
+logs.finish()
+"""
+
+
+def test_all_that_anyone_else_would_print_is_in_lines_of_a_daemon_s_own_and_seldom() -> None:
+    """A log in JSON must stay one, and one that others can fill hides what matters."""
+    answer = subprocess.run([sys.executable, "-c", COMPLAINTS], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in answer.stderr.splitlines()]
+    assert {line["event"] for line in lines} == {"library.complained"}
+    assert [(line["logger"], line["error"]) for line in lines] == [
+        ("asyncio", "OSError: EMFILE"),
+        ("py.warnings", "<string>:20: UserWarning: of python"),
+        ("python", "ValueError: of no use"),
+        ("threading", "ValueError: of a thread"),
+        ("aiohttp.client", "of a library"),
+    ]
+
+
+def test_what_is_complained_of_again_is_logged_again_with_how_often(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once in an hour is another thing than a thousand times; and what is remembered for that has a bound."""
+    logs.configure(level="info", form="json")
+    clock = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    handler = logs._Seldom()
+    record = logging.LogRecord("asyncio", logging.WARNING, "", 0, "slow %s", ("callback",), None)
+    for now in (0.0, 1.0, 2.0, 10.0):
+        clock[0] = now
+        handler.handle(record)
+    handler.handle(logging.LogRecord("asyncio", logging.WARNING, "", 0, "no %d", ("number",), None))
+    assert written.lines()[-1]["error"] == "no %d"
+    assert [line.get("repeated", 0) for line in written.lines()] == [0, 2, 0]
+    for number in range(1000):
+        handler.handle(logging.LogRecord("asyncio", logging.ERROR, "", 0, f"{number}", (), None))
+    assert len(handler._said_at) <= 100

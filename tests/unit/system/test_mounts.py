@@ -1,5 +1,6 @@
 """What is mounted where, as proc(5) has it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,36 @@ def test_where_mounts_cannot_be_read_there_are_none(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(mounts, "mountinfo", hidden)
     assert mounts.mounted() == {}
+
+
+ID, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4
+OF_DOCKER = {f"/etc/{name}": f"/var/lib/docker/containers/{ID}/{name}" for name in ("hostname", "hosts", "resolv.conf")}
+
+
+@pytest.mark.parametrize(
+    ("roots", "id"),
+    [
+        (OF_DOCKER, ID),
+        ({"/etc/hosts": f"/containers/{ID}/hosts"}, ID),  # a partition of its own
+        ({"/etc/hostname": f"/containers/overlay-containers/{ID}/userdata/hostname"}, ID),  # Podman
+        (OF_DOCKER | {"/etc/hostname": "/srv/hostname", "/etc/hosts": "/etc/hosts"}, ID),  # of the user's own
+        ({"/etc/resolv.conf": "/run/systemd/resolve/stub-resolv.conf"}, None),
+        ({f"/var/lib/docker/containers/{OTHER}/mounts/shm": "/"}, None),  # an engine's host
+        ({"/srv": f"/var/lib/docker/containers/{OTHER}/hosts"}, None),
+        ({"/etc/hosts": f"/containers/{ID[:12]}/hosts"}, None),
+        ({"/etc/hosts": f"/{ID}/hosts/of/somebody"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_the_container_around_a_process_shows_by_what_its_engine_mounts(roots: dict[str, str], id: str | None) -> None:
+    """Its networks are what nginx reaches; taken for another it would lose its servers."""
+    text = LINE.format(root="/", point="/") + "".join(LINE.format(root=r, point=point) for point, r in roots.items())
+    assert mounts.container_of(text) == id
+
+
+def test_another_processs_mounts_are_its_own() -> None:
+    """What is mounted for nginx is no matter of what is mounted for lbwatch."""
+    assert mounts.mountinfo(os.getpid()) == mounts.mountinfo()
+    with pytest.raises(OSError, match="No such file"):
+        mounts.mountinfo(2**22 + 1)

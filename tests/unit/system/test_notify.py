@@ -125,7 +125,7 @@ async def test_it_is_ready_before_there_is_an_engine(run: Run, manager: Manager,
     daemon = await run()
     await eventually(lambda: manager.count("READY=1"), within=30)
     assert (tmp_path / "control").is_socket()
-    assert daemon.logged("daemon.started")
+    await eventually(lambda: daemon.logged("daemon.started"))  # a thread writes it
     await eventually(lambda: "it was not read yet" in manager.status())
     await eventually(lambda: manager.count("WATCHDOG=1") > 1, what="passes without an engine")
 
@@ -150,7 +150,7 @@ async def test_the_status_says_how_things_stand(
     """`systemctl status` is where one looks first."""
     engine.containers.run(name="web-1", labels=WEB)
     await run(**of(real_nginx), declare="shop")
-    await eventually(lambda: manager.status() == "STATUS=in step: 2 upstreams, 1 servers", within=30)
+    await eventually(lambda: manager.status() == "STATUS=in step: 2 upstreams, 1 server", within=30)
     told = len(manager.told())
     await eventually(lambda: manager.told()[told:].count("WATCHDOG=1") >= 2)
     assert not [line for line in manager.told()[told:] if line.startswith("STATUS=")], "nothing changed"
@@ -243,7 +243,7 @@ def test_without_a_socket_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> No
         notifier = Notifier(environ, pid=1)
         notifier.ready()
         notifier.reloading(monotonic_ns=1)
-        notifier.passed("well")
+        notifier.passed(lambda: "well")
         notifier.stopping()
 
 
@@ -259,7 +259,7 @@ def test_without_a_socket_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_only_who_is_watched_feeds_the_watchdog(manager: Manager, environ: dict[str, str], fed: bool) -> None:
     """The variables may be meant for the process that started this one; and a status is told all the same."""
-    Notifier({"NOTIFY_SOCKET": manager.name} | environ, pid=7).passed("well")
+    Notifier({"NOTIFY_SOCKET": manager.name} | environ, pid=7).passed(lambda: "well")
     assert manager.told() == (["WATCHDOG=1"] if fed else []) + ["STATUS=well"]
 
 
@@ -269,7 +269,7 @@ def test_a_name_that_is_no_socket_is_told_once(name: str) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1"}, pid=7)
     with structlog.testing.capture_logs() as logs:
         notifier.ready()
-        notifier.passed("well")
+        notifier.passed(lambda: "well")
         notifier.stopping()
     assert [log["event"] for log in logs] == ["notify.failed"]
 
@@ -280,7 +280,7 @@ def test_a_manager_that_does_not_read_holds_nothing_back(manager: Manager) -> No
     notifier = Notifier({"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "1"}, pid=7)
     began = time.monotonic()
     for _ in range(100):
-        notifier.passed("well")
+        notifier.passed(lambda: "well")
     notifier.stopping()
     assert time.monotonic() - began < 1
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import NO_FILES, OTHER_NAMES, Plant, assert_unharmed, victim_in
 
 from lbwatch.core.errors import StateError
+from lbwatch.system import state as state_module
 from lbwatch.system.state import FILE, State
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -229,3 +231,47 @@ def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
     assert said.stdout.strip() == str({ONE: "web-1"})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("plant", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_in_its_place_is_told_and_holds_nobody_up(tmp_path: Path, plant: Plant) -> None:
+    """A start waited for a pipe for ever, and read a device until the memory was full."""
+    state, victim = State(tmp_path), victim_in(tmp_path)
+    plant(state.path, victim)
+    for deed in (state.load, state.check, lambda: state.drain(ONE, "web-1")):
+        with pytest.raises(StateError, match=r"remove it|name the file itself") as caught:
+            deed()
+        assert str(state.path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert state.drained == {ONE: "web-1"}
+    assert_unharmed(victim)
+
+
+@pytest.mark.parametrize("plant", OTHER_NAMES.values(), ids=OTHER_NAMES)
+@pytest.mark.parametrize("name", [f".{FILE}.tmp", f".{FILE}.probe"])
+def test_what_lies_beside_it_stops_no_drain_and_leads_nowhere(tmp_path: Path, plant: Plant, name: str) -> None:
+    """Whoever may write the folder must not choose which file root writes."""
+    state, victim = State(tmp_path), victim_in(tmp_path)
+    plant(tmp_path / name, victim)
+    state.drain(ONE, "web-1")
+    assert loaded(tmp_path).drained == {ONE: "web-1"}
+    assert_unharmed(victim)
+
+
+def test_a_file_that_is_too_long_is_told_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none is written that the next start would refuse."""
+    state = State(tmp_path)
+    state.path.touch()
+    os.truncate(state.path, 1 << 40)
+    with pytest.raises(StateError, match="longer than"):
+        state.load()
+    state.path.unlink()
+    state.drain(ONE, "web-1")
+    monkeypatch.setattr(state_module, "MAX_BYTES", state.path.stat().st_size)
+    with pytest.raises(StateError, match="longer than"):
+        state.drain(TWO, "web-2")
+    assert state.drained == {ONE: "web-1", TWO: "web-2"}
+    assert loaded(tmp_path).drained == {ONE: "web-1"}
+    state.undrain(ONE)
+    assert loaded(tmp_path).drained == {TWO: "web-2"}

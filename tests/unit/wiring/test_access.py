@@ -1,6 +1,7 @@
 """How nginx is reached: who tests, who reloads, what holds about routing, what is asked of the engine."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from realnginx import RealNginx
 from strategies import container
 from wirings import WAYS, Made, access_of, folder_in
 
+from lbwatch.balancers.nginx.locate import HostNetwork
 from lbwatch.core.errors import (
     ConfigRejectedError,
     ReloadError,
@@ -19,8 +21,9 @@ from lbwatch.core.errors import (
 from lbwatch.core.model import Endpoint
 from lbwatch.engines.docker.client import ASKED
 from lbwatch.engines.docker.exec import EXEC_ASKED, SIGNAL_ASKED
+from lbwatch.system import mounts
 from lbwatch.system.lock import FileLock
-from lbwatch.wiring.access import selector
+from lbwatch.wiring.access import followed, selector
 from lbwatch.wiring.daemon import build_daemon
 
 
@@ -55,13 +58,13 @@ async def test_nothing_is_tested_without_the_container_that_it_is_for(
 async def test_an_nginx_here_tests_by_its_program(made: Made, tmp_path: Path) -> None:
     """A copy of the user's own configuration, with the words that the program always needs."""
     program = tmp_path / "nginx"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/ran\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/ran\n')
     program.chmod(0o755)
     (tmp_path / "nginx.conf").write_text(CONF)
     folder = folder_in(tmp_path)
     settings = made(nginx_command=f"{program} -p '/a b'", nginx_conf=tmp_path / "nginx.conf")
     assert await access_of(settings).tester(folder=folder).test("text")
-    assert (tmp_path / "ran").read_text().startswith(f"-p /a b -t -q -c {folder}/")
+    assert (tmp_path / "ran").read_text().startswith(f"-p /a b -g pid /dev/null; -t -c {folder}/")
 
 
 @pytest.mark.parametrize(("quiet", "events"), [(False, ["nginx.untested"]), (True, [])])
@@ -89,9 +92,10 @@ async def test_an_nginx_in_a_container_tests_in_there(
     )
     place = None if copy is None else settings.nginx.output.parent / copy
     assert await access_of(settings, NGINX).tester(folder=folder_in(tmp_path), copy=place).test("text")
-    (ran,) = inside.ran
-    assert ran[:6] == ("nginx", "-p", "/x", "-t", "-q", "-c")
-    assert ran[6].startswith(f"/etc/nginx/conf.d/{copy or '.lbwatch-test'}/")
+    first = inside.ran[0]
+    assert first[:-1] == ("nginx", "-p", "/x", "-g", "daemon off; pid /dev/null;", "-t", "-c")
+    assert first[-1].startswith(f"/etc/nginx/conf.d/{copy or '.lbwatch-test'}/")
+    assert first[-1].endswith("/etc/nginx/nginx.conf")
     assert inside.copies > 0
 
 
@@ -124,12 +128,15 @@ async def test_an_nginx_here_is_reloaded_by_a_signal(made: Made, real_nginx: Rea
         await control.reload()
 
 
+ALSO = ("-g", "daemon off;")  # as the nginx that runs there was started with
+
+
 @pytest.mark.parametrize(
     ("way", "ran"),
     [
-        ({}, ("nginx", "-s", "reload")),
-        ({"nginx_command": "/opt/nginx -p '/a b'"}, ("/opt/nginx", "-p", "/a b", "-s", "reload")),
-        ({"nginx_conf": Path("/x.conf")}, ("nginx", "-c", "/x.conf", "-s", "reload")),
+        ({}, ("nginx", *ALSO, "-s", "reload")),
+        ({"nginx_command": "/opt/nginx -p '/a b'"}, ("/opt/nginx", "-p", "/a b", *ALSO, "-s", "reload")),
+        ({"nginx_conf": Path("/x.conf")}, ("nginx", "-c", "/x.conf", *ALSO, "-s", "reload")),
         ({"nginx_reload": "signal"}, ("HUP",)),
     ],
     ids=str,
@@ -184,6 +191,57 @@ def test_networks_are_those_of_nginxs_container_where_none_are_set(made: Made) -
     nginx = container("nginx", endpoints=(Endpoint(network="edge", ipv4="10.0.0.2"),))
     assert access_of(made(nginx_container="nginx"), nginx).rules(engine_pid=os.getpid()).networks == ("edge",)
     assert access_of(made(), nginx).rules(engine_pid=None).networks == ()
+
+
+AROUND = container("around", endpoints=(Endpoint(network="edge", ipv4="10.0.0.2"),))
+
+
+@pytest.fixture
+def inside_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has process 1 be in the container that is around."""
+    line = f"1 2 3:4 /data/containers/{AROUND.id}/hosts /etc/hosts rw - ext4 /dev/vda rw\n"
+    monkeypatch.setattr(mounts, "mountinfo", lambda pid: line if pid == 1 else "")
+
+
+@pytest.mark.usefixtures("inside_a_container")
+def test_networks_are_those_of_the_container_that_nginx_and_lbwatch_are_in(made: Made) -> None:
+    """Nobody should have to name what the engine knows."""
+    assert str(followed(made())) == AROUND.id
+    assert access_of(made(), AROUND).rules(engine_pid=None).networks == ("edge",)
+    assert access_of(made(networks=("front",)), AROUND).rules(engine_pid=None).networks == ("front",)
+    on_host = replace(AROUND, endpoints=(), host_network=True)
+    rules = access_of(made(), on_host).rules(engine_pid=None)
+    assert (rules.networks, rules.host_shared) == ((), True)
+
+
+@pytest.mark.usefixtures("inside_a_container")
+def test_the_container_around_lbwatch_is_not_nginxs_where_nginx_is_elsewhere(made: Made) -> None:
+    """What lbwatch reaches itself does not matter then."""
+    assert str(followed(made(nginx_container="nginx"))) == "nginx"
+    assert followed(made(reload_command="ssh edge nginx -s reload")) is None
+
+
+@pytest.mark.usefixtures("inside_a_container")
+def test_a_container_of_another_engine_says_nothing(made: Made) -> None:
+    """lbwatch may follow another engine than the one that it runs on."""
+    rules = access_of(made(), container("web")).rules(engine_pid=os.getpid())
+    assert (rules.networks, rules.host_shared) == (
+        (),
+        HostNetwork(pidfile=Path("/none")).shared(engine_pid=os.getpid()),
+    )
+
+
+def test_outside_of_any_container_or_where_that_cannot_be_seen_none_is_followed(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An nginx on the host reaches all networks."""
+
+    def hidden(_: int) -> str:
+        raise PermissionError
+
+    for found in (lambda _: "", hidden):
+        monkeypatch.setattr(mounts, "mountinfo", found)
+        assert followed(made()) is None
 
 
 def test_a_container_off_the_hosts_network_is_no_matter_of_what_is_seen_here(made: Made) -> None:

@@ -1,12 +1,16 @@
 """The parts of a daemon: what it holds, and what it says before it begins."""
 
+import asyncio
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
-from wirings import Made
+from planted import NO_FILES, Plant, assert_unharmed, disk, victim_in
+from waiting import eventually
+from wirings import WEB, Made
 
 from lbwatch.core.errors import (
     OutputError,
@@ -14,8 +18,10 @@ from lbwatch.core.errors import (
     RenderError,
     SettingsError,
 )
+from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.fake import FakeEngine
 from lbwatch.system.lock import FileLock
-from lbwatch.wiring.daemon import build_daemon
+from lbwatch.wiring.daemon import build_daemon, make_address, make_source
 from lbwatch.wiring.look import build_look
 
 
@@ -34,7 +40,7 @@ async def test_a_second_daemon_is_refused_and_told_who_is_the_first(made: Made) 
     settings = made()
     with FileLock(settings.nginx.output) as first:
         first.acquire()
-        with pytest.raises(SettingsError, match=f"^output: .*process {os.getpid()} on .* writes it"):
+        with pytest.raises(SettingsError, match=f"^output: .*process {os.getpid()} on .* writes it: end that one"):
             async with build_daemon(settings):
                 pass
 
@@ -67,6 +73,36 @@ async def test_a_daemon_begins_without_a_lock_where_there_can_be_none(
     assert [(log["log_level"], log["event"]) for log in logs] == [logged]
 
 
+@pytest.mark.parametrize(("reload", "believed"), [("true", True), (None, False)])
+async def test_what_no_worker_proves_is_believed(made: Made, reload: str | None, believed: bool) -> None:
+    """With `reload_command = "true"` and no nginx to be seen, page and API said "verified" and no more."""
+    async with build_daemon(made(reload_command=reload)) as daemon:
+        assert (await daemon.status()).balancer.believed is believed
+
+
+@pytest.mark.parametrize(
+    ("given", "times"), [({}, 1), ({"networks": ("front",)}, 0), ({"nginx_container": "label=nginx=it"}, 0)]
+)
+async def test_the_drivers_of_networks_are_asked_for_only_where_nobody_says_what_nginx_reaches(
+    made: Made, engine: FakeEngine, tmp_path: Path, given: dict[str, Any], times: int
+) -> None:
+    """Proxies are set up for what is asked: nothing may be asked for that is of no use."""
+    engine.networks.create("front")
+    engine.containers.run(name="web-2", labels=WEB, networks=("front", "bridge"))
+    settings = made(docker_host=f"unix://{tmp_path}/docker.sock", **given)
+    address = make_address(settings)
+    client = EngineClient(address)
+    source = make_source(client, settings=settings, address=address)
+    following = asyncio.create_task(source.run(lambda *, heard_at=None: None))
+    try:
+        await eventually(source.snapshot)
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+        await client.close()
+    assert engine.requests["GET /networks"] == times
+
+
 async def test_an_engine_that_anyone_may_command_is_warned_of(made: Made) -> None:
     """Whoever reaches that port is root of the engine's host."""
     with structlog.testing.capture_logs() as logs:
@@ -82,3 +118,46 @@ async def test_a_wrong_template_is_said_before_anything_is_opened(made: Made, si
             async with builder(made(template=str(site / "none.j2"))):
                 pass
     assert [*(site / "out").iterdir()] == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("plant", NO_FILES.values(), ids=NO_FILES)
+@pytest.mark.parametrize("name", ["lbwatch.conf", ".lbwatch.conf.lock"])
+async def test_what_is_no_file_in_the_place_of_output_or_lock_is_refused(
+    made: Made, tmp_path: Path, plant: Plant, name: str
+) -> None:
+    """A start waited for a pipe for ever; a link to itself was a traceback."""
+    settings, victim = made(), victim_in(tmp_path)
+    plant(settings.nginx.output.with_name(name), victim)
+    with pytest.raises(SettingsError, match=r"^output: .*(remove it|name the file itself)") as caught:
+        async with build_daemon(settings):
+            pass
+    assert "\n" not in str(caught.value)
+    assert_unharmed(victim)
+
+
+async def test_what_killed_ones_left_beside_the_output_is_removed(made: Made) -> None:
+    """nginx's folder is not ours to litter."""
+    output = made().nginx.output
+    for name in (".lbwatch.conf.tmp", ".lbwatch.conf.01234567.tmp", ".lbwatch.conf.01234567.probe"):
+        output.with_name(name).touch()
+    async with build_daemon(made()):
+        assert os.listdir(output.parent) == [".lbwatch.conf.lock"]
+
+
+async def test_where_the_system_has_no_room_for_a_test_the_output_s_folder_has(
+    made: Made, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full /tmp was a traceback at the start."""
+    monkeypatch.setattr("tempfile.tempdir", str(site / "nowhere"))
+    async with build_daemon(made()):
+        (hidden,) = [path for path in (site / "out").iterdir() if path.is_dir()]
+        assert hidden.name.startswith(".lbwatch-test-")
+        assert hidden.stat().st_mode & 0o777 == 0o700
+    assert not hidden.exists()
+    with (
+        disk(site / "disk", size="64k,nr_inodes=2") as full,  # itself and the lock
+        pytest.raises(OutputError, match="No space left on device"),
+    ):
+        async with build_daemon(made(output=full / "lbwatch.conf")):
+            pass

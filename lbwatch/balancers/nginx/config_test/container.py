@@ -1,19 +1,34 @@
 """Tests a candidate by the nginx in a container: with a copy of its own files, made here, by a program run there."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.config_test import scratch
 from lbwatch.balancers.nginx.config_test.copy import ConfigCopy
-from lbwatch.balancers.nginx.config_test.mirror import Mirror
-from lbwatch.balancers.nginx.config_test.program import TEST_TIMEOUT_S, command_to_test, main_file, rejection
+from lbwatch.balancers.nginx.config_test.inside import PERMANENT_STATUSES, ContainerFiles, ContainerProgram
+from lbwatch.balancers.nginx.config_test.judge import NotSeenError, dumped, judged
+from lbwatch.balancers.nginx.config_test.permissions import NoCopyError
+from lbwatch.balancers.nginx.config_test.program import (
+    UNTESTED,
+    names_pid,
+)
 from lbwatch.balancers.nginx.config_test.shared import SharedFolder
 from lbwatch.balancers.nginx.engine import Engine
 from lbwatch.balancers.nginx.locate import NginxContainer
-from lbwatch.core.errors import NotTestedError, ReloadError, SourceError, SourceTimeoutError, excerpt
+from lbwatch.balancers.nginx.process import chosen_master, running_flags
+from lbwatch.core.errors import (
+    ConfigRejectedError,
+    NotTestedError,
+    ReloadError,
+    SourceError,
+    SourceTimeoutError,
+    excerpt,
+)
 from lbwatch.core.model import Container, ContainerStatus
 
 TEST_FOLDER = ".lbwatch-test"
@@ -22,9 +37,8 @@ TEST_FOLDER = ".lbwatch-test"
 TEST_LIMIT_S = 60.0
 """For all that a test takes: copies of the user's files by the engine, and `TEST_TIMEOUT_S` for nginx itself."""
 
+_FRESH_S = 2.0  # after a look: a search for the one to blame takes many tests, one right after the other
 _MAX_ROUNDS = 32  # in which links and includes lead to further files
-_PERMANENT_STATUSES = (200, 400, 401, 403, 405)  # HTTP statuses of what no retry mends; else something just ends
-_NOT_STARTED = (126, 127)  # exit codes of a program that is not there, or cannot be run
 
 _log = structlog.get_logger()
 
@@ -34,13 +48,13 @@ class ContainerTester:
     Tests a candidate together with the user's real configuration, by the nginx in the container.
 
     The copy lies in a hidden folder beside the output, which the container sees; the user's files come out of it as the
-    engine packs them.
+    engine packs them, and only those that nginx reads. Both are kept for the next test.
 
     Args:
         engine: Runs the container.
         nginx_container: Knows which it is.
         command: The nginx program in there, and what it always needs.
-        main: The user's main file in there; `None`: the one that the program was built for.
+        main: The user's main file in there; `None`: the one that the nginx which runs was started with.
         output: The file that the candidate stands for, on this side.
         output_there: Where the folder of the output lies in there; `None`: found from the mounts.
         folder: An empty folder for what is copied out of the container.
@@ -69,89 +83,156 @@ class ContainerTester:
         self.main = main
         self.copy: ConfigCopy | None = None
         self.remark: str | None = None
-        self._program = _ContainerProgram(engine, command=command, main=main)
-        self._files = _ContainerFiles(engine, folder=folder / "mirror")
+        self._engine = engine
+        self._command = command
+        self._given_main = main
+        self._files = ContainerFiles(engine, folder=folder / "mirror")
         self._shared = SharedFolder(engine, output=output, output_there=output_there, mountinfo=mountinfo)
         self._nginx_container = nginx_container
         self._output = output
         self._copy_folder = copy
-        self._copy_of: str | None = None  # id of the container that the copy is for
+        self._program: ContainerProgram | None = None  # of the container that the copy is for
+        self._is_doubted = False
+        self._looked_at = 0.0  # loop time
+        self._turn = asyncio.Lock()
         self._warned: set[str] = set()  # by reason
 
     async def test(self, text: str) -> bool:
         """
-        Return `True` if `nginx -t` takes the copy, `False` if the container does not run.
+        Return `True` if nginx takes the candidate, `False` if nothing can tell before a reload.
 
         Raises:
-            ConfigRejectedError: `nginx -t` refuses it, or could not be run (`NotTestedError`).
+            ConfigRejectedError: It refuses it, or its test could not be run (`NotTestedError`).
             ReloadError: There is no such container: nothing is to be written.
         """
         container = self._nginx_container.container()
         self.remark = None
         if container.status is not ContainerStatus.RUNNING:
-            self.remark = (
-                f"nginx's container {container.name} is {container.status}: nothing tests a new file until it runs"
-            )
+            self.remark = f"nginx's container {container.name} is {container.status}: {UNTESTED} until it runs"
             return False
         try:
-            async with asyncio.timeout(TEST_LIMIT_S):
-                copy = await self._test_copy(container, text=text)
+            async with self._turn, asyncio.timeout(TEST_LIMIT_S):
+                reason = await self._judge(container, text=text)
+        except NoCopyError as error:
+            reason = f"nginx's container {container.name}: {error}"
         except (TimeoutError, SourceTimeoutError) as error:
             why = str(error) or f"the test did not end within {TEST_LIMIT_S:g} s"
             raise NotTestedError(f"nginx's container {container.name}: {why}") from error
         except SourceError as error:
-            kind = NotTestedError if error.status in _PERMANENT_STATUSES else ReloadError
+            kind = NotTestedError if error.status in PERMANENT_STATUSES else ReloadError
             raise kind(f"nginx's container {container.name}: {error}") from error
-        if not copy.includes_output:
-            self._warn_once(
-                f"{self.main} in container {container.name} does not include {copy.output}: nginx never reads it"
-            )
+        if reason is not None:
+            self._warn_once("nginx.untested", reason=f"{reason}: {UNTESTED}")
+            return False
+        if self.copy is not None and not self.copy.includes_output:
+            reason = f"{self.main} in container {container.name} does not include {self.copy.output}"
+            self._warn_once("nginx.not_included", reason=f"{reason}: nginx never reads it")
         return True
 
-    async def _test_copy(self, container: Container, *, text: str) -> ConfigCopy:
-        """Return the copy that nginx took; nothing of the user's files is left behind."""
+    async def dump(self, text: str) -> str | None:
+        """Return all that nginx would read with a text that passed, as `nginx -T` prints it; `None`: not known."""
+        if self.copy is None or self._program is None:
+            return None
         try:
-            copy = await self._prepare(container, text=text)
-            code, printed = await self._program.test(container, main=copy.main)
+            async with self._turn, asyncio.timeout(TEST_LIMIT_S):
+                return await dumped(self.copy, text, program=self._program)
+        except (NoCopyError, NotTestedError, ReloadError, SourceError, TimeoutError):
+            return None
         finally:
-            await asyncio.to_thread(self._clear)
-        if code == 0:
-            return copy
-        if f'"{copy.main}" failed (2:' in printed:  # ENOENT, of what was written a moment ago
-            raise NotTestedError(
-                f"nginx's container {container.name} does not see {self._copy_folder} at {copy.main.parent}: set "
-                f"nginx_output to where {self._output.parent} lies in there ({excerpt(printed)})"
-            )
-        raise rejection(printed, candidate=copy.candidate, stands_for=self._output)
+            await asyncio.to_thread(self.copy.hide)
+
+    async def refresh(self) -> None:
+        """See `Tester`: its files change without a word, and to look at them each time would cost calls."""
+        with suppress(ReloadError, SourceError, NoCopyError, NotTestedError, OSError):
+            container = self._nginx_container.running()
+            if self._is_known(container):
+                async with self._turn:
+                    await self._look_at(container)
+                    await self._fetch(container)
+
+    def doubt(self) -> None:
+        """See `Tester`."""
+        self._is_doubted = True
 
     def _clear(self) -> None:
+        """Remove what was copied, and what one that was killed has left: nobody else writes there."""
         self._files.clear()
-        if self.copy is not None:
-            self.copy.clear()
+        scratch.remove(self._copy_folder)
 
-    async def _prepare(self, container: Container, *, text: str) -> ConfigCopy:
-        """Return the copy that is to be tested, made of the user's files as they are now."""
+    async def _judge(self, container: Container, *, text: str) -> str | None:
+        clock = asyncio.get_running_loop().time
+        if not self._is_known(container) or self._is_doubted:
+            await self._look_at(container)
+        is_fresh = clock() < self._looked_at + _FRESH_S
+        try:
+            reason = await self._judge_copy(container, text=text)
+        except ConfigRejectedError:
+            if is_fresh:
+                raise
+        else:
+            if reason is None or is_fresh:
+                return reason
+        # The copy may be of what the user has changed since; nginx is not asked about that each time.
+        await self._look_at(container)
+        return await self._judge_copy(container, text=text)
+
+    def _is_known(self, container: Container) -> bool:
+        return self._program is not None and self._program.start == (container.id, container.started_ns)
+
+    async def _look_at(self, container: Container) -> None:
+        """Find out what nginx was started with in there, and begin with none of its files."""
         # A recreated container has the name of the one that it replaces, and nothing else need be the same.
-        if self._copy_of != container.id or self.copy is None:
-            self.main = await self._program.main_in(container)
-            self.copy, self._copy_of = await self._new_copy(container, main=self.main), container.id
+        if not self._is_known(container):
+            program = await self._new_program(container)
+            main = self._given_main or await program.main()
+            copy = await self._new_copy(container, main=main, has_pid=names_pid(program.command))
+            await asyncio.to_thread(self._clear)
+            self._program, self.main, self.copy = program, main, copy
+        assert self.copy is not None
+        if self._is_doubted:
+            self.copy.clear()
+        await asyncio.to_thread(self._files.start)
+        self._is_doubted, self._looked_at = False, asyncio.get_running_loop().time()
+
+    async def _judge_copy(self, container: Container, *, text: str) -> str | None:
+        assert self._program is not None
+        assert self.copy is not None
+        try:
+            await self._fetch(container)
+            return await judged(self.copy, text, program=self._program, output=self._output)
+        except NotSeenError as error:
+            raise NotTestedError(
+                f"nginx's container {container.name} does not see {self._copy_folder} at {self.copy.seen_at}: set "
+                f"nginx_output to where {self._output.parent} lies in there ({excerpt(str(error))})"
+            ) from error
+        finally:
+            await asyncio.to_thread(self.copy.hide)
+
+    async def _fetch(self, container: Container) -> None:
+        """Copy what nginx reads out of the container, as far as it is not here yet."""
+        assert self.copy is not None
         assert self.main is not None
-        copy, main = self.copy, (str(self.main.parent), str(self.main))
-        self._files.start(main[0])
-        missing = frozenset(main[:1])
+        missing = self._files.not_asked((str(self.main),))
         # What links and includes lead to is only known once what names them is here, so that it takes several rounds.
         for _ in range(_MAX_ROUNDS):
             for path in sorted(missing):
-                if not await self._files.fetch(container, path) and path in main:
+                if not await self._files.fetch(container, path) and path == str(self.main):
+                    self._is_doubted = True
                     raise NotTestedError(f"nginx's container {container.name} has no {path}: see nginx_conf")
-            if not (missing := self._files.not_asked(main)):
-                await asyncio.to_thread(copy.write, text)
-                missing = self._files.not_asked(copy.included())
+            if not (missing := self._files.not_asked((str(self.main),))):
+                await asyncio.to_thread(self.copy.read)
+                missing = self._files.not_asked(self.copy.included())
             if not missing:
-                return copy
-        raise NotTestedError(f"nginx's container {container.name}: its files include one another without an end")
+                return
+        raise NoCopyError("its files include one another without an end")
 
-    async def _new_copy(self, container: Container, *, main: Path) -> ConfigCopy:
+    async def _new_program(self, container: Container) -> ContainerProgram:
+        main = None if self._given_main is None else str(self._given_main)
+        master = chosen_master(await self._engine.processes(container.id), main=main)
+        flags = {} if master is None else running_flags(master.title)
+        return ContainerProgram(self._engine, container=container, command=self._command, flags=flags)
+
+    async def _new_copy(self, container: Container, *, main: Path, has_pid: bool) -> ConfigCopy:
         there = await self._shared.path_in(container)
         return ConfigCopy(
             self._copy_folder,
@@ -159,12 +240,13 @@ class ContainerTester:
             output=there / self._output.name,
             seen_at=there / self._copy_folder.relative_to(self._output.parent),
             seen_from=self._files.root,
+            has_pid=has_pid,
         )
 
-    def _warn_once(self, reason: str) -> None:
+    def _warn_once(self, event: str, *, reason: str) -> None:
         self.remark = reason
         if reason not in self._warned:
-            _log.warning("nginx.not_included", reason=reason)
+            _log.warning(event, reason=reason)
         self._warned.add(reason)
 
 
@@ -188,94 +270,12 @@ class ContainerRequiredTester:
         self._nginx_container.container()
         return self._tester is not None and await self._tester.test(text)
 
+    async def refresh(self) -> None:
+        """See `Tester`."""
+        if self._tester is not None:
+            await self._tester.refresh()
 
-class _ContainerProgram:
-    """
-    The nginx program in a container.
-
-    Args:
-        engine: Runs the container.
-        command: The program, and what it always needs.
-        main: Its main file; `None`: the one that it was built for.
-    """
-
-    def __init__(self, engine: Engine, *, command: tuple[str, ...], main: Path | None) -> None:
-        self._engine = engine
-        self._command = command
-        self._main = main
-
-    async def test(self, container: Container, *, main: Path) -> tuple[int, str]:
-        """Return the exit code of the test of a main file, and its output. Raises `NotTestedError`, `SourceError`."""
-        return await self._execute(container, command_to_test(self._command, main=main))
-
-    async def main_in(self, container: Container) -> Path:
-        """Return the main file of the user's configuration in there; raises `NotTestedError`, `SourceError`."""
-        if self._main is not None:
-            return self._main
-        _, printed = await self._execute(container, (*self._command, "-V"))
-        return main_file(printed)
-
-    async def _execute(self, container: Container, command: tuple[str, ...]) -> tuple[int, str]:
-        code, printed = await self._engine.execute(container.id, command, timeout_s=TEST_TIMEOUT_S)
-        if code in _NOT_STARTED:
-            raise NotTestedError(
-                f"nginx's container {container.name} has no program {self._command[0]}: "
-                "see nginx_container, nginx_command"
-            )
-        return code, printed
-
-
-class _ContainerFiles:
-    """
-    The user's files, copied out of a container as far as they are asked for.
-
-    Args:
-        engine: Runs the container.
-        folder: A folder of its own for them.
-
-    Attributes:
-        root: The folder that stands for the container's root.
-    """
-
-    def __init__(self, engine: Engine, *, folder: Path) -> None:
-        self.root = folder
-        self._engine = engine
-        self._mirror = Mirror(folder)
-        self._asked: frozenset[str] = frozenset()  # files and folders, in there
-
-    def start(self, folder: str) -> None:
-        """Begin anew with a folder: what was copied before may have changed."""
-        self._asked = frozenset((folder,))
-
-    def not_asked(self, paths: Iterable[str]) -> frozenset[str]:
-        """Return where some of the files really are, without those that were returned before: what is to be fetched."""
-        real = map(self._mirror.real, paths)
-        missing = frozenset(each for each in real if not _is_below(each, self._asked))
-        self._asked |= missing
-        return missing
-
-    async def fetch(self, container: Container, path: str) -> bool:
-        """
-        Return whether the container has a file or a folder of that path, which is copied out of it.
-
-        Raises:
-            SourceError: The engine does not hand it out.
-            NotTestedError: It cannot be written here.
-        """
-        try:
-            archive = await self._engine.archive(container.id, path)
-        except SourceError as error:
-            raise SourceError(f"{path} cannot be copied out of it: {error}", status=error.status) from error
-        try:
-            await asyncio.to_thread(self._mirror.replace, path, archive)
-        except OSError as error:
-            raise NotTestedError(f"the copy of {path}: {error.strerror or error}") from error
-        return archive is not None
-
-    def clear(self) -> None:
-        """Remove all that was copied."""
-        self._mirror.clear()
-
-
-def _is_below(path: str, folders: frozenset[str]) -> bool:
-    return any(f"{path}/".startswith(f"{each}/") for each in folders)
+    def doubt(self) -> None:
+        """See `Tester`."""
+        if self._tester is not None:
+            self._tester.doubt()

@@ -1,35 +1,33 @@
 """
 Makes a copy of the user's nginx configuration in which the candidate stands where the output would be.
 
-The live file and the pid file are not touched: the main file and the files that lead to the output are parsed and
-written anew, without a pid file and an error log; all others are reached by links (facts, nginx 5). Logs that those
-others name are opened, as by any `nginx -t`; where we are not root, what it could not open is left out (`permissions`).
+The user's bytes stay as they are but for spans that must differ (`includes`); where relative paths and patterns lead is
+for nginx and the kernel to say, in a folder that stands for the root of the file system (`overlay`). The live file and
+the pid file are not touched. Logs are opened, as by any `nginx -t`; where we are not root, what it could not open has
+something else in its place (`permissions`).
 
 Paths are as nginx sees them; where it has a file system of its own, the two arguments of `ConfigCopy` that begin with
 `seen` say how the two views go together.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import crossplane
 
 from lbwatch.balancers.nginx.config_test import scratch
 from lbwatch.balancers.nginx.config_test.includes import IncludeTree
-from lbwatch.balancers.nginx.config_test.permissions import LOGS, Block, Permissions
-from lbwatch.core.errors import NotTestedError
+from lbwatch.balancers.nginx.config_test.overlay import Overlay
+from lbwatch.balancers.nginx.config_test.permissions import NoCopyError, Permissions
+from lbwatch.balancers.nginx.config_test.program import NOWHERE
 
-_OWN = ".lbwatch"
-_NOWHERE = "/dev/null"  # for the pid and the errors, which a test would write: nginx may be another user than we are
-_OWNERS, _OPEN, _ENTER = 0o600, 0o644, 0o111  # modes
+_ROOT, _STAND_INS = "root", "made"  # names of folders
+_OPEN, _ENTER = 0o644, 0o111
 
 
 class ConfigCopy:
     """
-    The copy, kept between tests and written anew when the user's files change.
+    The copy, kept between tests and made anew when the user's files change.
 
     Args:
         folder: A folder for it, on this side.
@@ -37,146 +35,168 @@ class ConfigCopy:
         output: The file that the candidate stands for.
         seen_at: Where nginx sees *folder*; `None`: where it is.
         seen_from: The folder on this side that holds what nginx sees as its root; `None`: there is one root for both.
+        has_pid: Whether nginx is given the path of its pid file beside its files.
 
     Attributes:
-        main: What nginx is to be given as its main file.
-        candidate: What stands in the place of *output*.
-        includes_output: Whether the user's configuration includes the output at all.
+        includes_output: Whether nginx was seen to read the candidate in this copy; `None`: not known yet.
+        wrong: Why nothing can be said by this copy, ever since nginx was seen to judge it unlike the files themselves.
+        source: The user's main file.
+        seen_at: Where nginx sees the folder of the copy.
+        is_limited: Whether nginx, run by this user, may not do all that the user's configuration asks for.
     """
 
     __test__ = False  # pytest takes it for a test otherwise
 
     def __init__(
-        self, folder: Path, *, main: Path, output: Path, seen_at: Path | None = None, seen_from: Path | None = None
+        self,
+        folder: Path,
+        *,
+        main: Path,
+        output: Path,
+        seen_at: Path | None = None,
+        seen_from: Path | None = None,
+        has_pid: bool = False,
     ) -> None:
-        there = folder if seen_at is None else seen_at
-        self.candidate = there / _OWN / "candidate.conf"
-        self.main = there / main.name
         self.output = output
-        self.includes_output = False
+        self.includes_output: bool | None = None
+        self.wrong: str | None = None
         self._folder = folder
-        self._source = main
+        self._has_pid = has_pid
+        self.source = main
+        self.seen_at = folder if seen_at is None else seen_at
         self._root = "" if seen_from is None else str(seen_from)
         self._is_shared = seen_at is not None  # with an nginx that may be another user, whatever our umask is
-        self._is_limited = os.geteuid() != 0 and seen_at is None and seen_from is None
-        self._tree: IncludeTree | None = None  # what the copy is of; none while there is no whole one
+        self.is_limited = os.geteuid() != 0 and seen_at is None and seen_from is None
+        self._made: Path | None = None  # the folder of the copy of now, on this side; none while there is no whole one
+        self._tree: IncludeTree | None = None
+        self._overlay: Overlay | None = None
+
+    @property
+    def top(self) -> str:
+        """The folder that stands for the root, as nginx sees it."""
+        assert self._made is not None
+        return str(self.seen_at / self._made.name / _ROOT)
+
+    @property
+    def main(self) -> Path:
+        """What nginx is to be given as its main file."""
+        return Path(self.top + str(self.source))
+
+    @property
+    def candidate(self) -> str:
+        """The file in the place of the output, as nginx sees it."""
+        assert self._tree is not None
+        return self.top + self._tree.output
+
+    @property
+    def extra(self) -> str:
+        """What nginx is to be given beside it: a pid nowhere, if the user's files name none, and so for its errors."""
+        assert self._tree is not None
+        pid = "" if self._has_pid or self._tree.names_pid else f"pid {NOWHERE};"
+        return f"{pid} error_log {NOWHERE};" if self.is_limited else pid
+
+    def original(self, text: str) -> str:
+        """Return a text of nginx's with the user's own paths in the place of the copy's."""
+        return text.replace(self.top, "")
+
+    def is_output_among(self, paths: Iterable[str]) -> bool:
+        """Return whether one of the user's files is the output, perhaps by links."""
+        assert self._tree is not None
+        return any(self._tree.real(path) == self._tree.output for path in paths)
+
+    def read(self) -> None:
+        """Read the user's files, if they have changed. Raises `NoCopyError`."""
+        with self._errors():
+            if not self._is_current():
+                self.clear()
+                permissions = Permissions(str(self.source.parent)) if self.is_limited else None
+                self._tree = IncludeTree(self.source, output=self.output, root=self._root, permissions=permissions)
 
     def write(self, text: str) -> None:
         """
         Put the candidate in place, and everything around it if the user's files have changed.
 
         Raises:
-            NotTestedError: The user's own files cannot be read, or the copy cannot be written.
+            NoCopyError: The user's own files cannot be read, or the copy cannot be written.
         """
-        try:
-            # Until its end a new copy counts as none: one that a full disk cut short would be tested for ever.
-            kept, self._tree = self._tree, None
-            if kept is not None and (not self._is_intact() or kept.is_outdated()):
-                kept = None
-            tree = kept or self._read()
-            with self._opened() as (top, own):
-                if kept is None:
-                    self._build(tree, top=top, own=own)
-                scratch.write_file(self.candidate.name, text=text, within=own, mode=self._mode(None))
-            self._tree = tree
-        except OSError as error:
-            where = str(error.filename or self._folder).removeprefix(self._root)
-            raise NotTestedError(f"the test's copy of {self._source}: {where}: {error.strerror}") from error
-        except (ValueError, LookupError) as error:  # what neither a parser nor a file system takes, such as a NUL
-            raise NotTestedError(f"the test's copy of {self._source} cannot be made: {error}") from error
+        self.read()
+        with self._errors():
+            if self._overlay is None or not self._is_there():
+                self._make()
+        self.put(text)
+
+    def put(self, text: str) -> None:
+        """Put another candidate in place, and change nothing else. Raises `NoCopyError`."""
+        assert self._made is not None
+        assert self._tree is not None
+        *folders, name = self._tree.output.strip("/").split("/")
+        with self._errors(), scratch.opened(str(self._folder), self._made.name, _ROOT, *folders) as folder:
+            mode = _OPEN if self._is_shared else None
+            scratch.write_file(name, content=text.encode(), within=folder, mode=mode)
 
     def clear(self) -> None:
-        """Leave nothing behind: others see what nginx sees, and its files may be for nobody else."""
-        self._tree = None
-        with suppress(OSError):
-            with self._opened() as (top, own):
-                scratch.clear(own)
-                os.rmdir(_OWN, dir_fd=top)
-                scratch.clear(top)
-            self._folder.rmdir()
+        """Leave nothing behind, and know nothing of it any more."""
+        self.hide()
+        self._tree = self._overlay = None
+        self.includes_output, self.wrong = None, None
+
+    def hide(self) -> None:
+        """Leave nothing behind for now: others see what nginx sees, and its files may be for nobody else."""
+        if self._made is not None:
+            scratch.remove(self._made)
+            if self._is_shared:
+                with suppress(OSError):
+                    self._folder.rmdir()
+        self._made = None
 
     def included(self) -> frozenset[str]:
         """Return what the user's files include, see `IncludeTree`; nothing while there is no copy."""
         return frozenset() if self._tree is None else self._tree.included()
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[int, int]]:
-        """Open the copy's folder, and the one in it that is all ours."""
-        mode = _OPEN | _ENTER if self._is_shared else None
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.opened(self._folder, mode=mode) as top, scratch.opened(_OWN, within=top, mode=mode) as own:
-            yield top, own
-
-    def _is_intact(self) -> bool:
-        """Return whether the copy is still there: cleaners of /tmp remove what is old."""
-        return (self._folder / self.main.name).exists() and (self._folder / _OWN).is_dir()
-
-    def _read(self) -> IncludeTree:
-        return IncludeTree(
-            self._source,
-            output=self.output,
-            root=self._root,
-            permissions=Permissions(str(self._source.parent)) if self._is_limited else None,
-            stand_ins=self.candidate.parent,
+    def _is_current(self) -> bool:
+        """Return whether what is known is of the user's files of now."""
+        return (
+            self._tree is not None
+            and not self._tree.is_outdated()
+            and (self._overlay is None or not self._overlay.is_outdated())
         )
 
-    def _build(self, tree: IncludeTree, *, top: int, own: int) -> None:
-        """Write all but the candidate into the two folders that are opened."""
-        names = {path: f"{number}.conf" for number, path in enumerate(tree.files) if tree.files[path].needs_copy}
-        copies = {path: str(self.candidate.with_name(name)) for path, name in names.items()}
-        main = str(self._source)
-        for path, name in names.items():
-            if path != main:
-                text = crossplane.build(self._rewritten(tree.files[path].block, tree=tree, copies=copies))
-                scratch.write_file(name, text=text, within=own, mode=self._mode(tree.here(path)))
-        block = self._rewritten(tree.files[main].block, tree=tree, copies=copies)
-        block = [directive for directive in block if directive["directive"] != "pid"]
-        block = [{"directive": each, "args": [_NOWHERE]} for each in ("error_log", "pid")] + block
-        text = crossplane.build(block) + "\n"
-        scratch.write_file(self.main.name, text=text, within=top, mode=self._mode(tree.here(main)))
-        self.includes_output = tree.files[main].leads_to_output
-        self._link(tree.neighbours(), top=top)
+    def _is_there(self) -> bool:
+        """Return whether the copy is there: cleaners of /tmp remove what is old."""
+        return self._made is not None and os.path.lexists(f"{self._made / _ROOT}{self.source}")
 
-    def _mode(self, original: str | None) -> int | None:
-        """Return the mode of the copy of a file, or of the candidate (`None`); `None` where our umask says it."""
-        if not self._is_shared:
-            return None
-        return _OPEN if original is None else os.stat(original).st_mode & _OPEN | _OWNERS
+    def _make(self) -> None:
+        assert self._tree is not None
+        self.hide()
+        mode = _OPEN | _ENTER if self._is_shared else None
+        made = self._folder / scratch.new_name(self._folder, mode=mode)
+        top, stand_ins = str(self.seen_at / made.name / _ROOT), str(self.seen_at / made.name / _STAND_INS)
+        contents = self._tree.replaced(top=top, stand_ins=stand_ins) | {self._tree.output: b""}
+        self._overlay = Overlay(
+            here=self._tree.here,
+            link=self._tree.link,
+            ways=self._tree.ways,
+            replaced=contents,
+            ignored=self._tree.is_ours,
+        )
+        self._made = made
+        with scratch.opened(str(self._folder)) as folder, scratch.made(made.name, within=folder, mode=mode) as within:
+            with scratch.made(_STAND_INS, within=within, mode=mode):
+                pass
+            self._overlay.make(_ROOT, within=within, contents=contents, shared=self._is_shared)
 
-    def _link(self, neighbours: list[str], *, top: int) -> None:
-        """Reach the main file's neighbours by links, and nothing that is gone."""
-        # Relative names resolve against the folder of the main file that nginx is given (facts, nginx 5).
-        names = {name for name in neighbours if name not in (_OWN, self.main.name)}
-        links = {entry.name for entry in os.scandir(top) if entry.is_symlink()}
-        for name in links - names:
-            os.unlink(name, dir_fd=top)
-        for name in names - links:
-            scratch.link(name, target=self._source.parent / name, within=top)
-
-    def _rewritten(self, block: Block, *, tree: IncludeTree, copies: Mapping[str, str]) -> Block:
-        """
-        Return a block without its logs, and with the includes of files that are copied leading to the copies.
-
-        Args:
-            block: As the user has it.
-            tree: Has what its includes match.
-            copies: The paths of copies, by those of what they are of.
-        """
-        made: Block = []
-        for directive in block:
-            if directive["directive"] in LOGS and directive["args"] != ["off"]:
-                continue  # a test opens logs, and makes those that are not there
-            if directive["directive"] == "include":
-                made += self._rewritten_include(directive, tree=tree, copies=copies)
-            elif "block" in directive:
-                made.append(directive | {"block": self._rewritten(directive["block"], tree=tree, copies=copies)})
-            else:
-                made.append(directive)
-        return made
-
-    def _rewritten_include(self, directive: dict[str, Any], *, tree: IncludeTree, copies: Mapping[str, str]) -> Block:
-        matches = tree.matches(directive["args"][0]) if directive["args"] else ()
-        targets = tuple(str(self.candidate) if tree.is_output(path) else copies.get(path, path) for path in matches)
-        if targets == matches:
-            return [directive]
-        return [{"directive": "include", "args": [target]} for target in targets]
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Translate what goes wrong, and forget the copy: one that a full disk cut short would be tested for ever."""
+        try:
+            yield
+        except OSError as error:
+            # Of what is in the copy only the folder is named: one name of it is another one each time.
+            name = str(error.filename or "") if error.filename2 is None else ""  # else of a link that was to be made
+            theirs = os.path.isabs(name) and not name.startswith(f"{self._folder}/")
+            where = name.removeprefix(self._root) if theirs else self._folder
+            self.clear()
+            raise NoCopyError(f"the test's copy of {self.source}: {where}: {error.strerror}") from error
+        except ValueError as error:  # what no file system takes, such as a NUL
+            self.clear()
+            raise NoCopyError(f"the test's copy of {self.source} cannot be made: {error}") from error

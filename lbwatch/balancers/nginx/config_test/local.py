@@ -5,10 +5,22 @@ from pathlib import Path
 
 import structlog
 
+from lbwatch.balancers.nginx.config_test import scratch
 from lbwatch.balancers.nginx.config_test.copy import ConfigCopy
-from lbwatch.balancers.nginx.config_test.program import TEST_TIMEOUT_S, command_to_test, main_file, rejection
+from lbwatch.balancers.nginx.config_test.judge import dumped, judged
+from lbwatch.balancers.nginx.config_test.permissions import NoCopyError
+from lbwatch.balancers.nginx.config_test.program import (
+    TEST_TIMEOUT_S,
+    UNTESTED,
+    command_to_test,
+    main_file,
+    names_pid,
+    rejection,
+)
 from lbwatch.core.errors import NotTestedError
-from lbwatch.system.programs import find_program, run_program
+from lbwatch.system.programs import find_program, run_program, start_error
+
+_CANDIDATE = "candidate.conf"
 
 _log = structlog.get_logger()
 
@@ -40,42 +52,65 @@ class CopyTester:
         self._output = output
         self._folder = folder
         self._log_warnings = log_warnings
-        self._warned: set[str] = set()  # by event
+        self._warned: set[str] = set()  # by reason
 
     async def test(self, text: str) -> bool:
-        """Return `True` if `nginx -t` takes the copy, or raise `ConfigRejectedError`; `False`: there is no nginx."""
+        """
+        Return `True` if nginx takes the candidate among the user's files, `False` if nothing here can tell.
+
+        Raises:
+            ConfigRejectedError: It refuses it.
+        """
         self.remark = None
-        program = find_program(self._command[0])
-        if program is None:
-            self._warn_once(
-                "nginx.untested",
-                reason=f"{self._command[0]} is not installed here: nothing tests a new file before nginx reads it",
-            )
+        if (found := find_program(self._command[0])) is None:
+            self._warn_once("nginx.untested", reason=f"{self._command[0]} is not installed here: {UNTESTED}")
             return False
+        program = _LocalProgram((found, *self._command[1:]))
         try:
-            copy = await self._run((program, *self._command[1:]), text=text)
+            reason = await self._judge(program, text=text)
+        except NoCopyError as error:
+            reason = str(error)
         except OSError as error:
-            raise NotTestedError(f"nginx_command: {program}: {error.strerror or error}") from error
-        if not copy.includes_output:
+            reason = f"nginx_command: {found}: {error.strerror or error}"
+        if reason is not None:
+            self._warn_once("nginx.untested", reason=f"{reason}: {UNTESTED}")
+            return False
+        if self.copy is not None and not self.copy.includes_output:
             self._warn_once(
                 "nginx.not_included", reason=f"{self.main} does not include {self._output}: nginx never reads it"
             )
         return True
 
-    async def _run(self, command: tuple[str, ...], *, text: str) -> ConfigCopy:
+    async def dump(self, text: str) -> str | None:
+        """Return all that nginx would read with a text that passed, as `nginx -T` prints it; `None`: not known."""
+        if self.copy is None or (found := find_program(self._command[0])) is None:
+            return None
+        try:
+            return await dumped(self.copy, text, program=_LocalProgram((found, *self._command[1:])))
+        except (NoCopyError, NotTestedError, OSError):
+            return None
+
+    async def refresh(self) -> None:
+        """See `Tester`: each test looks by itself."""
+
+    def doubt(self) -> None:
+        """See `Tester`."""
+        if self.copy is not None:
+            self.copy.clear()
+
+    async def _judge(self, program: "_LocalProgram", *, text: str) -> str | None:
         if self.copy is None:
-            self.main = self.main or await built_in_main(command)
-            self.copy = ConfigCopy(self._folder, main=self.main, output=self._output)
-        copy = self.copy
-        await asyncio.to_thread(copy.write, text)
-        await _run_test(command_to_test(command, main=copy.main), candidate=copy.candidate, stands_for=self._output)
-        return copy
+            self.main = self.main or await built_in_main(program.command)
+            self.copy = ConfigCopy(
+                self._folder, main=self.main, output=self._output, has_pid=names_pid(program.command)
+            )
+        return await judged(self.copy, text, program=program, output=self._output)
 
     def _warn_once(self, event: str, *, reason: str) -> None:
         self.remark = reason
-        if event not in self._warned and self._log_warnings:
+        if reason not in self._warned and self._log_warnings:
             _log.warning(event, reason=reason)
-        self._warned.add(event)
+        self._warned.add(reason)
 
 
 class CommandTester:
@@ -89,29 +124,69 @@ class CommandTester:
 
     def __init__(self, command: tuple[str, ...], *, folder: Path) -> None:
         self.remark: str | None = None
-        self._candidate = folder / "candidate.conf"
+        self._folder = folder
+        self._candidate = folder / _CANDIDATE
         self._command = tuple(word.replace("{candidate}", str(self._candidate)) for word in command)
+        self._warned: str | None = None  # why the latest candidate could not be written
 
     async def test(self, text: str) -> bool:
-        """Return `True` if the command takes the candidate, or raise `ConfigRejectedError`."""
+        """
+        Return `True` if the command takes the candidate, `False` if there is no room for that where it is tested.
+
+        Raises:
+            ConfigRejectedError: It refuses it, or cannot be run (`NotTestedError`).
+        """
+        self.remark = None
         try:
-            await asyncio.to_thread(self._candidate.write_text, text, encoding="utf-8")
-            await _run_test(self._command, candidate=self._candidate, stands_for=self._candidate)
+            await asyncio.to_thread(self._write, text)
+        except OSError as error:  # a full /tmp must not hold up what the output's folder has room for
+            reason = f"the candidate for test_command: {self._folder}: {error.strerror}: {UNTESTED}"
+            if reason != self._warned:
+                _log.warning("nginx.untested", reason=reason)
+            self.remark = self._warned = reason
+            return False
+        self._warned = None
+        try:
+            await _run_test(self._command, candidate=self._candidate)
         except OSError as error:
-            raise NotTestedError(f"test_command: {self._command[0]}: {error.strerror or error}") from error
+            raise NotTestedError(f"test_command: {start_error(self._command[0], error)}") from error
         return True
+
+    def _write(self, text: str) -> None:
+        with scratch.opened(str(self._folder)) as folder:
+            scratch.write_file(_CANDIDATE, content=text.encode(), within=folder)
+
+    async def refresh(self) -> None:
+        """Return: the command knows by itself what nginx reads."""
+
+    def doubt(self) -> None:
+        """Return: the command knows by itself what nginx reads."""
 
 
 async def built_in_main(command: tuple[str, ...]) -> Path:
     """Return the main file that the nginx program was built for, as it says itself."""
-    _, printed = await run_program((*command, "-V"), timeout_s=TEST_TIMEOUT_S)
+    _, printed = await _run((*command, "-V"))
     return main_file(printed)
 
 
-async def _run_test(command: tuple[str, ...], *, candidate: Path, stands_for: Path) -> None:
+class _LocalProgram:
+    """The nginx program of this side, and what it always needs."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self.command = command
+
+    async def test(self, *, main: Path | None, extra: str | None = None, dump: bool = False) -> tuple[int, str]:
+        return await _run(command_to_test(self.command, main=main, extra=extra, dump=dump))
+
+
+async def _run_test(command: tuple[str, ...], *, candidate: Path) -> None:
+    code, printed = await _run(command)
+    if code != 0:
+        raise rejection(printed, candidate=str(candidate), stands_for=str(candidate))
+
+
+async def _run(command: tuple[str, ...]) -> tuple[int, str]:
     try:
-        code, printed = await run_program(command, timeout_s=TEST_TIMEOUT_S)
+        return await run_program(command, timeout_s=TEST_TIMEOUT_S)
     except TimeoutError as error:
         raise NotTestedError(f"{command[0]}: the test did not end within {TEST_TIMEOUT_S:g} s") from error
-    if code != 0:
-        raise rejection(printed, candidate=candidate, stands_for=stands_for)

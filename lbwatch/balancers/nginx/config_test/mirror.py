@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 
 _OWNERS, _MODES = 0o600, 0o666
+_PEM = b"-----BEGIN "
 
 
 class Mirror:
@@ -74,7 +75,9 @@ class Mirror:
                 shutil.copy(first, here)
             elif entry.isfile() and (content := tar.extractfile(entry)) is not None:
                 here.parent.mkdir(parents=True, exist_ok=True)
-                here.write_bytes(content.read())
+                text = content.read()
+                # Of a key beside the user's sites it only counts that it is there: nothing is included from it.
+                here.write_bytes(b"" if text.startswith(_PEM) else text)
                 here.chmod(entry.mode & _MODES | _OWNERS)
         for link, target in links:
             if not os.path.lexists(link):

@@ -2,45 +2,46 @@
 What of an nginx configuration this user cannot get through `nginx -t`, and what stands in its place.
 
 nginx opens logs, reads keys, makes folders and binds ports while it tests (facts, nginx 19), as root may. A candidate
-is about none of that, so that it is left out, where it would fail and nowhere else.
+is about none of that, so that it is left out or led elsewhere, where it would fail and nowhere else.
 """
 
 import os
 import re
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
-from typing import Any
 
-from lbwatch.core.errors import NotTestedError
+from lbwatch.balancers.nginx.config_test.grammar import Directive, Edit, quoted
 
-LOGS = ("error_log", "access_log")
+LOGS = (b"error_log", b"access_log")
 """What names a log, which a test opens."""
 
-_KEYS = ("ssl_certificate", "ssl_certificate_key")
+_KEYS = (b"ssl_certificate", b"ssl_certificate_key")
 """A name with a variable in it is opened when a client comes, and not by a test (nginx 1.15.9); `mail` has none."""
 
 _READ = {
-    "ssl_certificate": ("ssl_certificate_key", "mail"),
-    "ssl_certificate_key": ("ssl_certificate", "mail"),
-    "ssl_client_certificate": ("ssl_verify_client",),
-    "ssl_trusted_certificate": ("ssl_verify_client",),
-    **dict.fromkeys(("ssl_crl", "ssl_dhparam", "ssl_password_file", "ssl_session_ticket_key", "ssl_stapling_file"), ()),
+    b"ssl_certificate": (b"ssl_certificate_key", b"mail"),
+    b"ssl_certificate_key": (b"ssl_certificate", b"mail"),
+    b"ssl_client_certificate": (b"ssl_verify_client",),
+    b"ssl_trusted_certificate": (b"ssl_verify_client",),
+    **dict.fromkeys(
+        (b"ssl_crl", b"ssl_dhparam", b"ssl_password_file", b"ssl_session_ticket_key", b"ssl_stapling_file"), ()
+    ),
 } | {
-    f"{kind}_ssl_{name}": tuple(f"{kind}_ssl_{each}" for each in others)
-    for kind in ("proxy", "grpc", "uwsgi")
+    b"%b_ssl_%b" % (kind, name): tuple(b"%b_ssl_%b" % (kind, each) for each in others)
+    for kind in (b"proxy", b"grpc", b"uwsgi")
     for name, others in {
-        "certificate": ("certificate_key",),
-        "certificate_key": ("certificate",),
-        "trusted_certificate": ("verify",),
-        "crl": (),
-        "password_file": (),
+        b"certificate": (b"certificate_key",),
+        b"certificate_key": (b"certificate",),
+        b"trusted_certificate": (b"verify",),
+        b"crl": (),
+        b"password_file": (),
     }.items()
 }
 """What names a file that a test reads, and what makes no sense without it."""
 
-_TEMP_PATHS = tuple(f"{kind}_temp_path" for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
-_CACHE_PATHS = tuple(f"{kind}_cache_path" for kind in ("proxy", "fastcgi", "scgi", "uwsgi"))
+_TEMP_PATHS = tuple(b"%b_temp_path" % kind for kind in (b"client_body", b"proxy", b"fastcgi", b"scgi", b"uwsgi"))
+_CACHE_PATHS = tuple(b"%b_cache_path" % kind for kind in (b"proxy", b"fastcgi", b"scgi", b"uwsgi"))
 
 _BUILT_IN = ("/var/lib/nginx", "/var/lib/nginx/tmp", "/var/cache/nginx")
 """Where distributions keep what `_TEMP_PATHS` would name; Fedora's lets nobody else in."""
@@ -48,7 +49,9 @@ _BUILT_IN = ("/var/lib/nginx", "/var/lib/nginx/tmp", "/var/cache/nginx")
 _ELSEWHERE = re.compile(r"(?:data|engine|store|syslog|memory):")
 _PORT = re.compile(r"(?:.*:)?(\d+)(?:-\d+)?")
 
-Block = list[dict[str, Any]]
+
+class NoCopyError(Exception):
+    """No copy of the user's configuration can be made in which a test would say anything; the text says why."""
 
 
 class Permissions:
@@ -91,81 +94,87 @@ class Permissions:
         return self._known[path, mode]
 
 
-def forbidden_directives(block: Block, *, path: str, permissions: Permissions) -> Iterator[str]:
+def forbidden_directives(directives: Iterable[Directive], *, path: str, permissions: Permissions) -> Iterator[bytes]:
     """
     Return the names of the directives that a test by this user would fail on, and of those that go with them.
 
     Args:
-        block: One file of the configuration.
+        directives: Of one file of the configuration.
         path: Of it, for messages.
         permissions: What this user may do.
 
     Raises:
-        NotTestedError: One of them has nothing that could stand in its place.
+        NoCopyError: One of them has nothing that could stand in its place.
     """
-    for directive in _walk(block):
-        name, args = directive["directive"], directive["args"]
-        if name == "http" and not all(map(permissions.enters, _BUILT_IN)):
+    for directive in directives:
+        name = directive.name
+        if name == b"http" and not all(map(permissions.enters, _BUILT_IN)):
             yield from _TEMP_PATHS
-        if not args or "$" in args[0] or _ELSEWHERE.match(args[0]):
+        if (value := _path(directive)) is None:
             continue
-        if name in LOGS and args[0] not in ("off", "stderr") and not permissions.makes(args[0], mode=os.W_OK):
-            yield name
-        if name in _READ and not permissions.reads(args[0]):
+        if name in _READ and not permissions.reads(value):
             yield from (name, *_READ[name])
-        if name in _TEMP_PATHS and not permissions.makes(args[0], mode=os.F_OK):
+        if name in _TEMP_PATHS and not permissions.makes(value, mode=os.F_OK):
             yield name
-        if name == "listen" and (port := _port(args[0])) is not None and not _may_bind(port):
-            raise NotTestedError(
-                f"{path}: `listen {args[0]}`: this user may not, and `nginx -t` does: give it CAP_NET_BIND_SERVICE"
+        if name == b"listen" and (port := _port(value)) is not None and not _may_bind(port):
+            raise NoCopyError(
+                f"{path}: this user may not `listen {value}`, as `nginx -t` does: be root, or have CAP_NET_BIND_SERVICE"
             )
 
 
-def permitted_block(block: Block, *, forbidden: Collection[str], permissions: Permissions, stand_ins: str) -> Block:
+def permitted_edits(
+    directives: Iterable[Directive], *, forbidden: Collection[bytes], permissions: Permissions, stand_ins: str
+) -> Iterator[Edit]:
     """
-    Return a block that a test by this user gets through.
+    Return what must be changed in a file so that a test by this user gets through.
 
     Args:
-        block: As the user has it.
+        directives: As the user has them.
         forbidden: What `forbidden_directives` named anywhere in the configuration.
         permissions: What this user may do.
         stand_ins: A folder for what the test makes in the place of what this user may not make.
     """
-    made: Block = []
-    for directive in block:
-        name, args = directive["directive"], directive["args"]
+    for directive in directives:
+        name, value = directive.name, _path(directive)
+        if name == b"http" and directive.opens:
+            yield Edit(directive.body, directive.body, _defaults(forbidden, folder=stand_ins))
         # Without any certificate a server that listens with `ssl` is refused: of keys only the name changes, to one
         # with a variable, which a test does not open (facts, nginx 19).
         if name in forbidden and name not in _KEYS:
+            yield Edit(directive.start, directive.end, b"")
+        elif value is None:
             continue
-        changed: dict[str, Any] = {}
-        if name in _KEYS and name in forbidden and args and "$" not in args[0] and not _ELSEWHERE.match(args[0]):
-            changed["args"] = [f"{args[0]}$hostname"]
-        elif name in _CACHE_PATHS and args and not permissions.makes(args[0], mode=os.F_OK):
-            changed["args"] = [_stand_in(args[0], folder=stand_ins), *args[1:]]
-        elif (
-            name == "listen"
-            and args
-            and args[0].startswith("unix:")
-            and not permissions.makes(args[0][5:], mode=os.F_OK)
-        ):
-            changed["args"] = [f"unix:{_stand_in(args[0][5:], folder=stand_ins)}", *args[1:]]
-        if "block" in directive:
-            changed["block"] = permitted_block(
-                directive["block"], forbidden=forbidden, permissions=permissions, stand_ins=stand_ins
-            )
-        if name == "http":
-            changed["block"] = _defaults(forbidden, folder=stand_ins) + changed["block"]
-        made.append(directive | changed)
-    return made
+        elif name in _KEYS and name in forbidden:
+            yield _with_path(directive, f"{value}$hostname")
+        elif _is_closed(name, value, permissions=permissions):
+            yield _with_path(directive, _stand_in(value, folder=stand_ins))
+        elif name == b"listen" and value.startswith("unix:") and not permissions.makes(value[5:], mode=os.F_OK):
+            yield _with_path(directive, f"unix:{_stand_in(value[5:], folder=stand_ins)}")
 
 
-def _defaults(forbidden: Collection[str], *, folder: str) -> Block:
+def _is_closed(name: bytes, value: str, *, permissions: Permissions) -> bool:
+    """Return whether a log may not be opened, or a folder of a cache not be made."""
+    if name in LOGS:
+        return value not in ("off", "stderr") and not permissions.makes(value, mode=os.W_OK)
+    return name in _CACHE_PATHS and not permissions.makes(value, mode=os.F_OK)
+
+
+def _path(directive: Directive) -> str | None:
+    """Return what a directive names first; `None`: nothing that a test would open."""
+    value = os.fsdecode(directive.args[0].text) if directive.args else "$"
+    return None if "$" in value or "\0" in value or _ELSEWHERE.match(value) else value
+
+
+def _with_path(directive: Directive, path: str) -> Edit:
+    return Edit(directive.args[0].start, directive.args[0].end, quoted(os.fsencode(path)))
+
+
+def _defaults(forbidden: Collection[bytes], *, folder: str) -> bytes:
     """Return what stands in `http` for what nginx has by itself: no log, and our folders where its own are closed."""
-    block: Block = [{"directive": "access_log", "args": ["off"]}]
+    lines = [b"access_log off;"]
     if set(forbidden).issuperset(_TEMP_PATHS):
-        block += [{"directive": each, "args": [os.path.join(folder, each)]} for each in _TEMP_PATHS]
-    return block
+        lines += (b"%b %b;" % (each, quoted(os.fsencode(os.path.join(folder, each.decode())))) for each in _TEMP_PATHS)
+    return b" " + b" ".join(lines)
 
 
 def _is_missing(path: str) -> bool:
@@ -181,12 +190,6 @@ def _is_missing(path: str) -> bool:
 def _stand_in(path: str, *, folder: str) -> str:
     """Return a path of its own in that folder; a short one, since it may be a socket's (108 bytes, unix(7))."""
     return os.path.join(folder, sha256(path.encode(errors="replace")).hexdigest()[:12])
-
-
-def _walk(block: Block) -> Iterator[dict[str, Any]]:
-    for directive in block:
-        yield directive
-        yield from _walk(directive.get("block", []))
 
 
 def _port(place: str) -> int | None:

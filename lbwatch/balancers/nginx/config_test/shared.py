@@ -1,12 +1,18 @@
 """The folder that nginx's container shares with us, in which it is given what it tests: where that lies in there."""
 
+import os
+import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lbwatch.balancers.nginx.engine import Engine
-from lbwatch.core.errors import NotTestedError
+from lbwatch.core.errors import NotTestedError, SourceError
 from lbwatch.core.model import Container
 from lbwatch.system import mounts
+from lbwatch.system.temporary import temporary_file
+
+PROBE = ".lbwatch-test-"
+"""How the name of a file begins that is there for a moment; hidden, so that no `include` takes it."""
 
 Parts = tuple[str, ...]
 
@@ -41,11 +47,13 @@ class SharedFolder:
         if self._output_there is not None:
             return self._output_there
         container_config = await self._engine.container_config(container.id)
-        folder = str(self._output.parent.resolve())
+        folder = str(self._real_folder())
         try:
             found = path_in_container(folder, mountinfo=self._mountinfo(), theirs=container_config.mounts)
         except OSError as error:
             raise NotTestedError(f"our own mounts cannot be read: {error.strerror}; set nginx_output") from error
+        if found is None:
+            found = await self._found_by_trial(container, [destination for _, destination in container_config.mounts])
         if found is None:
             places = ", ".join(destination for _, destination in container_config.mounts) or "none"
             raise NotTestedError(
@@ -53,6 +61,40 @@ class SharedFolder:
                 "in both, or set nginx_output to where it lies in there"
             )
         return Path(found)
+
+    def _real_folder(self) -> Path:
+        return Path(os.path.realpath(self._output.parent))
+
+    async def _found_by_trial(self, container: Container, places: list[str]) -> str | None:
+        """
+        Return where in the container a file is that is put into the folder for a moment; `None`: not in one place.
+
+        The engine's name for a mount may be its own, as that of a volume that is a bind or lies on another machine.
+        """
+        folder = self._real_folder()
+        try:
+            with temporary_file(prefix=PROBE, within=folder) as probe:
+                return await self._place_of(probe, container=container, places=places)
+        except OSError as error:
+            raise NotTestedError(f"{folder}: {error.strerror}") from error
+
+    async def _place_of(self, probe: Path, *, container: Container, places: list[str]) -> str | None:
+        """Return the one folder, at or below the places in a container, in which it has a file of ours."""
+        steps = probe.parent.parts
+        for parts in (steps[number:] for number in range(len(steps), max(0, len(steps) - 3), -1)):
+            tried = [posixpath.join(place, *parts) for place in places]
+            found = [each for each in tried if await self._holds(container, posixpath.join(each, probe.name))]
+            if found:
+                return found[0] if len(found) == 1 else None
+        return None
+
+    async def _holds(self, container: Container, path: str) -> bool:
+        try:
+            return await self._engine.archive(container.id, path) is not None
+        except SourceError as error:
+            if error.status is None:
+                raise
+            return False  # a mount that is a file, say
 
 
 def path_in_container(folder: str, *, mountinfo: str, theirs: Iterable[tuple[str, str]]) -> str | None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from localnginx import NO_WEB, WEB, balancer, serving
+from planted import immutable
 from realnginx import RealNginx
 from waiting import eventually
 
 from lbwatch.balancers.nginx.process import find_master, workers_of
 from lbwatch.core.errors import ConfigRejectedError, OutputError, ReloadError
+from lbwatch.core.model import Server, Upstream
 
 
 async def test_an_apply_that_returns_is_what_nginx_runs(real_nginx: RealNginx, tmp_path: Path) -> None:
@@ -54,6 +56,23 @@ async def test_a_restarted_nginx_is_not_confirmed(real_nginx: RealNginx, tmp_pat
     assert not nginx.confirmed()
     real_nginx.start()
     assert not nginx.confirmed()
+
+
+async def test_another_nginx_than_the_one_that_refused_is_known(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """What refused a reload for ten minutes may be mended by a restart, and then nobody should wait."""
+    template = tmp_path / "bad.conf.j2"
+    template.write_text("upstream web { }\n")
+    nginx = balancer(real_nginx, tmp_path, template=str(template))
+    with pytest.raises(ConfigRejectedError):
+        await nginx.apply(WEB)
+    assert not nginx.restarted()
+    real_nginx.stop()
+    assert not nginx.restarted()
+    real_nginx.start()
+    assert nginx.restarted()
+    with pytest.raises(ConfigRejectedError):
+        await nginx.apply(WEB)
+    assert not nginx.restarted()
 
 
 async def test_a_file_that_someone_else_changed_is_not_confirmed(real_nginx: RealNginx, tmp_path: Path) -> None:
@@ -119,12 +138,15 @@ async def test_an_output_that_cannot_be_written_leaves_the_old_one(real_nginx: R
     """A full disk is no reason to serve nothing."""
     nginx = balancer(real_nginx, tmp_path)
     await nginx.apply(NO_WEB)
-    scratch = real_nginx.output.with_name(f".{real_nginx.output.name}.tmp")
-    scratch.mkdir()  # stands in the way, also for root
     before = real_nginx.output.read_text()
-    with pytest.raises(OutputError):
-        await nginx.apply(WEB)
-    assert real_nginx.output.read_text() == before
+    with immutable(real_nginx.output):  # also for root
+        for _ in range(2):
+            with pytest.raises(OutputError, match="Operation not permitted"):
+                await nginx.apply(WEB)
+        assert real_nginx.output.read_text() == before
+    await nginx.apply(WEB)
+    assert "192.0.2.1" in real_nginx.output.read_text()
+    assert {path.name for path in real_nginx.output.parent.iterdir()} == {"lbwatch.conf", ".lbwatch.conf.lock"}
 
 
 async def test_a_cancelled_apply_leaves_no_half_step(real_nginx: RealNginx, tmp_path: Path) -> None:
@@ -170,3 +192,83 @@ async def test_the_difference_is_to_what_was_verified_before(real_nginx: RealNgi
     applied = await one.apply(WEB)
     assert "+    server 192.0.2.1:80;\n" in applied.difference
     assert not (await one.apply(WEB)).reloaded
+
+
+def lives(*started_ns: int, max_fails: int | None = None) -> tuple[Upstream, ...]:
+    """An upstream of servers that were started then."""
+    servers = tuple(
+        Server(address=f"127.0.0.{number}", port=9, container=f"c{number}", started_ns=at, max_fails=max_fails)
+        for number, at in enumerate(started_ns, 1)
+    )
+    return (Upstream(name="web", servers=servers),)
+
+
+async def test_nginx_forgets_the_errors_of_a_life_that_is_over(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Two that restart at once would be without a request for 10 s, though both listen again."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(lives(1, 1))
+    text, workers = real_nginx.output.read_text(), serving(real_nginx)
+    applied = await one.apply(lives(1, 2))
+    assert (applied.reloaded, applied.changed, applied.difference) == (True, False, "")
+    assert real_nginx.output.read_text() == text
+    assert not serving(real_nginx) & workers
+    assert not (await one.apply(lives(1, 2))).reloaded, "once"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(lives(1), lives(2)), (lives(1, 1, max_fails=0), lives(1, 2, max_fails=0))],
+    ids=["an only server", "max_fails=0"],
+)
+async def test_a_restart_that_nginx_remembers_nothing_of_reloads_nothing(
+    before: tuple[Upstream, ...], after: tuple[Upstream, ...], real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """Each reload leaves a set of old workers behind until their connections end."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(before)
+    workers = serving(real_nginx)
+    assert not (await one.apply(after)).reloaded
+    assert serving(real_nginx) == workers
+
+
+API = (Upstream(name="api", servers=(Server(address="192.0.2.7", port=80, container="api-1"),)),)
+
+
+async def test_a_name_that_goes_after_its_last_server_costs_no_reload(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """A container that comes and goes alone is one reload in and one out, though it is removed after its death."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(API + NO_WEB)
+    workers = serving(real_nginx)
+    applied = await one.apply(API)
+    assert (applied.changed, applied.reloaded) == (True, False)
+    assert serving(real_nginx) == workers
+    assert "upstream web" not in real_nginx.output.read_text()
+    assert "-upstream web {\n" in applied.difference
+    assert one.confirmed()
+    assert ((await one.status()).digest, (await one.status()).running) == (applied.digest, applied.digest)
+    assert not (await one.apply(API)).reloaded
+    again = await one.apply(API + WEB)
+    assert again.reloaded
+    assert not list(real_nginx.output.parent.glob(".*.old")), "no backup stays"
+
+
+async def test_a_name_that_goes_costs_a_reload_where_nginx_is_another_one(
+    real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """It may have started from another file."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(API + NO_WEB)
+    real_nginx.stop()
+    real_nginx.start()
+    assert (await one.apply(API)).reloaded
+
+
+async def test_a_name_that_nginx_s_own_files_use_is_kept(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """Without it nginx could not start from the file."""
+    one = balancer(real_nginx, tmp_path)
+    await one.apply(API + NO_WEB)
+    mine = f"server {{ listen unix:{real_nginx.folder}/mine.sock; location / {{ proxy_pass http://web; }} }}\n"
+    (real_nginx.output.parent / "mine.conf").write_text(mine)
+    applied = await one.apply(API)
+    assert applied.degraded[0].kept
+    assert "upstream web" in real_nginx.output.read_text()

@@ -6,14 +6,14 @@ import pytest
 import structlog
 from nginxcontainer import EDGE, MASTER, OTHER, FolderEngine, KnownContainers, control_of, listed
 
-from lbwatch.balancers.nginx.container import workers_among
+from lbwatch.balancers.nginx.container import nginx_among
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, SourceError
 from lbwatch.core.model import ContainerConfig, ContainerStatus
 
 
 def test_workers_are_told_by_their_titles_and_their_master() -> None:
     """Beside them run a cache's manager, a shell, and workers of an nginx that is none of ours."""
-    workers = workers_among(
+    _, workers = nginx_among(
         (
             listed(1, 0, "/bin/sh /entry"),
             MASTER,
@@ -24,7 +24,8 @@ def test_workers_are_told_by_their_titles_and_their_master() -> None:
             listed(15, 10, ""),
             listed(16, 1, "nginx: worker process"),
             listed(17, 11, "sh -c nginx: worker process"),
-        )
+        ),
+        main=None,
     )
     assert {each.pid for each in workers.serving} == {11}
     assert {each.pid for each in workers.retiring} == {12}
@@ -34,7 +35,7 @@ def test_workers_are_told_by_their_titles_and_their_master() -> None:
 def test_a_container_without_a_master_is_said_with_what_it_runs(titles: tuple[str, ...]) -> None:
     """Its program is not nginx, or nginx has not come up yet: the engine can tell."""
     with pytest.raises(ReloadError) as raised:
-        workers_among([listed(number, 1, title) for number, title in enumerate(titles, 2)])
+        nginx_among([listed(number, 1, title) for number, title in enumerate(titles, 2)], main=None)
     assert all(title in str(raised.value) for title in titles)
 
 
@@ -70,14 +71,14 @@ async def test_of_two_containers_the_warning_is_still_about_the_signal() -> None
 
 async def test_a_reload_that_the_program_refuses_is_told_apart_from_one_that_could_not_be_asked_for() -> None:
     """The former takes an untested file back, the latter is tried again."""
-    known, words = KnownContainers(EDGE), ("nginx", "-s", "reload")
-    with pytest.raises(ReloadRefusedError, match="nginx -s reload in container nginx ended with exit code 1: no pid"):
+    known, words = KnownContainers(EDGE), ("nginx",)
+    with pytest.raises(ReloadRefusedError, match="-s reload in container nginx ended with exit code 1: no pid"):
         await control_of(FolderEngine(code=1, printed="no pid\n"), known, command=words).reload()
     with pytest.raises(ReloadError, match="container nginx: gone") as raised:
         await control_of(FolderEngine(error=SourceError("gone")), known, command=words).reload()
     assert not isinstance(raised.value, ReloadRefusedError)
     known.set(replace(EDGE, status=ContainerStatus.EXITED))
-    with pytest.raises(ReloadError, match="does not run"):
+    with pytest.raises(ReloadError, match="is exited: start it"):
         await control_of(FolderEngine(), known, command=words).reload()
 
 
@@ -92,7 +93,7 @@ async def test_new_workers_prove_a_reload_and_old_ones_that_stay_do_not() -> Non
         *both[-2:],
     )
     engine = FolderEngine(process_lists=[old, old, half, both, both, retired])
-    control = control_of(engine, KnownContainers(EDGE), command=("nginx", "-s", "reload"))
+    control = control_of(engine, KnownContainers(EDGE), command=("nginx",))
     await control.reload()
     await control.wait_live()
     assert engine.process_lists == [both, retired]

@@ -15,10 +15,10 @@ from strategies import make_renderer
 from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.isolate import MAX_TRIES, AcceptedConfig, accepted
 from lbwatch.balancers.template import shipped_templates
-from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError
+from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError, UserConfigError
 from lbwatch.core.model import Degraded, Level, Server, Upstream
 
-FORMS = tuple(Level)
+FORMS = (Level.FULL, Level.PLAIN, Level.EMPTY, Level.OUT)
 
 
 def upstream(name: str, *, number: int = 1, **parameters: object) -> Upstream:
@@ -205,6 +205,22 @@ async def test_a_test_that_cannot_be_run_blames_nobody() -> None:
     assert tries == 1
 
 
+async def test_a_mistake_of_the_user_s_own_ends_the_search_and_is_what_is_told() -> None:
+    """One upstream is refused too, but it is the user's file that keeps nginx from taking anything."""
+    tries = 0
+
+    async def test(text: str) -> bool:
+        nonlocal tries
+        tries += 1
+        if "u01" in text:
+            raise ConfigRejectedError('duplicate upstream "u01" in site.conf:1', stderr='duplicate upstream "u01"')
+        raise UserConfigError('unknown directive "x" in nginx.conf:9', starts=False)
+
+    with pytest.raises(UserConfigError, match=r"nginx\.conf:9; nginx could not start now"):
+        await accepted(WHOLE, render=lambda upstreams: " ".join(each.name for each in upstreams), test=test)
+    assert tries == 2
+
+
 @pytest.mark.parametrize("words", ['something about "u01"', "something"])
 async def test_a_refusal_that_passes_leaves_everything_whole(words: str) -> None:
     """A certificate that was just being written, or a test command that was slow to come up."""
@@ -269,7 +285,7 @@ class Site(Judge):
         return True
 
     async def found(self, *, before: Collection[str]) -> AcceptedConfig:
-        return await accepted(tuple(self.whole.values()), render=self.render, test=self.test, before=before)
+        return await accepted(tuple(self.whole.values()), render=self.render, test=self.test, before=lambda: before)
 
 
 def extras(candidate: AcceptedConfig) -> dict[str, int]:
@@ -293,10 +309,10 @@ async def test_whatever_way_nginx_s_files_use_it_it_is_kept(
     folder.mkdir()
     tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
     renderer = make_renderer("nginx/upstreams.conf.j2", folders=[shipped_templates()])
-    found = await accepted((), render=renderer.text, test=tester.test, before=["gone", "other"])
+    found = await accepted((), render=renderer.text, test=tester.test, before=lambda: ["gone", "other"])
     assert [(each.upstream, each.level, each.kept) for each in found.degraded] == [("gone", Level.EMPTY, True)]
     with pytest.raises(ConfigRejectedError):
-        await accepted((), render=renderer.text, test=tester.test, before=["other"])
+        await accepted((), render=renderer.text, test=tester.test, before=lambda: ["other"])
 
 
 async def test_an_upstream_that_is_gone_but_still_used_is_kept_as_a_placeholder() -> None:

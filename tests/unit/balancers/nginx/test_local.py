@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 from localnginx import NO_WEB, WEB, balancer, serving
 from realnginx import RealNginx
 from waiting import eventually
@@ -14,7 +15,7 @@ from lbwatch.core.errors import ConfigRejectedError, ReloadError
 
 async def test_live_means_that_all_new_workers_are_there(real_nginx: RealNginx) -> None:
     """Requests go to whoever accepts first: half a generation is not in force."""
-    control = LocalControl(pidfile=real_nginx.pidfile, command=None)
+    control = LocalControl(pidfile=real_nginx.pidfile, output=real_nginx.output, command=None)
     await eventually(lambda: len(serving(real_nginx)) == real_nginx.workers, what="all workers")
     before = serving(real_nginx)
     await control.reload()
@@ -32,11 +33,15 @@ async def test_commands_of_the_user_s_test_and_reload(real_nginx: RealNginx, tmp
     with pytest.raises(ReloadError, match="exit code 1"):
         await nginx.apply(NO_WEB)
     believed = balancer(real_nginx, tmp_path, reload="true")
-    assert (await believed.apply(WEB)).reloaded
+    with structlog.testing.capture_logs() as logs:
+        for upstreams in (WEB, NO_WEB, WEB):
+            assert (await believed.apply(upstreams)).reloaded
     assert believed.confirmed()
+    (line,) = [each for each in logs if each["event"] == "nginx.believed"]
+    assert str(real_nginx.pidfile) in line["reason"]
     tester = CommandTester(("grep", "-q", "upstream", "{candidate}"), folder=tmp_path)
     await tester.test("upstream web {}\n")
     with pytest.raises(ConfigRejectedError):
         await tester.test("nothing\n")
-    with pytest.raises(ConfigRejectedError, match="no-such-program"):
+    with pytest.raises(ConfigRejectedError, match="there is no program no-such-program here"):
         await CommandTester(("no-such-program",), folder=tmp_path).test("")

@@ -84,7 +84,7 @@ def test_one_that_is_not_there_or_does_not_run_is_told_apart() -> None:
         nginx.container()
     known.set(replace(NGINX, labels=(("role", "edge"),), status=ContainerStatus.EXITED))
     assert nginx.container().name == "nginx"
-    with pytest.raises(ReloadError, match="container nginx does not run"):
+    with pytest.raises(ReloadError, match="container nginx is exited"):
         nginx.running()
 
 

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbwatch.core.model import Container, ContainerStatus, Event
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Event, Health
 from lbwatch.core.schedule import Backoff
 from lbwatch.core.selector import Selector
-from lbwatch.engines.docker.cache import MAX_FAILED_LOOKS, MAX_NAMED, MAX_STALE_LOOKS, ContainerCache, Scope
+from lbwatch.engines.docker import cache as cache_room
+from lbwatch.engines.docker.cache import MAX_FAILED_LOOKS, MAX_NAMED, MAX_STALE_LOOKS, ContainerCache
 from lbwatch.engines.docker.queue import Priority
+from lbwatch.engines.docker.scope import Scope
+from lbwatch.engines.docker.turns import MAX_LOOKS
 
 OURS = {"lbwatch.port": "80"}
 TERM = 15
@@ -278,6 +281,15 @@ def test_the_owner_of_a_network_is_looked_at_from_when_its_user_is_known() -> No
     assert around.marked == set(), "and no longer than that"
 
 
+def test_a_name_as_long_as_an_id_is_not_looked_at_as_one() -> None:
+    """Nobody would ever answer: it was tried again for good."""
+    around = Around()
+    for owner in ("vpn-" * 16, "../../exec/x?".ljust(64, "x"), "A" * 64):
+        around.look("a1", container("a1", network_of=owner))
+        assert owner not in around.marked
+        assert owner not in around.asked
+
+
 def test_an_owner_that_is_known_by_its_name_alone_asks_for_a_list() -> None:
     """No look takes a name; only by events, lest each list ask for the next one."""
     around = Around()
@@ -336,6 +348,18 @@ def test_only_so_many_unlabelled_containers_are_known_by_name() -> None:
     assert len(around.known() or ()) == MAX_NAMED
 
 
+def test_of_so_many_only_is_known_that_they_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine may name any number between two lists; a network's event of one more costs a look."""
+    monkeypatch.setattr(cache_room, "MAX_UNLABELLED", 3)
+    monkeypatch.setattr(cache_room, "MAX_NAMED", 2)
+    around = Around()
+    around.list()
+    for number in range(10):
+        around.hear(event(f"p-{number}", "create"))
+        around.hear(event(f"p-{number}", "connect", labels=None))
+    assert around.marked == {f"p-{number}" for number in range(3, 10)}
+
+
 # -- drift
 
 
@@ -391,6 +415,17 @@ def test_changes_that_no_event_tells_are_no_drift() -> None:
     assert around.look("a1", found, priority=Priority.RESYNC) is None
 
 
+def test_a_driver_that_is_known_at_last_is_no_drift() -> None:
+    """A proxy that let the question through changed nothing of the container."""
+    around = Around()
+    ends = (Endpoint(network="front", ipv4="172.18.0.2"), Endpoint(network="vpn", ipv4="10.8.0.2"))
+    around.look("a1", container("a1", endpoints=ends))
+    known = tuple(replace(end, driver="bridge") for end in ends)
+    assert around.look("a1", container("a1", endpoints=known), priority=Priority.RESYNC) is None
+    moved = (replace(known[0], ipv4="172.18.0.3"), known[1])
+    assert around.look("a1", container("a1", endpoints=moved), priority=Priority.RESYNC) is not None
+
+
 # -- signals
 
 
@@ -427,6 +462,114 @@ def test_a_signal_to_the_next_life_outlasts_an_answer_about_the_former(event_wai
     snapshot = around.cache.snapshot("engine")
     assert snapshot is not None
     assert bool(snapshot.stopping) is event_waits
+
+
+# -- deaths
+
+
+def died(around: Around, id: str, *, at_ns: int = 9, age_s: float | None = None) -> tuple[ContainerStatus, bool]:
+    """What is known of a container after the event of its death, and whether that is published at once."""
+    published = around.hear(event(id, "die", at_ns=at_ns), age_s=age_s)
+    return (around.known() or {})[id].status, published
+
+
+def test_a_death_is_published_before_any_look() -> None:
+    """The look waits for the container's lock, and each request until then goes to nobody."""
+    around = Around()
+    around.list(container("a1"), container("a2"))
+    around.look("a1", container("a1", started_ns=5))
+    around.look("a2", container("a2", started_ns=5))
+    assert died(around, "a1") == (ContainerStatus.EXITED, True)
+    assert around.marked == {"a1"}, "and inspect settles it"
+    assert died(around, "a2", at_ns=4) == (ContainerStatus.RUNNING, False), "of a life before this one"
+    assert died(around, "a2", at_ns=9, age_s=1.0) == (ContainerStatus.RUNNING, False), "told again"
+
+
+@pytest.mark.parametrize("event_waits", [True, False])
+def test_an_answer_from_before_a_death_does_not_bring_it_back(event_waits: bool) -> None:
+    """A look that was on its way when the event came says `running`, and another one waits."""
+    around = Around()
+    around.list(container("a1"))
+    around.look("a1", container("a1", started_ns=5))
+    died(around, "a1")
+    alive = container("a1", started_ns=5)
+    around.cache.handle_inspect("a1", alive, priority=Priority.EVENT, event_waits=event_waits, owed=False)
+    expected = ContainerStatus.EXITED if event_waits else ContainerStatus.RUNNING
+    assert (around.known() or {})["a1"].status is expected
+    around.look("a1", alive)
+    assert (around.known() or {})["a1"] == alive, "inspect has the last word"
+    assert not around.cache.dead
+
+
+def test_a_death_that_no_look_settles_is_what_the_list_says_in_the_end() -> None:
+    """Were it believed for good, a container whose inspect hangs would never come back after its restart."""
+    around = Around()
+    around.list(container("a1"), container("a3"))
+    around.look("a3", container("a3"))
+    around.look("a1", alive := container("a1", started_ns=5))
+    died(around, "a1")
+    for failures in range(1, MAX_STALE_LOOKS + 1):
+        around.list(container("a1", started_ns=0), container("a3"))
+        cannot_look_at(around, "a1", times=1)
+        expected = ContainerStatus.EXITED if failures < MAX_STALE_LOOKS else ContainerStatus.RUNNING
+        assert (around.known() or {})["a1"].status is expected
+    assert (around.known() or {})["a1"] == alive
+
+
+@given(_steps, _containers(["a1"]), st.integers(0, 9))
+def test_whatever_dies_is_in_the_end_what_inspect_says(
+    steps: list[tuple[str, Any]], found: Container, at_ns: int
+) -> None:
+    """A death is believed for a moment only, whatever came before it."""
+    around = Around()
+    around.list(container("a1"))
+    for kind, what in steps:
+        take(around, kind, what)
+    around.hear(event("a1", "die", at_ns=at_ns))
+    around.look("a1", found)
+    around.known()
+    assert around.cache._containers["a1"] == found
+    assert "a1" not in around.cache.dead
+
+
+# -- what the engine forgets
+
+
+@pytest.mark.parametrize("before", [Health.HEALTHY, Health.UNHEALTHY])
+def test_health_outlasts_an_engine_that_forgot_it(before: Health) -> None:
+    """After a restart under live-restore it says `starting` of each, though nothing stopped."""
+    around = Around()
+    around.list(container("a1"))
+    around.look("a1", container("a1", health=before))
+    around.list(container("a1"))  # after the next connection
+    around.look("a1", container("a1", health=Health.STARTING), priority=Priority.LISTED)
+    assert (around.known() or {})["a1"].health is before
+    around.look("a1", container("a1", health=Health.STARTING, started_ns=9))
+    assert (around.known() or {})["a1"].health is Health.STARTING, "another life"
+
+
+# -- what nothing is known of
+
+
+def test_a_container_is_unknown_until_a_list_or_a_look_told_of_it() -> None:
+    """What is known is looked at before what an event alone named; of that there may be any number."""
+    around = Around()
+    around.list(container("a2"))
+    around.hear(event("a1"))
+    assert [around.cache.knows(id) for id in ("a1", "a2")] == [False, True]
+    around.look("a1", container("a1", name="web-1"))
+    assert around.cache.knows("a1")
+    assert [around.cache.name_of(id) for id in ("a1", "a2", "f" * 64)] == ["web-1", "a2", "f" * 12]
+
+
+def test_what_a_list_alone_tells_of_is_looked_at_first() -> None:
+    """It may be what a flood of events about others kept out."""
+    around = Around()
+    around.list(container("a1"), container("a2"))
+    around.look("a1", container("a1"))
+    around.look("a2", container("a2"))
+    todo = around.cache.handle_list([container("a1"), container("a2"), container("a3")])
+    assert todo.inspect[0] == "a3"
 
 
 # -- publishing
@@ -570,3 +713,21 @@ def test_the_last_truth_goes_before_a_list_that_lags() -> None:
     around.hear(event("p1", "create", labels={"name": "vpn"}))
     around.list(container("p1", name="old"), container("a1", network_of="vpn"))
     assert around.marked == {"p1", "a1"}
+
+
+def test_a_resync_of_thousands_looks_at_some_in_turn_and_a_new_stream_at_all() -> None:
+    """Ten thousand looks cost five seconds of CPU, each half minute; after an outage nothing less will do."""
+    cache = cache_of()
+    many = [
+        Container(id=f"{number:064x}", name=f"c{number}", labels=(("lbwatch.port", "80"),)) for number in range(1200)
+    ]
+    assert len(cache.handle_list(many).inspect) == 1200
+    for each in many:
+        cache.handle_inspect(each.id, each, priority=Priority.LISTED, event_waits=False, owed=False)
+    cache.publish(now=1.0)
+    again = cache.handle_list(many, heard_all=True)
+    assert len(again.inspect) == MAX_LOOKS
+    snapshot = cache.snapshot("engine")
+    assert snapshot is not None
+    assert len(snapshot.containers) == 1200
+    assert len(cache.handle_list(many).inspect) == 1200

@@ -1,33 +1,21 @@
 """The client against the fake engine, and against servers that answer what no engine should."""
 
 import asyncio
-import grp
 import json
-import os
-import shutil
-import socket
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from answers import Answer, connected, serving
-from certificates import Certificates
-from needs import need
+from answers import Answer, connected, saying, serving
 
-from lbwatch.core.errors import SettingsError, SourceError, SourceTimeoutError
+from lbwatch.core.errors import EngineAwayError, SourceError, SourceTimeoutError
 from lbwatch.engines.docker import client as client_room
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.fake import FakeEngine, responses
+from lbwatch.engines.fake.faults import disconnect, respond_with
 
 ID = "f" * 64
-
-
-def saying(body: bytes, *, status: int = 200, kind: str = "application/json") -> Answer:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, status=status, content_type=kind, headers={"Api-Version": "1.41"})
-
-    return answer
 
 
 @pytest.mark.parametrize(
@@ -146,87 +134,110 @@ async def test_a_missing_socket_is_named(tmp_path: Path) -> None:
             await client.ping()
 
 
-async def test_tls_with_the_right_certificates_connects_and_with_wrong_ones_never(tmp_path: Path) -> None:
-    """A certificate that does not verify is an error, never a downgrade: the socket is root on that host."""
-    need("openssl", root=False)
-    right, wrong = Certificates(tmp_path / "right"), Certificates(tmp_path / "wrong")
-    async with serving(saying(b"OK", kind="text/plain"), tls=right.server()) as url:
-        async with connected(url, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(right.folder)) as client:
-            assert (await client.ping()).api == (1, 41)
-        shutil.copy(right.folder / "ca.pem", tmp_path / "right-ca.pem")
-        async with connected(url, DOCKER_CERT_PATH=str(wrong.folder)) as client:
-            with pytest.raises(SourceError, match=r"(?i)certificate"):
-                await client.ping()
-        async with connected(url) as client:  # without TLS settings it is plain HTTP, which that server refuses
+@pytest.mark.parametrize("id", ["", "web", "../../exec/x?", "f" * 63, "f" * 64 + "?", "F" * 64, "f" * 64 + "/../x"])
+async def test_what_is_no_id_never_goes_into_a_path(id: str) -> None:
+    """It comes from an engine, and would have us ask for whatever that likes."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404)
+
+    async with serving(answer) as url, connected(url) as client:
+        with pytest.raises(SourceError, match="no id of a container"):
+            await client.inspect(id)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "version", ["1", "1.", ".41", "1.41.2", "\u00b9.41", "\u0661.41", "9" * 5000 + ".1", "1.99999"]
+)
+async def test_an_api_version_of_another_form_is_none(version: str) -> None:
+    """It goes into each path."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="OK", headers={"Api-Version": version})
+
+    async with serving(answer) as url, connected(url) as client:
+        with pytest.raises(SourceError):
+            await client.ping()
+
+
+async def test_an_engine_before_1970_is_asked_for_no_time_before_that(tmp_path: Path) -> None:
+    """Its clock starts there where nothing keeps it, and engines refuse a negative `since`."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.query["since"])
+        return web.Response()
+
+    async with serving(answer) as url, connected(url) as client, client.events(since_s=-60.0):
+        pass
+    assert asked == ["0.000000000"]
+
+
+@pytest.mark.parametrize("status", [500, 403, 301])
+async def test_an_error_of_the_stream_that_does_not_end_is_given_up(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a stream of events may take for ever."""
+    monkeypatch.setattr(client_room, "LIST_TIMEOUT_S", 0.2)
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        await response.write(b"x")
+        await asyncio.Event().wait()
+        return response
+
+    async with serving(endless) as url, connected(url) as client:
+        async with asyncio.timeout(10):
+            with pytest.raises(SourceTimeoutError):
+                async with client.events(since_s=None):
+                    pass
+
+
+async def test_any_other_call_that_answers_nonsense_is_an_error() -> None:
+    """The demo makes containers by such calls."""
+    for body in (b"[" * 200_000, b"{", b"\xff", b"9" * 5000):
+        async with serving(saying(body)) as url, connected(url) as client:
             with pytest.raises(SourceError):
-                await client.ping()
+                await client.call("GET", "/images/json")
 
 
-async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
-    """Any certificate of the same authority would do otherwise."""
-    need("openssl", root=False)
-    certificates = Certificates(tmp_path / "tls")
-    async with serving(saying(b"OK"), tls=certificates.server()) as url:
-        other = url.replace("127.0.0.1", "127.0.0.2")
-        context = certificates.server()
-        async with (
-            serving(saying(b"OK"), tls=context),
-            connected(other, DOCKER_CERT_PATH=str(tmp_path / "tls")) as client,
-        ):
-            with pytest.raises(SourceError):
-                await client.ping()
+async def test_a_name_that_no_thread_looks_up_is_an_engine_that_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine at its limit of threads (pids.max) must not end the daemon: it is tried again."""
 
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
 
-def test_missing_certificates_are_named(tmp_path: Path) -> None:
-    """TLS that was asked for and cannot be had must not be left out in silence."""
-    with pytest.raises(SettingsError, match=r"ca\.pem"):
-        EngineClient(engine_address("tcp://127.0.0.1:1", environ={"DOCKER_CERT_PATH": str(tmp_path)}))
-
-
-async def test_a_proxy_that_refuses_is_told_from_the_engine_and_what_it_must_allow(tmp_path: Path) -> None:
-    """Socket proxies answer with a page, and nobody knows by heart what a tool asks for."""
-    page = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>"
-
-    async def refuse(request: web.Request) -> web.Response:
-        if request.path == "/_ping":
-            return web.Response(text="OK", headers={"Api-Version": "1.41"})
-        return web.Response(status=403, text=page, content_type="text/html")
-
-    async with serving(refuse) as url, connected(url) as client:
-        await client.ping()
-        for asking, path in (
-            (client.list_containers(), "/containers/json"),
-            (client.inspect("a" * 64), "/containers/"),
-        ):
-            with pytest.raises(SourceError) as caught:
-                await asking
-            assert str(caught.value).startswith(path)
-            assert "refused by what stands before the engine (403): it must allow GET /_ping, GET /events, " in str(
-                caught.value
-            )
-            assert "GET /containers/ID/json" in str(caught.value)
-            assert "html" not in str(caught.value)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-async def test_a_socket_that_may_not_be_used_names_the_group_that_may() -> None:
-    """The commonest mistake of whoever does not run as root."""
-    folder = Path("/tmp") / f"lbw-{os.getpid()}-c"
-    folder.mkdir(mode=0o755)
-    path, group = folder / "docker.sock", grp.getgrnam("adm")
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", full)
+    client = EngineClient(engine_address("tcp://engine.invalid:1", environ={}))
     try:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            os.chown(path, 0, group.gr_gid)
-            path.chmod(0o660)
-            async with connected(f"unix://{path}") as client:
-                os.seteuid(65534)
-                try:
-                    with pytest.raises(SourceError) as caught:
-                        await client.ping()
-                finally:
-                    os.seteuid(0)
+        with pytest.raises(EngineAwayError, match="can't start new thread"):
+            await client.ping()
     finally:
-        shutil.rmtree(folder)
-    assert f"{path}: Permission denied: be root, or in group adm (gid {group.gr_gid})" in str(caught.value)
+        await client.close()
+
+
+async def test_an_engine_that_is_away_is_told_from_one_that_answers_nonsense(tmp_path: Path) -> None:
+    """While it goes away every call fails so, which is no news of any container."""
+    async with FakeEngine(socket=tmp_path / "s") as engine:
+        client = EngineClient(engine_address(engine.url, environ={}))
+        try:
+            await client.ping()
+            id = engine.containers.run()
+            engine.fault = lambda _: respond_with("nonsense")
+            with pytest.raises(SourceError) as nonsense:
+                await client.inspect(id)
+            assert not isinstance(nonsense.value, EngineAwayError)
+            engine.fault = lambda _: disconnect()
+            with pytest.raises(EngineAwayError):
+                await client.inspect(id)
+            await engine.close()
+            with pytest.raises(EngineAwayError):
+                await client.inspect(id)
+        finally:
+            await client.close()

@@ -45,10 +45,12 @@ def framed(*pieces: bytes) -> bytes:
     return b"".join(struct.pack(">BxxxL", 1 + number % 2, len(each)) + each for number, each in enumerate(pieces))
 
 
+E1 = "e1" * 32
+
 EXEC = {
-    "/exec": (201, '{"Id": "e1"}'),
-    "/exec/e1/start": (200, framed(b"said ", b"so\n")),
-    "/exec/e1/json": (200, '{"ExitCode": 3}'),
+    "/exec": (201, json.dumps({"Id": E1})),
+    f"/exec/{E1}/start": (200, framed(b"said ", b"so\n")),
+    f"/exec/{E1}/json": (200, '{"ExitCode": 3}'),
 }
 
 
@@ -68,7 +70,7 @@ async def test_a_program_is_run_and_its_end_is_told() -> None:
     asked: list[str] = []
     async with engine_of(EXEC, asked=asked) as there:
         assert await there.execute(ID, ("nginx", "-t"), timeout_s=5) == (3, "said so\n")
-    assert asked == [f"POST /containers/{ID}/exec", "POST /exec/e1/start", "GET /exec/e1/json"]
+    assert asked == [f"POST /containers/{ID}/exec", f"POST /exec/{E1}/start", f"GET /exec/{E1}/json"]
 
 
 def told(words: str) -> str:
@@ -81,15 +83,15 @@ FAR = "/usr/local/openresty/nginx/sbin/nginx"
 
 
 MISSING = {
-    "400": ({"/exec/e1/start": (400, told('exec: "nginx": executable file not found in $PATH'))}, "nginx"),
-    "500": ({"/exec/e1/start": (500, told('exec: "nginx": stat nginx: no such file or directory'))}, "nginx"),
-    "a long path": ({"/exec/e1/start": (400, told(f'exec: "{FAR}": stat {FAR}: no such file or directory'))}, FAR),
+    "400": ({f"/exec/{E1}/start": (400, told('exec: "nginx": executable file not found in $PATH'))}, "nginx"),
+    "500": ({f"/exec/{E1}/start": (500, told('exec: "nginx": stat nginx: no such file or directory'))}, "nginx"),
+    "a long path": ({f"/exec/{E1}/start": (400, told(f'exec: "{FAR}": stat {FAR}: no such file or directory'))}, FAR),
     "127": (
-        {"/exec/e1/start": (200, framed(NOT_FOUND.encode())), "/exec/e1/json": (200, '{"ExitCode": 127}')},
+        {f"/exec/{E1}/start": (200, framed(NOT_FOUND.encode())), f"/exec/{E1}/json": (200, '{"ExitCode": 127}')},
         "nginx",
     ),
     "126": (
-        {"/exec/e1/start": (200, framed(NOT_FOUND.encode())), "/exec/e1/json": (200, '{"ExitCode": 126}')},
+        {f"/exec/{E1}/start": (200, framed(NOT_FOUND.encode())), f"/exec/{E1}/json": (200, '{"ExitCode": 126}')},
         "nginx",
     ),
 }
@@ -119,23 +121,23 @@ async def test_a_program_that_is_not_there_is_told_as_such(
         ({"/exec": (201, "[]")}, "cannot be read"),
         ({"/exec": (201, "<html>")}, "cannot be read"),
         ({"/exec": (201, b"\xff")}, "cannot be read"),
-        ({"/exec/e1/start": (500, '{"message": "cannot exec in a stopped state"}')}, "stopped state"),
-        ({"/exec/e1/start": (404, '{"message": "No such exec instance: e1"}')}, "No such exec"),
-        ({"/exec/e1/json": (200, '{"ExitCode": null, "Running": true}')}, "did not end"),
-        ({"/exec/e1/json": (200, "{}")}, "did not end"),
-        ({"/exec/e1/json": (404, '{"message": "No such exec instance"}')}, "No such exec"),
-        ({"/exec/e1/json": (200, '{"ExitCode": "0"}')}, "cannot be read"),
-        ({"/exec/e1/json": (200, '{"ExitCode": 137}')}, "signal 9"),
+        ({f"/exec/{E1}/start": (500, '{"message": "cannot exec in a stopped state"}')}, "stopped state"),
+        ({f"/exec/{E1}/start": (404, '{"message": "No such exec instance: e1"}')}, "No such exec"),
+        ({f"/exec/{E1}/json": (200, '{"ExitCode": null, "Running": true}')}, "did not end"),
+        ({f"/exec/{E1}/json": (200, "{}")}, "did not end"),
+        ({f"/exec/{E1}/json": (404, '{"message": "No such exec instance"}')}, "No such exec"),
+        ({f"/exec/{E1}/json": (200, '{"ExitCode": "0"}')}, "cannot be read"),
+        ({f"/exec/{E1}/json": (200, '{"ExitCode": 137}')}, "signal 9"),
         (
             {
-                "/exec/e1/start": (200, framed(b"cannot exec in a stopped state: unknown")),
-                "/exec/e1/json": (200, '{"ExitCode": 126}'),
+                f"/exec/{E1}/start": (200, framed(b"cannot exec in a stopped state: unknown")),
+                f"/exec/{E1}/json": (200, '{"ExitCode": 126}'),
             },
             "cannot exec in a stopped state",
         ),
         ({"/exec": (403, "<html>")}, f"must allow {', '.join(EXEC_ASKED[:3])}"),
-        ({"/exec/e1/start": (403, "<html>")}, f"must allow {', '.join(EXEC_ASKED[:3])}"),
-        ({"/exec/e1/json": (403, "<html>")}, f"must allow {', '.join(EXEC_ASKED[:3])}"),
+        ({f"/exec/{E1}/start": (403, "<html>")}, f"must allow {', '.join(EXEC_ASKED[:3])}"),
+        ({f"/exec/{E1}/json": (403, "<html>")}, f"must allow {', '.join(EXEC_ASKED[:3])}"),
     ],
 )
 async def test_a_program_that_could_not_be_run_is_an_error_of_the_engines(
@@ -153,7 +155,7 @@ async def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/exec"):
-            return web.json_response({"Id": "e1"})
+            return web.json_response({"Id": E1})
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
@@ -269,3 +271,47 @@ async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:
     async with engine_of({"/kill": (403, "no")}) as there:
         with pytest.raises(SourceError, match="must allow POST /containers/ID/kill"):
             await there.send_hup(ID)
+
+
+@pytest.mark.parametrize("id", ["e1", "", "../containers/x", E1 + "?", E1.upper()])
+async def test_what_is_no_id_never_goes_into_a_path(id: str) -> None:
+    """An engine that answers so would have us ask for whatever it likes."""
+    asked: list[str] = []
+    async with engine_of(EXEC | {"/exec": (201, json.dumps({"Id": id}))}, asked=asked) as there:
+        with pytest.raises(SourceError, match="no id of an exec"):
+            await there.execute(ID, ("nginx", "-t"), timeout_s=5)
+        assert asked == [f"POST /containers/{ID}/exec"]
+        for call in (
+            there.execute(id, ("nginx",), timeout_s=5),
+            there.container_config(id),
+            there.processes(id),
+            there.archive(id, "/etc"),
+            there.send_hup(id),
+        ):
+            with pytest.raises(SourceError, match="no id of a container"):
+                await call
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("code", ["1" + "0" * 400, str(2**63), "-1" + "0" * 30])
+async def test_an_exit_code_that_no_engine_can_write_is_refused(code: str) -> None:
+    """It is counted with."""
+    async with engine_of(EXEC | {f"/exec/{E1}/json": (200, f'{{"ExitCode": {code}}}')}) as there:
+        with pytest.raises(SourceError, match="cannot be read"):
+            await there.execute(ID, ("nginx", "-t"), timeout_s=5)
+
+
+@pytest.mark.parametrize("pid", ["9" * 30, "-1", "9" * 4000, "4194305", "\u0662\u0663 4"])
+async def test_a_pid_that_no_process_has_is_refused(pid: str) -> None:
+    """Signals go to pids."""
+    top = json.dumps({"Titles": ["PID", "PPID", "COMMAND"], "Processes": [[pid, "1", "nginx"]]})
+    async with engine_of({"/top": (200, top)}) as there:
+        with pytest.raises(SourceError, match="cannot be read"):
+            await there.processes(ID)
+
+
+async def test_nginx_s_container_may_have_labels_of_megabytes() -> None:
+    """Its setup is looked at in the same answer."""
+    answer = {"Config": {"Labels": {"a": "x" * 3_000_000}, "StopSignal": "SIGQUIT"}}
+    async with engine_of({"/json": (200, json.dumps(answer))}) as there:
+        assert (await there.container_config(ID)).stop_signal == "SIGQUIT"

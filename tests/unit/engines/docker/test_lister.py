@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from sources import LIST, WEB, Follow, is_running
 from waiting import eventually
 
@@ -36,3 +37,16 @@ async def test_a_list_that_is_refused_is_told_although_events_come(engine: FakeE
         assert "/containers/json: refused by what stands before the engine" in str(source.status().error)
         engine.fault = None
         await eventually(lambda: source.status().error is None)
+
+
+async def test_lists_that_fail_are_a_line_and_their_end_another(engine: FakeEngine, follow: Follow) -> None:
+    """Else nobody knows from the log whether it is over."""
+    engine.fault = lambda request: respond_with("no", status=500) if request == LIST else None
+    with structlog.testing.capture_logs() as logs:
+        async with follow(synced=False) as source:
+            await eventually(lambda: sum(log["event"] == "source.list_failed" for log in logs) >= 3, what="three tries")
+            engine.fault = None
+            await eventually(lambda: source.status().error is None)
+    loud = [log for log in logs if log["event"].startswith("source.list") and log["log_level"] != "debug"]
+    assert [log["event"] for log in loud] == ["source.list_failed", "source.listed"]
+    assert loud[-1]["outage_s"] > 0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbwatch.core.model import Event
-from lbwatch.engines.docker.replay import KEPT_EVENTS, REPLAY_S, RecentEvents, ReplayClock
+from lbwatch.engines.docker.replay import KEPT_ACTIONS, KEPT_EVENTS, OTHER_ACTIONS, REPLAY_S, RecentEvents, ReplayClock
 
 BOOT_S = 1_772_600_767.3
 
@@ -55,6 +55,13 @@ def test_only_so_many_events_are_kept() -> None:
     assert len(recent.latest()) == KEPT_EVENTS
     assert recent.latest()[0].at_ns == 3
     assert recent.counts["start"] == KEPT_EVENTS + 2
+
+
+def test_only_so_many_actions_are_counted_apart() -> None:
+    """Each is a line of the metrics, and an engine may make up any number of them."""
+    recent = recorded(Event(action=f"made up {number}", container="c1", at_ns=number + 1) for number in range(5000))
+    assert len(recent.counts) == KEPT_ACTIONS + 1
+    assert recent.counts[OTHER_ACTIONS] == 5000 - KEPT_ACTIONS
 
 
 @given(st.floats(-60.0, 60.0), st.floats(0.0, REPLAY_S - 0.01))

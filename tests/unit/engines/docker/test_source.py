@@ -12,13 +12,14 @@ from sources import DRAIN_S, INSPECT, LIST, WEB, Follow, container, followed, is
 from waiting import eventually, never
 
 from lbwatch.core.errors import SourceError, SourceTimeoutError
-from lbwatch.core.model import Container, ContainerStatus
+from lbwatch.core.model import Container, ContainerStatus, Event
+from lbwatch.engines.docker import queue as queue_room
 from lbwatch.engines.docker import source as source_room
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.queue import Priority
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.faults import respond_with
+from lbwatch.engines.fake.faults import disconnect, respond_with
 
 
 async def test_what_runs_already_is_in_the_first_snapshot(engine: FakeEngine, follow: Follow) -> None:
@@ -682,3 +683,201 @@ def test_a_stop_of_a_container_that_cannot_be_looked_at_is_told_all_the_same(tmp
             assert told[0] - began <= 0.1, "at once"
 
     with_simulated_engine(tmp_path, body)
+
+
+# -- deaths: believed for a moment
+
+
+def test_a_death_does_not_wait_for_the_lock_that_its_look_waits_for(tmp_path: Path) -> None:
+    """On Engine 20.10 that takes a tenth of a second, and each request of that time is an error for somebody."""
+
+    async def body(engine: FakeEngine) -> None:
+        gone: list[float] = []
+
+        def changed(source: DockerSource) -> None:
+            if source.snapshot() is not None and not is_running(source, "web-1"):
+                gone.append(now())
+
+        id = engine.containers.run(name="web-1", labels=WEB)
+        async with followed(engine, changed=changed) as source:
+            await asyncio.sleep(10.0)
+            engine.inspect_delay_s[id] = 0.3
+            began = now()
+            engine.containers.die("web-1")
+            await asyncio.sleep(0.1)
+            assert gone
+            assert gone[0] - began <= 0.01
+            engine.containers.start("web-1")
+            await asyncio.sleep(1.0)
+            assert is_running(source, "web-1"), "what inspect says is what is"
+            assert not source._cache.dead
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_deaths_that_come_one_by_one_go_out_together(tmp_path: Path) -> None:
+    """The next reload is a tenth of a second off: whoever dies a millisecond later would be served that long."""
+
+    async def body(engine: FakeEngine) -> None:
+        told: list[int] = []
+
+        def changed(source: DockerSource) -> None:
+            if source.snapshot() is not None:
+                told.append(sum(is_running(source, f"web-{number}") for number in range(4)))
+
+        ids = [engine.containers.run(name=f"web-{number}", labels=WEB) for number in range(4)]
+        async with followed(engine, changed=changed):
+            await asyncio.sleep(10.0)
+            told.clear()
+            for id in ids:
+                engine.inspect_delay_s[id] = 0.3
+            for id in ids:
+                engine.containers.die(id)
+                await asyncio.sleep(source_room.DEATH_DEBOUNCE_S / 5)
+            await asyncio.sleep(0.1)
+            assert told == [0]
+
+    with_simulated_engine(tmp_path, body)
+
+
+def test_a_death_from_before_the_known_start_takes_nothing_out(tmp_path: Path) -> None:
+    """An event that comes late is about a life that is over."""
+
+    async def body(engine: FakeEngine) -> None:
+        engine.containers.run(name="web-1", labels=WEB)
+        async with followed(engine) as source:
+            await asyncio.sleep(10.0)
+            engine.events.delivery = lambda event: (0.5,) if event["Action"] == "die" else (0.0,)
+            engine.containers.restart("web-1")
+            await asyncio.sleep(0.4)
+            assert is_running(source, "web-1")
+            source._cache.handle_event = _never_dead(source)  # type: ignore[method-assign]
+            await asyncio.sleep(0.5)
+            assert is_running(source, "web-1")
+
+    def _never_dead(source: DockerSource) -> Callable[..., Any]:
+        handle_event = source._cache.handle_event
+
+        def handle(event: Any, **given: Any) -> Any:
+            todo = handle_event(event, **given)
+            assert not todo.died
+            return todo
+
+        return handle
+
+    with_simulated_engine(tmp_path, body)
+
+
+# -- what the engine forgets
+
+
+async def test_an_engine_that_forgot_what_is_healthy_takes_nothing_down(engine: FakeEngine, follow: Follow) -> None:
+    """Under live-restore nothing stopped; else every upstream with a health check would be down at once."""
+    engine.replica.lag_s = 0
+    for name, health in (("well", "healthy"), ("sick", "unhealthy"), ("new", "starting")):
+        engine.containers.run(name=name, labels=WEB, health="starting")
+        engine.containers.set_health(name, health)
+    async with follow() as source:
+        before = {name: container(source, name) for name in ("well", "sick", "new")}
+        for _ in range(2):
+            looks = engine.requests[INSPECT]
+            await engine.go_down("live")
+            await engine.come_back(forgets_health=True)
+            await eventually(lambda looks=looks: engine.requests[INSPECT] >= looks + 3, what="a full look")
+            await quiet(engine)
+            assert {name: container(source, name) for name in before} == before
+        engine.containers.set_health("well", "unhealthy")
+        engine.containers.set_health("sick", "healthy")
+
+        def health(name: str) -> str | None:
+            found = container(source, name)
+            return found and str(found.health)
+
+        await eventually(lambda: (health("well"), health("sick")) == ("unhealthy", "healthy"), what="a probe's word")
+
+
+# -- floods
+
+
+async def test_a_start_behind_a_flood_of_strangers_is_seen(
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may start containers must not be able to keep those of others out."""
+    monkeypatch.setattr(source_room, "FLOOD_LIST_S", 0.3)
+    monkeypatch.setattr(queue_room, "MAX_UNKNOWN", 50)
+    engine.replica.lag_s = 0.06
+    engine.containers.run(name="known", labels=WEB)
+    async with follow() as source:
+        await eventually(lambda: is_running(source, "known"))
+        for number in range(20_000):
+            source._handle_event(Event(action="start", container=f"{number:064x}", labels=WEB, at_ns=number), None)
+        assert len(source._queue._unknown) == 50
+        engine.containers.die("known")
+        engine.containers.run(name="new", labels=WEB)
+        await eventually(lambda: is_in(source, "known", ContainerStatus.EXITED), what="what is known goes first")
+        await eventually(lambda: is_running(source, "new"))
+        assert engine.requests[INSPECT] < 500, "a list tells which are real"
+
+
+# -- an engine that goes away
+
+
+async def test_looks_that_fail_with_the_engine_s_end_are_no_news(engine: FakeEngine, follow: Follow) -> None:
+    """Dozens of lines by hex id hide the one that counts: the stream's end."""
+    engine.replica.lag_s = 0
+    for number in range(20):
+        engine.containers.run(name=f"web-{number}", labels=WEB)
+    with structlog.testing.capture_logs() as logs:
+        async with follow() as source:
+            await quiet(engine)
+            engine.fault = lambda request: disconnect() if request == INSPECT else None
+            for number in range(20):
+                engine.containers.die(f"web-{number}")
+            await eventually(lambda: len(failed(logs)) >= 40, what="tries again")
+            await engine.go_down("live")
+            await eventually(lambda: [log for log in logs if log["event"] == "source.disconnected"])
+            engine.fault = None
+            await engine.come_back()
+            await eventually(lambda: all(is_in(source, f"web-{n}", ContainerStatus.EXITED) for n in range(20)))
+            await eventually(lambda: not source._cache.dead, what="nothing is lost")
+    loud = [log["event"] for log in logs if log["log_level"] != "debug"]
+    assert loud == ["source.connected", "source.synced", "source.disconnected", "source.connected"]
+
+
+async def test_a_look_that_fails_alone_is_news_once_and_by_name_and_so_is_its_end(
+    engine: FakeEngine, follow: Follow
+) -> None:
+    """An operator knows containers by their names."""
+    engine.replica.lag_s = 0
+    engine.containers.run(name="broken", labels=WEB)
+    with structlog.testing.capture_logs() as logs:
+        async with follow():
+            await quiet(engine)
+            engine.fault = lambda request: respond_with(status=500, body="{}") if request == INSPECT else None
+            engine.containers.pause("broken")
+            await eventually(lambda: len(failed(logs)) >= 3, what="tries again")
+            engine.fault = None
+            await eventually(lambda: [log for log in logs if log["event"] == "source.looked"], what="the end")
+    assert [log["log_level"] for log in failed(logs)][:3] == ["warning", "debug", "debug"]
+    assert {log["container"] for log in failed(logs)} == {"broken"}
+    (end,) = [log for log in logs if log["event"] == "source.looked"]
+    assert 0.1 <= end["outage_s"] < 5
+
+
+async def test_an_engine_that_fails_every_look_is_a_few_lines(engine: FakeEngine, follow: Follow) -> None:
+    """It is one fault, however many containers there are."""
+    engine.replica.lag_s = 0
+    for number in range(20):
+        engine.containers.run(name=f"web-{number}", labels=WEB)
+    with structlog.testing.capture_logs() as logs:
+        async with follow():
+            await quiet(engine)
+            engine.fault = lambda request: respond_with(status=500, body="{}") if request == INSPECT else None
+            for number in range(20):
+                engine.containers.pause(f"web-{number}")
+            await eventually(lambda: len(failed(logs)) >= 25, what="tries again")
+    assert sum(log["log_level"] == "warning" for log in failed(logs)) == 2
+
+
+def failed(logs: list[Any]) -> list[Any]:
+    return [log for log in logs if log["event"] == "source.look_failed"]

@@ -8,21 +8,88 @@ from sources import WEB, Follow, is_running
 from waiting import eventually
 
 from lbwatch.engines.docker import stream as stream_room
+from lbwatch.engines.docker.stream import Outage
 from lbwatch.engines.fake import FakeEngine
 
 
-async def test_each_step_of_the_back_off_is_one_log_line(engine: FakeEngine, follow: Follow) -> None:
-    """An operator must see that lbwatch tries, and not drown in it."""
+async def test_an_engine_that_is_away_is_one_line(engine: FakeEngine, follow: Follow) -> None:
+    """An operator must see that, and not drown in it; each step of the back-off is there for who looks closer."""
     await engine.go_down("live")
     with structlog.testing.capture_logs() as logs:
         async with follow(synced=False, resync_interval_s=0.1) as source:
-            said = await eventually(lambda: seen if len(seen := loud(logs)) >= 4 else None, what="four log lines")
+            said = await eventually(lambda: seen if len(seen := of_streams(logs)) >= 4 else None, what="four tries")
             assert source.snapshot() is None
-    assert [log["event"] for log in said] == ["source.disconnected"] * 4
+    assert [log["log_level"] for log in said] == ["warning", *["debug"] * 3]
     assert [log["attempt"] for log in said] == [1, 2, 3, 4]
     steps = [log["retry_in_s"] for log in said]
     assert steps == pytest.approx([0.075, 0.15, 0.3, 0.6], abs=0.006)  # jitter 0.5: three quarters of each step
     assert all("docker.sock" in log["error"] for log in said)
+    assert loud(logs) == said[:1]
+
+
+async def test_a_proxy_that_ends_every_stream_is_one_line(
+    engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a limit of its own; the next stream holds, and nothing is lost by it."""
+    monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
+    with structlog.testing.capture_logs() as logs:
+        async with follow() as source:
+            for _ in range(4):
+                streams = engine.requests["GET /events"]
+                engine.cut_streams(cleanly=False)
+                await eventually(
+                    lambda streams=streams: engine.requests["GET /events"] > streams and source.status().connected
+                )
+    assert [log["event"] for log in loud(logs) if log["event"] == "source.disconnected"] == ["source.disconnected"]
+    assert sum(log["event"] == "source.disconnected" for log in logs) >= 4
+    assert sum(log["event"] == "source.connected" for log in loud(logs)) == 2, "at first, and after the warning"
+
+
+@pytest.mark.parametrize(
+    ("course", "expected"),
+    [
+        # what ended the stream (`+` if it had lived), and when
+        ([("+eof", 0), ("+eof", 0), ("+eof", 0)], [True, False, False]),
+        ([("+eof", 0), ("+reset", 0), ("+eof", 0)], [True, True, True]),
+        ([("+eof", 0), ("refused", 0), ("no file", 1), ("refused", 2)], [True, False, False, False]),
+        ([("+eof", 0), ("+eof", 0), ("refused", 0), ("no file", 1)], [True, False, True, False]),
+        ([("refused", 0), ("certificate", 4), ("refused", 5), ("certificate", 11)], [True, False, True, True]),
+        ([("+eof", 0), ("refused", 6), ("refused", 7), ("refused", 17)], [True, True, False, True]),
+        ([("at once", 0), ("at once", 0), ("at once", 0)], [True, False, False]),
+    ],
+    ids=["habit", "something else", "restart", "restart behind a habit", "another error in the end", "long", "no life"],
+)
+def test_each_interruption_is_news_and_again_while_it_lasts(
+    course: list[tuple[str, float]], expected: list[bool]
+) -> None:
+    """A restart of the engine is one line each time, the habit of a proxy one line in all."""
+    outage = Outage()
+    news = [outage.is_news(error.lstrip("+"), lived=error[0] == "+", now=now) for error, now in course]
+    assert news == expected
+
+
+def test_the_end_of_an_interruption_is_news_if_its_beginning_was() -> None:
+    """Whoever reads `disconnected` wants to read `connected`, and each once."""
+    outage = Outage()
+    assert [outage.ends(), outage.ends()] == [True, False]
+    outage.is_news("eof", lived=True, now=0.0)
+    assert [outage.ends(), outage.ends()] == [True, False]
+    outage.is_news("eof", lived=True, now=0.0)
+    assert not outage.ends()
+
+
+async def test_an_engine_that_is_back_is_one_line_with_how_long_it_was_away(engine: FakeEngine, follow: Follow) -> None:
+    """It is the first question, and the answer need not be computed from two times."""
+    await engine.go_down("live")
+    with structlog.testing.capture_logs() as logs:
+        async with follow(synced=False) as source:
+            await eventually(lambda: len(of_streams(logs)) >= 3)
+            await engine.come_back()
+            await eventually(lambda: source.status().connected)
+    (back,) = [log for log in logs if log["event"] == "source.connected"]
+    assert back["log_level"] == "info"
+    assert 0.1 < back["outage_s"] < 5
+    assert [("outage_s" in log) for log in of_streams(logs)][:3] == [False, True, True]
 
 
 async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: Follow) -> None:
@@ -45,6 +112,21 @@ async def test_a_stream_that_grew_old_is_replaced(
         await eventually(lambda: engine.requests["GET /events"] >= 4, what="new streams")
         engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: is_running(source, "web-1"))
+
+
+async def test_a_stream_that_is_not_wanted_any_more_is_replaced_at_once(engine: FakeEngine, follow: Follow) -> None:
+    """It may be another engine's; and whoever says so may say it at any time."""
+    async with follow() as source:
+        for number in range(2, 5):
+            # One that only begins is new already, and not replaced.
+            await eventually(lambda: source.status().connected, what="the stream holds")
+            for _ in range(3):
+                source._stream.renew()
+            await eventually(lambda number=number: engine.requests["GET /events"] >= number, what="a new stream")
+            source._stream.renew()
+        engine.containers.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+    source._stream.renew()
 
 
 async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine, follow: Follow) -> None:
@@ -88,3 +170,7 @@ async def test_a_renewal_is_no_interruption(
 
 def loud(logs: list[Any]) -> list[Any]:
     return [log for log in logs if log["log_level"] != "debug"]
+
+
+def of_streams(logs: list[Any]) -> list[Any]:
+    return [log for log in logs if log["event"] == "source.disconnected"]

@@ -7,7 +7,7 @@ import pytest
 from fakeclient import DEADLINE_S, Docker, until
 
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.faults import respond_with, stall, truncate
+from lbwatch.engines.fake.faults import disconnect, respond_with, stall, truncate
 
 LIST = "GET /containers/json"
 
@@ -33,6 +33,13 @@ async def test_a_truncated_answer_is_an_error_and_not_a_short_list(engine: FakeE
     engine.containers.run(name="web")
     engine.fault = lambda _: truncate(after_bytes=10)
     with pytest.raises(aiohttp.ClientPayloadError):
+        await docker.ask("GET", "/containers/json")
+
+
+async def test_a_connection_may_end_without_an_answer(engine: FakeEngine, docker: Docker) -> None:
+    # So does Engine 26 from the first moment of its end on, while its stream of events lives on.
+    engine.fault = lambda _: disconnect()
+    with pytest.raises(aiohttp.ServerDisconnectedError):
         await docker.ask("GET", "/containers/json")
 
 

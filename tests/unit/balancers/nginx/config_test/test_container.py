@@ -6,55 +6,118 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from nginxcontainer import NGINX, OTHER, FolderEngine, KnownContainers, container_tester
+import structlog
+from nginxcontainer import CONF, NGINX, OTHER, FolderEngine, KnownContainers, container_tester, listed
 from strategies import container
 
 from lbwatch.balancers.nginx.config_test.container import ContainerRequiredTester
 from lbwatch.balancers.nginx.config_test.local import CommandTester
-from lbwatch.core.errors import ConfigRejectedError, NotTestedError, ReloadError, SourceError
+from lbwatch.core.errors import ConfigRejectedError, NotTestedError, ReloadError, SourceError, UserConfigError
 from lbwatch.core.model import ContainerConfig, ContainerStatus
 
+BAD = "# a remark\n\nnonsense on;\n"
 
-async def test_a_candidate_stands_in_the_outputs_place(engine: FolderEngine, tmp_path: Path) -> None:
-    """The tree is where both see it, and the words of a refusal name the file that the user knows."""
-    tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
+
+async def test_a_candidate_stands_in_the_outputs_place(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """The copy is where both see it, and the words of a refusal name the file that the user knows."""
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
     assert await tester.test("# candidate\n")
-    assert engine.ran == [("nginx", "-t", "-q", "-c", "/etc/nginx/conf.d/.test/nginx.conf")]
-    copy = tmp_path / "seen"
-    assert "include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf" in (copy / "nginx.conf").read_text()
-    assert (copy / ".lbwatch/candidate.conf").read_text() == "# candidate\n"
-    engine.code, engine.printed = 1, "nginx: [emerg] bad in /etc/nginx/conf.d/.test/.lbwatch/candidate.conf:7\n"
-    with pytest.raises(ConfigRejectedError, match=f"bad in {tmp_path}/out/lbwatch.conf:7") as raised:
-        await tester.test("# bad\n")
-    assert raised.value.line == 7
+    assert tester.remark is None
+    assert not (tmp_path / "out/lbwatch.conf").exists()
+    with pytest.raises(ConfigRejectedError) as raised:
+        await tester.test(BAD)
+    assert str(raised.value) == 'unknown directive "nonsense" in /etc/nginx/conf.d/lbwatch.conf:3'
+    assert raised.value.line == 3
+    (copied,) = (tmp_path / "seen").glob("*/root/etc/nginx/conf.d/lbwatch.conf")
+    assert copied.read_text() == BAD
 
 
-async def test_the_copy_can_be_read_by_an_nginx_of_any_user(engine: FolderEngine, tmp_path: Path) -> None:
+async def test_a_candidate_of_the_users_own_mistake_is_not_refused(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """No upstream is to blame for it, and the file that is named must be one that the user has in there."""
+    assert nginx_engine.root is not None
+    main = nginx_engine.root / "etc/nginx/nginx.conf"
+    main.write_text("events {}\nhttp {\n\nnonsense on;\ninclude conf.d/*.conf;\n}\n")
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    with pytest.raises(UserConfigError, match=r'"nonsense" in /etc/nginx/nginx.conf:4; nginx could not start now'):
+        await tester.test("# candidate\n")
+    main.write_text(CONF)
+    assert await tester.test("# candidate\n"), "it is looked at again as soon as something is refused"
+
+
+async def test_the_copy_can_be_read_by_an_nginx_of_any_user(nginx_engine: FolderEngine, tmp_path: Path) -> None:
     """A service's umask is often 077, and the program in the container is not root in many an image."""
-    tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
+    assert nginx_engine.root is not None
+    (nginx_engine.root / "etc/nginx/nginx.conf").write_text("include /etc/nginx/http.conf;\nevents {}\n")
+    (nginx_engine.root / "etc/nginx/http.conf").write_text("http { include /etc/nginx/conf.d/*.conf; }\n")
+    nginx_engine.user = "65534:65534"
+    tmp_path.chmod(0o755)
     before = os.umask(0o077)
     try:
+        tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
         assert await tester.test("# candidate\n")
+        assert tester.remark is None
+        with pytest.raises(ConfigRejectedError, match="unknown directive"):
+            await tester.test(BAD)
     finally:
         os.umask(before)
-    for path in (tmp_path / "seen", *(tmp_path / "seen").rglob("*")):
-        if not path.is_symlink():
-            wanted = 0o555 if path.is_dir() else 0o444
-            assert path.stat().st_mode & wanted == wanted, f"{path}: {path.stat().st_mode:o}"
 
 
-async def test_nothing_of_the_users_files_is_left_behind(engine: FolderEngine, tmp_path: Path) -> None:
+async def test_nothing_of_the_users_files_is_left_behind(nginx_engine: FolderEngine, tmp_path: Path) -> None:
     """They may hold secrets, and the shared folder is seen by whoever has the volume."""
-    assert engine.root is not None
-    (engine.root / "etc/nginx/nginx.conf").chmod(0o600)
-    tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
-    for code in (0, 1):
-        engine.code = code
+    assert nginx_engine.root is not None
+    main = nginx_engine.root / "etc/nginx/nginx.conf"
+    main.write_text("events {}\nhttp { include /etc/nginx/conf.d/*.conf; }\n")
+    main.chmod(0o600)
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    for text in ("# candidate\n", BAD):
         with suppress(ConfigRejectedError):
-            await tester.test("# candidate\n")
-        assert (tmp_path / "seen/nginx.conf").stat().st_mode & 0o777 == 0o600
-        assert not (tmp_path / "out/.test").exists()
-        assert list((tmp_path / "copy").rglob("*.*")) == []
+            await tester.test(text)
+        (copied,) = (tmp_path / "seen").glob("*/root/etc/nginx/nginx.conf")
+        assert (copied.stat().st_mode & 0o777, copied.is_symlink()) == (0o600, False)
+        assert os.listdir(tmp_path / "out") == []
+
+
+async def test_only_what_nginx_reads_is_copied_and_only_once(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """Keys lie beside the configuration, and archives of any size; each copy is a call of the engine's, too."""
+    assert nginx_engine.root is not None
+    etc = nginx_engine.root / "etc/nginx"
+    for name in ("key.pem", "dump/huge.sql", "sites/one.conf"):
+        (etc / name).parent.mkdir(exist_ok=True)
+        (etc / name).write_text("# one\n")
+    (etc / "nginx.conf").write_text("events {}\nhttp { include sites/*.conf; include conf.d/*.conf; }\n")
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    assert await tester.test("# candidate\n")
+    copies = nginx_engine.copies
+    assert await tester.test("# another\n")
+    assert nginx_engine.copies == copies
+    copied = (path.relative_to(tmp_path / "copy") for path in (tmp_path / "copy").rglob("*") if path.is_file())
+    assert {path.name for path in copied if ".test" not in path.parts} == {"nginx.conf", "one.conf"}
+
+
+@pytest.mark.parametrize(
+    ("title", "main"),
+    [
+        ("nginx -c /srv/my.conf", "/srv/my.conf"),
+        ("nginx -p /srv/ -c my.conf -g daemon off;", "/srv/my.conf"),
+        ("/usr/sbin/nginx -g daemon off; error_log stderr info; -c /srv/my.conf", "/srv/my.conf"),
+        ("nginx -g daemon off;", "/etc/nginx/nginx.conf"),
+    ],
+)
+async def test_the_main_file_is_the_one_that_nginx_was_started_with(
+    nginx_engine: FolderEngine, tmp_path: Path, title: str, main: str
+) -> None:
+    """The image's own is often still there; tested in its place, what breaks the real one would go live."""
+    assert nginx_engine.root is not None
+    (nginx_engine.root / "srv").mkdir()
+    (nginx_engine.root / main.lstrip("/")).write_text(
+        "events {}\nhttp { upstream web { server 192.0.2.9:80; } include /etc/nginx/conf.d/*.conf; }\n"
+    )
+    nginx_engine.process_lists = [(listed(1, 0, f"nginx: master process {title}"),)]
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX), main=None)
+    with pytest.raises(ConfigRejectedError, match='duplicate upstream "web"'):
+        await tester.test("upstream web { server 192.0.2.1:80; }\n")
+    assert str(tester.main) == main
+    assert await tester.test("upstream api { server 192.0.2.1:80; }\n")
 
 
 async def test_a_test_of_the_users_own_waits_for_the_container_too(tmp_path: Path) -> None:
@@ -67,23 +130,27 @@ async def test_a_test_of_the_users_own_waits_for_the_container_too(tmp_path: Pat
     assert await ContainerRequiredTester(known.nginx_container(), tester=own).test("# candidate\n")
 
 
-async def test_another_container_is_looked_at_anew(engine: FolderEngine, tmp_path: Path) -> None:
+async def test_another_container_is_looked_at_anew(nginx_engine: FolderEngine, tmp_path: Path) -> None:
     """It has the name of the one that it replaces, and nothing else need be the same."""
-    assert engine.root is not None
+    assert nginx_engine.root is not None
     known = KnownContainers(NGINX)
-    tester = container_tester(engine, tmp_path, known=known)
-    (engine.root / "opt").write_text("# a file\n")
-    (engine.root / "etc/nginx/nginx.conf").write_text("events {}\ninclude /opt;\nhttp { include conf.d/*.conf; }\n")
+    tester = container_tester(nginx_engine, tmp_path, known=known)
+    (nginx_engine.root / "opt").write_text("# a file\n")
+    (nginx_engine.root / "etc/nginx/nginx.conf").write_text(
+        "events {}\ninclude /opt;\nhttp { include conf.d/*.conf; }\n"
+    )
     assert await tester.test("# one\n")
-    (engine.root / "opt").unlink()
-    (engine.root / "opt").mkdir()
-    (engine.root / "opt/lead").write_text("include /data/*.conf;\n")
-    (engine.root / "etc/nginx/nginx.conf").write_text("events {}\nhttp { include /opt/lead; }\n")
-    engine.config = ContainerConfig(mounts=((str(tmp_path / "out"), "/data"),))
+    (nginx_engine.root / "opt").unlink()
+    (nginx_engine.root / "opt").mkdir()
+    (nginx_engine.root / "opt/lead").write_text("include /data/*.conf;\n")
+    (nginx_engine.root / "etc/nginx/nginx.conf").write_text("events {}\nhttp { include /opt/lead; }\n")
+    nginx_engine.config = ContainerConfig(mounts=((str(tmp_path / "out"), "/data"),))
+    (nginx_engine.root / "data").mkdir()
     known.set(replace(NGINX, id=OTHER))
     assert await tester.test("# two\n")
     assert tester.remark is None
-    assert engine.ran[-1][-1] == "/data/.test/nginx.conf"
+    with pytest.raises(ConfigRejectedError, match=r"in /data/lbwatch\.conf:3"):
+        await tester.test(BAD)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +162,14 @@ async def test_another_container_is_looked_at_anew(engine: FolderEngine, tmp_pat
     ],
 )
 async def test_a_container_that_does_not_run_cannot_test(
-    engine: FolderEngine, tmp_path: Path, status: ContainerStatus, words: str
+    nginx_engine: FolderEngine, tmp_path: Path, status: ContainerStatus, words: str
 ) -> None:
     """That is no refusal; and once it runs the remark is gone."""
     known = KnownContainers(replace(NGINX, status=status))
-    tester = container_tester(engine, tmp_path, known=known)
+    tester = container_tester(nginx_engine, tmp_path, known=known)
     assert not await tester.test("# candidate\n")
     assert words in (tester.remark or "")
-    assert engine.ran == []
+    assert nginx_engine.ran == []
     assert not (tmp_path / "out/.test").exists()
     known.set(NGINX)
     assert await tester.test("# candidate\n")
@@ -135,16 +202,67 @@ async def test_an_engine_that_fails_is_no_refusal(engine: FolderEngine, tmp_path
 async def test_what_cannot_be_copied_is_named(engine: FolderEngine, tmp_path: Path) -> None:
     """Which of all includes it was, nobody can guess."""
     engine.unreadable = SourceError("the answer is longer than 64 MiB", status=200)
-    with pytest.raises(NotTestedError, match="/etc/nginx cannot be copied out of it: the answer is longer than 64 MiB"):
-        await container_tester(engine, tmp_path, known=KnownContainers(NGINX)).test("# candidate\n")
-
-
-async def test_a_copy_that_nginx_does_not_see_is_said(engine: FolderEngine, tmp_path: Path) -> None:
-    """The mounts agreed by chance, or the user said what is not so."""
     tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
-    missing = '"/etc/nginx/conf.d/.test/nginx.conf" failed (2: No such file or directory)'
-    engine.code, engine.printed = 1, f"nginx: [emerg] open() {missing}\n"
-    with pytest.raises(NotTestedError, match=r"does not see .*: set nginx_output"):
+    assert not await tester.test("# candidate\n")
+    words = "/etc/nginx/nginx.conf cannot be copied out of it: the answer is longer than 64 MiB"
+    assert words in (tester.remark or "")
+    assert engine.ran == []
+
+
+async def test_what_cannot_be_copied_is_logged_once(engine: FolderEngine, tmp_path: Path) -> None:
+    """It is so at every change; and the reason stays the true one."""
+    engine.unreadable = SourceError("the answer is longer than 64 MiB", status=200)
+    tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
+    with structlog.testing.capture_logs() as logs:
+        for text in ("# one\n", "# two\n", "# three\n"):
+            assert not await tester.test(text)
+            assert "longer than 64 MiB" in (tester.remark or "")
+    assert [log["event"] for log in logs] == ["nginx.untested"]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_without_a_file_that_could_not_be_copied_nothing_is_tested(
+    nginx_engine: FolderEngine, tmp_path: Path, status: int
+) -> None:
+    """The candidate would pass beside nothing, and break the site beside what is in that file."""
+    assert nginx_engine.root is not None
+    (nginx_engine.root / "sites").mkdir()
+    (nginx_engine.root / "sites/own.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
+    (nginx_engine.root / "etc/nginx/nginx.conf").write_text(
+        "events {}\nhttp { include conf.d/*.conf; include /sites/*.conf; }\n"
+    )
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    archive = nginx_engine.archive
+
+    async def unreadable(container: str, path: str) -> bytes | None:
+        if path.startswith("/sites"):
+            raise SourceError("it failed", status=status)
+        return await archive(container, path)
+
+    nginx_engine.archive = unreadable  # type: ignore[method-assign]
+    for _ in range(2):
+        with suppress(ReloadError):
+            assert not await tester.test("upstream web { server 192.0.2.1:80; }\n")
+    nginx_engine.archive = archive  # type: ignore[method-assign]
+    with pytest.raises(ConfigRejectedError, match="duplicate upstream"):
+        await tester.test("upstream web { server 192.0.2.1:80; }\n")
+
+
+async def test_a_copy_that_nginx_does_not_see_is_said(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """The mounts agreed by chance, or the user said what is not so."""
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    nginx_engine.mounted = ()
+    with pytest.raises(
+        NotTestedError, match=rf"does not see {tmp_path}/out/.test at /etc/nginx/conf.d.*set nginx_output"
+    ):
         await tester.test("# candidate\n")
-    engine.code = 0
+    nginx_engine.mounted = None
     assert await tester.test("# candidate\n")
+    assert tester.remark is None
+
+
+async def test_a_main_file_that_is_not_there_is_said(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """Nothing of the container is tested then, and the setting is what helps."""
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX), main="/opt/none.conf")
+    with pytest.raises(NotTestedError, match=r"has no /opt/none\.conf: see nginx_conf"):
+        await tester.test("# candidate\n")

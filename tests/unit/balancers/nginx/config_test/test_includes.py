@@ -1,15 +1,20 @@
 """The user's configuration: what it includes, and the way to the output."""
 
+import re
 from pathlib import Path
 
 import pytest
+import structlog
 from localnginx import NO_WEB, WEB, balancer
 from needs import need
 from nginxcontainer import NGINX, FolderEngine, KnownContainers, container_tester
+from planted import NO_FILES, victim_in
 from realnginx import RealNginx
+from usersfiles import HEAD, INCLUDE, TEMP_PATHS, UsersFiles
 
+from lbwatch.balancers.nginx.config_test import includes
 from lbwatch.balancers.nginx.config_test.local import CopyTester
-from lbwatch.core.errors import ConfigRejectedError, NotTestedError
+from lbwatch.core.errors import ConfigRejectedError, UserConfigError
 
 LEADS = {
     "above": ("include ../lead.conf;", {"etc/lead.conf": "LEAD"}),
@@ -28,47 +33,88 @@ LEADS = {
 """Includes, and the files of the container: LEAD includes the output, and an arrow makes a link."""
 
 
-@pytest.mark.parametrize(("includes", "script"), LEADS.values(), ids=LEADS)
-async def test_whichever_way_the_output_is_led_to_it_is_found(
-    engine: FolderEngine, tmp_path: Path, includes: str, script: dict[str, str]
-) -> None:
-    """What is not found is not tested, and said not to be read by nginx."""
-    assert engine.root is not None
-    for path, text in script.items():
-        here = engine.root / path
+LED_TO = [name for name, (_, files) in LEADS.items() if "LEAD" in files.values()]
+BAD = "nonsense on;\n"
+
+
+def fill(root: Path, name: str) -> None:
+    """Write what is in LEADS."""
+    includes, files = LEADS[name]
+    for path, text in files.items():
+        here = root / path
         here.parent.mkdir(parents=True, exist_ok=True)
         if text.startswith("-> "):
             here.symlink_to(text.removeprefix("-> "))
         else:
             here.write_text(text.replace("LEAD", "include /etc/nginx/conf.d/lbwatch.conf;\n"))
-    (engine.root / "etc/nginx/nginx.conf").write_text(f"events {{}}\nhttp {{ {includes} }}\n")
-    tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
+    (root / "etc/nginx/nginx.conf").write_text(f"events {{}}\nhttp {{ {includes} }}\n")
+
+
+@pytest.mark.parametrize("name", LED_TO)
+async def test_whichever_way_the_output_is_led_to_it_is_found(
+    nginx_engine: FolderEngine, tmp_path: Path, name: str
+) -> None:
+    """What is not found is not tested, and said not to be read by nginx."""
+    assert nginx_engine.root is not None
+    fill(nginx_engine.root, name)
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
     assert await tester.test("# candidate\n")
-    leads = "LEAD" in script.values()
-    assert (tester.remark is None) == leads, tester.remark
-    if leads:
-        texts = [path.read_text() for path in (tmp_path / "seen").rglob("*.conf") if not path.is_symlink()]
-        assert sum("include /etc/nginx/conf.d/.test/.lbwatch/candidate.conf;" in text for text in texts) == 1
-        assert not [text for text in texts if "include .." in text], "relative to another folder than the user's"
+    assert tester.remark is None
+    with pytest.raises(ConfigRejectedError, match=r"in /etc/nginx/conf\.d/lbwatch\.conf:1") as caught:
+        await tester.test(BAD)
+    assert type(caught.value) is ConfigRejectedError
+
+
+async def test_a_link_to_itself_is_the_users_to_mend(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """nginx refuses it as well, and no upstream is to blame."""
+    assert nginx_engine.root is not None
+    fill(nginx_engine.root, "a link to itself")
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    with pytest.raises(UserConfigError, match="Too many levels of symbolic links"):
+        await tester.test("# candidate\n")
+
+
+async def test_what_nothing_leads_to_is_said_and_not_refused(nginx_engine: FolderEngine, tmp_path: Path) -> None:
+    """nginx takes whatever stands there; and whoever forgot the include must read of it."""
+    assert nginx_engine.root is not None
+    (nginx_engine.root / "etc/nginx/nginx.conf").write_text("events {}\nhttp { include other.d/*.conf; }\n")
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX))
+    with structlog.testing.capture_logs() as logs:
+        assert await tester.test("# candidate\n")
+        assert await tester.test(BAD)
+    assert "does not include /etc/nginx/conf.d/lbwatch.conf" in (tester.remark or "")
+    assert [log["event"] for log in logs] == ["nginx.not_included"]
 
 
 async def test_files_that_name_ever_further_folders_have_an_end(engine: FolderEngine, tmp_path: Path) -> None:
     """Each round of them is a round of copies."""
     assert engine.root is not None
     (engine.root / "etc/nginx/nginx.conf").write_text("events {}\nhttp { include conf.d/*.conf; include /d0/x; }\n")
-    for number in range(60):
+    for number in range(120):
         (engine.root / f"d{number}").mkdir()
         (engine.root / f"d{number}/x").write_text(f"include /d{number + 1}/x;\n")
     tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX))
-    for _ in range(3):
-        try:
-            await tester.test("# candidate\n")
-        except NotTestedError as error:
-            assert "nested more than 16 deep" in str(error)
-    assert engine.copies < 3 * 17 * 18
+    assert not await tester.test("# candidate\n")
+    assert "its files include one another without an end" in (tester.remark or "")
+    assert engine.copies < 40
+    assert engine.ran == []
 
 
-@pytest.mark.parametrize("how", ["relative", "nested", "link", "by name", "beside other folders", "linked folder"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "relative",
+        "nested",
+        "link",
+        "by name",
+        "beside other folders",
+        "linked folder",
+        "negated letters",
+        "classes of letters",
+        "an escaped letter",
+        "up from a linked folder",
+    ],
+)
 async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: str) -> None:
     """Debian includes conf.d/*.conf and sites-enabled/*; others nest, link or name the file."""
     need("nginx")
@@ -84,7 +130,14 @@ async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: s
         "by name": f"include {output};",
         "beside other folders": f"include {folder}/*/*.conf; include types.conf;",
         "linked folder": f"include {folder}/conf.d/*.conf;",
+        "negated letters": "include conf.d/[^.#]*.conf;",
+        "classes of letters": f"include {folder}/conf.d/[[:alpha:]]*.conf;",
+        "an escaped letter": "include conf.d/l\\\\[b]*.conf; include conf.d/[l]b*.conf;",
+        "up from a linked folder": f"include {folder}/side/../lead;",
     }[how]
+    (folder / "elsewhere/deep").mkdir(parents=True)
+    (folder / "side").symlink_to(folder / "elsewhere/deep")
+    (folder / "elsewhere/lead").write_text(f"include {output};\n")
     (folder / "outer.conf").write_text("include inner.conf;\n")
     (folder / "inner.conf").write_text(f"include types.conf;\ninclude {folder}/conf.d/*.conf;\n")
     if how == "linked folder":
@@ -100,10 +153,11 @@ async def test_the_output_is_found_however_it_is_included(tmp_path: Path, how: s
     await tester.test("upstream web { server 192.0.2.1:80; }\n")
     with pytest.raises(ConfigRejectedError, match="unknown directive"):
         await tester.test("nonsense on;\n")
+    assert await tester.test("upstream web { server 192.0.2.2:80; }\n")
+    assert tester.remark is None
     assert tester.copy is not None
     assert tester.copy.includes_output
     assert not (folder / "p").exists()
-    assert not (folder / "e.log").exists()
 
 
 @pytest.mark.parametrize(
@@ -119,5 +173,65 @@ async def test_a_user_s_file_of_any_kind_ends_no_daemon(real_nginx: RealNginx, t
     mine.write_bytes(theirs)
     with pytest.raises(ConfigRejectedError):
         await one.apply(WEB)
+    assert "192.0.2.1" not in real_nginx.output.read_text()
     mine.unlink()
     assert (await one.apply(WEB)).reloaded
+
+
+async def test_a_file_that_is_read_for_the_first_time_is_found(tmp_path: Path) -> None:
+    """A folder that a pattern looks into has more files tomorrow, and one of them may hold the upstream already."""
+    need("nginx")
+    for name in ("conf.d", "sites.d"):
+        (tmp_path / name).mkdir()
+    main = tmp_path / "nginx.conf"
+    main.write_text(f"pid {tmp_path}/p;\nevents {{}}\nhttp {{ include sites.*/[a-m]*; include conf.d/*.conf; }}\n")
+    (tmp_path / "test").mkdir()
+    tester = CopyTester(("nginx",), main=main, output=tmp_path / "conf.d/lbwatch.conf", folder=tmp_path / "test")
+    web = "upstream web { server 192.0.2.1:80; }\n"
+    assert await tester.test(web)
+    (tmp_path / "sites.d/own").write_text(web)
+    assert await tester.test(web)
+    (tmp_path / "sites.d/mine").write_text(web)
+    with pytest.raises(ConfigRejectedError, match="duplicate upstream"):
+        await tester.test(web)
+    (tmp_path / "sites.d/mine").unlink()
+    (tmp_path / "sites.2").mkdir()
+    (tmp_path / "sites.2/first").write_text(web)
+    with pytest.raises(ConfigRejectedError, match="duplicate upstream"):
+        await tester.test(web)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", [name for name in NO_FILES if name != "a link to a file"])
+async def test_a_main_file_that_is_none_is_told_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """It is named by a setting; the reload judges then, as where nothing can test."""
+    files = UsersFiles(tmp_path)
+    NO_FILES[kind](files.main, victim_in(tmp_path))
+    tester = files.tester()
+    assert not await tester.test("# candidate\n")
+    assert str(files.main) in (tester.remark or "")
+    assert re.search(r"it is a \w+, not a file|No such file|Too many levels", tester.remark or "")
+
+
+async def test_a_main_file_that_is_too_long_is_told_and_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it would be tested in its place."""
+    files = UsersFiles(tmp_path)
+    files.write(HEAD + TEMP_PATHS + b"# " + b"x" * 5000 + INCLUDE)
+    monkeypatch.setattr(includes, "MAX_FILE_BYTES", 4096)
+    tester = files.tester()
+    assert not await tester.test("# candidate\n")
+    assert "it is longer than 4 KiB" in (tester.remark or "")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a folder", "a link to an endless device"])
+def test_what_is_no_file_among_the_included_ones_is_for_nginx_to_judge(tmp_path: Path, kind: str) -> None:
+    """It has nothing that a test must have otherwise, and reading it here would wait for it."""
+    files = UsersFiles(tmp_path)
+    files.write(HEAD + b"include odd.conf;" + INCLUDE)
+    NO_FILES[kind](files.folder / "odd.conf", victim_in(tmp_path))
+    tree = includes.IncludeTree(files.main, output=files.output, root="", permissions=None)
+    assert str(files.folder / "odd.conf") not in tree.files
+    assert str(files.main) in tree.files

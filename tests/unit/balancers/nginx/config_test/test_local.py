@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 import structlog
 from localnginx import NO_WEB, balancer
+from planted import OTHER_NAMES, Plant, assert_unharmed, disk, victim_in
 from realnginx import RealNginx
 
-from lbwatch.balancers.nginx.config_test.local import CopyTester
-from lbwatch.core.errors import ConfigRejectedError
+from lbwatch.balancers.nginx.config_test import local
+from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
+from lbwatch.core.errors import ConfigRejectedError, NotTestedError
 
 
 async def test_a_test_touches_nothing_that_is_live(real_nginx: RealNginx, tmp_path: Path) -> None:
-    """A pid file that a test rewrites is a reload that goes nowhere."""
+    """A pid file that a test rewrites is a reload that goes nowhere, whoever names it and in whatever file."""
     await balancer(real_nginx, tmp_path).apply(NO_WEB)
     files = [path for path in sorted(real_nginx.folder.rglob("*")) if path.is_file()]
     log = real_nginx.folder / "error.log"  # nginx itself writes to it while old workers end
@@ -36,25 +38,95 @@ async def test_a_user_s_change_is_seen_by_the_next_test(real_nginx: RealNginx, t
     await tester.test(text)
 
 
-async def test_an_nginx_program_that_cannot_run_refuses_and_does_not_end_the_daemon(tmp_path: Path) -> None:
-    """A config that could not be tested must not be published, and an update of nginx is no reason to die."""
-    program = tmp_path / "nginx"
+async def test_an_nginx_program_that_cannot_run_is_said_and_does_not_end_the_daemon(tmp_path: Path) -> None:
+    """An update of nginx is no reason to die, and nothing is claimed of a candidate; its reload judges."""
+    program, main = tmp_path / "nginx", tmp_path / "nginx.conf"
+    main.write_text("events {}\nhttp { include *.lb; }\n")
+    (tmp_path / "test").mkdir()
     program.write_text("no program")
-    tester = CopyTester((str(program),), main=None, output=tmp_path / "x.conf", folder=tmp_path)
-    with pytest.raises(ConfigRejectedError, match="Permission denied"):
-        await tester.test("")
-    program.chmod(0o755)
-    with pytest.raises(ConfigRejectedError, match="Exec format error"):
-        await tester.test("")
+    for given in (None, main):
+        program.chmod(0o644)
+        tester = CopyTester((str(program),), main=given, output=tmp_path / "x.lb", folder=tmp_path / "test")
+        with structlog.testing.capture_logs() as logs:
+            for words in ("Permission denied", "Permission denied"):
+                assert not await tester.test("")
+                assert f"nginx_command: {program}: {words}: nothing tests a new file" in (tester.remark or "")
+            program.chmod(0o755)
+            assert not await tester.test("")
+            assert "Exec format error" in (tester.remark or "")
+        assert [log["event"] for log in logs] == ["nginx.untested", "nginx.untested"]
     program.write_text("#!/no/such/interpreter\n")
-    with pytest.raises(ConfigRejectedError, match="No such file"):
+    assert not await tester.test("")
+    assert "No such file" in (tester.remark or "")
+
+
+@pytest.mark.parametrize("asks_for_main", [False, True])
+async def test_a_test_that_does_not_end_says_nothing_of_the_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks_for_main: bool
+) -> None:
+    """
+    It would not end with another one: no upstream is to blame, and what was started is gone.
+
+    Nor is a candidate put in its place untested where nginx does not even say what its main file is.
+    """
+    program, main = tmp_path / "nginx", tmp_path / "nginx.conf"
+    main.write_text("events {}\nhttp { include *.lb; }\n")
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    program.chmod(0o755)
+    (tmp_path / "test").mkdir()
+    monkeypatch.setattr(local, "TEST_TIMEOUT_S", 0.5)
+    given = None if asks_for_main else main
+    tester = CopyTester((str(program),), main=given, output=tmp_path / "x.lb", folder=tmp_path / "test")
+    with pytest.raises(NotTestedError, match=f"{program}: the test did not end within 0.5 s"):
         await tester.test("")
+    cmdline = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cmdline")
+    assert not cmdline.exists() or not cmdline.read_bytes()
 
 
 async def test_without_an_nginx_program_nothing_is_tested_and_that_is_said(tmp_path: Path) -> None:
     """A sidecar beside nginx has no nginx of its own; its configuration may not be there either."""
     tester = CopyTester(("no-nginx",), main=tmp_path / "none.conf", output=tmp_path / "x.conf", folder=tmp_path)
     with structlog.testing.capture_logs() as logs:
-        await tester.test("nonsense on;")
-        await tester.test("nonsense on;")
+        assert not await tester.test("nonsense on;")
+        assert not await tester.test("nonsense on;")
     assert [log["event"] for log in logs] == ["nginx.untested"]
+
+
+async def test_a_candidate_for_the_user_s_command_that_finds_no_room_is_not_tested_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    """A full /tmp stopped all routing, as if nginx had refused something; the reload judges until there is room."""
+    with disk(tmp_path / "disk") as folder:
+        tester = CommandTester(("grep", "-q", "fine", "{candidate}"), folder=folder)
+        assert await tester.test("fine")
+        (folder / "filler").write_bytes(bytes(65_536 - 4096))
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(2):
+                assert not await tester.test("fine" * 4096)
+                assert f"test_command: {folder}: No space left on device" in (tester.remark or "")
+        assert [log["event"] for log in logs] == ["nginx.untested"]
+        (folder / "filler").unlink()
+        with pytest.raises(ConfigRejectedError):
+            await tester.test("wrong")
+        assert tester.remark is None
+
+
+@pytest.mark.parametrize("plant", OTHER_NAMES.values(), ids=OTHER_NAMES)
+async def test_what_lies_in_the_candidate_s_place_leads_nowhere(tmp_path: Path, plant: Plant) -> None:
+    """The user's own command was given its path, and may have left anything there."""
+    victim, folder = victim_in(tmp_path), tmp_path / "scratch"
+    folder.mkdir()
+    plant(folder / "candidate.conf", victim)
+    await CommandTester(("true",), folder=folder).test("text")
+    assert_unharmed(victim)
+
+
+async def test_a_full_tmp_has_the_reload_judge(real_nginx: RealNginx, tmp_path: Path) -> None:
+    """The output's folder has room, and a copy for a test has not: nobody is to blame."""
+    with disk(tmp_path / "disk") as folder:
+        tester = CopyTester(("nginx",), main=real_nginx.conf, output=real_nginx.output, folder=folder)
+        (folder / "filler").write_bytes(bytes(65_536))
+        assert not await tester.test("upstream web { server 192.0.2.1:80; }\n")
+        assert "No space left on device" in (tester.remark or "")
+        (folder / "filler").unlink()
+        assert await tester.test("upstream web { server 192.0.2.1:80; }\n")

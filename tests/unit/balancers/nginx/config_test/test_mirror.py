@@ -248,3 +248,18 @@ def test_what_is_gone_in_there_is_gone_in_the_copy(tmp_path: Path) -> None:
         mirror.replace("/a", None)
         mirror.replace("/a", both)
         assert sorted(os.listdir(mirror.root / "a")) == ["one", "two"]
+
+
+def test_a_key_beside_the_user_s_sites_is_not_copied(tmp_path: Path) -> None:
+    """Whoever kills us leaves the copy behind; that the file is there is all that nginx's patterns ask."""
+    mirror = Mirror(tmp_path / "mirror")
+    key = b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n"
+    archive = packed(
+        Packed(name="sites", kind=tarfile.DIRTYPE),
+        Packed(name="sites/key.conf", content=key),
+        Packed(name="sites/own.conf", content=b"server {}\n"),
+    )
+    mirror.replace("/etc/nginx/sites", archive)
+    sites = tmp_path / "mirror/etc/nginx/sites"
+    assert (sites / "own.conf").read_bytes() == b"server {}\n"
+    assert (sites / "key.conf").read_bytes() == b""

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures.thread  # noqa: F401 - asyncio does so later, when we may not read it any more
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from needs import need
 
 from lbwatch.balancers.nginx.config_test import permissions
 from lbwatch.balancers.nginx.config_test.local import CopyTester
-from lbwatch.core.errors import ConfigRejectedError, NotTestedError
+from lbwatch.core.errors import ConfigRejectedError, UserConfigError
 
 NOBODY = 65534
 GOOD = "upstream web { server 192.0.2.1:80; }\n"
@@ -82,7 +83,19 @@ class Site:
 
     def copies(self) -> list[str]:
         """The files that stand in the place of the user's, but for the main file and the candidate."""
-        return sorted(path.name for path in (self.copy / ".lbwatch").glob("*.conf") if path.name != "candidate.conf")
+        found = (path for path in self.copy.glob("*/root/**/*") if path.is_file() and not path.is_symlink())
+        return sorted(path.name for path in found if path.name not in (self.main.name, self.output.name))
+
+    def copied(self, path: Path) -> str:
+        """What nginx is given in the place of a file of the user's."""
+        (found,) = self.copy.glob("*/root")
+        return Path(f"{found}{path}").read_text()
+
+    def untested(self, text: str = GOOD) -> str:
+        """Why nothing can be said of a candidate."""
+        assert not self.test(text)
+        assert self._tester is not None
+        return self._tester.remark or ""
 
 
 @pytest.fixture
@@ -231,20 +244,20 @@ def test_a_log_that_is_rotated_away_from_us_does_not_matter(site: Site, pair: tu
     os.chown(log, 0, 0)
     log.chmod(SECRET)
     assert site.test()
-    assert len(site.copies()) == 1
+    assert site.copies() == ["site.conf"]
     os.chown(log, NOBODY, NOBODY)
     assert site.test()
 
 
 def test_files_that_lead_to_what_is_locked_are_copied_too(site: Site, pair: tuple[str, str]) -> None:
-    """A link to the file in between would lead to the user's own, with all that is in it."""
+    """A link in the place of the file in between would lead to the user's own, with all that is in it."""
     lock(site, pair)
     site.include("include {folder}/outer;\n")
     (site.folder / "outer").write_text(f"include {site.folder}/inner;\n")
     (site.folder / "inner").write_text(f"server {{ {LOCKED_TLS} }}\n")
     site.include(f"server {{ {LISTEN}; access_log off; }}".replace("18099", "18098"), name="plain.conf")
     assert site.test()
-    assert len(site.copies()) == 3
+    assert site.copies() == ["inner", "outer", "site.conf"]
 
 
 def test_a_relative_log_is_not_taken_for_one_of_ours(
@@ -284,7 +297,7 @@ def test_folders_of_nginx_that_let_nobody_in_do_not_matter(
     site.write(f"proxy_temp_path {site.copy}/mine;")
     site.include(f"server {{ {LISTEN}; }}")
     assert site.test()
-    text = (site.copy / "nginx.conf").read_text()
+    text = site.copied(site.main)
     assert text.count("_temp_path ") == 5
     assert "/mine" not in text
 
@@ -292,8 +305,7 @@ def test_folders_of_nginx_that_let_nobody_in_do_not_matter(
 def test_a_file_that_may_not_be_read_is_named(site: Site) -> None:
     """Nothing can stand in its place: it may have anything in it."""
     path = site.secret("conf.d/secret.conf", f"server {{ {LISTEN}; }}")
-    with pytest.raises(NotTestedError, match=rf"{path}: this user may not read it"):
-        site.test()
+    assert f"{path}: this user may not read it" in site.untested()
     path.chmod(0o644)
     assert site.test()
 
@@ -305,8 +317,7 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(site: Site, pattern: 
     hidden.mkdir(mode=0o700)
     (hidden / "x.conf").write_text("upstream web { server 192.0.2.9:80; }\n")
     site.include(f"include {{folder}}/{pattern};")
-    with pytest.raises(NotTestedError, match="this user may not read it"):
-        site.test()
+    assert "this user may not read it" in site.untested()
     hidden.chmod(0o755)
     with pytest.raises(ConfigRejectedError, match="duplicate upstream"):
         site.test()
@@ -325,8 +336,7 @@ def test_an_include_of_what_is_not_there_is_for_nginx_to_judge(site: Site) -> No
 def test_a_port_that_may_not_be_bound_is_told_with_what_to_do(site: Site, listen: str) -> None:
     """nginx's own words are of a bind; and no search for an upstream to blame is begun."""
     path = site.include(f"server {{ listen {listen}; }}")
-    with pytest.raises(NotTestedError, match=rf"{path}: `listen .*CAP_NET_BIND_SERVICE"):
-        site.test()
+    assert re.search(rf"{path}: this user may not `listen .*CAP_NET_BIND_SERVICE", site.untested())
 
 
 def test_a_port_that_is_taken_is_no_matter(site: Site) -> None:
@@ -337,10 +347,71 @@ def test_a_port_that_is_taken_is_no_matter(site: Site) -> None:
 
 
 def test_root_has_nothing_left_out(site: Site, pair: tuple[str, str]) -> None:
-    """It may open all, and what nginx would not start from is found."""
+    """It may open all, and what nginx would not start from is found; a log is made as by any `nginx -t`."""
     lock(site, pair)
-    site.include(f"server {{ {LOCKED_TLS} access_log {{folder}}/secret/log; }}")
+    site.include(f"server {{ {LOCKED_TLS} access_log {{folder}}/secret/new; }}")
     tester = CopyTester(("nginx",), main=site.main, output=site.output, folder=site.copy)
     assert asyncio.run(tester.test(GOOD))
-    assert site.copies() == []
-    assert "access_log" not in (site.copy / "nginx.conf").read_text()
+    assert (site.folder / "secret/new").exists()
+    assert "access_log" not in site.main.read_text()
+    site.include(f"server {{ {LOCKED_TLS} ssl_password_file secret/none; }}")
+    with pytest.raises(UserConfigError, match="secret/none"):
+        asyncio.run(tester.test(GOOD))
+
+
+WRONG = {
+    "log's condition": ("access_log {folder}/secret/log combined if=$nosuch;", 'unknown "nosuch" variable'),
+    "log's format": ("access_log {folder}/hidden/log nosuch;", 'unknown log format "nosuch"'),
+    "log's buffer": ("access_log {folder}/hidden/log combined buffer=x;", "invalid buffer size"),
+    "error log's level": ("error_log {folder}/secret/log nosuch;", 'invalid log level "nosuch"'),
+    "cache's keys": (
+        "}} proxy_cache_path {folder}/hidden/new keys_zone=a; server {{ listen 18098;",
+        "invalid keys zone",
+    ),
+    "socket's options": ("listen unix:{folder}/hidden/s nosuch;", 'invalid parameter "nosuch"'),
+}
+
+
+@pytest.mark.parametrize(("directive", "words"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_beside_a_place_that_may_not_be_opened_is_found(
+    site: Site, pair: tuple[str, str], directive: str, words: str
+) -> None:
+    """Only the place is another one in a test: the rest of the directive is what nginx takes no reload for."""
+    lock(site, pair)
+    site.include(
+        f"server {{ {LISTEN}; access_log off; {directive.format(folder=site.folder)} }}".replace("}}", "}").replace(
+            "{{", "{"
+        )
+    )
+    with pytest.raises(UserConfigError, match=words):
+        site.test()
+    assert {path.name for path in (site.folder / "hidden").iterdir()} == {"cert.pem", "key.pem"}
+
+
+AROUND = {
+    "signs in quotes": b'map $host $colour { default "#ffffff"; a "};"; }',
+    "other encodings": b"map $host $colour { '\xe9' 1; \xe8 2; \xd6\xd0 3; }",
+    "spaces of Unicode": b"map $host $colour { a\xc2\xa0b 3; '\xe3\x80\x80' 4; }",
+    "escapes": rb"""map $host $colour { '~^\w+\'\\.' 1; "a\tb" 2; }""",
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+def test_bytes_around_what_is_led_elsewhere_stay(site: Site, pair: tuple[str, str], around: bytes) -> None:
+    """What is written anew by a parser is another configuration: keys become equal, and a `#` begins a remark."""
+    lock(site, pair)
+    log = f"{site.folder}/secret/log".encode()
+    before = around + b"\nserver { %b; access_log " % LISTEN.encode()
+    after = b" # a remark; {\n combined if=$colour; return 200 '{ \xff;'; }\n"
+    path = site.include("")
+    path.write_bytes(before + log + after)
+    assert site.test()
+    with pytest.raises(ConfigRejectedError, match="unknown directive"):
+        site.test("nonsense on;\n")
+    (found,) = site.copy.glob(f"*/root{path}")
+    made = found.read_bytes()
+    assert made.startswith(before)
+    assert made.endswith(after)
+    place = made[len(before) : len(made) - len(after)]
+    assert str(site.copy).encode() in place
+    assert b"\n" not in place

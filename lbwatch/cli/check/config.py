@@ -1,0 +1,108 @@
+"""Checks what would be written now: that nginx reads and takes it, that requests come to it, that servers answer."""
+
+import asyncio
+from collections.abc import Iterable
+
+from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.config_test.container import ContainerTester
+from lbwatch.balancers.nginx.config_test.local import CopyTester
+from lbwatch.balancers.nginx.config_test.sites import sites_in
+from lbwatch.balancers.nginx.isolate import names_in
+from lbwatch.cli.check.finding import Finding, Verdict, failed, ok, warn, warnings
+from lbwatch.cli.check.servers import server_findings
+from lbwatch.cli.check.sites import site_words
+from lbwatch.cli.look import looked
+from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
+from lbwatch.core.explain import degraded_words
+from lbwatch.settings import NginxSettings, Settings
+from lbwatch.system import files
+from lbwatch.system.programs import find_program, split_command, unusable_reason
+from lbwatch.wiring.look import Look, build_tester
+
+_DEFAULT_COMMAND = NginxSettings().nginx_command
+_NOTHING = "# nothing yet\n"
+
+
+async def config_findings(settings: Settings) -> Iterable[Finding]:
+    """Return what nginx's own test makes of what would be written now, whatever lies on disk."""
+    try:
+        async with looked(settings) as look:
+            return await _look_findings(look, settings=settings)
+    except (SourceError, RenderError):
+        return await _findings_without_plan(settings)  # the lines above say why
+
+
+async def _look_findings(look: Look, *, settings: Settings) -> tuple[Finding, ...]:
+    if look.balancer.error is not None:
+        return (failed("config", _error_words(look.balancer.error)),)
+    assert look.tester is not None
+    assert look.balancer.text is not None
+    if look.balancer.applied.degraded and look.balancer.tested:
+        # The latest of the tests that searched for what is refused need not be one that passed, and only such a one
+        # finds out whether nginx reads the output at all.
+        await look.tester.test(look.balancer.text)
+    return (
+        _test_finding(look.tester, settings=settings, tested=look.balancer.tested),
+        *warnings("config", map(degraded_words, look.balancer.applied.degraded)),
+        *(await _site_findings(look.tester, text=look.balancer.text) if look.balancer.tested else ()),
+        *await server_findings(look.balancer.upstreams, settings=settings),
+    )
+
+
+def _error_words(error: LbwatchError) -> str:
+    if isinstance(error, ReloadError):  # no container of nginx's, which is what the line of nginx itself says, too
+        return str(error)
+    around = error.around if isinstance(error, RenderError) else ()
+    return "\n".join((f"nothing would be written: {error}", *around))
+
+
+def _test_finding(tester: Tester, *, settings: Settings, tested: bool) -> Finding:
+    if not tested:
+        return _untested_finding(tester, settings=settings)
+    if not isinstance(tester, CopyTester | ContainerTester) or tester.copy is None:
+        return ok("config", "test_command takes the configuration")
+    if not tester.copy.includes_output:
+        unread = f"{tester.main} does not include {tester.copy.output}: nginx would never read it"
+        return failed("config", f"{unread}: add `include {tester.copy.output};` to its http block, or set output")
+    return ok("config", f"{tester.main} includes the output, and nginx takes it")
+
+
+def _untested_finding(tester: Tester, *, settings: Settings) -> Finding:
+    """Return why nothing tested it: a failure where the user named what should."""
+    command = settings.nginx.nginx_command
+    if isinstance(tester, CopyTester) and command != _DEFAULT_COMMAND:
+        program = split_command(command)[0]
+        if find_program(program) is None:
+            return failed("config", f"nginx_command: {unusable_reason(program)}")
+        if (tester.remark or "").startswith("nginx_command: "):  # it is there, and cannot be run
+            return failed("config", f"not tested: {tester.remark}")
+    return warn("config", f"not tested: {tester.remark}")
+
+
+async def _findings_without_plan(settings: Settings) -> tuple[Finding, ...]:
+    """Return whether nginx takes what is there already: that may be what the user has to mend first."""
+    unknown = "what would be written is not known, see above"
+    if settings.nginx.nginx_container is not None:  # which is not known without the engine, or not looked for
+        return (warn("config", f"not tested: {unknown}"),)
+    text = files.read(settings.nginx.output)
+    async with build_tester(settings) as tester:
+        try:
+            tested = await tester.test(text or _NOTHING)
+        except UserConfigError as error:
+            if text is None and error.missing is not None:  # it is most likely in what is not written yet
+                return (warn("config", f"not tested: {unknown}; your own nginx files need upstream {error.missing}"),)
+            raise
+        found = _test_finding(tester, settings=settings, tested=tested)
+    is_passed = found.verdict is Verdict.OK
+    return (warn("config", f"not tested: {unknown}; nginx takes what is there now") if is_passed else found,)
+
+
+async def _site_findings(tester: Tester, *, text: str) -> tuple[Finding, ...]:
+    """Return which of nginx's server blocks pass to our upstreams, and where another one gets their requests."""
+    names = names_in(text)
+    if not names or not isinstance(tester, CopyTester | ContainerTester):
+        return ()
+    if (printed := await tester.dump(text)) is None:
+        return ()
+    sites = await asyncio.to_thread(sites_in, printed, upstreams=names)
+    return tuple(site_words(sites, names=names, is_inside=isinstance(tester, ContainerTester)))

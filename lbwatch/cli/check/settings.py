@@ -1,0 +1,34 @@
+"""Checks what was set: that it makes sense, that the template loads, that the output can be replaced."""
+
+import asyncio
+from collections.abc import Iterable
+
+from lbwatch.cli.check.engine import connected
+from lbwatch.cli.check.finding import Finding, ok, warn
+from lbwatch.core.errors import SettingsError
+from lbwatch.settings import Settings
+from lbwatch.system import place
+from lbwatch.wiring.access import NginxAccess
+from lbwatch.wiring.daemon import make_address, make_renderer
+
+
+async def settings_findings(settings: Settings) -> Iterable[Finding]:
+    """Return whether the settings can be used at all; raises `SettingsError` where one cannot."""
+    address = make_address(settings)
+    async with connected(settings) as client:
+        NginxAccess(settings, client=client, known=dict).control()
+    return (warn("settings", address.warning) if address.warning else ok("settings", "all can be used"),)
+
+
+async def template_findings(settings: Settings) -> Iterable[Finding]:
+    """Return whether the template can be loaded; what it makes of the engine's containers is for `config`."""
+    make_renderer(settings).load()
+    return (ok("template", settings.nginx.template),)
+
+
+async def output_findings(settings: Settings) -> Iterable[Finding]:
+    """Return whether the output can be replaced: tried for real, with nothing in its place touched."""
+    path = settings.nginx.output
+    if (reason := await asyncio.to_thread(place.trial_error, path)) is not None:
+        raise SettingsError("output", value=path, takes=reason)
+    return (ok("output", f"{path} can be replaced"),)

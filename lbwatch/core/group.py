@@ -1,0 +1,184 @@
+"""
+What the candidates of one upstream make of it: who serves, by which method, and what their owners should know.
+
+Pure. Which candidates there are is `plan`'s.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, auto
+from typing import Literal
+
+from lbwatch.core.model import Health, Method, Notice, NoticeKind, Reason, Route, Server, ServerState, Upstream
+from lbwatch.core.placement import Candidate
+
+_SICK = "its health check fails"
+_ROUND_ROBIN = "round_robin"  # a method that has no directive anywhere
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """
+    One upstream, as it was made last.
+
+    Attributes:
+        upstream: The upstream.
+        routes: One for each candidate.
+        notices: Each with the name of the container that it is for.
+        served: The routes of those that serve, by the identity of their candidate: of thousands most stay as they are.
+    """
+
+    upstream: Upstream
+    routes: list[Route] = field(default_factory=list)
+    notices: list[tuple[str, Notice]] = field(default_factory=list)
+    served: dict[int, Route] = field(default_factory=dict)
+
+
+def grouped(
+    name: str, candidates: list[Candidate], *, draining: Mapping[str, str], before: Group | None = None
+) -> Group:
+    """
+    Return an upstream, and what became of its candidates.
+
+    Args:
+        name: Of the upstream.
+        candidates: In any order.
+        draining: Which containers drain, by id, and why.
+        before: As it was made last: what did not change stays the same object, so that nobody has to compare it.
+    """
+    # By age, not by name: a container that comes cannot change the method of those that serve already.
+    candidates = sorted(candidates, key=_by_age)
+    routable = [candidate for candidate in candidates if candidate.server is not None]
+    serving, state = _serving(routable, draining=draining)
+    by_place = _by_place(serving)
+    method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
+    keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
+    upstream = Upstream(
+        name=name,
+        servers=tuple(server for place in sorted(by_place) if (server := by_place[place].server) is not None),
+        method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
+        keepalive=keepalive if isinstance(keepalive, int) else None,
+    )
+    if before is not None and upstream == before.upstream:
+        upstream = before.upstream
+    group = Group(upstream=upstream, notices=method_notices + keepalive_notices)
+    group.notices += _last_resort(name, serving, state=state, draining=draining)
+    serves = {id(candidate) for candidate in serving}
+    known = {} if before is None else before.served
+    for candidate in candidates:
+        if id(candidate) not in serves:
+            group.routes.append(_left_out(candidate, draining))
+            continue
+        route = _served(candidate, state=state, by=by_place, known=known.get(id(candidate)))
+        group.served[id(candidate)] = route
+        group.routes.append(route)
+    return group
+
+
+def unrouted(candidate: Candidate, reason: Reason, detail: str | None) -> Route:
+    """Return the route of a candidate that has no server."""
+    return Route(container=candidate.container.name, upstream=candidate.upstream, reason=reason, detail=detail)
+
+
+def _by_age(candidate: Candidate) -> tuple[int, str, int]:
+    return candidate.container.created_ns, candidate.container.id, candidate.labels.port or 0
+
+
+class _Class(IntEnum):
+    """What a candidate with a server is good for; the first class that anyone is in serves."""
+
+    READY = auto()
+    DRAINING = auto()
+    UNHEALTHY = auto()
+
+
+_STATES = {
+    _Class.READY: ServerState.UP,
+    _Class.DRAINING: ServerState.DRAINING,
+    _Class.UNHEALTHY: ServerState.UNHEALTHY,
+}
+
+
+def _class_of(candidate: Candidate, *, draining: Mapping[str, str]) -> _Class:
+    if candidate.container.id in draining:
+        return _Class.DRAINING
+    unhealthy = candidate.container.health is Health.UNHEALTHY and not candidate.labels.health_ignored
+    return _Class.UNHEALTHY if unhealthy or candidate.flapping else _Class.READY
+
+
+def _serving(routable: list[Candidate], *, draining: Mapping[str, str]) -> tuple[list[Candidate], ServerState]:
+    """Return the first class of candidates that is not empty, and its state: an unhealthy server beats none at all."""
+    classes: dict[_Class, list[Candidate]] = defaultdict(list)
+    for candidate in routable:
+        classes[_class_of(candidate, draining=draining)].append(candidate)
+    if not classes:
+        return [], ServerState.UP
+    return classes[min(classes)], _STATES[min(classes)]
+
+
+def _last_resort(
+    name: str, serving: list[Candidate], *, state: ServerState, draining: Mapping[str, str]
+) -> list[tuple[str, Notice]]:
+    """Return a notice for each that serves only because no other can."""
+    if state is ServerState.UP:
+        return []
+    kind = NoticeKind.SERVES_DRAINING if state is ServerState.DRAINING else NoticeKind.SERVES_UNHEALTHY
+    notices = []
+    for each in serving:
+        why = draining.get(each.container.id) or each.flapping or _SICK
+        detail = f"{why}, but it still serves upstream {name}: no other server is ready"
+        notices.append((each.container.name, Notice(kind=kind, detail=detail)))
+    return notices
+
+
+def _by_place(serving: list[Candidate]) -> dict[tuple[int, int, int], Candidate]:
+    """Return an equal address and port once (a second one would double its weight): the oldest container's."""
+    places: dict[tuple[int, int, int], Candidate] = {}
+    for candidate in serving:
+        places.setdefault(candidate.place, candidate)
+    return places
+
+
+def _served(
+    candidate: Candidate,
+    *,
+    state: ServerState,
+    by: Mapping[tuple[int, int, int], Candidate],
+    known: Route | None,
+) -> Route:
+    """Return the route of one whose class serves: by its own server, or by an equal one of an older container."""
+    server: Server | None = by[candidate.place].server
+    assert server is not None
+    if server is not candidate.server:
+        detail = f"the line of {server.container}, at the same address and port, serves it too"
+        return unrouted(candidate, Reason.SAME_ADDRESS, detail)
+    if known is not None and known.server is server and known.state is state:
+        return known
+    return Route(container=candidate.container.name, upstream=candidate.upstream, server=server, state=state)
+
+
+def _left_out(candidate: Candidate, draining: Mapping[str, str]) -> Route:
+    """Return the route of one that has no server, or is of a lesser class than those that serve."""
+    if candidate.reason is not None:
+        return unrouted(candidate, candidate.reason, candidate.detail)
+    if (drained := draining.get(candidate.container.id)) is not None:
+        return unrouted(candidate, Reason.DRAINING, drained)
+    if candidate.flapping:
+        shows = f"docker inspect {candidate.container.name} shows its output"
+        return unrouted(candidate, Reason.FLAPPING, f"{candidate.flapping}, and others serve: {shows}")
+    detail = f"{_SICK}, and others serve: docker inspect {candidate.container.name} shows its output"
+    return unrouted(candidate, Reason.UNHEALTHY, detail)
+
+
+def _oldest_word(
+    name: str, group: list[Candidate], word: Literal["method", "keepalive"], kind: NoticeKind
+) -> tuple[Method | int | None, list[tuple[str, Notice]]]:
+    """Return what the oldest candidate with an opinion says, and a notice for each that says otherwise."""
+    said = [(candidate, value) for candidate in group if (value := getattr(candidate.labels, word)) is not None]
+    if not said:
+        return None, []
+    chosen: Method | int = said[0][1]
+    detail = f"upstream {name} has {word} {chosen}, as its oldest container says; this one's label is not used"
+    notice = Notice(kind=kind, detail=detail)
+    return chosen, [(candidate.container.name, notice) for candidate, value in said if value != chosen]

@@ -1,0 +1,351 @@
+"""
+All containers and what becomes of each, kept from pass to pass: one that changed costs what hangs together with it.
+
+Pure bookkeeping, in stages: each container by itself (`placement`), those that claim the same name or address
+(`claims`), the candidates of each upstream (`group`), and the rows of each container. A stage looks at what the one
+before it touched, and hands on the very same objects for all else.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from lbwatch.core.changes import spliced
+from lbwatch.core.claims import Claim, Claims
+from lbwatch.core.group import Group, grouped, unrouted
+from lbwatch.core.model import Container, Notice, Plan, Reason, Route, Suspended, Upstream
+from lbwatch.core.placement import (
+    Candidate,
+    Placement,
+    Rules,
+    marked_flapping,
+    network_owner,
+    placement_of,
+    under_former_names,
+)
+
+_MANY = 100
+"""For so many changes the plan of before is patched; for more it is put together anew."""
+
+_Row = tuple[tuple[Route, ...], tuple[Notice, ...]]  # of one container: what one of its sources says of it
+
+
+@dataclass(slots=True)
+class _Names:
+    """Names in order, each once."""
+
+    names: list[str] = field(default_factory=list)
+
+    def set(self, name: str, *, there: bool) -> bool:
+        """Have a name among them, or not; return whether that is new."""
+        at = bisect_left(self.names, name)
+        is_there = at < len(self.names) and self.names[at] == name
+        if there and not is_there:
+            self.names.insert(at, name)
+        elif is_there and not there:
+            del self.names[at]
+        return there != is_there
+
+
+class Table:
+    """What was decided of all containers in the latest pass."""
+
+    def __init__(self) -> None:
+        self._rules: Rules | None = None
+        self._suspended = Suspended()
+        self._plan = Plan()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._placements: dict[str, Placement] = {}  # by the container's id, as are the next two
+        self._attached: dict[str, None] = {}  # those that use another's network
+        self._candidates: dict[str, tuple[Candidate, ...]] = {}  # as they come out of the claims
+        self._named: dict[str, set[str]] = defaultdict(set)  # ids by the container's name
+        self._applications = Claims()  # to default names of upstreams
+        self._addresses = Claims()
+        self._members: dict[str, dict[str, tuple[Candidate, ...]]] = defaultdict(dict)  # by upstream and id
+        self._groups: dict[str, Group] = {}  # by upstream
+        self._upstreams = _Names()
+        self._rows: dict[str, dict[str, _Row]] = defaultdict(dict)  # by the container's name and by who says it
+        self._routes: dict[str, tuple[Route, ...]] = {}  # by the container's name, the rows put together
+        self._containers = _Names()
+
+    def plan(
+        self, containers: Mapping[str, Container], *, changed: Iterable[str], rules: Rules, suspended: Suspended
+    ) -> Plan:
+        """
+        Return the plan for what there is now; the same object as before if it is the same plan.
+
+        Args:
+            containers: All, by id.
+            changed: Ids of those that are another object than at the call before, those that are gone included.
+            rules: What holds for all; where they are others than before everything is decided anew.
+            suspended: Which containers are left out although they run, or serve only as a last resort.
+        """
+        touched, dirty = set(changed), set[str]()
+        if anew := rules != self._rules:
+            self._clear()
+            self._rules, touched, dirty = rules, set(containers), {name.lower() for name in rules.declare}
+        before, self._suspended = self._suspended, suspended
+        touched |= _otherwise_suspended(before, suspended) & containers.keys()
+        touched = self._place(containers, touched, rules=rules)
+        touched |= self._claim(touched, claims=self._applications, claimed=self._claimed_names)
+        touched |= self._claim(touched, claims=self._addresses, claimed=self._claimed_addresses)
+        names: set[str] = set()
+        for id in touched:
+            dirty |= self._settle(id, names=names)
+        for id in _differing(before.draining, suspended.draining) & self._candidates.keys():
+            dirty |= {each.upstream for each in self._candidates[id] if each.upstream is not None}
+        others = [self._regroup(name, declared=rules.declare, names=names) for name in dirty]
+        rows = [name for name in names if self._put_together(name)]
+        if anew or dirty or rows:
+            upstreams = self._all_upstreams(dirty, anew=anew or any(others))
+            self._plan = Plan(upstreams=upstreams, routes=self._all_routes(rows, anew=anew))
+        return self._plan
+
+    # Each container by itself.
+
+    def _place(self, containers: Mapping[str, Container], touched: set[str], *, rules: Rules) -> set[str]:
+        """Return the ids of the containers of which something else is decided now, of those *touched* and of others."""
+        for id in touched:
+            self._rename(id, containers.get(id))
+        placed: set[str] = set()
+        for id in touched | self._attached.keys():
+            container, known = containers.get(id), self._placements.get(id)
+            if container is None:
+                placed.add(id)
+                self._placements.pop(id, None)
+                continue
+            owner = network_owner(container, containers=containers, named=self._container_named(containers))
+            if id in touched or known is None or known.owner is not owner:
+                placed.add(id)
+            if known is None or known.container is not container or known.owner is not owner:
+                self._placements[id] = placement_of(container, owner=owner, rules=rules)
+        return placed
+
+    def _rename(self, id: str, container: Container | None) -> None:
+        """Keep up who has which name, and who uses another's network."""
+        if (known := self._placements.get(id)) is not None:
+            ids = self._named[known.container.name]
+            ids.discard(id)
+            if not ids:
+                del self._named[known.container.name]
+        self._attached.pop(id, None)
+        if container is not None:
+            self._named[container.name].add(id)
+            if container.network_of is not None:
+                self._attached[id] = None
+
+    def _container_named(self, containers: Mapping[str, Container]) -> Callable[[str], Container | None]:
+        def named(name: str) -> Container | None:
+            ids = self._named.get(name, ())
+            return max((containers[id] for id in ids), key=lambda each: (each.created_ns, each.id), default=None)
+
+        return named
+
+    # Those that claim the same.
+
+    def _claim(
+        self, touched: Collection[str], *, claims: Claims, claimed: Callable[[str], Mapping[str, Claim]]
+    ) -> set[str]:
+        """Return the ids of the containers that must be judged anew for what the *touched* ones claim now."""
+        return set().union(*(claims.put(id, claimed(id)) for id in touched))
+
+    def _claimed_names(self, id: str) -> Mapping[str, Claim]:
+        claims = {}
+        for each in self._placed_candidates(id):
+            if each.application is not None and each.upstream is not None:
+                rank = each.container.created_ns, id
+                claims[each.upstream] = Claim(claimant=each.application, rank=rank, words=each.application)
+        return claims
+
+    def _claimed_addresses(self, id: str) -> Mapping[str, Claim]:
+        # What is left out claims no address, so that one that took it over meanwhile keeps it. Everything on the host's
+        # network is at one address, by its nature.
+        claims = {}
+        for each in self._named_candidates(id):
+            if each.server is not None and each.owner is not None and not each.owner.host_network:
+                # The engine gives a freed address out again, so that the older claim is a leftover.
+                rank = -each.owner.started_ns, each.owner.id
+                claims[each.server.address] = Claim(claimant=each.owner.id, rank=rank, words=each.owner.name)
+        return claims
+
+    def _placed_candidates(self, id: str) -> Iterable[Candidate]:
+        """Return the candidates of one container, as it is suspended now."""
+        if (placement := self._placements.get(id)) is None:
+            return ()
+        candidates: Iterable[Candidate] = placement.candidates
+        if id in self._suspended.former_names:
+            names, prefix = self._suspended.former_names, placement.rules.prefix
+            candidates = under_former_names(candidates, former_names=names, prefix=prefix)
+        if id in self._suspended.flapping:
+            candidates = marked_flapping(candidates, stay_healthy_s=self._suspended.flapping)
+        if (stay_up_s := self._suspended.crash_looping.get(id)) is not None:
+            candidates = [_crash_looping(each, stay_up_s=stay_up_s) for each in candidates]
+        return candidates
+
+    def _named_candidates(self, id: str) -> Iterable[Candidate]:
+        """Return the same, without a server where their upstream's default name is another application's."""
+        for each in self._placed_candidates(id):
+            first = None if each.application is None else self._applications.first(each.upstream or "")
+            yield each if first is None or first.claimant == each.application else self._name_taken(each, first)
+
+    def _name_taken(self, candidate: Candidate, first: Claim) -> Candidate:
+        prefix = "" if self._rules is None else self._rules.prefix
+        own = f"the label {prefix}.upstream gives it a name of its own, or lets it join that one on purpose"
+        detail = f"its default upstream {candidate.upstream} is the one of {first.words}, which is older: {own}"
+        return replace(candidate, server=None, reason=Reason.NAME_TAKEN, detail=detail)
+
+    def _settled_candidates(self, id: str) -> Iterable[Candidate]:
+        """Return the same, without a server where another container has their address."""
+        for each in self._named_candidates(id):
+            first = None if each.server is None else self._addresses.first(each.server.address)
+            if first is None or each.owner is None or first.claimant == each.owner.id or each.owner.host_network:
+                yield each
+            else:
+                detail = f"{first.words}, which was started later, has its address too"
+                yield replace(each, server=None, reason=Reason.ADDRESS_CONFLICT, detail=detail)
+
+    # The candidates of each upstream.
+
+    def _settle(self, id: str, *, names: set[str]) -> set[str]:
+        """Return the upstreams that a container's candidates were or are in; *names* gets those of the container."""
+        before = self._candidates.pop(id, ())
+        now = tuple(self._settled_candidates(id))
+        placement = self._placements.get(id)
+        source = f"/{id}"  # no upstream's name has a slash
+        for name in {each.container.name for each in (*before, *now)}:
+            self._rows[name].pop(source, None)
+            names.add(name)
+        if placement is not None:
+            self._candidates[id] = now
+            alone = tuple(unrouted(each, each.reason, each.detail) for each in now if not each.upstream and each.reason)
+            if alone or placement.notices:
+                self._rows[placement.container.name][source] = alone, placement.notices
+        upstreams = {each.upstream for each in (*before, *now) if each.upstream is not None}
+        for upstream in upstreams:
+            own = tuple(each for each in now if each.upstream == upstream)
+            if own:
+                self._members[upstream][id] = own
+            else:
+                self._members[upstream].pop(id, None)
+        return upstreams
+
+    def _regroup(self, name: str, *, declared: Iterable[str], names: set[str]) -> bool:
+        """
+        Make an upstream anew, and return whether it is a new one, or one that is gone.
+
+        Args:
+            name: Of the upstream.
+            declared: Those that exist even with no container.
+            names: Gets the names of the containers of which it says something, or did.
+        """
+        known, members = self._groups.pop(name, None), self._members.get(name)
+        for container in () if known is None else _named_in(known):
+            self._rows[container].pop(name, None)
+            names.add(container)
+        exists = bool(members) or any(name == each.lower() for each in declared)
+        is_other = self._upstreams.set(name, there=exists)
+        if not members:
+            self._members.pop(name, None)
+        if exists:
+            candidates = list(chain.from_iterable((members or {}).values()))
+            group = grouped(name, candidates, draining=self._suspended.draining, before=known)
+            self._groups[name] = group
+            for container, row in _rows_of(group).items():
+                self._rows[container][name] = row
+                names.add(container)
+        return is_other
+
+    # The rows of each container.
+
+    def _put_together(self, name: str) -> bool:
+        """Return whether the routes of the containers of one name are others than before."""
+        rows = self._rows.get(name)
+        if not rows:
+            self._rows.pop(name, None)
+        # Notices stand in all routes of a container, whichever upstream they come from.
+        notices = sorted(chain.from_iterable(each for _, each in (rows or {}).values()), key=_by_kind)
+        routes = chain.from_iterable(each for each, _ in (rows or {}).values())
+        noted = (replace(each, notices=tuple(notices)) for each in routes) if notices else routes
+        together = tuple(sorted(noted, key=_by_container))
+        before = self._routes.pop(name, ())
+        if together:
+            self._routes[name] = before if together == before else together
+        self._containers.set(name, there=bool(together))
+        return together != before
+
+    def _all_upstreams(self, dirty: set[str], *, anew: bool) -> tuple[Upstream, ...]:
+        """
+        Return all upstreams.
+
+        Args:
+            dirty: The names of those that may be others than in the latest plan.
+            anew: Whether any came or went since then: all others may stand elsewhere.
+        """
+        names = self._upstreams.names
+        if anew or len(dirty) > _MANY:
+            return tuple([self._groups[name].upstream for name in names])
+        changed = list(self._plan.upstreams)
+        for name in dirty & self._groups.keys():
+            changed[bisect_left(names, name)] = self._groups[name].upstream
+        return tuple(changed)
+
+    def _all_routes(self, changed: Collection[str], *, anew: bool) -> tuple[Route, ...]:
+        """
+        Return all routes.
+
+        Args:
+            changed: The names of the containers of which they are others than in the latest plan.
+            anew: Whether nothing of that plan holds.
+        """
+        if anew or len(changed) > _MANY:
+            return tuple(chain.from_iterable(map(self._routes.__getitem__, self._containers.names)))
+        return spliced(self._plan.routes, {name: self._routes.get(name, ()) for name in changed})
+
+
+def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[str]:
+    """Return the keys of what is in one of them alone, or is another value."""
+    return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+
+
+def _otherwise_suspended(before: Suspended, now: Suspended) -> set[str]:
+    """Return the ids of the containers whose candidates are others for it; drains are `group`'s."""
+    loops = _differing(before.crash_looping, now.crash_looping) | _differing(before.flapping, now.flapping)
+    return loops | _differing(before.former_names, now.former_names)
+
+
+def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:
+    if candidate.upstream is None:  # its own reason comes first
+        return candidate
+    until = f"it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
+    detail = f"it restarts in a loop: {until}; docker logs {candidate.container.name} may tell why"
+    return replace(candidate, server=None, reason=Reason.RESTART_LOOP, detail=detail)
+
+
+def _named_in(group: Group) -> set[str]:
+    return {route.container for route in group.routes} | {name for name, _ in group.notices}
+
+
+def _rows_of(group: Group) -> Mapping[str, _Row]:
+    """Return what a group says of each container, by its name."""
+    routes: dict[str, list[Route]] = defaultdict(list)
+    notices: dict[str, list[Notice]] = defaultdict(list)
+    for route in group.routes:
+        routes[route.container].append(route)
+    for name, notice in group.notices:
+        notices[name].append(notice)
+    return {name: (tuple(each), tuple(notices.get(name, ()))) for name, each in routes.items()}
+
+
+def _by_container(route: Route) -> tuple[str, str, str, int, str, str]:
+    """Return what the routes of a plan are sorted by; for a moment two containers may have one name."""
+    # Not by `route.address`, which writes a text: there may be thousands of routes in each pass.
+    address, port = ("", 0) if route.server is None else (route.server.address, route.server.port)
+    return route.container, route.upstream or "", address, port, route.reason or "", route.detail or ""
+
+
+def _by_kind(notice: Notice) -> tuple[str, str]:
+    return notice.kind, notice.detail

@@ -1,0 +1,83 @@
+"""
+The way to one engine: its socket or its host, TLS, and the connections that are kept.
+
+What is asked over them is `client`'s.
+"""
+
+import socket
+
+import aiohttp
+
+from lbwatch.core.errors import SettingsError
+from lbwatch.engines.docker.address import EngineAddress
+from lbwatch.engines.docker.tls import CertificatesError, RenewedContext
+
+CONNECT_TIMEOUT_S = 5.0
+KEEP_ALIVE_S = 3600.0
+"""Longer than a stream lives, so that the connections made at its begin last as long as it does."""
+
+
+class Reach:
+    """
+    The connections to one engine; close them with `close`.
+
+    Args:
+        address: Where it listens.
+
+    Raises:
+        SettingsError: The certificates of a TLS engine cannot be used.
+    """
+
+    def __init__(self, address: EngineAddress) -> None:
+        self._address = address
+        self._tls = _tls_context(address)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return what makes requests; the first call needs a running loop."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+            # An answer is taken as it comes: unpacked, 2 MiB may be 2 GiB. And cookies would be kept for good.
+            self._session = aiohttp.ClientSession(
+                connector=self._connector(), timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._address.socket is not None:
+            return aiohttp.UnixConnector(self._address.socket, limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        return aiohttp.TCPConnector(
+            ssl=self._tls or True, limit=0, keepalive_timeout=KEEP_ALIVE_S, socket_factory=self._new_socket
+        )
+
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        """Return the socket of a connection that is about to be made; raises `CertificatesError`."""
+        if self._tls is not None:
+            self._tls.renew()
+        return _probing_socket(address)
+
+
+def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a TCP socket that finds out when the other end is gone: events have no heartbeat (facts, stream 8)."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def _tls_context(address: EngineAddress) -> RenewedContext | None:
+    if address.cert_folder is None:
+        return None
+    try:
+        return RenewedContext.for_folder(address.cert_folder)
+    except CertificatesError as error:
+        takes = f"it needs usable ca.pem, cert.pem and key.pem ({error.reason})"
+        raise SettingsError("DOCKER_CERT_PATH", value=address.cert_folder, takes=takes) from error

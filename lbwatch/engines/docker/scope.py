@@ -1,0 +1,47 @@
+"""Which containers are followed, as the settings say, and what is kept of them. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from lbwatch.core.labels import asks, relevant
+from lbwatch.core.model import Container
+from lbwatch.core.selector import Selector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """
+    Which containers are followed, and which of their labels are kept.
+
+    Attributes:
+        prefix: Label prefix, without the dot.
+        expose_all: Whether containers without such a label are followed too.
+        follows: A container that is followed although it may ask for nothing: nginx's own; `None`: there is none.
+    """
+
+    prefix: str
+    expose_all: bool
+    follows: Selector | None = None
+
+    def asks(self, container: Container) -> bool:
+        """Return whether a container asks to be routed, or is nginx's own."""
+        labelled = self.expose_all or self.labelled(key for key, _ in container.labels)
+        return labelled or self.is_followed(container)
+
+    def labelled(self, keys: Iterable[str]) -> bool:
+        """Return whether any of these label keys is ours."""
+        return asks(keys, prefix=self.prefix)
+
+    def is_followed(self, container: Container) -> bool:
+        """Return whether a container is nginx's own."""
+        return self.follows is not None and self.follows.matches(container)
+
+    def trimmed(self, container: Container) -> Container:
+        """Return a container without the labels that can never matter: they may be megabytes long."""
+        also = (self.follows.key,) if self.follows is not None else ()
+        return replace(container, labels=relevant(container.labels, prefix=self.prefix, also=also))
+
+
+def described(id: str, attributes: Mapping[str, str]) -> Container:
+    """Return a container as far as an event's *attributes* describe it."""
+    return Container(id=id, name=attributes.get("name", id[:12]), labels=tuple(sorted(attributes.items())))

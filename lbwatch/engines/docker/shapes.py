@@ -1,0 +1,141 @@
+"""
+The shapes of the Engine API's answers about containers, as far as they are used; what is not named is ignored.
+
+Field names are those of the Engine API reference. Nothing is made of them here.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from lbwatch.engines.docker.fields import MAX_INT64, MIN_INT64
+
+_Int64 = Annotated[int, msgspec.Meta(ge=MIN_INT64, le=MAX_INT64)]
+
+
+class _Struct(msgspec.Struct, rename="pascal", frozen=True, gc=False):
+    """Go encodes an empty slice or map as `null`, so every collection below may be `None`."""
+
+
+class EngineEndpoint(_Struct, frozen=True):
+    """A container's addresses on one network."""
+
+    ip_address: str | None = msgspec.field(default=None, name="IPAddress")
+    global_ipv6_address: str | None = msgspec.field(default=None, name="GlobalIPv6Address")
+    network_id: str | None = msgspec.field(default=None, name="NetworkID")
+
+
+class Networks(_Struct, frozen=True):
+    """`NetworkSettings`, in both answers."""
+
+    networks: dict[str, EngineEndpoint | None] | None = None
+
+
+class HostConfig(_Struct, frozen=True):
+    """What was asked of the host; in both answers."""
+
+    network_mode: str = ""
+
+
+class Port(_Struct, frozen=True):
+    """A port of a list entry."""
+
+    private_port: _Int64 = 0
+    type: str = ""
+
+
+class Entry(_Struct, frozen=True):
+    """One entry of `GET /containers/json`."""
+
+    id: str
+    names: tuple[str, ...] | None = None
+    image: str = ""
+    created: _Int64 = 0
+    labels: dict[str, str] | None = None
+    state: str = ""
+    status: str = ""
+    ports: tuple[Port, ...] | None = None
+    host_config: HostConfig = HostConfig()
+    network_settings: Networks | None = None
+
+
+class EngineHealth(_Struct, frozen=True):
+    """`State.Health` of one with a health check."""
+
+    status: str = ""
+
+
+class State(_Struct, frozen=True):
+    """`State` of an inspect answer."""
+
+    status: str
+    started_at: str = ""
+    exit_code: _Int64 | None = None
+    health: EngineHealth | None = None
+
+
+class Config(_Struct, frozen=True):
+    """What the image and the user set."""
+
+    labels: dict[str, str] | None = None
+    exposed_ports: dict[str, msgspec.Raw] | None = None
+    stop_signal: str = ""
+    image: str = ""
+
+
+class Inspect(_Struct, frozen=True):
+    """The answer of `GET /containers/ID/json`."""
+
+    id: str
+    name: str
+    state: State
+    config: Config
+    created: str = ""
+    restart_count: _Int64 = 0
+    host_config: HostConfig = HostConfig()
+    network_settings: Networks | None = None
+
+
+class Mount(_Struct, frozen=True):
+    """A folder of the host in a container."""
+
+    source: str = ""
+    destination: str = ""
+
+
+class RestartPolicy(_Struct, frozen=True):
+    """How a container is kept running."""
+
+    name: str = ""
+
+
+class FullHostConfig(HostConfig, frozen=True):
+    """The same, with how it is kept running."""
+
+    restart_policy: RestartPolicy | None = None
+
+
+class InspectConfig(_Struct, frozen=True):
+    """
+    The same answer, for how the one container that runs nginx is set up.
+
+    Apart from `Inspect`, since an engine that leaves these out or shapes them otherwise must not spoil every look.
+    """
+
+    mounts: tuple[Mount, ...] | None = None
+    host_config: FullHostConfig | None = None
+    config: Config | None = None
+
+
+class Info(msgspec.Struct, rename="pascal", frozen=True):
+    """The answer of `GET /info`."""
+
+    id: str = msgspec.field(default="", name="ID")
+    name: str = ""
+
+
+INFO = msgspec.json.Decoder(Info)
+LIST = msgspec.json.Decoder(tuple[Entry, ...])
+INSPECT = msgspec.json.Decoder(Inspect)
+INSPECT_CONFIG = msgspec.json.Decoder(InspectConfig)
+RECORDING = msgspec.json.Decoder(tuple[Inspect, ...])

@@ -1,0 +1,294 @@
+"""The page as it is written: what it says of made-up worlds, and that nothing which others name is ever markup."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import pytest
+from containerstories import explained, story
+from pageoutline import Outline, html, outline, outlines, strings
+from pageworlds import (
+    AT,
+    DIGEST,
+    HOSTILE,
+    NOW,
+    WORLDS,
+    crowd,
+    first_minute,
+    made_status,
+    shop,
+    skipped,
+    troubled,
+    verified,
+)
+
+from lbwatch.api.page import rendering as subject
+from lbwatch.api.page.overview import OUTCOMES
+from lbwatch.api.page.query import LISTS, Query
+from lbwatch.api.report import Report, report_of, state_json
+from lbwatch.core.model import BalancerStatus, Reason, Server, Upstream
+from lbwatch.core.status import Status
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_everything_in_the_report_is_on_the_page_or_a_click_away(world: Callable[[], Status]) -> None:
+    """Whoever looks at the page must not need the JSON too."""
+    report = report_of(world())
+    seen = outlines(report)
+    text, values = " ".join(each.text for each in seen), {value for each in seen for value in each.values}
+    for field, value in strings(msgspec.to_builtins(state_json(report))):
+        if field in ("at", "since", "synced_at"):
+            assert value in values, (field, value)
+        elif field == "outcome":
+            assert OUTCOMES[value] in text
+        elif field == "difference":
+            assert all(line in text for line in map(str.strip, value.split("\n")) if "  " not in line), value
+        elif value:
+            assert value in text, (field, value)
+
+
+def test_the_numbers_of_the_report_are_on_the_page() -> None:
+    """Counts and times are written in units that people read."""
+    text = outline(shop()).text
+    assert "2 serving, 0 retiring" in text
+    assert "New workers after 13 ms, old ones retired after 118 ms; 134 ms from event to verified." in text
+    assert "3 times" in text
+    assert "Containers 21" in text
+    text = outline(troubled()).text
+    assert "1,200 times" in text
+    assert "3 changes that no event reported" in text
+    assert "2026-11-23 21:54:06" in text, "another day needs its date"
+
+
+def test_weight_and_backup_of_each_server_are_on_the_page() -> None:
+    """Why one gets more requests than another, or none, is asked before anything else."""
+    servers = (Server(address="10.0.0.1", port=80, container="heavy", weight=7, backup=True),)
+    text = outline(made_status(upstreams=[Upstream(name="web", servers=servers)])).text
+    assert "heavy 10.0.0.1:80 7 up backup" in text
+
+
+def test_what_is_not_in_step_stands_before_all_else() -> None:
+    """At three in the morning the first line must say what is wrong."""
+    report = report_of(troubled())
+    seen = outline(report)
+    assert not report.ready
+    assert len(report.reasons) == 2
+    assert "Not in step - lbwatch" in seen.texts
+    assert max(seen.text.index(reason) for reason in report.reasons) < seen.text.index("Not routed")
+    assert "In step - lbwatch" in outline(shop()).texts
+
+
+def test_what_is_merely_believed_is_not_called_verified() -> None:
+    """With `reload_command = "true"` nothing was reloaded, and the page said that nginx runs it, verified."""
+    seen = outline(made_status(balancer=BalancerStatus(digest=DIGEST, believed=True)))
+    assert "nginx is believed to run what the engine says" in seen.text
+    assert "believed: no worker is seen" in seen.text
+    assert "verified" not in seen.texts
+    assert "verified" in outline(made_status()).texts
+
+
+def test_what_to_do_is_said_where_something_is_wrong_or_nothing_is_there() -> None:
+    """Who has just started it must not have to find out what comes next."""
+    assert "lbwatch check , run where lbwatch runs" in outline(troubled()).text
+    assert "What nginx serves stays as it was until the engine is back." in outline(troubled()).text
+    assert "lbwatch check" not in outline(shop()).text
+    assert "docker run -d --name hello -l lbwatch.enable=true nginx" in outline(made_status()).text
+    idle = made_status(unrouted=[skipped("db", Reason.NOT_LABELLED, "it has no label")])
+    assert "docker run -d --name hello -l lbwatch.enable=true nginx" in outline(idle).text
+    asking = made_status(unrouted=[skipped("web", Reason.NO_PORT, "it exposes no port")])
+    assert "docker run" not in outline(asking).text
+    assert "The engine was not read yet" in outline(first_minute()).text
+
+
+def test_nothing_that_anybody_names_makes_an_element() -> None:
+    """The same page with an attack in each string of the report has the same elements and attributes."""
+    known = {"at", "since", "synced_at", "kind", "reason", "outcome", "state", "difference"}
+    tame = msgspec.to_builtins(report_of(troubled()))
+
+    def attacked(value: object, *, at: str = "") -> object:
+        if isinstance(value, dict):
+            return {key: attacked(each, at=key) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [attacked(each, at=at) for each in value]
+        if at == "difference" and isinstance(value, str):
+            return value.replace("old", f"old{HOSTILE}")
+        return f"{value}{HOSTILE}" if value and isinstance(value, str) and at not in known else value
+
+    before, after = outlines(msgspec.convert(tame, Report)), outlines(msgspec.convert(attacked(tame), Report))
+    assert [each.elements for each in after] == [each.elements for each in before]
+    assert {each.raw["script"] for each in after} == {each.raw["script"] for each in before}
+    assert sum(each.text.count(HOSTILE) for each in after) > 50
+
+
+def test_nothing_that_a_reader_asks_for_makes_an_element() -> None:
+    """An address with an attack in it may be sent to the operator."""
+    for asked in ({"filter": HOSTILE}, {"upstream": HOSTILE}, {"filter": HOSTILE, "upstream": HOSTILE, "show": "idle"}):
+        seen = outline(shop(), **asked)
+        tame = outline(shop(), **{key: value if key == "show" else "zzz zzz" for key, value in asked.items()})
+        assert seen.elements == tame.elements
+        assert HOSTILE in [*seen.texts, *seen.values]
+
+
+def test_no_container_makes_an_element_on_its_page() -> None:
+    """Its labels, networks and events are whatever its owner likes."""
+
+    def page(text: str) -> Outline:
+        known = explained("shop-web-1", shop())
+        told = replace(
+            known,
+            source=f"local{text}",
+            routes=(*known.routes, skipped("shop-web-1", Reason.BAD_LABEL, f"no{text}", f"up{text}")),
+            story=story(f"name{text}", text=text),
+        )
+        picture = subject.picture_of(shop())
+        return Outline(subject.container_html(picture, name=f"name{text}", explanation=told).decode())
+
+    assert page(HOSTILE).elements == page("tame").elements
+    assert page(HOSTILE).text.count(HOSTILE) > 9
+
+
+def test_a_page_of_a_container_tells_its_story_but_no_value_for_templates() -> None:
+    """What a label means for a user's own template is nobody's business who only reaches the port."""
+    picture = subject.picture_of(shop())
+    told = subject.container_html(picture, name="x", explanation=explained("shop-web-1", shop())).decode()
+    text = Outline(told).text
+    for words in (
+        *("up serves at 172.18.0.2:8080 , weight 1", "lbwatch.upstream web read", "taken", "health_status: healthy"),
+        *(
+            "no health check",
+            "8080, 9090",
+            "server 172.18.0.2:3000;",
+            "as soon as it runs",
+            "0123456789ab",
+            "nginx:1.22",
+        ),
+    ):
+        assert words in text, words
+    assert "lbwatch.vars.password" in text
+    assert "LBWATCH.Vars.token" in text
+    assert "open sesame" not in told
+    assert "/home/ann" not in told, "what is not read is nobody's business either"
+
+
+def test_a_line_of_megabytes_is_cut() -> None:
+    """A template of one's own may write labels, and whoever may start a container chooses how long they are."""
+    told = explained("shop-web-1", shop())
+    assert told.story is not None
+    told = replace(told, story=replace(told.story, lines=("server 172.18.0.2:3000;" + "x" * 1_000_000,)))
+    page = subject.container_html(subject.picture_of(shop()), name="x", explanation=told)
+    assert len(page) < 50_000
+    assert "server 172.18.0.2:3000;xxx" in Outline(page.decode()).text
+
+
+def test_a_container_that_is_not_there_has_a_page_that_leads_on() -> None:
+    """A bookmark outlives its container."""
+    picture = subject.picture_of(shop())
+    page = Outline(subject.container_html(picture, name="gone & lost", explanation="there is none").decode())
+    assert "There is none." in page.text
+    assert "./?q=gone+%26+lost" in page.values
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nul\0", "nul\u2400"),
+        ("bell\a", "bell\u2407"),
+        ("red\x1b[31m", "red\u241b[31m"),
+        ("back\rwards", "back\u240dwards"),
+        ("turned\u202egnp.exe", "turned\\u202egnp.exe"),
+        ("no\u200bbody", "no\\u200bbody"),
+        ("c1\x85", "c1\\x85"),
+    ],
+)
+def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
+    """HTML forbids some of it, and some hides or turns around what stands beside it."""
+    seen = outline(
+        made_status(unrouted=[skipped(text, Reason.BAD_LABEL, text)], changes=[verified(AT, difference=f"+{text}\n")])
+    )
+    assert seen.text.count(shown) == 3
+    assert text not in seen.text
+
+
+def test_half_a_character_does_not_cost_the_page() -> None:
+    """A program's output that is no UTF-8 may reach it as a lone surrogate, which cannot be sent as it is."""
+    assert "half \\ud83d" in html(made_status(error="half \ud83d", behind_since=NOW))
+
+
+def test_the_header_allows_this_script_and_this_style_alone() -> None:
+    """A hash that does not fit is a page without style and script; one that is missing lets others in."""
+    picture = subject.picture_of(shop())
+    container = Outline(subject.container_html(picture, name="x", explanation="there is none").decode())
+    for seen in (*(outline(world()) for world in WORLDS), container):
+        for tag in ("script", "style"):
+            digest = base64.b64encode(hashlib.sha256(seen.raw[tag].encode()).digest()).decode()
+            assert f"{tag}-src 'sha256-{digest}';" in subject.POLICY
+    assert subject.POLICY.startswith("default-src 'none';")
+    assert "unsafe" not in subject.POLICY
+    assert "http" not in subject.POLICY
+
+
+def test_the_page_is_small_and_asks_for_nothing_else() -> None:
+    """No build step and no resource of anybody's: it must work on a host that reaches nothing."""
+    sources = [path.read_text() for path in subject.FOLDER.glob("*.j2")]
+    assert len(sources) == 4
+    assert sum(map(len, sources)) < 42_000
+    for source in sources:
+        shown = source.replace("proxy_pass http://hello;", "")  # which is text
+        assert not re.search(
+            r"https?:|//[a-z]|@import|url\(|<link(?! rel=\"icon\" href=\"data:,\")|innerHTML|eval\(", shown
+        )
+        assert not re.search(r"\son[a-z]+=|\sstyle=", source), "the policy would block it"
+
+
+def test_every_address_is_relative() -> None:
+    """Behind a proxy the page may stand below a path of the proxy's own."""
+    picture = subject.picture_of(shop())
+    container = subject.container_html(picture, name="x", explanation=explained("shop-web-1", shop())).decode()
+    for page in (html(crowd(500)), html(crowd(500), show="servers", page=2), container):
+        targets = re.findall(r'(?:href|action)="([^"]*)"', page)
+        assert len(targets) > 8
+        assert [each for each in targets if each.startswith("/") or "//" in each] == []
+
+
+# -- whether anything changed
+
+
+def test_time_that_passes_alone_changes_no_tag() -> None:
+    """Else the whole page would be sent each two seconds, since its ages grow."""
+    world = shop()
+    later = replace(world, now=world.now + 7, at=world.at + 7)
+    one, other = subject.picture_of(world), subject.picture_of(later)
+    assert subject.tag(one, query=Query()) == subject.tag(other, query=Query())
+    tomorrow = replace(world, now=world.now + 86_400, at=world.at + 86_400)
+    assert subject.tag(subject.picture_of(tomorrow), query=Query()) != subject.tag(one, query=Query()), "dates appear"
+
+
+def test_whatever_the_page_shows_changes_its_tag() -> None:
+    """A page that stays old and looks new is worse than none."""
+    world = shop()
+    changed = (
+        replace(world, version="9"),
+        replace(world, balancer=replace(world.balancer, workers=(2, 1))),
+        replace(world, engines=(replace(world.engines[0], synced_at=NOW - 3),)),
+        replace(world, applied=replace(world.applied, confirmed=False)),
+        shop_with(weight=2),
+        troubled(),
+    )
+    tags = {subject.tag(subject.picture_of(each), query=Query()) for each in (world, *changed)}
+    assert len(tags) == len(changed) + 1
+    picture = subject.picture_of(world)
+    asked = [Query(), Query(filter="a"), Query(upstream="a"), Query(page=2), *(Query(show=each) for each in LISTS)]
+    assert len({subject.tag(picture, query=each) for each in asked}) == len(asked)
+
+
+def shop_with(*, weight: int) -> Status:
+    world = shop()
+    plan = world.applied.plan
+    assert plan is not None
+    upstreams = tuple(
+        replace(each, servers=tuple(replace(one, weight=weight) for one in each.servers)) for each in plan.upstreams
+    )
+    return replace(world, applied=replace(world.applied, in_force=upstreams))

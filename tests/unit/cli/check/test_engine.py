@@ -1,0 +1,59 @@
+"""Whether the engine answers what is asked, and has the networks that are set."""
+
+from pathlib import Path
+
+import pytest
+from usersettings import settings_with
+
+from lbwatch.cli.check.engine import engine_findings, network_findings
+from lbwatch.cli.check.finding import Verdict
+from lbwatch.core.errors import SourceError
+from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.fake.faults import respond_with
+
+
+async def test_an_engine_that_answers_is_named_with_what_is_asked_of_it(engine: FakeEngine) -> None:
+    """Whoever puts a proxy before it must know what to allow."""
+    engine.containers.run(name="web-1")
+    (found,) = await engine_findings(settings_with(docker_host=engine.url))
+    assert found.verdict is Verdict.OK
+    assert "API 1.41, 1 container; asked for GET /_ping, GET /events" in found.words
+
+
+async def test_a_socket_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    """The first thing a newcomer meets: Docker is not started, or listens elsewhere."""
+    with pytest.raises(SourceError, match="start Docker, or set docker_host"):
+        await engine_findings(settings_with(docker_host=f"unix://{tmp_path}/none"))
+
+
+async def test_a_network_that_the_engine_lacks_is_a_failure_with_the_nearest_one(engine: FakeEngine) -> None:
+    """With it nothing is routed, and nothing else says why."""
+    for name in ("shop_front", "backend"):
+        engine.networks.create(name)
+    settings = settings_with(docker_host=engine.url, networks=("front", "bakend", "bridge", "nope"))
+    front, backend, nope = await network_findings(settings)
+    assert {each.verdict for each in (front, backend, nope)} == {Verdict.FAILED}
+    assert "no network 'front'" in front.words
+    assert "did you mean shop_front?" in front.words
+    assert "did you mean backend?" in backend.words
+    assert "it has backend, bridge, host, none, shop_front" in nope.words, "on none there is never an address"
+
+
+async def test_networks_that_are_there_are_fine_and_none_is_no_line(engine: FakeEngine) -> None:
+    """And where no network is set nothing is asked that a proxy may refuse."""
+    (found,) = await network_findings(settings_with(docker_host=engine.url, networks=("bridge",)))
+    assert (found.verdict, found.words) == (Verdict.OK, "the engine has bridge")
+    before = engine.requests.copy()
+    assert await network_findings(settings_with(docker_host=engine.url)) == ()
+    assert engine.requests == before
+
+
+async def test_a_proxy_that_refuses_the_list_of_networks_is_a_warning(engine: FakeEngine, tmp_path: Path) -> None:
+    """It need not be allowed; and an engine that is away has its own line already."""
+    engine.fault = lambda request: respond_with("no", status=403) if request == "GET /networks" else None
+    (found,) = await network_findings(settings_with(docker_host=engine.url, networks=("front",)))
+    assert found.verdict is Verdict.WARN
+    assert "not known whether the engine has front" in found.words
+    assert "GET /networks" in found.words
+    away = settings_with(docker_host=f"unix://{tmp_path}/none", networks=("front",))
+    assert await network_findings(away) == ()
