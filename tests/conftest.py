@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import versions
 from daemon import Stage, ending, flags_of
 from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import ANY_NETWORK, Reach
@@ -24,8 +25,9 @@ for _number, _seed in enumerate(_SEEDS, start=1):
 
 
 def pytest_report_header() -> list[str]:
-    """Return how to repeat what was drawn by chance."""
-    return [f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items()]
+    """Return what the tests run on, and how to repeat what was drawn by chance."""
+    chosen = f"engine {versions.ENGINE} (TEST_ENGINE), nginx {versions.NGINX} (TEST_NGINX)"
+    return [chosen, *(f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items())]
 
 
 _LONG = (

@@ -5,7 +5,9 @@ import shutil
 from typing import Protocol
 
 import pytest
+import versions
 from daemon import Stage
+from debian import Unavailable
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 
@@ -17,7 +19,13 @@ NGINX_NEEDS = ("nginx", "nsenter")
 
 def need(*programs: str, root: bool = True) -> None:
     """Skip what cannot run here and say what is missing, programs or files; on CI (`CI` is set) that is a failure."""
-    missing = [each for each in programs if shutil.which(each) is None and not os.path.isfile(each)]
+    missing = []
+    for each in programs:
+        try:
+            versions.use(each)
+        except Unavailable as error:
+            missing.append(f"{each} {versions.ENGINE if 'docker' in each else versions.NGINX} ({error})")
+    missing += [each for each in programs if shutil.which(each) is None and not os.path.isfile(each)]
     if root and os.geteuid() != 0:
         missing.append("root's rights")
     if not missing:

@@ -66,14 +66,16 @@ class RealEngine:
         socket: Its Unix socket's path.
         live_restore: Whether containers outlive the dockerd that ends.
         tls: Folder of the certificates that it has and demands, on a TCP port of its own too; `None`: no such port.
+        programs: Folder of the engine's and docker's programs; `None`: those on PATH.
     """
 
-    def __init__(self, *, live_restore: bool = False, tls: Path | None = None) -> None:
+    def __init__(self, *, live_restore: bool = False, tls: Path | None = None, programs: Path | None = None) -> None:
         self.name = f"lbw-{os.getpid()}-{next(_NUMBERS)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir="/tmp"))  # short: a socket's path is
         self.socket = self.folder / "docker.sock"
         self.live_restore = live_restore
         self.tls = tls
+        self.programs = programs
         self._holder: subprocess.Popen[str] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
         self._mounts = 0  # inode of the mount namespace; 0 before there is one
@@ -152,7 +154,7 @@ class RealEngine:
         ]
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=self._environment(), start_new_session=True
             )
 
     def wait_ready(self, *, within: float = 60) -> None:
@@ -212,18 +214,14 @@ class RealEngine:
 
     def docker(self, *args: str, within: float = 60) -> str:
         """Return what the docker command line printed on this engine, stripped; raises with what it complained of."""
-        environment = {"PATH": os.environ["PATH"], "DOCKER_CONFIG": str(self.folder / "cli")}
-        argv = ["docker", "--host", self.url, *args]
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
+        done = self._docker(*args, within=within)
         if done.returncode:
             raise RuntimeError(f"docker {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout.strip()
 
     def log_of(self, name: str) -> str:
         """Return both outputs of a container."""
-        argv = ["docker", "--host", self.url, "logs", name]
-        environment = {"PATH": os.environ["PATH"]}
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=30)
+        done = self._docker("logs", name, within=30)
         return done.stdout + done.stderr
 
     def api(self, method: str, path: str, body: object = None, *, timeout: float = 30) -> tuple[int, Any]:
@@ -305,6 +303,19 @@ class RealEngine:
         return subprocess.Popen(in_namespace(self.name, argv), start_new_session=True, **options)
 
     # -- how
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment in which its programs are found before any others."""
+        folders = (*(() if self.programs is None else (str(self.programs),)), os.environ["PATH"])
+        return {**os.environ, "PATH": os.pathsep.join(folders)}
+
+    def _docker(self, *args: str, within: float) -> subprocess.CompletedProcess[str]:
+        # By its path, since which `docker` is started is decided by our own PATH, not by the one that it is given.
+        path = self._environment()["PATH"]
+        docker = shutil.which("docker", path=path) or "docker"
+        environment = {"PATH": path, "DOCKER_CONFIG": str(self.folder / "cli")}
+        argv = [docker, "--host", self.url, *args]
+        return subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
 
     def _import_image(self) -> None:
         archive = self.folder / "app.tar"
