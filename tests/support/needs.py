@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 import versions
 from daemon import Stage
-from debian import Unavailable
+from debian import UnavailableError
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 
@@ -23,7 +23,7 @@ def need(*programs: str, root: bool = True) -> None:
     for each in programs:
         try:
             versions.use(each)
-        except Unavailable as error:
+        except UnavailableError as error:
             missing.append(f"{each} {versions.ENGINE if 'docker' in each else versions.NGINX} ({error})")
     missing += [each for each in programs if shutil.which(each) is None and not os.path.isfile(each)]
     if root and os.geteuid() != 0:
