@@ -20,9 +20,11 @@ ENGINES: Mapping[str, Programs] = {
     "28.5": Programs(name="docker-28.5", release="sid", packages=("docker.io", "docker-cli", "containerd")),
 }
 
+_WITH_LUA = ("nginx", "libnginx-mod-http-lua", "libnginx-mod-http-ndk")
+
 NGINXES: Mapping[str, Programs] = {
-    "1.22": Programs(name="nginx-1.22", release="bookworm", packages=("nginx",)),
-    "1.26": Programs(name="nginx-1.26", release="trixie", packages=("nginx",)),
+    "1.22": Programs(name="nginx-1.22", release="bookworm", packages=_WITH_LUA),
+    "1.26": Programs(name="nginx-1.26", release="trixie", packages=_WITH_LUA),
     "1.30": Programs(
         name="nginx-1.30",
         release="sid",
@@ -33,6 +35,14 @@ NGINXES: Mapping[str, Programs] = {
 
 ENGINE = os.environ.get("TEST_ENGINE") or "26.1"
 NGINX = os.environ.get("TEST_NGINX") or "1.26"
+
+MACHINE_PATH = os.environ["PATH"]  # before `use`: whose nginx is the one that /etc/nginx is for
+
+_MODULES = Path("usr/lib/nginx/modules")
+LUA_MODULES = tuple(
+    str((Path("/") if NGINX == _MACHINE else NGINXES[NGINX].folder / "tree") / _MODULES / name)
+    for name in ("ndk_http_module.so", "ngx_http_lua_module.so")
+)  # in the order in which the chosen nginx takes them
 
 
 def engine_programs(version: str) -> Path | None:
