@@ -134,8 +134,8 @@ class EngineClient:
         """
         Open so many connections and keep them.
 
-        An engine that shuts down takes no new ones from its first moment on, but serves those that are open until a
-        second after its last container ended: only they can tell which containers did.
+        An engine that shuts down takes no new ones from its first moment on. Engine 20.10 serves those that are open
+        until a second after its last container ended; newer ones only the stream, whose word then counts alone.
         """
         pings = (self.ask("GET", "/_ping", timeout_s=PING_TIMEOUT_S) for _ in range(connections))
         await asyncio.gather(*pings, return_exceptions=True)  # one that fails is opened when it is needed
