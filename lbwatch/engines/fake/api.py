@@ -118,8 +118,10 @@ class Api:
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer; the date is that of the engine's own clock."""
+        podman = {"Libpod-API-Version": self._engine.kind.version} if self._http.server == "Libpod" else {}
         response.headers.update(
-            {
+            podman
+            | {
                 "Api-Version": self._engine.api_version,
                 "Docker-Experimental": "false",
                 "Ostype": "linux",

@@ -162,7 +162,7 @@ class FakeEngine:
         answers = self.kind.answers
         if answers.forgets_health if forgets_health is None else forgets_health:
             self.containers.forget_health()
-        if answers.renews_bridge:
+        if not answers.default_network_id:
             self.networks.renew_bridge()
         self.replica.catch_up_all()
         self.events.muted = False

@@ -35,7 +35,7 @@ class Http:
             (from 29.3, src).
         refuses_versions: Whether any other version is answered with 400; Podman answers all.
         refuses_in_text: Whether that 400 is plain text (28), no JSON (26).
-        server: First word of the `Server` header.
+        server: First word of the `Server` header; Podman's answers have `Libpod-API-Version` besides.
         stream_types: What `/events` can be asked for by `Accept`, its own choice first: nothing up to 28, which answer
             `application/json` whatever is accepted; of 29 see moby's `getEvents` (src), to which API 1.53
             added `application/jsonl`.
@@ -83,7 +83,11 @@ class Events:
         live_disconnects: How many events a live `network disconnect` has: 2 up to 27, 1 from 28 on, and in Podman.
         tells_stopped: Whether connecting a stopped container has an event too (Podman).
         network_event: Whom they are about.
+        tells_networks: Whether making and removing a network has an event; not in Podman 4.3.
+        names_pod: Whether all attributes have `podId` (Podman).
+        exit_code_always: Whether they always have `containerExitCode`, and not only `die` and `remove` (Podman 4.3).
         health_in_action: Whether the action has the status (Docker), or a field of its own, `HealthStatus` (Podman).
+        health_lags: Whether that is what the probe before this one found (Podman 4.3).
         each_probe: Whether each probe has an event, not only one that finds a change: Podman 4.3 to 5.8.
         probes_are_execs: Whether a probe is told as an exec is, by three events.
     """
@@ -100,7 +104,11 @@ class Events:
     live_disconnects: int = 2
     tells_stopped: bool = False
     network_event: NetworkEvent = NetworkEvent.OF_NETWORK
+    tells_networks: bool = True
+    names_pod: bool = False
+    exit_code_always: bool = False
     health_in_action: bool = True
+    health_lags: bool = False
     each_probe: bool = False
     probes_are_execs: bool = True
 
@@ -136,8 +144,10 @@ class Answers:
         lists_health: Whether their words have the health; Podman's never say `(healthy)`.
         forgets_health: Whether a restarted engine says `starting` of each that has a health check (26, live-restore).
         pause_stops_probes: Whether pausing makes those `unhealthy`; Podman leaves them as they are.
-        renews_bridge: Whether the default network has a new id after a restart (facts, stream 7); Podman's is fixed.
-        default_network: What it is called there; in `GET /networks` it is always `bridge`.
+        default_network: What a container's default network is called; in `GET /networks` it is `bridge` always.
+        default_network_id: The id that it has on every machine (Podman); empty: one that is new after each restart of
+            the engine (facts, stream 7).
+        names_for_ids: Whether a container's networks have their names in the place of ids (Podman before 5).
         shows_owner_networks: Whether one that uses another's network shows that one's addresses (Podman); else none.
         lists_no_network: Whether `host` and `none` are among the networks of a container; not in Podman 4.3.
         stop_signal_number: Whether the stop signal is always there, and a number: `"15"` (Podman).
@@ -148,8 +158,9 @@ class Answers:
     lists_health: bool = True
     forgets_health: bool = True
     pause_stops_probes: bool = True
-    renews_bridge: bool = True
     default_network: str = "bridge"
+    default_network_id: str = ""
+    names_for_ids: bool = False
     shows_owner_networks: bool = False
     lists_no_network: bool = True
     stop_signal_number: bool = False
@@ -234,6 +245,7 @@ PODMAN_5 = Kind(
         live_disconnects=1,
         tells_stopped=True,
         network_event=NetworkEvent.OF_CONTAINER,
+        names_pod=True,
         health_in_action=False,
         each_probe=True,
         probes_are_execs=False,
@@ -244,8 +256,8 @@ PODMAN_5 = Kind(
         lists_health=False,
         forgets_health=False,
         pause_stops_probes=False,
-        renews_bridge=False,
         default_network="podman",
+        default_network_id="2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9",
         shows_owner_networks=True,
         stop_signal_number=True,
     ),
@@ -256,8 +268,15 @@ PODMAN_4 = replace(
     name="podman-4",
     version="4.3.1",
     http=replace(PODMAN_5.http, death_words=frozenset({"died"})),
-    events=replace(PODMAN_5.events, exit=("die", "cleanup"), network_event=NetworkEvent.OF_CONTAINER_ALONE),
-    answers=replace(PODMAN_5.answers, lists_no_network=False),
+    events=replace(
+        PODMAN_5.events,
+        exit=("die", "cleanup"),
+        network_event=NetworkEvent.OF_CONTAINER_ALONE,
+        tells_networks=False,
+        exit_code_always=True,
+        health_lags=True,
+    ),
+    answers=replace(PODMAN_5.answers, names_for_ids=True, lists_no_network=False),
 )
 
 KINDS = {kind.name: kind for kind in (DOCKER_20, DOCKER_26, DOCKER_28, DOCKER_29, PODMAN_4, PODMAN_5)}

@@ -118,8 +118,12 @@ def container_event(
     # Labels overwrite the event's own attributes, image and name overwrite the labels (moby, daemon/events.go).
     merged = {**attributes, **container.labels, "image": container.image, "name": container.name}
     more = {"status": action, "id": container.id, "from": container.image}
+    if manners.names_pod:
+        merged["podId"] = ""
+        if manners.exit_code_always or action in ("die", manners.removal):
+            merged["containerExitCode"] = str(container.exit_code)
     if action == "health_status" and not manners.health_in_action:
-        more["HealthStatus"] = container.reported_health
+        more["HealthStatus"] = container.former_health if manners.health_lags else container.reported_health
     return more | _event("container", action, id=container.id, attributes=merged, now_ns=now_ns)
 
 
@@ -136,16 +140,22 @@ def network_event(
         container: The one that is concerned, if one is.
         kind: Which engine tells.
     """
-    about = kind.events.network_event
-    if container is None or about is NetworkEvent.OF_NETWORK:
+    about, id = kind.events.network_event, network.id
+    if about is NetworkEvent.OF_NETWORK:
         concerned = {} if container is None else {"container": container.id}
-        attributes, id = concerned | {"name": network.name, "type": network.driver}, network.id
+        attributes = concerned | {"name": network.name, "type": network.driver}
+        return _event("network", action, id=id, attributes=attributes, now_ns=now_ns)
+    attributes = {"image": "", "name": "", "podId": ""}
+    if about is NetworkEvent.OF_CONTAINER:
+        attributes["network"] = _network_name(network.name, answers=kind.answers)
+    if kind.events.exit_code_always:
+        attributes["containerExitCode"] = "0"
+    if container is None:
+        attributes["driver"] = network.driver
     else:
-        attributes = {"containerExitCode": "0", "image": "", "name": container.name, "podId": ""}
-        if about is NetworkEvent.OF_CONTAINER:
-            attributes["network"] = _network_name(network.name, answers=kind.answers)
-        id = container.id
-    return _event("network", action, id=id, attributes=attributes, now_ns=now_ns)
+        attributes["name"], id = container.name, container.id
+    legacy = {"status": action, "id": id}
+    return legacy | _event("network", action, id=id, attributes=attributes, now_ns=now_ns)
 
 
 def json_bytes(value: object) -> bytes:
@@ -206,7 +216,7 @@ def _networks(container: Container, *, answers: Answers, owner: Container | None
     }
     return {
         name: {
-            "NetworkID": endpoint.network_id,
+            "NetworkID": name if answers.names_for_ids and endpoint.network_id else endpoint.network_id,
             "EndpointID": endpoint.endpoint_id,
             "IPAddress": endpoint.ipv4,
             "GlobalIPv6Address": endpoint.ipv6,

@@ -132,6 +132,7 @@ class Container:
     exit_code: int = 0
     restarts: int = 0
     health: str = ""  # empty before the first start and without a check
+    former_health: str = ""  # what the probe before the latest found
     health_forgotten: bool = False  # the engine was restarted since the latest probe, and says `starting`
     stop_requested: bool = False  # by `docker stop`, and still running
     manually_stopped: bool = False  # `unless-stopped` then no longer restarts it (moby#41302)
@@ -224,6 +225,8 @@ class State:
         self._ids: dict[str, str] = {}  # of containers, by name
         for name, driver in PREDEFINED_NETWORKS.items():
             self.add_network(name, driver=driver, ipv4=driver == "bridge", ipv6=False)
+        if kind.answers.default_network_id:
+            self.networks["bridge"].id = kind.answers.default_network_id
 
     def new_id(self) -> str:
         """Return an id that nothing has yet: 64 hex digits."""

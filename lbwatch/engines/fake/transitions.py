@@ -94,6 +94,7 @@ class Transitions:
     def probe(self, container: Container, *, health: str) -> None:
         """Replace a container's health; `starting` has no event, and with Docker only a change has one."""
         events, changed = self.kind.events, container.reported_health != health
+        container.former_health = container.health or "starting"
         container.health, container.health_forgotten = health, False
         self.record(container)
         if health != "starting" and (changed or events.each_probe):
@@ -181,5 +182,7 @@ class Transitions:
     def _tell_network(
         self, network: Network, action: str, *, container: Container | None, delay_s: float = 0.0
     ) -> None:
+        if container is None and not self.kind.events.tells_networks:
+            return
         event = network_event(network, action, now_ns=self.state.clock_ns(), container=container, kind=self.kind)
         self._events.publish(event, delay_s=delay_s)
