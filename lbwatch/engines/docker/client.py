@@ -23,6 +23,7 @@ from lbwatch.core.model import Container
 from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.answers import container_of_inspect, containers_of_list, info_of
 from lbwatch.engines.docker.body import MAX_ANSWER_BYTES, PLAIN, ok_body, require_plain
+from lbwatch.engines.docker.decode import FRAMINGS
 from lbwatch.engines.docker.fields import http_date_s, is_container_id
 from lbwatch.engines.docker.identity import EngineInfo
 from lbwatch.engines.docker.networks import drivers_of_list, names_of_list
@@ -126,7 +127,9 @@ class EngineClient:
             api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
             clock_s = http_date_s(response.headers.get(hdrs.DATE))
         if api < OLDEST_API:
-            raise SourceError(f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later")
+            raise SourceError(
+                f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later: update the engine"
+            )
         self._prefix = f"/v{_dotted(api)}"
         return Ping(api=api, clock_s=clock_s, pid=await self._listener_pid())
 
@@ -196,7 +199,7 @@ class EngineClient:
         if since_s is not None:
             query["since"] = f"{max(0, int(since_s))}.000000000"
         async with self._request(
-            "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, streams=True
+            "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, accept=FRAMINGS, streams=True
         ) as response:
             if response.status != 200:
                 await ok_body(response, path="/events", needs=ASKED)
@@ -275,15 +278,17 @@ class EngineClient:
         timeout_s: float,
         query: dict[str, str] | None = None,
         body: Any = None,
+        accept: tuple[str, ...] = (),
         streams: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Return a request's answer; the timeout is for all of it, or until the headers if a success *streams*."""
         url = self._address.url + path
+        headers = PLAIN | ({hdrs.ACCEPT: ", ".join(accept)} if accept else {})
         try:
             async with (
                 asyncio.timeout(timeout_s) as deadline,
                 self._reach.session().request(
-                    method, url, params=query, json=body, headers=PLAIN, allow_redirects=False
+                    method, url, params=query, json=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 self._date = response.headers.get(hdrs.DATE)

@@ -1,15 +1,18 @@
 """How streams follow each other, and what is said of them; on the fake engine."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from sources import WEB, Follow, is_running
+from sources import LIST, WEB, Follow, followed, is_running
 from waiting import eventually
 
 from lbwatch.engines.docker import stream as stream_room
+from lbwatch.engines.docker.decode import UNREADABLE
 from lbwatch.engines.docker.stream import Outage
-from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.fake import FakeEngine, kinds
 
 
 async def test_an_engine_that_is_away_is_one_line(engine: FakeEngine, follow: Follow) -> None:
@@ -25,6 +28,32 @@ async def test_an_engine_that_is_away_is_one_line(engine: FakeEngine, follow: Fo
     assert steps == pytest.approx([0.075, 0.15, 0.3, 0.6], abs=0.006)  # jitter 0.5: three quarters of each step
     assert all("docker.sock" in log["error"] for log in said)
     assert loud(logs) == said[:1]
+
+
+async def test_an_engine_that_speaks_none_of_our_versions_is_one_line_with_what_to_do(
+    engine: FakeEngine, follow: Follow
+) -> None:
+    """Stream, list and look all fail of it, and each says so; `_ping` does not, and looks like a good sign."""
+    engine.api_version, engine.min_api_version = "1.99", "1.60"
+    with structlog.testing.capture_logs() as logs:
+        async with follow(synced=False, resync_interval_s=0.1) as source:
+            await eventually(lambda: engine.requests["GET /events"] >= 3 and engine.requests[LIST] >= 3)
+            assert source.status().error == loud(logs)[0]["error"]
+    assert [log["event"] for log in loud(logs)] == ["source.disconnected"]
+    assert "API 1.60 or later" in loud(logs)[0]["error"]
+    assert "install a newer lbwatch" in loud(logs)[0]["error"]
+
+
+@pytest.mark.parametrize("offers", [(kinds.JSONL,), (kinds.JSON_SEQ,)])
+async def test_events_are_followed_in_the_framing_that_the_engine_has(tmp_path: Path, offers: tuple[str, ...]) -> None:
+    """From API 1.52 on it may be another one than the lines that have always been."""
+    kind = replace(kinds.DOCKER_29, http=replace(kinds.DOCKER_29.http, stream_types=offers))
+    async with FakeEngine(socket=tmp_path / "framed.sock", kind=kind, lag_s=30.0) as framed, followed(framed) as source:
+        await eventually(lambda: source.snapshot() is not None and source.status().connected)
+        framed.containers.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        assert source.status().events["start"] == 1
+        assert UNREADABLE.action not in source.status().events
 
 
 async def test_a_proxy_that_ends_every_stream_is_one_line(
