@@ -105,7 +105,7 @@ class SimulatedNginx:
         self.silent = False
         self.takes_back = False
         self.lost = 0
-        self.program: Version | None = Version(numbers=(1, 26, 3), name="1.26.3")
+        self.said: Version | None = Version(numbers=(1, 26, 3), name="1.26.3")
         self.accepted: set[str] = {""}
         self.reloads: list[float] = []  # loop times
         self._master = 0
@@ -130,7 +130,9 @@ class SimulatedNginx:
     def doubt(self) -> None: ...
 
     async def program_version(self) -> Version | None:
-        return self.program
+        return self.said
+
+    def program(self) -> object: ...
 
     async def version(self, tested: Version | None) -> Version | None:
         return tested

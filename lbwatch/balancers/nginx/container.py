@@ -105,6 +105,11 @@ class ContainerControl:
         found = self._nginx_container.found()
         return (found[0].id, found[0].started_ns) if found else None
 
+    def program(self) -> object:
+        """Return the container's id, whether it runs or not: another one may be of another image."""
+        found = self._nginx_container.found()
+        return found[0].id if found else None
+
     async def version(self, tested: Version | None) -> Version | None:
         """Return the version of the program in there: nginx runs from it, since an image does not change."""
         return tested

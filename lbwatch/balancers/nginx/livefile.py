@@ -46,6 +46,9 @@ class Control(Protocol):
     def latest_start(self) -> object:
         """Return the latest start of nginx, also of one that ended since; `None` where that is not seen."""
 
+    def program(self) -> object:
+        """Return what its program comes from; see `watch.Control`."""
+
     async def version(self, tested: Version | None) -> Version | None:
         """Return its version; see `watch.Control`."""
 

@@ -106,6 +106,10 @@ class LocalControl:
         """Return `None`: a process that ended leaves no trace."""
         return None
 
+    def program(self) -> object:
+        """Return `None`: what nginx will be started from is what tests, and that refuses what is too new for it."""
+        return None
+
     async def version(self, tested: Version | None) -> Version | None:
         """
         Return the version of the master, or of the program that tests where that is older: both have to take a file.

@@ -196,6 +196,10 @@ class _NoNginx:
         """Return `None`: it never started."""
         return None
 
+    def program(self) -> object:
+        """Return `None`: there is none."""
+        return None
+
     async def version(self, tested: Version | None) -> Version | None:
         """Return what is given: there is none."""
         return tested

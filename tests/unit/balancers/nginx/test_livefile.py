@@ -76,6 +76,8 @@ class FakeControl:
     def latest_start(self) -> object:
         return self.starts
 
+    def program(self) -> object: ...
+
     async def version(self, tested: object) -> None: ...
 
     async def workers(self) -> tuple[int, int] | None:

@@ -19,6 +19,10 @@ class FakeNginx:
     said: Version | None = OLD
     asked: int = 0
     hangs: bool = False
+    made_of: object = None
+
+    def program(self) -> object:
+        return self.made_of
 
     async def program_version(self) -> Version | None:
         self.asked += 1
@@ -59,6 +63,26 @@ async def test_of_an_nginx_that_is_down_the_last_version_stands() -> None:
     nginx.runs, nginx.said = None, None
     await known.learn()
     assert (known.version, nginx.asked) == (OLD, 1)
+
+
+async def test_another_container_in_its_place_may_have_an_older_one_in_it() -> None:
+    """It would not start from what a newer one was written, and so never say its version."""
+    nginx = FakeNginx(said=NEW, made_of="first")
+    known = watched(nginx)
+    await known.learn()
+    nginx.runs = None
+    await known.learn()
+    assert known.version == NEW, "it was only stopped"
+    nginx.made_of = None
+    await known.learn()
+    assert known.version == NEW, "it was removed, and nothing is written meanwhile"
+    nginx.made_of, nginx.said = "second", None
+    await known.learn()
+    await known.learn()
+    assert (known.version, nginx.asked) == (None, 2)
+    nginx.runs, nginx.said = "second", OLD
+    await known.learn()
+    assert known.version == OLD
 
 
 async def test_before_nginx_was_ever_seen_its_program_is_asked() -> None:
