@@ -256,7 +256,7 @@ MUTANTS = {
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
     ),
     "health: the unhealthy serve": mutant(
-        "core/group.py", ("    return _Class.UNHEALTHY if unhealthy or candidate.flapping else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
+        "core/group.py", ("    return _Class.UNHEALTHY if _is_sick(candidate) else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
     ),
     "order: what comes together goes out one by one": mutant(
         "engines/docker/source.py", ("        if self._queue.handles_events(besides=self._cache.dead):\n", "        if False:\n"), tests="unit/engines/docker/test_source_order.py"

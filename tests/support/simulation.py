@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from usersettings import settings_with
 from waiting import eventually
 
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.tasks import run_until
@@ -104,6 +105,7 @@ class SimulatedNginx:
         self.silent = False
         self.takes_back = False
         self.lost = 0
+        self.said: Version | None = Version(numbers=(1, 26, 3), name="1.26.3")
         self.accepted: set[str] = {""}
         self.reloads: list[float] = []  # loop times
         self._master = 0
@@ -126,6 +128,14 @@ class SimulatedNginx:
     async def refresh(self) -> None: ...
 
     def doubt(self) -> None: ...
+
+    async def program_version(self) -> Version | None:
+        return self.said
+
+    def program(self) -> object: ...
+
+    async def version(self, tested: Version | None) -> Version | None:
+        return tested
 
     async def test(self, text: str) -> bool:
         await asyncio.sleep(0.005)
