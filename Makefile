@@ -10,7 +10,7 @@ PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages c
   PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test test-docs check bench bench-deaths bench-deploy recording mutants soak syscalls fuzz lock clean packages
+.PHONY: run test test-docs test-engines check bench bench-deaths bench-deploy recording mutants soak syscalls fuzz lock clean packages
 
 # Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
@@ -40,6 +40,11 @@ test: packages check
 DOCS := $(patsubst %,tests/real/test_%.py,image recipes one_container systemd template troubleshooting)
 test-docs: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
+
+# A short check of each thing on every engine with every nginx that can be had, and a table of it. Needs root.
+test-engines: packages $(VENV)/.dev
+	TEST_CORE=every PYTHONPATH=tests/support $(BIN)/pytest -p coretable -n 2 --dist loadfile --no-loadscope-reorder \
+	  tests/real/test_core.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -94,6 +94,11 @@ class RealEngine:
         return f"unix://{self.socket}"
 
     @property
+    def cli_config(self) -> Path:
+        """Where the docker command line has its settings and its plugins."""
+        return self.folder / "cli"
+
+    @property
     def log(self) -> Path:
         """What every dockerd of this engine wrote."""
         return self.folder / "dockerd.log"
@@ -154,7 +159,13 @@ class RealEngine:
         ]
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=self._environment(), start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=self._environment(),
+                start_new_session=True,
             )
 
     def wait_ready(self, *, within: float = 60) -> None:
@@ -313,7 +324,7 @@ class RealEngine:
         # By its path, since which `docker` is started is decided by our own PATH, not by the one that it is given.
         path = self._environment()["PATH"]
         docker = shutil.which("docker", path=path) or "docker"
-        environment = {"PATH": path, "DOCKER_CONFIG": str(self.folder / "cli")}
+        environment = {"PATH": path, "DOCKER_CONFIG": str(self.cli_config)}
         argv = [docker, "--host", self.url, *args]
         return subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
 

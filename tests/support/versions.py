@@ -31,6 +31,19 @@ NGINXES: Mapping[str, Programs] = {
     ),
 }
 
+PROMISED = ("20.10", "26.1", "1.22", "1.26", "1.30", "2.26")
+"""What must be had: Debian's stable releases, and the newest nginx. All else of unstable goes away within days."""
+
+EVERY = os.environ.get("TEST_CORE") == "every"
+
+CORE: tuple[tuple[str, str], ...] = (
+    tuple((engine, nginx) for engine in ENGINES for nginx in NGINXES) if EVERY else (("20.10", "1.22"),)
+)
+"""
+On which engines and nginxes the core is run (tests/real/test_core.py): `make test` has what all its other tests are not
+run on, each with the nginx of its release of Debian; TEST_CORE=every has all.
+"""
+
 ENGINE = os.environ.get("TEST_ENGINE") or "26.1"
 NGINX = os.environ.get("TEST_NGINX") or "1.26"
 
