@@ -30,7 +30,7 @@ IMAGE = "app"
 TLS_PORT = 2376
 
 _NUMBERS = itertools.count(1)
-_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _BUSYBOX = Path("/bin/busybox")
 
 # WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it.
@@ -51,6 +51,7 @@ mount -t tmpfs tmpfs /sys/fs/cgroup
 for each in {controllers}; do mkdir /sys/fs/cgroup/$each; mount -t cgroup -o $each cgroup /sys/fs/cgroup/$each; done
 mkdir /sys/fs/cgroup/systemd
 mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+{more}
 echo held
 exec sleep infinity
 """
@@ -68,6 +69,9 @@ class RealEngine:
         tls: Folder of the certificates that it has and demands, on a TCP port of its own too; `None`: no such port.
         programs: Folder of the engine's and docker's programs; `None`: those on PATH.
     """
+
+    more_mounts = ""
+    """Shell commands: what else the engine's view of the machine has."""
 
     def __init__(self, *, live_restore: bool = False, tls: Path | None = None, programs: Path | None = None) -> None:
         self.name = f"lbw-{os.getpid()}-{next(_NUMBERS)}"
@@ -131,7 +135,7 @@ class RealEngine:
             self._has_namespace = True
             _run("ip", "-n", self.name, "link", "set", "lo", "up")
         if self._holder is None:
-            script = _HOLD.format(controllers=" ".join(_CONTROLLERS))
+            script = _HOLD.format(controllers=" ".join(CONTROLLERS), more=self.more_mounts)
             self._holder = self.popen(
                 ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, text=True, cwd="/"
             )
@@ -147,16 +151,7 @@ class RealEngine:
         self.prepare()
         assert self._holder is not None
         assert self._dockerd is None or self._dockerd.poll() is not None, "dockerd runs already"
-        settings = self.folder / "daemon.json"
-        settings.write_text("{}")  # the machine's own must not be read
-        command = [
-            *("nsenter", "-t", str(self._holder.pid), "--net", "--mount", "dockerd"),
-            *("--config-file", str(settings), "--host", self.url, "--pidfile", str(self.folder / "dockerd.pid")),
-            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
-            *("--cgroup-parent", f"/{self.name}", "--userland-proxy=false", "--shutdown-timeout", "5"),
-            *(("--live-restore",) if self.live_restore else ()),
-            *(() if self.tls is None else _tls_flags(self.tls)),
-        ]
+        command = ["nsenter", "-t", str(self._holder.pid), "--net", "--mount", *self._command_line()]
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
                 command,
@@ -167,6 +162,19 @@ class RealEngine:
                 env=self._environment(),
                 start_new_session=True,
             )
+
+    def _command_line(self) -> Iterable[str]:
+        """Return what starts the engine in its view of the machine."""
+        settings = self.folder / "daemon.json"
+        settings.write_text("{}")  # the machine's own must not be read
+        return [
+            "dockerd",
+            *("--config-file", str(settings), "--host", self.url, "--pidfile", str(self.folder / "dockerd.pid")),
+            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
+            *("--cgroup-parent", f"/{self.name}", "--userland-proxy=false", "--shutdown-timeout", "5"),
+            *(("--live-restore",) if self.live_restore else ()),
+            *(() if self.tls is None else _tls_flags(self.tls)),
+        ]
 
     def wait_ready(self, *, within: float = 60) -> None:
         """Wait until it answers; a mere connect proves nothing (facts.md, stream 7)."""
@@ -192,9 +200,9 @@ class RealEngine:
         self._dockerd.kill()
         self._dockerd.wait(10)
         for pid in self._pids():
-            if _command(pid)[:1] == ["containerd"]:
+            if command_of(pid)[:1] == ["containerd"]:
                 _kill(pid)
-        _wait_gone(lambda: [pid for pid in self._pids() if _command(pid)[:1] == ["containerd"]])
+        wait_gone(lambda: [pid for pid in self._pids() if command_of(pid)[:1] == ["containerd"]])
         # Where the machine's init is slow to reap it, the next dockerd takes the zombie for a running containerd.
         (self.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
@@ -348,13 +356,13 @@ class RealEngine:
             self._dockerd.wait(10)
 
     def _end_leftovers(self) -> None:
-        doomed = [each for pid in self._pids() for each in (*_descendants(pid), pid)]
+        doomed = [each for pid in self._pids() for each in (*descendants(pid), pid)]
         for pid in doomed:
             _kill(pid)
         for state in Path("/sys/fs/cgroup/freezer").glob(f"{self.name}/*/freezer.state"):
             state.write_text("THAWED")  # a paused container's processes die no sooner
-        _wait_gone(lambda: [pid for pid in doomed if _command(pid)])
-        _wait_gone(self._pids)
+        wait_gone(lambda: [pid for pid in doomed if command_of(pid)])
+        wait_gone(self._pids)
 
     def _end_holder(self) -> None:
         if self._holder is not None:
@@ -377,11 +385,11 @@ class RealEngine:
         return [pid for pid in _all_pids() if pid != holder and self._mounts and _mounts_of(pid) == self._mounts]
 
     def _remove_cgroups(self) -> None:
-        for controller in (*_CONTROLLERS, "systemd"):
+        for controller in (*CONTROLLERS, "systemd"):
             top = Path("/sys/fs/cgroup") / controller / self.name
             if top.is_dir():
                 for folder, _, _ in os.walk(top, topdown=False):
-                    _remove_cgroup(Path(folder))
+                    remove_cgroup(Path(folder))
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -473,7 +481,7 @@ def _mounts_of(pid: int) -> int | None:
         return None
 
 
-def _command(pid: int) -> list[str]:
+def command_of(pid: int) -> list[str]:
     """Return its arguments, the first without its folder; empty for a zombie."""
     try:
         first, *rest = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
@@ -482,7 +490,7 @@ def _command(pid: int) -> list[str]:
     return [Path(first.decode()).name, *(each.decode(errors="replace") for each in rest)] if first else []
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return them with children before their parents."""
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
@@ -490,7 +498,7 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         return []
     children = [int(child) for text in texts for child in text.split()]
-    return [each for child in children for each in (*_descendants(child), child)]
+    return [each for child in children for each in (*descendants(child), child)]
 
 
 def _kill(pid: int) -> None:
@@ -498,15 +506,15 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _wait_gone(pids: Callable[[], list[int]], *, within: float = 10) -> None:
+def wait_gone(pids: Callable[[], list[int]], *, within: float = 10) -> None:
     deadline = time.monotonic() + within
     while left := pids():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"processes that do not end: {[(pid, _command(pid)) for pid in left]}")
+            raise TimeoutError(f"processes that do not end: {[(pid, command_of(pid)) for pid in left]}")
         time.sleep(0.02)
 
 
-def _remove_cgroup(folder: Path) -> None:
+def remove_cgroup(folder: Path) -> None:
     """A cgroup is busy for a moment after its last process ended."""
     deadline = time.monotonic() + 5
     while True:

@@ -20,6 +20,49 @@ ENGINES: Mapping[str, Programs] = {
     "28.5": Programs(name="docker-28.5", release="sid", packages=("docker.io", "docker-cli", "containerd")),
 }
 
+PODMANS: Mapping[str, Programs] = {
+    "podman-4.3": Programs(
+        name="podman-4.3",
+        release="bookworm",
+        packages=("podman", "conmon", "crun", "netavark", "aardvark-dns"),
+        libraries=(
+            *("libgpgme11", "libassuan0", "libgpg-error0", "libseccomp2", "libsubid4", "libglib2.0-0"),
+            *("libsystemd0", "libcap2", "libyajl2", "libgcc-s1", "libpcre2-8-0", "libaudit1", "libcrypt1", "libpam0g"),
+            *(
+                "libselinux1",
+                "libsemanage2",
+                "libsepol2",
+                "libacl1",
+                "libattr1",
+                "libcap-ng0",
+                "libbz2-1.0",
+                "liblz4-1",
+            ),
+            *("liblzma5", "libzstd1", "libgcrypt20", "zlib1g"),
+        ),
+    ),
+    "podman-5.4": Programs(
+        name="podman-5.4",
+        release="trixie",
+        packages=("podman", "conmon", "crun", "netavark", "aardvark-dns", "nftables"),
+        libraries=(
+            *("libc6", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libgmp10", "libedit2", "libtinfo6"),
+            *(
+                "libxtables12",
+                "libgpgme11t64",
+                "libassuan9",
+                "libgpg-error0",
+                "libseccomp2",
+                "libsqlite3-0",
+                "libsubid5",
+            ),
+            *("libglib2.0-0t64", "libsystemd0", "libcap2", "libyajl2", "libgcc-s1", "libpcre2-8-0", "libaudit1"),
+            *("libbsd0", "libcrypt1", "libpam0g", "libselinux1", "libsemanage2", "libsepol2", "libacl1", "libattr1"),
+            *("libmd0", "libcap-ng0", "libbz2-1.0", "libffi8", "libatomic1", "zlib1g"),
+        ),
+    ),
+}
+
 NGINXES: Mapping[str, Programs] = {
     "1.22": Programs(name="nginx-1.22", release="bookworm", packages=("nginx",)),
     "1.26": Programs(name="nginx-1.26", release="trixie", packages=("nginx",)),
@@ -31,13 +74,15 @@ NGINXES: Mapping[str, Programs] = {
     ),
 }
 
-PROMISED = ("20.10", "26.1", "1.22", "1.26", "1.30", "2.26")
+PROMISED = ("20.10", "26.1", "podman-4.3", "podman-5.4", "1.22", "1.26", "1.30", "2.26")
 """What must be had: Debian's stable releases, and the newest nginx. All else of unstable goes away within days."""
 
 EVERY = os.environ.get("TEST_CORE") == "every"
 
 CORE: tuple[tuple[str, str], ...] = (
-    tuple((engine, nginx) for engine in ENGINES for nginx in NGINXES) if EVERY else (("20.10", "1.22"),)
+    tuple((engine, nginx) for engine in (*ENGINES, *PODMANS) for nginx in NGINXES)
+    if EVERY
+    else (("20.10", "1.22"), ("podman-4.3", "1.22"), ("podman-5.4", "1.26"))
 )
 """
 On which engines and nginxes the core is run (tests/real/test_core.py): `make test` has what all its other tests are not
@@ -51,6 +96,11 @@ NGINX = os.environ.get("TEST_NGINX") or "1.26"
 def engine_programs(version: str) -> Path | None:
     """Return the folder of an engine's programs; `None`: those on PATH. Raises `debian.Unavailable`."""
     return None if version == _MACHINE else fetched(ENGINES[version]) / "bin"
+
+
+def podman_programs(version: str) -> Path:
+    """Return the folder of a Podman's programs. Raises `debian.Unavailable`."""
+    return fetched(PODMANS[version]) / "bin"
 
 
 def nginx_program(version: str) -> str:
