@@ -25,10 +25,12 @@ class Compose:
     One kind, and how a shell comes to it that is to run `docker compose`.
 
     Attributes:
+        command: The words that begin a call of it.
         instead: What has to be written in place of what the documents say.
         environment: More of the shell's.
     """
 
+    command: tuple[str, ...] = ("docker", "compose")
     instead: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -36,7 +38,7 @@ class Compose:
 def compose(version: str) -> Compose:
     """Return that of version `1` or `2`; the test is skipped where it cannot be had."""
     if version == "1":
-        return Compose(instead={"docker compose": "docker-compose"})
+        return Compose(command=("docker-compose",), instead={"docker compose": "docker-compose"})
     return Compose(environment={"DOCKER_CONFIG": str(_config())})
 
 
