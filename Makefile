@@ -36,7 +36,7 @@ JOBS ?= 4
 test: packages check
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(DOCS:%=--ignore %)
 
-# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose v1 and v2, the service, recipes; 5 min.
+# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1, the service, recipes; 5 min.
 DOCS := $(patsubst %,tests/real/test_%.py,image recipes one_container systemd template troubleshooting)
 test-docs: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
@@ -101,8 +101,11 @@ clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # What the tests need beside Python: a real engine and a real nginx. Only root can install, and start an engine.
+# The versions of engines and nginxes that the tests choose are fetched by the tests themselves.
+PROGRAMS := dockerd:docker.io runc:runc iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 nsenter:util-linux \
+  curl:curl faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd
 packages:
-	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd; do \
+	@missing=""; for pair in $(PROGRAMS); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	[ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing="$$missing libnginx-mod-http-lua"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

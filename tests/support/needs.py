@@ -14,7 +14,7 @@ from realengine import RealEngine
 
 T = TypeVar("T")
 
-ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
+ENGINE_NEEDS = ("dockerd", "docker", "containerd", "runc", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
 
 
 NGINX_NEEDS = ("nginx", "nsenter")
@@ -34,7 +34,7 @@ def need(*programs: str, root: bool = True) -> None:
     if not missing:
         return
     reason = (
-        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx libnginx-mod-http-lua busybox-static iproute2 util-linux faketime"
+        f"missing: {', '.join(missing)} (Debian: docker.io runc iptables nginx libnginx-mod-http-lua busybox-static iproute2 util-linux faketime"
         " chromium prometheus docker-compose systemd)"
     )
     if os.environ.get("CI"):

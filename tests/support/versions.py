@@ -79,18 +79,16 @@ PROMISED = ("20.10", "26.1", "podman-4.3", "podman-5.4", "1.22", "1.26", "1.30",
 
 EVERY = os.environ.get("TEST_CORE") == "every"
 
-CORE: tuple[tuple[str, str], ...] = (
-    tuple((engine, nginx) for engine in (*ENGINES, *PODMANS) for nginx in NGINXES)
-    if EVERY
-    else (("20.10", "1.22"), ("podman-4.3", "1.22"), ("podman-5.4", "1.26"))
-)
-"""
-On which engines and nginxes the core is run (tests/real/test_core.py): `make test` has what all its other tests are not
-run on, each with the nginx of its release of Debian; TEST_CORE=every has all.
-"""
+OTHERS = (("20.10", "1.22"), ("podman-4.3", "1.22"), ("podman-5.4", "1.26"))
+"""On which engines `make test` runs the core alone, each with the nginx of its release of Debian."""
 
-ENGINE = os.environ.get("TEST_ENGINE") or "26.1"
-NGINX = os.environ.get("TEST_NGINX") or "1.26"
+CORE = tuple((engine, nginx) for engine in (*ENGINES, *PODMANS) for nginx in NGINXES) if EVERY else OTHERS
+"""On which engines and nginxes tests/real/test_core.py is run; TEST_CORE=every has all."""
+
+DEFAULT_ENGINE, DEFAULT_NGINX = "26.1", "1.26"
+
+ENGINE = os.environ.get("TEST_ENGINE") or DEFAULT_ENGINE
+NGINX = os.environ.get("TEST_NGINX") or DEFAULT_NGINX
 
 
 def engine_programs(version: str) -> Path | None:

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import coretable
 import pytest
 from coretable import ABSENT, CHECKS, FAILED, OK, Result
+from debian import Unavailable
+from needs import obtained
 from readme import REPOSITORY
 
 COME, DRAIN, *_ = CHECKS
@@ -67,3 +69,21 @@ def test_a_skip_brings_its_reason() -> None:
     report = SimpleNamespace(nodeid=node, longrepr=("core.py", 1, "Skipped: not to be had: 28.5"), user_properties=[])
     (found,) = coretable.results_of([("skipped", report)])
     assert (found.outcome, found.reason) == (ABSENT, "not to be had: 28.5")
+
+
+def absent(version: str) -> str:
+    raise Unavailable("apt-get download docker.io: \nReading ...\nE: Unable to locate package docker.io\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "on_ci", "outcome"),
+    [("20.10", "", pytest.skip), ("20.10", "true", pytest.fail), ("28.5", "true", pytest.skip)],
+)
+def test_what_cannot_be_had_is_a_line_and_a_failure_where_it_was_promised(
+    monkeypatch: pytest.MonkeyPatch, version: str, on_ci: str, outcome: type
+) -> None:
+    """Tests that are skipped for ever, unseen, are no tests; a package of unstable may be gone tomorrow."""
+    monkeypatch.setenv("CI", on_ci)
+    with pytest.raises(outcome.Exception) as raised:
+        obtained(absent, version)
+    assert str(raised.value) == f"not to be had: {version}: E: Unable to locate package docker.io"
