@@ -50,6 +50,7 @@ _ACTIONS = [
     "start",
     "restart",
     "die",
+    "died",  # Podman's own word: before 4.4 it compares that with what is asked for, and sends `die`
     "kill",
     "stop",
     "destroy",

@@ -176,6 +176,19 @@ async def test_an_engine_before_1970_is_asked_for_no_time_before_that(tmp_path: 
     assert asked == ["0.000000000"]
 
 
+async def test_podman_before_4_4_sends_a_death_too(tmp_path: Path) -> None:
+    """It compares what is asked for with its own word for it: of a container that stopped nothing was heard."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.query["filters"])
+        return web.Response()
+
+    async with serving(answer) as url, connected(url) as client, client.events(since_s=None):
+        pass
+    assert {"die", "died", "destroy", "remove"} <= {*json.loads(asked[0])["event"]}
+
+
 @pytest.mark.parametrize("status", [500, 403, 301])
 async def test_an_error_of_the_stream_that_does_not_end_is_given_up(
     status: int, monkeypatch: pytest.MonkeyPatch
