@@ -29,6 +29,7 @@ from lbwatch.core.model import (
     Server,
 )
 from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
+from lbwatch.core.oneoff import one_off_of
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
@@ -36,7 +37,6 @@ HOST_ADDRESS = "127.0.0.1"
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
 _COMPOSE_SERVICE = "com.docker.compose.service"
-_COMPOSE_ONE_OFF = "com.docker.compose.oneoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +179,8 @@ def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules
         raise SkipError(Reason.NOT_LABELLED, _unlabelled_words(container, prefix=rules.prefix))
     if labels.refusal is not None:
         raise SkipError(Reason.BAD_LABEL, labels.refusal)
-    if _label(container, _COMPOSE_ONE_OFF).lower() == "true":
-        raise SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
+    if (made_by := one_off_of(container)) is not None:
+        raise SkipError(Reason.ONE_OFF, f"it is a one-off of `{made_by}`")
     if container.status is ContainerStatus.CREATED:
         raise SkipError(Reason.NOT_RUNNING, "it was created but never started")
 
