@@ -157,7 +157,7 @@ def _candidates(
             name, application = _default_upstream(container, prefix=rules.prefix)
         candidate = Candidate(upstream=name, application=application, container=container, labels=wanted)
         try:
-            _check_state(container, ignore_health=wanted.health_ignored)
+            _check_state(container, ignore_health=wanted.health_ignored, prefix=rules.prefix)
             server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)
         except SkipError as skip:
             yield replace(candidate, reason=skip.reason, detail=skip.detail)
@@ -199,13 +199,23 @@ def _stopped_words(container: Container) -> str:
     return f"it is {container.status}" if code is None else f"it exited with code {code}"
 
 
-def _check_state(container: Container, *, ignore_health: bool) -> None:
+def _starting_words(container: Container, *, prefix: str) -> str:
+    words = "its health check has not passed yet"
+    if not container.unprobed:
+        return words
+    return (
+        f"{words}: no probe has run. Podman has systemd run them, and without it none ever does: then the label "
+        f"{prefix}.health=ignore routes it at once, or something else runs `podman healthcheck run {container.name}`"
+    )
+
+
+def _check_state(container: Container, *, ignore_health: bool, prefix: str) -> None:
     if container.status is ContainerStatus.PAUSED:
         raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.name} lets it serve")
     if container.status is not ContainerStatus.RUNNING:
         raise SkipError(Reason.NOT_RUNNING, _stopped_words(container))
     if container.health is Health.STARTING and not ignore_health:
-        raise SkipError(Reason.STARTING, "its health check has not passed yet")
+        raise SkipError(Reason.STARTING, _starting_words(container, prefix=prefix))
 
 
 def _default_upstream(container: Container, *, prefix: str) -> tuple[str, str]:

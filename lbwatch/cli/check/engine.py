@@ -15,6 +15,11 @@ from lbwatch.wiring.daemon import make_address
 
 _MOST_NAMED = 8
 
+_PODMAN_WORDS = (
+    "this is Podman {version}, which tells of no stop signal: a container serves until it is dead, so that a deploy "
+    "should run `lbwatch drain NAME` before it stops one"
+)
+
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[EngineClient]:
@@ -35,7 +40,10 @@ async def engine_findings(settings: Settings) -> Iterable[Finding]:
     api, name = ".".join(map(str, ping.api)), make_address(settings).name
     more = " and ".join(ASKED_IF_ALLOWED)
     found = f"{name}: API {api}, {counted(len(containers), what='container')}"
-    return (ok("engine", f"{found}; asked for {asked}; and, where that is allowed, for {more}"),)
+    findings = [ok("engine", f"{found}; asked for {asked}; and, where that is allowed, for {more}")]
+    if ping.podman is not None:
+        findings.append(warn("engine", _PODMAN_WORDS.format(version=ping.podman)))
+    return findings
 
 
 async def network_findings(settings: Settings) -> Iterable[Finding]:

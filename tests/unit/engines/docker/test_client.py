@@ -163,6 +163,26 @@ async def test_an_api_version_of_another_form_is_none(version: str) -> None:
             await client.ping()
 
 
+@pytest.mark.parametrize(
+    ("headers", "podman"),
+    [
+        ({"Libpod-API-Version": "5.4.2", "Server": "Libpod/5.4.2 (linux)"}, "5.4.2"),
+        ({"Libpod-API-Version": "x" * 5000}, "x" * 255 + "…"),
+        ({"Server": "Docker/26.1.5 (linux)"}, None),
+        ({}, None),
+    ],
+)
+async def test_podman_is_told_from_docker(headers: dict[str, str], podman: str | None) -> None:
+    """It has no stop signals and no probes of its own: what is missing there is not waited for."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="OK", headers={"Api-Version": "1.41"} | headers)
+
+    async with serving(answer) as url, connected(url) as client:
+        ping = await client.ping()
+        assert (ping.podman, client.podman) == (podman, podman)
+
+
 async def test_an_engine_before_1970_is_asked_for_no_time_before_that(tmp_path: Path) -> None:
     """Its clock starts there where nothing keeps it, and engines refuse a negative `since`."""
     asked: list[str] = []
