@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -104,10 +105,24 @@ class RealPodman(RealEngine):
             (self.folder / "home" / f"{name}.conf").write_text(text.format(**places))
         return ["podman", "system", "service", "--time", "0", self.url]
 
+    def conmons(self) -> int:
+        """Return how many processes keep a container or a program in it: two while the latter runs, and after it."""
+        return sum(command_of(pid)[:1] == ["conmon"] for pid in self._pids())
+
     def remove(self, *names: str) -> None:
         """Remove containers at once; by Docker's call Podman would send a stop signal, and wait 10 s for its effect."""
         for name in names:
             self.api("DELETE", f"/v4.0.0/libpod/containers/{quote(name, safe='')}?force=true&v=true&timeout=0")
+
+    def podman(self, *args: str, within: float = 60) -> str:
+        """Return what Podman's own command line printed; raises with what it complained of."""
+        argv = ["podman", *args]
+        done = subprocess.run(
+            self._inside(argv), check=False, capture_output=True, text=True, env=self._environment(), timeout=within
+        )
+        if done.returncode:
+            raise RuntimeError(f"podman {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout.strip()
 
     # -- what it leaves
 
