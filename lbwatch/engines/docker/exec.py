@@ -9,6 +9,7 @@ import asyncio
 import re
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -48,6 +49,9 @@ _MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?n
 _PODMAN_ERROR = "Error: "
 _NOT_RUN = re.compile(rf"OCI runtime exec failed|cannot exec in a |{_PODMAN_ERROR}(?:crun|runc|[^\n]{{1,200}}: OCI) ?")
 """How what the engine says in a program's place begins: Docker with code 126, Podman also with 127."""
+
+_FORGETS_NOTHING = re.compile(r"[0-3]\.|4\.[0-3](\.|$)")
+"""Versions of Podman that take no container for stopped by hand because of a signal."""
 
 _PS_ARGS = "-ww -eo pid,ppid,args"
 """Else ps(1) cuts at 80 columns, and what nginx was started with is lost."""
@@ -89,9 +93,10 @@ class ContainerExec:
     async def container_config(self, container: str) -> ContainerConfig:
         """Return where its folders are on the host, and how it is kept running."""
         path, needs = container_path(container, "json"), ("GET /containers/ID/json",)
-        return config_of_inspect(
+        found = config_of_inspect(
             await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=needs, max_bytes=MAX_INSPECT_BYTES)
         )
+        return found if self._client.podman is None else _kept_by_podman(found, version=self._client.podman)
 
     async def execute(
         self, container: str, command: Sequence[str], *, timeout_s: float, proves: Callable[[str], bool] | None = None
@@ -186,6 +191,17 @@ class ContainerExec:
         path = container_path(container, "kill")
         needs = ("POST /containers/ID/kill",)
         await self._client.ask("POST", path, timeout_s=CALL_TIMEOUT_S, needs=needs, query={"signal": "SIGHUP"})
+
+
+def _kept_by_podman(found: ContainerConfig, *, version: str) -> ContainerConfig:
+    """
+    Return how Podman keeps a container, as far as that is otherwise than Docker would by the same words.
+
+    A signal makes Podman 5 forget each restart policy, whatever the container's own stop signal is; 4.3 forgets none.
+    """
+    if _FORGETS_NOTHING.match(version):
+        return replace(found, restart_policy="")
+    return replace(found, stop_signal="")
 
 
 def unframed(body: bytes) -> str:

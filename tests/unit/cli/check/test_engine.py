@@ -37,6 +37,16 @@ async def test_podman_is_a_warning_with_what_to_do(engine: FakeEngine, monkeypat
     assert "lbwatch drain NAME" in podman.words
 
 
+async def test_what_podman_keeps_of_each_exec_is_a_warning(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pile up where containers come and go all day, and only a file of Podman's own can shorten that."""
+    monkeypatch.setattr(EngineClient, "ping", podman_ping)
+    by_exec = settings_with(docker_host=engine.url, nginx_container="nginx")
+    *_, last = await engine_findings(by_exec)
+    assert (last.verdict, "exit_command_delay = 5" in last.words) == (Verdict.WARN, True)
+    by_signal = settings_with(docker_host=engine.url, nginx_container="nginx", nginx_reload="signal")
+    assert len([*await engine_findings(by_signal)]) == 2
+
+
 async def test_a_socket_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
     """The first thing a newcomer meets: Docker is not started, or listens elsewhere."""
     with pytest.raises(SourceError, match="start Docker, or set docker_host"):

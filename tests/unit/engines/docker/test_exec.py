@@ -318,6 +318,30 @@ async def test_what_an_engine_tells_of_a_container_may_be_little(body: str, cont
         assert set(found.mounts) - {("", "")} == set(container_config.mounts) - {("", "")}
 
 
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [
+        (None, ContainerConfig(restart_policy="always", stop_signal="3")),
+        ("5.4.2", ContainerConfig(restart_policy="always")),
+        ("4.4.0", ContainerConfig(restart_policy="always")),
+        ("4.30.1", ContainerConfig(restart_policy="always")),
+        ("4.3.1", ContainerConfig(stop_signal="3")),
+        ("3.4.4", ContainerConfig(stop_signal="3")),
+    ],
+)
+async def test_what_a_signal_costs_is_known_of_podman(version: str | None, kept: ContainerConfig) -> None:
+    """Podman 5 forgets each restart policy by it, where Docker forgets none of a container with its own stop signal."""
+    headers = {"Api-Version": "1.41"} | ({} if version is None else {"Libpod-API-Version": version})
+    found = {"HostConfig": {"RestartPolicy": {"Name": "always"}}, "Config": {"StopSignal": "3"}}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=json.dumps(found), headers=headers)
+
+    async with serving(answer) as url, connected(url) as client:
+        await client.ping()
+        assert await ContainerExec(client).container_config(ID) == kept
+
+
 async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:
     """Without a name the engine would kill it."""
     asked: list[str] = []
