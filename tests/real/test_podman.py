@@ -8,6 +8,9 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,7 +20,9 @@ from daemon import Stage, wait_until
 from debian import Unavailable
 from needs import ENGINE_NEEDS, SetStage, need
 from oracle import PLACEHOLDER, Reach, file_blocks
-from realengine import RealEngine
+from pasting import tried
+from readme import under
+from realengine import IMAGE, RealEngine
 from realpodman import RealPodman
 from sidecar import SetSidecar
 
@@ -161,17 +166,51 @@ def test_a_one_off_of_podman_compose_is_not_routed(stage: Stage, engine: RealPod
     assert file_blocks(stage.output) == before
 
 
-def test_a_deploy_drains_by_hand_before_it_stops(stage: Stage, engine: RealPodman) -> None:
-    """As docs/podman.md has it: Podman's stop tells of no signal, so that nothing else would."""
-    engine.run("old", deaf=True, labels=WEB)
-    engine.run("new", labels=WEB)
-    stage.wait_in_step({"web": {"old", "new"}})
-    code, out, err = stage.lbwatch.command("drain", "old")
-    assert code == 0, (out, err)
-    stage.wait_in_step({"web": {"new"}}, draining={"old"})
-    assert engine.inspect("old")["State"]["Running"], "nobody was sent a signal yet"
-    engine.podman("stop", "--time", "1", "old")
-    stage.wait_in_step({"web": {"new"}})
+def pasted(text: str, stage: Stage, engine: RealPodman, *, folder: Path) -> str:
+    """What a block of docs/podman.md prints, with the image of these tests; it must not fail."""
+    engine.put_command(folder)
+    text = f"set -eu; PATH={folder}:$PATH\n{text.replace('IMAGE', IMAGE)}\necho all done"
+    printed = tried(stage, text, folder=folder, within=60)
+    assert printed.endswith("all done\n"), printed
+    return printed
+
+
+@contextmanager
+def asking(stage: Stage) -> Iterator[list[str]]:
+    """Ask for web all the time, one request after the other; gives the answers."""
+    answers: list[str] = []
+    over = Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            answers.append(stage.nginx.ask("/web/"))
+
+    client = Thread(target=ask, name="client")
+    client.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        client.join()
+
+
+def test_a_deploy_that_drains_by_hand_fails_no_request(stage: Stage, engine: RealPodman, tmp_path: Path) -> None:
+    """Podman's stop tells of no signal, so that nothing but the deploy itself can say what comes."""
+    start, restart = under("No drain by itself", document="docs/podman.md")
+    engine.run("web-1", labels=WEB)
+    stage.wait_in_step({"web": {"web-1"}})
+    with asking(stage) as answers:
+        pasted(start, stage, engine, folder=tmp_path)
+        new = {stage.nginx.ask("/web/")}
+    assert new.isdisjoint({"web-1"})
+    assert {*answers} == {"web-1"} | new, "each was answered, by the old or the new one"
+    assert [each["Name"] for each in engine.inspect_all()] == ["/web-2"]
+    engine.run("other", labels=WEB)
+    stage.wait_heard()
+    with asking(stage) as answers:
+        pasted(restart, stage, engine, folder=tmp_path)
+    assert {*answers} <= {"other"} | new
+    stage.wait_in_step({"web": {"other"} | new})
 
 
 def test_each_kill_counts_as_the_stop_signal(stage: Stage, engine: RealPodman) -> None:
@@ -188,27 +227,30 @@ def test_each_kill_counts_as_the_stop_signal(stage: Stage, engine: RealPodman) -
     )
 
 
-def test_a_health_check_that_nothing_runs_is_told_with_what_to_do(stage: Stage, engine: RealPodman) -> None:
+def test_a_health_check_that_nothing_runs_is_told_with_what_to_do(
+    stage: Stage, engine: RealPodman, tmp_path: Path
+) -> None:
     """Podman has systemd run the probes: without it the container is `starting` for ever, and nothing else says why."""
-    engine.run("slow", *CHECK, labels=WEB)
+    engine.run("web-2", *CHECK, labels=WEB)
     engine.run("asked", *CHECK, labels=API | {"lbwatch.health": "ignore"})
     wait_until(
         lambda: servers(stage, "api"), holds=lambda found: found not in (None, PLACEHOLDER), within=10, what="api"
     )
-    row = rows(stage)["slow"]
+    row = rows(stage)["web-2"]
     assert row["reason"] == "starting"
     assert "no probe has run" in row["detail"]
     assert "the label lbwatch.health=ignore" in row["detail"]
-    engine.docker("exec", "slow", "busybox", "touch", "/well")
-    engine.podman("healthcheck", "run", "slow")
+    engine.docker("exec", "web-2", "busybox", "touch", "/well")
+    (probe,) = under("Health checks", document="docs/podman.md")
+    pasted(probe, stage, engine, folder=tmp_path)
     wait_until(
         lambda: servers(stage, "web"), holds=lambda found: found not in (None, PLACEHOLDER), within=10, what="web"
     )
-    engine.docker("exec", "slow", "busybox", "rm", "/well")
+    engine.docker("exec", "web-2", "busybox", "rm", "/well")
     with pytest.raises(RuntimeError):
-        engine.podman("healthcheck", "run", "slow")
+        engine.podman("healthcheck", "run", "web-2")
     wait_until(
-        lambda: rows(stage)["slow"]["state"], holds=lambda state: state == "unhealthy", within=10, what="it is ill"
+        lambda: rows(stage)["web-2"]["state"], holds=lambda state: state == "unhealthy", within=10, what="it is ill"
     )
 
 

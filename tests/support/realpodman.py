@@ -9,6 +9,7 @@ Needs root, iptables and busybox-static; Podman itself is fetched (`versions.POD
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -123,6 +124,14 @@ class RealPodman(RealEngine):
         if done.returncode:
             raise RuntimeError(f"podman {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout.strip()
+
+    def put_command(self, folder: Path) -> None:
+        """Put a `podman` into a folder that speaks to this one, for what is pasted from documents."""
+        environment = (f"{name}={value}" for name, value in self._environment().items())
+        words = shlex.join(("env", *environment, *self._inside(["podman"])))
+        command = folder / "podman"
+        command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        command.chmod(0o755)
 
     # -- what it leaves
 
