@@ -149,9 +149,8 @@ class RealEngine:
     def launch(self) -> None:
         """Start dockerd and do not wait for it."""
         self.prepare()
-        assert self._holder is not None
         assert self._dockerd is None or self._dockerd.poll() is not None, "dockerd runs already"
-        command = ["nsenter", "-t", str(self._holder.pid), "--net", "--mount", *self._command_line()]
+        command = self._inside(self._command_line())
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
                 command,
@@ -162,6 +161,11 @@ class RealEngine:
                 env=self._environment(),
                 start_new_session=True,
             )
+
+    def _inside(self, argv: Iterable[str]) -> list[str]:
+        """Return what runs a program in the engine's view of the machine."""
+        assert self._holder is not None
+        return ["nsenter", "-t", str(self._holder.pid), "--net", "--mount", *argv]
 
     def _command_line(self) -> Iterable[str]:
         """Return what starts the engine in its view of the machine."""

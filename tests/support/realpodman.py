@@ -9,7 +9,9 @@ Needs root, iptables and busybox-static; Podman itself is fetched (`versions.POD
 import json
 import os
 import resource
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -104,10 +106,32 @@ class RealPodman(RealEngine):
             (self.folder / "home" / f"{name}.conf").write_text(text.format(**places))
         return ["podman", "system", "service", "--time", "0", self.url]
 
+    def conmons(self) -> int:
+        """Return how many processes keep a container or a program in it: two while the latter runs, and after it."""
+        return sum(command_of(pid)[:1] == ["conmon"] for pid in self._pids())
+
     def remove(self, *names: str) -> None:
         """Remove containers at once; by Docker's call Podman would send a stop signal, and wait 10 s for its effect."""
         for name in names:
             self.api("DELETE", f"/v4.0.0/libpod/containers/{quote(name, safe='')}?force=true&v=true&timeout=0")
+
+    def podman(self, *args: str, within: float = 60) -> str:
+        """Return what Podman's own command line printed; raises with what it complained of."""
+        argv = ["podman", *args]
+        done = subprocess.run(
+            self._inside(argv), check=False, capture_output=True, text=True, env=self._environment(), timeout=within
+        )
+        if done.returncode:
+            raise RuntimeError(f"podman {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout.strip()
+
+    def put_command(self, folder: Path) -> None:
+        """Put a `podman` into a folder that speaks to this one, for what is pasted from documents."""
+        environment = (f"{name}={value}" for name, value in self._environment().items())
+        words = shlex.join(("env", *environment, *self._inside(["podman"])))
+        command = folder / "podman"
+        command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        command.chmod(0o755)
 
     # -- what it leaves
 

@@ -27,6 +27,7 @@ DOCUMENTS_RUN_BY = {
     "deploy/systemd/README.md": "real/test_systemd",
     "docs/deployment.md": "real/test_image",
     "docs/operations.md": "real/test_troubleshooting",
+    "docs/podman.md": "real/test_podman",
     "docs/recipes.md": "real/test_recipes",
     "docs/templates.md": "real/test_template",
     "docs/troubleshooting.md": "real/test_troubleshooting",
