@@ -10,7 +10,7 @@ PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages c
   PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test test-docs check bench bench-deaths bench-deploy recording mutants soak syscalls fuzz lock clean packages
+.PHONY: run test test-docs test-engines check bench bench-deaths bench-deploy recording mutants soak syscalls fuzz lock clean packages
 
 # Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
@@ -36,10 +36,15 @@ JOBS ?= 4
 test: packages check
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(DOCS:%=--ignore %)
 
-# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose v1 and v2, the service, recipes; 5 min.
+# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1, the service, recipes; 5 min.
 DOCS := $(patsubst %,tests/real/test_%.py,image recipes one_container systemd template troubleshooting)
 test-docs: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
+
+# A short check of each thing on every engine with every nginx that can be had, and a table of it. Needs root.
+test-engines: packages $(VENV)/.dev
+	TEST_CORE=every PYTHONPATH=tests/support $(BIN)/pytest -p coretable -n 2 --dist loadfile --no-loadscope-reorder \
+	  tests/real/test_core.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -96,8 +101,11 @@ clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # What the tests need beside Python: a real engine and a real nginx. Only root can install, and start an engine.
+# The versions of engines and nginxes that the tests choose are fetched by the tests themselves.
+PROGRAMS := dockerd:docker.io runc:runc iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 nsenter:util-linux \
+  curl:curl faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd
 packages:
-	@missing=""; for pair in dockerd:docker.io iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd; do \
+	@missing=""; for pair in $(PROGRAMS); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	[ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing="$$missing libnginx-mod-http-lua"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -2,9 +2,11 @@
 
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import versions
@@ -13,6 +15,7 @@ from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 from realnginx import RealNginx
+from xdist.scheduler import LoadFileScheduling
 
 # lbwatch is started hundreds of times: each start would compile all of it where no bytecode is kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -27,7 +30,8 @@ for _number, _seed in enumerate(_SEEDS, start=1):
 def pytest_report_header() -> list[str]:
     """Return what the tests run on, and how to repeat what was drawn by chance."""
     chosen = f"engine {versions.ENGINE} (TEST_ENGINE), nginx {versions.NGINX} (TEST_NGINX)"
-    return [chosen, *(f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items())]
+    core = f"core on {', '.join(f'{engine} with {nginx}' for engine, nginx in versions.CORE)} (TEST_CORE=every: all)"
+    return [chosen, core, *(f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items())]
 
 
 _LONG = (
@@ -40,6 +44,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker is left with one of them when all others are done."""
     places = {name: place for place, name in enumerate(_LONG)}
     items.sort(key=lambda item: (places.get(item.path.name, len(_LONG)), item.path.parts[-2] != "real"))
+
+
+class _ByFile(LoadFileScheduling):
+    """A file is one unit of work; but of the core that is what one engine has to pass, since each needs an engine of its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        engine = re.search(r"test_core\.py::\w+\[(.+)-", nodeid)
+        return super()._split_scope(nodeid) + ("" if engine is None else engine[1])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Have `--dist loadfile` be ours."""
+    return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lbwatch.cli import output
 from lbwatch.core.model import Event
+from lbwatch.engines.docker.cache import GONE
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.system import signals
@@ -70,7 +71,7 @@ class _Watch:
         told = (event.labels or {}).get("name") or self._names.get(id)
         name = told or (known.name if known is not None else id[:12])
         self._names[id] = name
-        if event.action == "destroy":
+        if event.action in GONE:
             del self._names[id]
         return name
 

@@ -134,6 +134,7 @@ class Endpoint:
         network_id: The engine's own for it; another one after a restart of the engine is no change (facts, stream 7).
         driver: What makes the network, in the engine's word, such as `bridge`; `ingress` for that of the Swarm's mesh.
             Empty where nobody asked, since it is in no answer about a container, or the engine's proxy refuses.
+        alias: What the engine calls the same network elsewhere; empty: nothing else.
     """
 
     network: str
@@ -141,6 +142,7 @@ class Endpoint:
     ipv6: str = ""
     network_id: str = field(default="", compare=False)
     driver: str = ""
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,8 @@ class Container:
         stop_signal: Number of the signal that `docker stop` sends it first; `None` where a label of its own by the
             name of `signal` hides in events which one it got.
         exit_code: With which it ended; `None` while it runs, and where the engine does not say.
+        unprobed: Whether its health check has no verdict because no probe has run yet, on an engine where perhaps
+            none ever will.
         image: What it was made of, for people: a list has the image's id where its name was given to a newer one, and
             that is no change of the container.
     """
@@ -181,6 +185,7 @@ class Container:
     restarts: int = 0
     stop_signal: int | None = TERM
     exit_code: int | None = None
+    unprobed: bool = False
     image: str = field(default="", compare=False)
 
 

@@ -50,13 +50,15 @@ def endpoint_of(owner: Container, wanted: str | None, *, networks: tuple[str, ..
     Raises:
         SkipError: There is none.
     """
-    usable = {endpoint.network: endpoint for endpoint in _likeliest_first(owner)}
+    likely = _likeliest_first(owner)
+    usable = {endpoint.network: endpoint for endpoint in likely}
     if wanted is not None:
         # A Compose file has a network's short name, the engine the one with the project before it.
         names: Iterable[str] = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
     else:
         names = networks or tuple(usable)
-    found = [usable[name] for name in names if name in usable]
+    named = {endpoint.alias: endpoint for endpoint in likely if endpoint.alias} | usable
+    found = [named[name] for name in names if name in named]
     if not found:
         raise SkipError(Reason.NO_NETWORK, _hint(owner, wanted, usable=tuple(usable), networks=networks))
     # A network without an address is no reason to give up while another one has some.
@@ -75,7 +77,7 @@ def _is_usable(endpoint: Endpoint) -> bool:
 
 def _likelihood(endpoint: Endpoint) -> int:
     # The network named bridge is the engine's own, whether or not its driver is known.
-    if _BRIDGE in (endpoint.driver, endpoint.network):
+    if _BRIDGE in (endpoint.driver, endpoint.network, endpoint.alias):
         return 0
     return 2 if endpoint.driver in _OF_ITS_OWN_LINK else 1
 
@@ -167,7 +169,7 @@ def _verdict(
         return "no server can be there" if endpoint.network == _NONE else f"{_MESH_ALONE} it"
     if wanted is not None:
         return f"the label asks for {excerpt(wanted)}"
-    if networks and endpoint.network not in networks:
+    if networks and not {endpoint.network, endpoint.alias} & {*networks}:
         return f"nginx reaches {', '.join(networks)} only"
     return "not used" if chosen is None else _second(endpoint, chosen, networks=networks)
 

@@ -29,6 +29,7 @@ from lbwatch.core.model import (
     Server,
 )
 from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
+from lbwatch.core.oneoff import one_off_of
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
@@ -36,7 +37,6 @@ HOST_ADDRESS = "127.0.0.1"
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
 _COMPOSE_SERVICE = "com.docker.compose.service"
-_COMPOSE_ONE_OFF = "com.docker.compose.oneoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ def _candidates(
             name, application = _default_upstream(container, prefix=rules.prefix)
         candidate = Candidate(upstream=name, application=application, container=container, labels=wanted)
         try:
-            _check_state(container, ignore_health=wanted.health_ignored)
+            _check_state(container, ignore_health=wanted.health_ignored, prefix=rules.prefix)
             server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)
         except SkipError as skip:
             yield replace(candidate, reason=skip.reason, detail=skip.detail)
@@ -181,8 +181,8 @@ def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules
         raise SkipError(Reason.NOT_LABELLED, _unlabelled_words(container, prefix=rules.prefix))
     if labels.refusal is not None:
         raise SkipError(Reason.BAD_LABEL, labels.refusal)
-    if _label(container, _COMPOSE_ONE_OFF).lower() == "true":
-        raise SkipError(Reason.ONE_OFF, "it is a one-off of `docker compose run`")
+    if (made_by := one_off_of(container)) is not None:
+        raise SkipError(Reason.ONE_OFF, f"it is a one-off of `{made_by}`")
     if container.status is ContainerStatus.CREATED:
         raise SkipError(Reason.NOT_RUNNING, "it was created but never started")
 
@@ -201,13 +201,23 @@ def _stopped_words(container: Container) -> str:
     return f"it is {container.status}" if code is None else f"it exited with code {code}"
 
 
-def _check_state(container: Container, *, ignore_health: bool) -> None:
+def _starting_words(container: Container, *, prefix: str) -> str:
+    words = "its health check has not passed yet"
+    if not container.unprobed:
+        return words
+    return (
+        f"{words}: no probe has run. Podman has systemd run them, and without it none ever does: then the label "
+        f"{prefix}.health=ignore routes it at once, or something else runs `podman healthcheck run {container.name}`"
+    )
+
+
+def _check_state(container: Container, *, ignore_health: bool, prefix: str) -> None:
     if container.status is ContainerStatus.PAUSED:
         raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.name} lets it serve")
     if container.status is not ContainerStatus.RUNNING:
         raise SkipError(Reason.NOT_RUNNING, _stopped_words(container))
     if container.health is Health.STARTING and not ignore_health:
-        raise SkipError(Reason.STARTING, "its health check has not passed yet")
+        raise SkipError(Reason.STARTING, _starting_words(container, prefix=prefix))
 
 
 def _default_upstream(container: Container, *, prefix: str) -> tuple[str, str]:

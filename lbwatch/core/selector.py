@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from lbwatch.core.errors import SettingsError
 from lbwatch.core.model import Container, ContainerStatus
+from lbwatch.core.oneoff import one_off_of
 
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _LABEL = "label="
-_ONE_OFF = "com.docker.compose.oneoff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,5 +69,5 @@ def chosen(containers: Iterable[Container], selector: Selector) -> tuple[Contain
 
 
 def _age(container: Container) -> tuple[bool, bool, int, int, str]:
-    lasts = (_ONE_OFF, "True") not in container.labels
+    lasts = one_off_of(container) is None
     return lasts, container.status is ContainerStatus.RUNNING, container.started_ns, container.created_ns, container.id

@@ -1,7 +1,7 @@
 """
 lbwatch from its image, beside an nginx in a container, as `docker run` and deploy/compose*.yaml have it.
 
-Debian's docker-compose stands in for `docker compose`: it takes the same files.
+With `docker compose` as people type it; the stacks come up with the docker-compose of old, too.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ import pasting
 import pytest
 import readme
 import yaml
+from compose import NEEDS as COMPOSE_NEEDS
+from compose import compose as compose_of
 from daemon import wait_until
 from needs import ENGINE_NEEDS, need
 from realengine import RealEngine, in_namespace
@@ -37,7 +39,7 @@ ALLOWED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers
 @pytest.fixture(scope="module")
 def stocked(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> RealEngine:
     """An engine that has all images."""
-    need(*ENGINE_NEEDS, *images.NEEDS, "curl")
+    need(*ENGINE_NEEDS, *images.NEEDS, *COMPOSE_NEEDS, "curl")
     real_engine.folder.chmod(0o755)  # as /var/run is: whoever is not root must find the socket in it
     images.load(real_engine, images.shared_folder(tmp_path_factory.getbasetemp()))
     return real_engine
@@ -227,6 +229,7 @@ class Compose:
     def __init__(self, engine: RealEngine, file: str) -> None:
         self.engine = engine
         self.file = file
+        self.kind = compose_of("2")
 
     def __call__(self, *words: str, within: float = 120) -> str:
         environment = {
@@ -236,8 +239,9 @@ class Compose:
             "DOCKER_SOCKET_DIR": str(self.engine.folder),
             "DOCKER_GID": socket_group(self.engine),
             "HTTP_PORT": str(HTTP_PORT),
+            **self.kind.environment,
         }
-        argv = ["docker-compose", "--project-name", "demo", "--file", str(DEPLOY / self.file), *words]
+        argv = [*self.kind.command, "--project-name", "demo", "--file", str(DEPLOY / self.file), *words]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
         assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
         return done.stdout
@@ -262,7 +266,7 @@ class Compose:
 
 @pytest.mark.parametrize("file", ["compose.yaml", "compose.proxy.yaml"])
 def test_a_file_has_nothing_that_newer_versions_of_compose_dropped(file: str) -> None:
-    """Debian's docker-compose, with which the rest is tried, is an old one."""
+    """The versions that the rest is tried with are some years old."""
     read = yaml.safe_load((DEPLOY / file).read_text())
     assert read.keys() == {"services", "networks", "volumes"} & read.keys(), "`version` is warned of"
     for name, service in read["services"].items():
@@ -279,8 +283,10 @@ def compose(request: pytest.FixtureRequest, stocked: RealEngine, engine: RealEng
         project.close()
 
 
-def test_a_stack_comes_up_scales_and_comes_up_again(engine: RealEngine, compose: Compose) -> None:
+@pytest.mark.parametrize("version", ["2", "1"])
+def test_a_stack_comes_up_scales_and_comes_up_again(engine: RealEngine, compose: Compose, version: str) -> None:
     """It is the first thing that a user of Compose tries."""
+    compose.kind = compose_of(version)
     compose.up(apps=2)
     compose.wait_served()
     compose.up(apps=5)
@@ -296,12 +302,18 @@ def test_a_stack_comes_up_scales_and_comes_up_again(engine: RealEngine, compose:
 
 
 def test_nginx_may_be_restarted_and_made_anew(engine: RealEngine, compose: Compose) -> None:
-    """An nginx that is updated must not need a person to have its servers again."""
+    """
+    An nginx that is updated must not need a person to have its servers again.
+
+    By version 2 alone: what the one of old makes anew, it cannot on Engine 26 (KeyError: 'ContainerConfig').
+    """
     compose.up(apps=2)
     compose.wait_served()
     compose("restart", "--timeout", "2", "nginx")
     compose.up(apps=3)  # starts lbwatch too where it ended with nginx, and else leaves it alone
     compose.wait_served()
+    if compose.file == "compose.proxy.yaml":
+        compose("stop", "lbwatch")  # else it ends with nginx while Compose is about to stop it: docs/deployment.md
     compose("up", "--no-build", "--detach", "--force-recreate", "--timeout", "2", "--scale", "app=2")
     assert len(compose.hosts()) == 2
     compose.wait_served()
@@ -386,11 +398,10 @@ def pasted(engine: RealEngine, text: str) -> str:
         "docker build --tag lbwatch .": "docker image inspect lbwatch > image.json",
         "up --build": "--project-name readme up --no-build",
         " down": " --project-name readme down",
-        "docker compose": "docker-compose",
         "$PWD/deploy": str(DEPLOY),
         "--file deploy": f"--file {DEPLOY}",
     }
-    environment = {"DOCKER_SOCKET_DIR": str(engine.folder)}
+    environment = {"DOCKER_SOCKET_DIR": str(engine.folder), **compose_of("2").environment}
     return pasting.pasted(engine, text, folder=engine.folder, instead=instead, environment=environment)
 
 
@@ -401,7 +412,7 @@ def pristine(stocked: RealEngine, engine: RealEngine) -> Iterator[RealEngine]:
         yield stocked
     finally:
         stocked.clear()
-        stocked.docker("volume", "prune", "--force")
+        stocked.clear_volumes()
         stocked.docker("network", "prune", "--force")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import crossplane
 import pytest
 from daemon import wait_until
-from debian import NEEDS, Unavailable
+from debian import NEEDS, UnavailableError
 from localnginx import WEB, balancer
 from needs import NGINX_NEEDS, need
 from realnginx import RealNginx
@@ -39,7 +39,7 @@ def program_of(version: str) -> str:
     need(*NGINX_NEEDS, *NEEDS)
     try:
         return nginx_program(version)
-    except Unavailable as error:
+    except UnavailableError as error:
         pytest.skip(f"nginx {version}: {error}")
 
 

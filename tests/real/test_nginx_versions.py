@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from daemon import Stage, ending, flags_of, wait_until
-from debian import NEEDS, Unavailable
+from debian import NEEDS, UnavailableError
 from localnginx import balancer
 from needs import ENGINE_NEEDS, NGINX_NEEDS, need
 from realengine import RealEngine
@@ -48,7 +48,7 @@ def program(version: str) -> str:
     need(*NGINX_NEEDS, *NEEDS)
     try:
         return nginx_program(version)
-    except Unavailable as error:
+    except UnavailableError as error:
         pytest.skip(f"nginx {version}: {error}")
 
 

@@ -108,7 +108,7 @@ def kitchen(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -
         yield kitchen
     finally:
         engine.clear()
-        engine.docker("volume", "prune", "--force")
+        engine.clear_volumes()
 
 
 def make_images(engine: RealEngine) -> None:

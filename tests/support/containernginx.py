@@ -1,11 +1,13 @@
 """
-A real nginx in a container of a private engine, for tests: an image made of this machine's own nginx, asked by a socket.
+A real nginx in a container of a private engine, for tests: an image made of a program of this machine, asked by a socket.
 
 The socket lies in a folder that the container shares with the tests, so that it is asked from outside as any other
 `RealNginx`. Nothing here knows lbwatch.
 """
 
+import hashlib
 import io
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -15,7 +17,7 @@ from daemon import wait_until
 from realengine import RealEngine
 from realnginx import RealNginx
 
-IMAGE = "own-nginx"
+_IMAGE = "own-nginx"
 INCLUDES = "include /etc/nginx/conf.d/*.conf; include sites/*;"
 _BUSYBOX = Path("/bin/busybox")
 _APPLETS = ("cp", "ln", "mkdir", "rm", "sh")
@@ -55,6 +57,7 @@ class ContainerNginx(RealNginx):
 
     Attributes:
         container: Its name.
+        program: Of this machine; what its image is made of.
         options: More of `docker run`'s own, for the next start.
         volumes: Where folders and files of this machine lie in it, likewise.
         preparation: Shell commands that it runs before each start of nginx, likewise.
@@ -63,8 +66,16 @@ class ContainerNginx(RealNginx):
         stop_signal: As most images of nginx have it, likewise; `None`: it has none of its own.
     """
 
-    def __init__(self, folder: Path, engine: RealEngine, *, container: str = "nginx", workers: int = 2) -> None:
-        super().__init__(folder, engine.name, workers=workers)
+    def __init__(
+        self,
+        folder: Path,
+        engine: RealEngine,
+        *,
+        container: str = "nginx",
+        workers: int = 2,
+        program: str = "nginx",
+    ) -> None:
+        super().__init__(folder, engine.name, workers=workers, program=program)
         self.engine = engine
         self.container = container
         self.options: tuple[str, ...] = ("--label", "role=edge", "--restart", "unless-stopped")
@@ -94,11 +105,11 @@ class ContainerNginx(RealNginx):
 
     def launch(self) -> None:
         """Create and start the container."""
-        import_nginx(self.engine)
+        image = import_nginx(self.engine, self.program)
         volumes = (word for here, there in self.volumes.items() for word in ("--volume", f"{here}:{there}"))
         named = ("--name", self.container, *(() if self.stop_signal is None else ("--stop-signal", self.stop_signal)))
         script = _START.format(preparation=self.preparation, command=self.command, extra=self.extra_directives)
-        self.engine.docker("run", "--detach", *named, *volumes, *self.options, IMAGE, "sh", "-c", script)
+        self.engine.docker("run", "--detach", *named, *volumes, *self.options, image, "sh", "-c", script)
 
     def wait_up(self, *, within: float = 10) -> None:
         """Wait until it answers."""
@@ -131,19 +142,22 @@ class ContainerNginx(RealNginx):
             return []
 
 
-def import_nginx(engine: RealEngine) -> None:
-    """Make the image, once for each engine."""
-    if engine.docker("images", "--quiet", IMAGE):
-        return
-    archive = engine.folder / f"{IMAGE}.tar"
-    archive.write_bytes(_image_tar())
+def import_nginx(engine: RealEngine, program: str) -> str:
+    """Return the image of a program, which is made once for each engine."""
+    found = shutil.which(program)
+    assert found is not None, f"no {program}"
+    image = f"{_IMAGE}:{hashlib.sha256(found.encode()).hexdigest()[:12]}"
+    if engine.docker("images", "--quiet", image):
+        return image
+    archive = engine.folder / f"{_IMAGE}.tar"
+    archive.write_bytes(_image_tar(Path(found)))
     changes = ("EXPOSE 80", "ENV PATH=/usr/sbin:/bin")
-    engine.docker("import", *(part for change in changes for part in ("--change", change)), str(archive), IMAGE)
+    engine.docker("import", *(part for change in changes for part in ("--change", change)), str(archive), image)
+    return image
 
 
-def _image_tar() -> bytes:
+def _image_tar(nginx: Path) -> bytes:
     packed = io.BytesIO()
-    nginx = Path("/usr/sbin/nginx")
     listed = subprocess.run(["ldd", str(nginx)], check=True, capture_output=True, text=True, timeout=10).stdout
     libraries = {word for line in listed.splitlines() for word in line.split() if word.startswith("/")}
     with tarfile.open(fileobj=packed, mode="w") as tar:

@@ -167,7 +167,7 @@ def _bind(links: Path, *, libraries: Path, folder: Path) -> None:
     apt = Apt(folder / "apt")
     _unpack(apt.download("patchelf"), tree=folder / "patchelf")
     shutil.rmtree(folder / "apt")
-    (loader,) = {path.resolve() for path in libraries.rglob("ld-linux-*.so.*")}
+    loaders = {path.resolve() for path in libraries.rglob("ld-linux-*.so.*")}  # none: the machine's C library serves
     found = ":".join(sorted({str(path.parent) for path in libraries.rglob("*.so.*")}))
     for link in sorted(links.iterdir()):
         program = link.resolve()
@@ -177,7 +177,8 @@ def _bind(links: Path, *, libraries: Path, folder: Path) -> None:
             continue
         link.unlink()
         shutil.copy(program, link)
-        patch = (str(folder / "patchelf/usr/bin/patchelf"), "--set-interpreter", str(loader), "--force-rpath")
+        interpreter = [word for loader in loaders for word in ("--set-interpreter", str(loader))]
+        patch = (str(folder / "patchelf/usr/bin/patchelf"), *interpreter, "--force-rpath")
         with contextlib.suppress(UnavailableError):  # one that is linked statically needs nothing
             run(*patch, "--set-rpath", found, str(link))
 

@@ -15,9 +15,10 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
 
 import realengine
+from debian import NEEDS as DEBIAN_NEEDS
+from debian import Apt, run
 from realengine import RealEngine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ FETCHED = REPOSITORY / "build" / "images"
 PYTHON, NGINX, APP, LBWATCH = "python:3.13-slim", "nginx:stable", "traefik/whoami", "lbwatch"
 PROXY = f"{LBWATCH}:proxy"
 _PROXY_BASE = "proxy-base"
-NEEDS = ("apt-get", "dpkg-deb", "chroot", "docker-compose")
+NEEDS = (*DEBIAN_NEEDS, "chroot")
 
 _PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "python3-venv")
 _NGINX_PACKAGES = ("nginx-light",)
@@ -144,10 +145,11 @@ def _fetch() -> None:
         shutil.rmtree(FETCHED / name, ignore_errors=True)  # of other versions, or of a try that failed
     wheels = subprocess.Popen(_download(FETCHED / "wheels"), stdout=subprocess.DEVNULL)  # while the trees are made
     try:
-        with _Apt(FETCHED / "apt") as apt:
-            _pack(apt.fetch(*_PYTHON_PACKAGES), archive=FETCHED / "python.tar", first=True)
-            _pack(apt.fetch(*_NGINX_PACKAGES), archive=FETCHED / "nginx.tar")
-            _pack(apt.fetch(*_PROXY_PACKAGES), archive=FETCHED / "proxy.tar")
+        apt = Apt(FETCHED / "apt")
+        _pack(apt.install(*_PYTHON_PACKAGES), archive=FETCHED / "python.tar", first=True)
+        _pack(apt.install(*_NGINX_PACKAGES), archive=FETCHED / "nginx.tar")
+        _pack(apt.install(*_PROXY_PACKAGES), archive=FETCHED / "proxy.tar")
+        shutil.rmtree(FETCHED / "apt")
         assert wheels.wait(300) == 0, "pip cannot fetch what the lock file names"
     finally:
         wheels.kill()
@@ -157,12 +159,7 @@ def _fetch() -> None:
 
 def _versions() -> str:
     """Return what changes with the versions of the packages that this machine knows, with the lock files and with this file."""
-    known = subprocess.run(
-        ["apt-cache", "policy", *_PYTHON_PACKAGES, *_NGINX_PACKAGES, *_PROXY_PACKAGES],
-        check=True,
-        capture_output=True,
-        env=_environment(),
-    ).stdout
+    known = run("apt-cache", "policy", *_PYTHON_PACKAGES, *_NGINX_PACKAGES, *_PROXY_PACKAGES).encode()
     files = (Path(__file__), *(REPOSITORY / "requirements" / f"{name}.txt" for name in ("run", "build")))
     return hashlib.sha256(b"".join((known, sys.version.encode(), *(file.read_bytes() for file in files)))).hexdigest()
 
@@ -170,50 +167,6 @@ def _versions() -> str:
 def _download(wheels: Path) -> Iterable[str]:
     locks = (part for name in ("run", "build") for part in ("-r", str(REPOSITORY / "requirements" / f"{name}.txt")))
     return [sys.executable, "-m", "pip", "download", "-q", "--require-hashes", "--no-deps", "-d", str(wheels), *locks]
-
-
-class _Apt:
-    """
-    An apt that thinks that nothing is installed, with the machine's own mirrors; it takes a tenth of debootstrap's time.
-
-    Args:
-        folder: Holds everything of it, until it is closed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._fetched: set[Path] = set()
-        for name in ("lists/partial", "archives/partial"):
-            (folder / name).mkdir(parents=True)
-        (folder / "status").touch()
-        options = {
-            "Dir::State::status": folder / "status",
-            "Dir::State::lists": folder / "lists",
-            "Dir::Cache": folder,
-            "Dir::Cache::archives": folder / "archives",
-            "APT::Install-Recommends": "false",
-            "APT::Sandbox::User": "root",
-            "Acquire::Languages": "none",
-        }
-        self._command = (
-            "apt-get",
-            "-qq",
-            *(word for item in options.items() for word in ("-o", "=".join(map(str, item)))),
-        )
-        _run(*self._command, "update")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder)
-
-    def fetch(self, *packages: str) -> list[Path]:
-        """Return the files that are new, once packages and what they need are fetched."""
-        _run(*self._command, "install", "--yes", "--download-only", *packages)
-        new = set((self._folder / "archives").glob("*.deb")) - self._fetched
-        self._fetched |= new
-        return sorted(new)
 
 
 def _pack(packages: Iterable[Path], *, archive: Path, first: bool = False) -> None:
@@ -229,19 +182,10 @@ def _pack(packages: Iterable[Path], *, archive: Path, first: bool = False) -> No
     unpack = 'dpkg-deb --fsys-tarfile "$0" | tar -x --keep-directory-symlink -C "$@"'
     unwanted = [f"--exclude=./usr/share/{name}" for name in _LEFT_OUT]
     for package in packages:
-        _run("sh", "-c", unpack, str(package), str(tree), *unwanted)
+        run("sh", "-c", unpack, str(package), str(tree), *unwanted)
     if first:
         for name in ("passwd", "group"):
             shutil.copy(tree / "usr/share/base-passwd" / f"{name}.master", tree / "etc" / name)
-        _run("chroot", str(tree), "/sbin/ldconfig")
-    _run("tar", "-C", str(tree), "-cf", str(archive), ".")
+        run("chroot", str(tree), "/sbin/ldconfig")
+    run("tar", "-C", str(tree), "-cf", str(archive), ".")
     shutil.rmtree(tree)
-
-
-def _run(*argv: str) -> None:
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300, env=_environment())
-    assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-500:]}{done.stderr[-1500:]}"
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C"}

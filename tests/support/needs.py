@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import pytest
 import versions
@@ -11,7 +12,9 @@ from debian import UnavailableError
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 
-ENGINE_NEEDS = ("dockerd", "docker", "containerd", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
+T = TypeVar("T")
+
+ENGINE_NEEDS = ("dockerd", "docker", "containerd", "runc", "iptables", "ip", "nsenter", "unshare", "/bin/busybox")
 
 
 NGINX_NEEDS = ("nginx", "nsenter")
@@ -31,10 +34,26 @@ def need(*programs: str, root: bool = True) -> None:
     if not missing:
         return
     reason = (
-        f"missing: {', '.join(missing)} (Debian: docker.io iptables nginx libnginx-mod-http-lua busybox-static iproute2 util-linux faketime"
+        f"missing: {', '.join(missing)} (Debian: docker.io runc iptables nginx libnginx-mod-http-lua busybox-static iproute2 util-linux faketime"
         " chromium prometheus docker-compose systemd)"
     )
     if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def obtained(get: Callable[[str], T], version: str) -> T:
+    """
+    Return what *get* has of a version, such as `versions.nginx_program`.
+
+    Where it cannot be had the test is skipped and one line says why; on CI, and where every version was asked for
+    (`make test-engines`), that is a failure if it was promised.
+    """
+    try:
+        return get(version)
+    except UnavailableError as error:
+        reason = f"not to be had: {version}: {str(error).strip().splitlines()[-1]}"
+    if version in versions.PROMISED and (os.environ.get("CI") or versions.EVERY):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 

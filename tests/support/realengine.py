@@ -30,7 +30,7 @@ IMAGE = "app"
 TLS_PORT = 2376
 
 _NUMBERS = itertools.count(1)
-_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _BUSYBOX = Path("/bin/busybox")
 
 # WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it.
@@ -51,6 +51,7 @@ mount -t tmpfs tmpfs /sys/fs/cgroup
 for each in {controllers}; do mkdir /sys/fs/cgroup/$each; mount -t cgroup -o $each cgroup /sys/fs/cgroup/$each; done
 mkdir /sys/fs/cgroup/systemd
 mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+{more}
 echo held
 exec sleep infinity
 """
@@ -68,6 +69,9 @@ class RealEngine:
         tls: Folder of the certificates that it has and demands, on a TCP port of its own too; `None`: no such port.
         programs: Folder of the engine's and docker's programs; `None`: those on PATH.
     """
+
+    more_mounts = ""
+    """Shell commands: what else the engine's view of the machine has."""
 
     def __init__(self, *, live_restore: bool = False, tls: Path | None = None, programs: Path | None = None) -> None:
         self.name = f"lbw-{os.getpid()}-{next(_NUMBERS)}"
@@ -92,6 +96,11 @@ class RealEngine:
     def url(self) -> str:
         """What DOCKER_HOST takes."""
         return f"unix://{self.socket}"
+
+    @property
+    def cli_config(self) -> Path:
+        """Where the docker command line has its settings and its plugins."""
+        return self.folder / "cli"
 
     @property
     def log(self) -> Path:
@@ -126,7 +135,7 @@ class RealEngine:
             self._has_namespace = True
             _run("ip", "-n", self.name, "link", "set", "lo", "up")
         if self._holder is None:
-            script = _HOLD.format(controllers=" ".join(_CONTROLLERS))
+            script = _HOLD.format(controllers=" ".join(CONTROLLERS), more=self.more_mounts)
             self._holder = self.popen(
                 ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, text=True, cwd="/"
             )
@@ -140,18 +149,8 @@ class RealEngine:
     def launch(self) -> None:
         """Start dockerd and do not wait for it."""
         self.prepare()
-        assert self._holder is not None
         assert self._dockerd is None or self._dockerd.poll() is not None, "dockerd runs already"
-        settings = self.folder / "daemon.json"
-        settings.write_text("{}")  # the machine's own must not be read
-        command = [
-            *("nsenter", "-t", str(self._holder.pid), "--net", "--mount", "dockerd"),
-            *("--config-file", str(settings), "--host", self.url, "--pidfile", str(self.folder / "dockerd.pid")),
-            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
-            *("--cgroup-parent", f"/{self.name}", "--userland-proxy=false", "--shutdown-timeout", "5"),
-            *(("--live-restore",) if self.live_restore else ()),
-            *(() if self.tls is None else _tls_flags(self.tls)),
-        ]
+        command = self._inside(self._command_line())
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
                 command,
@@ -162,6 +161,24 @@ class RealEngine:
                 env=self._environment(),
                 start_new_session=True,
             )
+
+    def _inside(self, argv: Iterable[str]) -> list[str]:
+        """Return what runs a program in the engine's view of the machine."""
+        assert self._holder is not None
+        return ["nsenter", "-t", str(self._holder.pid), "--net", "--mount", *argv]
+
+    def _command_line(self) -> Iterable[str]:
+        """Return what starts the engine in its view of the machine."""
+        settings = self.folder / "daemon.json"
+        settings.write_text("{}")  # the machine's own must not be read
+        return [
+            "dockerd",
+            *("--config-file", str(settings), "--host", self.url, "--pidfile", str(self.folder / "dockerd.pid")),
+            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
+            *("--cgroup-parent", f"/{self.name}", "--userland-proxy=false", "--shutdown-timeout", "5"),
+            *(("--live-restore",) if self.live_restore else ()),
+            *(() if self.tls is None else _tls_flags(self.tls)),
+        ]
 
     def wait_ready(self, *, within: float = 60) -> None:
         """Wait until it answers; a mere connect proves nothing (facts.md, stream 7)."""
@@ -187,9 +204,9 @@ class RealEngine:
         self._dockerd.kill()
         self._dockerd.wait(10)
         for pid in self._pids():
-            if _command(pid)[:1] == ["containerd"]:
+            if command_of(pid)[:1] == ["containerd"]:
                 _kill(pid)
-        _wait_gone(lambda: [pid for pid in self._pids() if _command(pid)[:1] == ["containerd"]])
+        wait_gone(lambda: [pid for pid in self._pids() if command_of(pid)[:1] == ["containerd"]])
         # Where the machine's init is slow to reap it, the next dockerd takes the zombie for a running containerd.
         (self.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
@@ -293,6 +310,11 @@ class RealEngine:
                 status, answer = self.api("DELETE", f"/networks/{network['Id']}")
                 assert status in (204, 404), answer
 
+    def clear_volumes(self) -> None:
+        """Remove every volume that no container uses; `prune` leaves those that have a name, from Engine 23 on."""
+        for name in self.docker("volume", "ls", "--quiet", "--filter", "dangling=true").split():
+            self.docker("volume", "rm", name)
+
     def host_pid(self, name: str) -> int:
         """Return the pid of a container's first process, as this machine sees it."""
         pid = self.inspect(name)["State"]["Pid"]
@@ -319,7 +341,7 @@ class RealEngine:
         # By its path, since which `docker` is started is decided by our own PATH, not by the one that it is given.
         path = self._environment()["PATH"]
         docker = shutil.which("docker", path=path) or "docker"
-        environment = {"PATH": path, "DOCKER_CONFIG": str(self.folder / "cli")}
+        environment = {"PATH": path, "DOCKER_CONFIG": str(self.cli_config)}
         argv = [docker, "--host", self.url, *args]
         return subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
 
@@ -343,13 +365,13 @@ class RealEngine:
             self._dockerd.wait(10)
 
     def _end_leftovers(self) -> None:
-        doomed = [each for pid in self._pids() for each in (*_descendants(pid), pid)]
+        doomed = [each for pid in self._pids() for each in (*descendants(pid), pid)]
         for pid in doomed:
             _kill(pid)
         for state in Path("/sys/fs/cgroup/freezer").glob(f"{self.name}/*/freezer.state"):
             state.write_text("THAWED")  # a paused container's processes die no sooner
-        _wait_gone(lambda: [pid for pid in doomed if _command(pid)])
-        _wait_gone(self._pids)
+        wait_gone(lambda: [pid for pid in doomed if command_of(pid)])
+        wait_gone(self._pids)
 
     def _end_holder(self) -> None:
         if self._holder is not None:
@@ -372,11 +394,11 @@ class RealEngine:
         return [pid for pid in _all_pids() if pid != holder and self._mounts and _mounts_of(pid) == self._mounts]
 
     def _remove_cgroups(self) -> None:
-        for controller in (*_CONTROLLERS, "systemd"):
+        for controller in (*CONTROLLERS, "systemd"):
             top = Path("/sys/fs/cgroup") / controller / self.name
             if top.is_dir():
                 for folder, _, _ in os.walk(top, topdown=False):
-                    _remove_cgroup(Path(folder))
+                    remove_cgroup(Path(folder))
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -468,7 +490,7 @@ def _mounts_of(pid: int) -> int | None:
         return None
 
 
-def _command(pid: int) -> list[str]:
+def command_of(pid: int) -> list[str]:
     """Return its arguments, the first without its folder; empty for a zombie."""
     try:
         first, *rest = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
@@ -477,7 +499,7 @@ def _command(pid: int) -> list[str]:
     return [Path(first.decode()).name, *(each.decode(errors="replace") for each in rest)] if first else []
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return them with children before their parents."""
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
@@ -485,7 +507,7 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         return []
     children = [int(child) for text in texts for child in text.split()]
-    return [each for child in children for each in (*_descendants(child), child)]
+    return [each for child in children for each in (*descendants(child), child)]
 
 
 def _kill(pid: int) -> None:
@@ -493,15 +515,15 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _wait_gone(pids: Callable[[], list[int]], *, within: float = 10) -> None:
+def wait_gone(pids: Callable[[], list[int]], *, within: float = 10) -> None:
     deadline = time.monotonic() + within
     while left := pids():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"processes that do not end: {[(pid, _command(pid)) for pid in left]}")
+            raise TimeoutError(f"processes that do not end: {[(pid, command_of(pid)) for pid in left]}")
         time.sleep(0.02)
 
 
-def _remove_cgroup(folder: Path) -> None:
+def remove_cgroup(folder: Path) -> None:
     """A cgroup is busy for a moment after its last process ended."""
     deadline = time.monotonic() + 5
     while True:

@@ -21,6 +21,48 @@ ENGINES: Mapping[str, Programs] = {
 }
 
 _WITH_LUA = ("nginx", "libnginx-mod-http-lua", "libnginx-mod-http-ndk")
+PODMANS: Mapping[str, Programs] = {
+    "podman-4.3": Programs(
+        name="podman-4.3",
+        release="bookworm",
+        packages=("podman", "conmon", "crun", "netavark", "aardvark-dns"),
+        libraries=(
+            *("libgpgme11", "libassuan0", "libgpg-error0", "libseccomp2", "libsubid4", "libglib2.0-0"),
+            *("libsystemd0", "libcap2", "libyajl2", "libgcc-s1", "libpcre2-8-0", "libaudit1", "libcrypt1", "libpam0g"),
+            *(
+                "libselinux1",
+                "libsemanage2",
+                "libsepol2",
+                "libacl1",
+                "libattr1",
+                "libcap-ng0",
+                "libbz2-1.0",
+                "liblz4-1",
+            ),
+            *("liblzma5", "libzstd1", "libgcrypt20", "zlib1g"),
+        ),
+    ),
+    "podman-5.4": Programs(
+        name="podman-5.4",
+        release="trixie",
+        packages=("podman", "conmon", "crun", "netavark", "aardvark-dns", "nftables"),
+        libraries=(
+            *("libc6", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libgmp10", "libedit2", "libtinfo6"),
+            *(
+                "libxtables12",
+                "libgpgme11t64",
+                "libassuan9",
+                "libgpg-error0",
+                "libseccomp2",
+                "libsqlite3-0",
+                "libsubid5",
+            ),
+            *("libglib2.0-0t64", "libsystemd0", "libcap2", "libyajl2", "libgcc-s1", "libpcre2-8-0", "libaudit1"),
+            *("libbsd0", "libcrypt1", "libpam0g", "libselinux1", "libsemanage2", "libsepol2", "libacl1", "libattr1"),
+            *("libmd0", "libcap-ng0", "libbz2-1.0", "libffi8", "libatomic1", "zlib1g"),
+        ),
+    ),
+}
 
 NGINXES: Mapping[str, Programs] = {
     "1.22": Programs(name="nginx-1.22", release="bookworm", packages=_WITH_LUA),
@@ -33,8 +75,21 @@ NGINXES: Mapping[str, Programs] = {
     ),
 }
 
-ENGINE = os.environ.get("TEST_ENGINE") or "26.1"
-NGINX = os.environ.get("TEST_NGINX") or "1.26"
+PROMISED = ("20.10", "26.1", "podman-4.3", "podman-5.4", "1.22", "1.26", "1.30", "2.26")
+"""What must be had: Debian's stable releases, and the newest nginx. All else of unstable goes away within days."""
+
+EVERY = os.environ.get("TEST_CORE") == "every"
+
+OTHERS = (("20.10", "1.22"), ("podman-4.3", "1.22"), ("podman-5.4", "1.26"))
+"""On which engines `make test` runs the core alone, each with the nginx of its release of Debian."""
+
+CORE = tuple((engine, nginx) for engine in (*ENGINES, *PODMANS) for nginx in NGINXES) if EVERY else OTHERS
+"""On which engines and nginxes tests/real/test_core.py is run; TEST_CORE=every has all."""
+
+DEFAULT_ENGINE, DEFAULT_NGINX = "26.1", "1.26"
+
+ENGINE = os.environ.get("TEST_ENGINE") or DEFAULT_ENGINE
+NGINX = os.environ.get("TEST_NGINX") or DEFAULT_NGINX
 
 MACHINE_PATH = os.environ["PATH"]  # before `use`: whose nginx is the one that /etc/nginx is for
 
@@ -48,6 +103,11 @@ LUA_MODULES = tuple(
 def engine_programs(version: str) -> Path | None:
     """Return the folder of an engine's programs; `None`: those on PATH. Raises `debian.UnavailableError`."""
     return None if version == _MACHINE else fetched(ENGINES[version]) / "bin"
+
+
+def podman_programs(version: str) -> Path:
+    """Return the folder of a Podman's programs. Raises `debian.UnavailableError`."""
+    return fetched(PODMANS[version]) / "bin"
 
 
 def nginx_program(version: str) -> str:

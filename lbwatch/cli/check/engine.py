@@ -8,12 +8,23 @@ from lbwatch.cli.check.finding import Finding, failed, ok, warn
 from lbwatch.core.errors import SourceError, excerpt
 from lbwatch.core.status import counted
 from lbwatch.engines.docker.client import ASKED_IF_ALLOWED, EngineClient
+from lbwatch.engines.docker.exec import EXEC_ASKED
 from lbwatch.engines.docker.refusal import REFUSED
 from lbwatch.settings import Settings
 from lbwatch.wiring.access import NginxAccess
 from lbwatch.wiring.daemon import make_address
 
 _MOST_NAMED = 8
+
+_PODMAN_WORDS = (
+    "this is Podman {version}, which tells of no stop signal: a container serves until it is dead, so that a deploy "
+    "should run `lbwatch drain NAME` before it stops one"
+)
+
+_PODMAN_EXEC_WORDS = (
+    "Podman keeps two processes for 5 minutes of each program that was run in a container, and lbwatch runs two in "
+    "nginx's at each change: `exit_command_delay = 5` below [engine] in containers.conf makes that 5 seconds"
+)
 
 
 @asynccontextmanager
@@ -31,11 +42,16 @@ async def engine_findings(settings: Settings) -> Iterable[Finding]:
     async with connected(settings) as client:
         ping = await client.ping()
         containers = await client.list_containers()
-        asked = ", ".join(NginxAccess(settings, client=client, known=dict).asked())
+        needed = NginxAccess(settings, client=client, known=dict).asked()
     api, name = ".".join(map(str, ping.api)), make_address(settings).name
     more = " and ".join(ASKED_IF_ALLOWED)
     found = f"{name}: API {api}, {counted(len(containers), what='container')}"
-    return (ok("engine", f"{found}; asked for {asked}; and, where that is allowed, for {more}"),)
+    findings = [ok("engine", f"{found}; asked for {', '.join(needed)}; and, where that is allowed, for {more}")]
+    if ping.podman is not None:
+        findings.append(warn("engine", _PODMAN_WORDS.format(version=ping.podman)))
+        if EXEC_ASKED[0] in needed:
+            findings.append(warn("engine", _PODMAN_EXEC_WORDS))
+    return findings
 
 
 async def network_findings(settings: Settings) -> Iterable[Finding]:

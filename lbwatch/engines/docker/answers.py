@@ -7,6 +7,7 @@ answers is not trusted to be of the right shape: anything else is a `SourceError
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -17,6 +18,9 @@ from lbwatch.core.model import TERM, Container, ContainerConfig, ContainerStatus
 from lbwatch.engines.docker.fields import (
     MAX_ADDRESS_CHARS,
     MAX_NAME_CHARS,
+    PODMAN_DEFAULT,
+    PODMAN_DEFAULT_ALIAS,
+    PODMAN_DEFAULT_ID,
     clamped_ns,
     container_name,
     is_container_id,
@@ -62,6 +66,9 @@ _STATUSES = {str(status): status for status in ContainerStatus} | {
     "stopping": ContainerStatus.EXITED,
     "stopped": ContainerStatus.EXITED,
 }
+_PODMAN_DEFAULT = frozenset((PODMAN_DEFAULT, id) for id in (PODMAN_DEFAULT, PODMAN_DEFAULT_ID))
+"""Podman's own network in inspect: its name, and its id, which before version 5 is the name again."""
+
 _UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SIGNAL = "signal"  # a label by this name hides an attribute of events
 
@@ -102,14 +109,22 @@ def containers_of_list(body: bytes) -> tuple[Container, ...]:
     return tuple(_container_of_entry(entry) for entry in decoded(body, LIST))
 
 
-def container_of_inspect(body: bytes) -> Container:
+def container_of_inspect(body: bytes, *, by_podman: bool = False) -> Container:
     """
     Return the container of `GET /containers/ID/json`.
+
+    Args:
+        body: The answer.
+        by_podman: Whether Podman answered, which has systemd run the probes of a health check: without it none does.
 
     Raises:
         SourceError: It is no such answer.
     """
-    return _container(decoded(body, INSPECT, most=MAX_INSPECT_MEMBERS))
+    answer = decoded(body, INSPECT, most=MAX_INSPECT_MEMBERS)
+    container = _container(answer)
+    if not by_podman or container.health is not Health.STARTING:
+        return container
+    return replace(container, unprobed=not (answer.state.health and answer.state.health.log))
 
 
 def info_of(body: bytes) -> EngineInfo | None:
@@ -261,4 +276,5 @@ def _endpoints_of(networks: Iterable[tuple[str, EngineEndpoint | None]]) -> Iter
                 ipv4=ipv4[:MAX_ADDRESS_CHARS],
                 ipv6=ipv6[:MAX_ADDRESS_CHARS],
                 network_id=(end.network_id or "")[:MAX_NAME_CHARS],
+                alias=PODMAN_DEFAULT_ALIAS if (name, end.network_id) in _PODMAN_DEFAULT else "",
             )

@@ -34,6 +34,9 @@ MAX_NAMED = 1000
 MAX_UNLABELLED = 100_000
 """Of so many is known between two lists that they ask for nothing; a network's event costs a look at any other."""
 
+GONE = ("destroy", "remove")
+"""Of a container that is no more, in Docker's and in Podman's word."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Todo:
@@ -193,7 +196,7 @@ class ContainerCache:
 
     def _name(self, event: Event, *, id: str) -> None:
         """Know a container that asks for nothing by its name, until the next list, for whoever looks for it."""
-        if event.action == "destroy":
+        if event.action in GONE:
             self._set(id, None)
         elif id not in self._containers and event.labels is not None and len(self._unlabelled) <= MAX_NAMED:
             self._set(id, self.scope.trimmed(described(id, event.labels)))

@@ -13,12 +13,13 @@ import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import hdrs
 
-from lbwatch.core.errors import EngineAwayError, NoContainerError, SourceError, SourceTimeoutError
+from lbwatch.core.errors import EngineAwayError, NoContainerError, SourceError, SourceTimeoutError, excerpt
 from lbwatch.core.model import Container
 from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.answers import container_of_inspect, containers_of_list, info_of
@@ -51,6 +52,7 @@ _ACTIONS = [
     "start",
     "restart",
     "die",
+    "died",  # Podman's own word: before 4.4 it compares that with what is asked for, and sends `die`
     "kill",
     "stop",
     "destroy",
@@ -87,11 +89,13 @@ class Ping:
         api: The version to speak: the engine's newest or ours, whichever is older.
         clock_s: The engine's clock, seconds since the epoch, to a second; `None` if it told none.
         pid: The process that listens on the unix socket; `None` for TCP or where it is in a pid namespace of its own.
+        podman: Which Podman it is; `None`: none, as far as what stands before the engine lets that through.
     """
 
     api: tuple[int, int]
     clock_s: float | None
     pid: int | None
+    podman: str | None = None
 
 
 class EngineClient:
@@ -101,11 +105,15 @@ class EngineClient:
     Args:
         address: Where it listens.
 
+    Attributes:
+        podman: See `Ping`, at the latest one.
+
     Raises:
         SettingsError: The certificates of a TLS engine cannot be used.
     """
 
     def __init__(self, address: EngineAddress) -> None:
+        self.podman: str | None = None
         self._date: str | None = None  # of the latest answer
         self._address = address
         self._reach = Reach(address)
@@ -126,12 +134,13 @@ class EngineClient:
             await ok_body(response, path="/_ping", needs=ASKED)
             api = min(NEWEST_API, _version(response.headers.get("Api-Version", "")))
             clock_s = http_date_s(response.headers.get(hdrs.DATE))
+            self.podman = _podman(response.headers)
         if api < OLDEST_API:
             raise SourceError(
                 f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later: update the engine"
             )
         self._prefix = f"/v{_dotted(api)}"
-        return Ping(api=api, clock_s=clock_s, pid=await self._listener_pid())
+        return Ping(api=api, clock_s=clock_s, pid=await self._listener_pid(), podman=self.podman)
 
     async def warm(self, connections: int) -> None:
         """
@@ -153,7 +162,8 @@ class EngineClient:
 
     async def network_drivers(self) -> Mapping[str, str]:
         """Return the drivers of all networks, by the network's id."""
-        return drivers_of_list(await self.ask("GET", "/networks", timeout_s=NETWORKS_TIMEOUT_S))
+        body = await self.ask("GET", "/networks", timeout_s=NETWORKS_TIMEOUT_S)
+        return drivers_of_list(body, by_podman=self.podman is not None)
 
     async def network_names(self) -> frozenset[str]:
         """Return the names of all networks."""
@@ -180,7 +190,7 @@ class EngineClient:
             body = await self.ask("GET", path, timeout_s=INSPECT_TIMEOUT_S, max_bytes=MAX_INSPECT_BYTES)
         except NoContainerError:
             return None
-        found = await _made_of(container_of_inspect, body)
+        found = await _made_of(partial(container_of_inspect, by_podman=self.podman is not None), body)
         if found.id != container:
             raise SourceError(f"{path}: the engine answered with container {found.id[:12]!r}, which was not asked for")
         return found
@@ -329,6 +339,12 @@ def _version(text: str) -> tuple[int, int]:
     if match is None:
         raise SourceError(f"what answers is no Docker Engine: it names no API version ({text!r})")
     return int(match[1]), int(match[2])
+
+
+def _podman(headers: Mapping[str, str]) -> str | None:
+    """Return the version that Podman, and nothing else, names in the headers of its answers."""
+    named = headers.get("Libpod-API-Version")
+    return None if named is None else excerpt(named)
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from lbwatch.core.model import Event
+from lbwatch.core.model import Event, Health
 from lbwatch.engines.docker.fields import (
     MAX_ACTION_CHARS,
     clamped_ns,
@@ -37,6 +37,9 @@ _RECORD_SEPARATOR = b"\x1e"
 _UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CONTAINER = "container"
 _NETWORK = "network"
+_MEMBERSHIP = ("connect", "disconnect")
+_HEALTH_STATUS = "health_status"
+_HEALTH_VALUES = frozenset(map(str, Health))
 _NAME = "name"
 _SIGNAL = "signal"  # of a `kill` event's attributes
 
@@ -56,6 +59,7 @@ class _Event(_Struct, frozen=True):
     actor: _Actor = _Actor()
     time_s: int = msgspec.field(default=0, name="time")
     time_ns: int = msgspec.field(default=0, name="timeNano")
+    health_status: str = ""  # Podman's alone, of events of that action
 
 
 _EVENT = msgspec.json.Decoder(_Event)
@@ -147,12 +151,21 @@ def _container_event(event: _Event, *, attributes: dict[str, str]) -> list[Event
 
 
 def _network_event(event: _Event, *, attributes: dict[str, str]) -> list[Event]:
-    """Return it for the container that it is about; Docker has that in the attributes, Podman makes it the actor."""
-    id = attributes.get("container") or (event.actor.id if "network" in attributes else "")
+    """
+    Return it for the container that it is about; Docker has that in the attributes, Podman makes it the actor.
+
+    Podman is known by the attribute `podId`, which it gives each event; before 4.4 it does not even name the network.
+    """
+    if event.action not in _MEMBERSHIP:
+        return []
+    id = attributes.get("container") or (event.actor.id if {"network", "podId"} & attributes.keys() else "")
     return [Event(action=_action(event), container=id, at_ns=_time_ns(event))] if is_container_id(id) else []
 
 
 def _action(event: _Event) -> str:
+    # Podman has the value in a field of its own, in which 4.3 says what the probe before this one found.
+    if event.action == _HEALTH_STATUS and event.health_status in _HEALTH_VALUES:
+        return f"{_HEALTH_STATUS}: {event.health_status}"
     return event.action[:MAX_ACTION_CHARS]
 
 

@@ -9,6 +9,7 @@ import asyncio
 import re
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -45,7 +46,18 @@ _POLL_S = 0.02
 _FRAME = struct.Struct(">BxxxL")  # which output, and how many bytes follow
 _SIGNALLED = 128  # exit codes from there on tell the signal that ended a program
 _MISSING = re.compile(r'exec: "[^"]*": (executable file not found|(stat \S+: )?no such file|permission denied)')
-_NOT_RUN = ("OCI runtime exec failed", "cannot exec in a ")  # what the engine says in a program's place, with code 126
+_PODMAN_ERROR = "Error: "
+_NOT_RUN = re.compile(rf"OCI runtime exec failed|cannot exec in a |{_PODMAN_ERROR}(?:crun|runc|[^\n]{{1,200}}: OCI) ?")
+"""How what the engine says in a program's place begins: Docker with code 126, Podman also with 127."""
+
+_FORGETS_NOTHING = re.compile(r"[0-3]\.|4\.[0-3](\.|$)")
+"""Versions of Podman that take no container for stopped by hand because of a signal."""
+
+_PS_ARGS = "-ww -eo pid,ppid,args"
+"""Else ps(1) cuts at 80 columns, and what nginx was started with is lost."""
+
+_PODMAN_COLUMNS = "pid,ppid,args"
+"""Podman takes its own words for columns, and then runs no ps(1): 4.3 would do so in the container, which has none."""
 
 
 class _Exec(msgspec.Struct, rename="pascal", frozen=True):
@@ -81,9 +93,10 @@ class ContainerExec:
     async def container_config(self, container: str) -> ContainerConfig:
         """Return where its folders are on the host, and how it is kept running."""
         path, needs = container_path(container, "json"), ("GET /containers/ID/json",)
-        return config_of_inspect(
+        found = config_of_inspect(
             await self._client.ask("GET", path, timeout_s=CALL_TIMEOUT_S, needs=needs, max_bytes=MAX_INSPECT_BYTES)
         )
+        return found if self._client.podman is None else _kept_by_podman(found, version=self._client.podman)
 
     async def execute(
         self, container: str, command: Sequence[str], *, timeout_s: float, proves: Callable[[str], bool] | None = None
@@ -141,10 +154,10 @@ class ContainerExec:
             path,
             timeout_s=CALL_TIMEOUT_S,
             needs=("GET /containers/ID/top",),
-            query={
-                "ps_args": "-ww -eo pid,ppid,args"
-            },  # else ps(1) cuts at 80 columns, and what nginx was started with is lost
+            query={"ps_args": _PS_ARGS if self._client.podman is None else _PODMAN_COLUMNS},
         )
+        if not answer.strip():  # Podman before 5, of one that does not run
+            raise SourceError(f"{path}: the engine lists no processes: does it run?")
         top = decoded(answer, _TOP)
         try:
             pid, parent, title = (_column(top.titles, *names) for names in (("PID",), ("PPID",), ("COMMAND", "CMD")))
@@ -180,6 +193,17 @@ class ContainerExec:
         await self._client.ask("POST", path, timeout_s=CALL_TIMEOUT_S, needs=needs, query={"signal": "SIGHUP"})
 
 
+def _kept_by_podman(found: ContainerConfig, *, version: str) -> ContainerConfig:
+    """
+    Return how Podman keeps a container, as far as that is otherwise than Docker would by the same words.
+
+    A signal makes Podman 5 forget each restart policy, whatever the container's own stop signal is; 4.3 forgets none.
+    """
+    if _FORGETS_NOTHING.match(version):
+        return replace(found, restart_policy="")
+    return replace(found, stop_signal="")
+
+
 def unframed(body: bytes) -> str:
     """Return the two outputs of a program together, as they came: each piece has its length before it."""
     said, at = bytearray(), 0
@@ -195,9 +219,9 @@ def _judged(code: int, said: str, *, program: str) -> tuple[int, str]:
     """Return what a program said, and not what an engine says that could not run it (facts, nginx 18)."""
     if code > _SIGNALLED:
         raise SourceError(f"{program} was ended by signal {code - _SIGNALLED}")
-    if not said.startswith(_NOT_RUN):
+    if not _NOT_RUN.match(said):
         return code, said
-    if _MISSING.search(said):
+    if _MISSING.search(said) or (code == NO_PROGRAM and said.startswith(_PODMAN_ERROR)):
         return NO_PROGRAM, said
     raise SourceError(f"{program} could not be run: {said}")
 

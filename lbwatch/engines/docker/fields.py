@@ -27,6 +27,15 @@ MAX_ADDRESS_CHARS = 64
 MAX_ACTION_CHARS = 256
 """Of an event's action: `exec_create: ...` carries a whole command line."""
 
+PODMAN_DEFAULT = "podman"
+"""What inspect and Podman's own commands call its default network."""
+
+PODMAN_DEFAULT_ALIAS = "bridge"
+"""What `GET /networks`, and so `docker network ls`, calls it."""
+
+PODMAN_DEFAULT_ID = "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9"
+"""Its id on every machine: the SHA-256 of its name."""
+
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what engines accept
 _TIMESTAMP = re.compile(

@@ -14,6 +14,7 @@ import msgspec
 
 from lbwatch.core.errors import SourceError
 from lbwatch.core.model import Container
+from lbwatch.engines.docker.fields import PODMAN_DEFAULT, PODMAN_DEFAULT_ID, is_container_id
 
 INGRESS = "ingress"
 """What stands for the driver of the network of a Swarm's mesh, whatever its name is."""
@@ -36,19 +37,32 @@ class _Network(msgspec.Struct, rename="pascal", frozen=True, gc=False):
 _NETWORKS = msgspec.json.Decoder(tuple[_Network, ...] | None)
 
 
-def drivers_of_list(body: bytes) -> Mapping[str, str]:
+def drivers_of_list(body: bytes, *, by_podman: bool = False) -> Mapping[str, str]:
     """
     Return the drivers in the answer of `GET /networks`, by the network's id.
+
+    Args:
+        body: The answer.
+        by_podman: Whether Podman answered: before version 5 it says a network's name of a container where its id
+            should be, so that they are told by name as well.
 
     Raises:
         SourceError: It is no such list.
     """
-    return {each.id: INGRESS if each.ingress else each.driver for each in _listed(body)}
+    listed = _listed(body)
+    drivers = {each.id: INGRESS if each.ingress else each.driver for each in listed}
+    named = {name: drivers[each.id] for each in listed for name in _names(each)} if by_podman else {}
+    return named | drivers
 
 
 def names_of_list(body: bytes) -> frozenset[str]:
     """Return the names of the networks in the same answer; raises likewise."""
-    return frozenset(each.name for each in _listed(body))
+    return frozenset(name for each in _listed(body) for name in _names(each))
+
+
+def _names(network: _Network) -> tuple[str, ...]:
+    """Return what a network is called: Podman's default one has two names."""
+    return (network.name, PODMAN_DEFAULT) if network.id == PODMAN_DEFAULT_ID else (network.name,)
 
 
 def _listed(body: bytes) -> tuple[_Network, ...]:
@@ -70,12 +84,13 @@ class NetworkDrivers:
     def __init__(self, ask: Callable[[], Awaitable[Mapping[str, str]]]) -> None:
         self._ask = ask
         self._asking = asyncio.Lock()  # who finds one asking waits for that answer
-        self._drivers: Mapping[str, str] = {}  # by the id, which is never another network's
+        self._drivers: Mapping[str, str] = {}  # by the id, which is never another network's, or a name
         self._missing: set[str] = set()  # ids that no answer had, until asking is worth another try
 
     def forget_failures(self) -> None:
-        """Let what could not be had be asked for once more."""
+        """Let what could not be had be asked for once more, and what is known by a name: that may be another's now."""
         self._missing.clear()
+        self._drivers = {id: driver for id, driver in self._drivers.items() if _is_network_id(id)}
 
     async def completed(self, container: Container) -> Container:
         """Return a container with the drivers of its networks, as far as its address may hang on them."""
@@ -96,6 +111,10 @@ class NetworkDrivers:
                 self._drivers = await self._ask()
             # Until the next list what is not known is a guess: a proxy that refuses must not be asked at each event.
             self._missing |= ids - self._drivers.keys()
+
+
+def _is_network_id(text: str) -> bool:
+    return is_container_id(text)  # which look alike
 
 
 def _has_choice(container: Container) -> bool:

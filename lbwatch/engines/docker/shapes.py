@@ -60,9 +60,10 @@ class Entry(_Struct, frozen=True):
 
 
 class EngineHealth(_Struct, frozen=True):
-    """`State.Health` of one with a health check."""
+    """`State.Health` of one with a health check; its log has the latest probes."""
 
     status: str = ""
+    log: tuple[msgspec.Raw, ...] | None = None
 
 
 class State(_Struct, frozen=True):

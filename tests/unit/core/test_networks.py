@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import container, decide, notices, on, reasons_of, rules, servers_of, unrouted
 from worlds import any_world, joined
 
-from lbwatch.core.model import Container, Endpoint, bracketed
+from lbwatch.core.model import Container, Endpoint, Plan, bracketed
 from lbwatch.core.networks import USED, weighed
 from lbwatch.core.placement import HOST_ADDRESS, Placement, Rules, network_owner, placement_of
 
@@ -47,6 +47,35 @@ def test_the_network_that_is_called_taken_is_the_one_that_the_server_is_on(world
 
 
 # -- network
+
+
+def addresses_of(plan: Plan) -> list[str]:
+    return [server.address for _, server in servers_of(plan)]
+
+
+PODMAN = Endpoint(network="podman", ipv4="10.88.0.2", alias="bridge")
+
+
+@pytest.mark.parametrize("name", ["podman", "bridge"])
+def test_podman_s_own_network_is_known_by_both_of_its_names(name: str) -> None:
+    """Its own commands call it `podman`, and `docker network ls` on the same engine calls it `bridge`."""
+    by_setting = decide(container("web", endpoints=(BACK, PODMAN)), networks=(name,))
+    by_label = decide(container("web", endpoints=(BACK, PODMAN), labels=ENABLED | {"lbwatch.network": name}))
+    assert addresses_of(by_setting) == addresses_of(by_label) == ["10.88.0.2"]
+    ((_, back), (_, podman)) = weighed(container(endpoints=(BACK, PODMAN)), None, networks=(name,))
+    assert (back, podman) == (f"nginx reaches {name} only", USED)
+
+
+def test_a_network_that_really_has_the_name_comes_before_one_that_is_called_so() -> None:
+    """Somebody may have made one."""
+    bridge = Endpoint(network="bridge", ipv4="10.1.0.2")
+    plan = decide(container("web", endpoints=(bridge, PODMAN)), networks=("bridge",))
+    assert addresses_of(plan) == ["10.1.0.2"]
+
+
+def test_podman_s_own_network_is_as_likely_as_docker_s() -> None:
+    """It is a bridge, whether or not a proxy keeps the drivers to itself."""
+    assert addresses_of(decide(container("web", endpoints=(BACK, PODMAN)))) == ["10.88.0.2"]
 
 
 def place(*endpoints: Endpoint, labels: dict[str, str] | None = None, networks: tuple[str, ...] = ()) -> str:

@@ -306,6 +306,7 @@ def test_a_paused_owner_still_has_its_network() -> None:
         ({"status": ContainerStatus.DEAD}, Reason.NOT_RUNNING, "it is dead"),
         ({"status": ContainerStatus.PAUSED}, Reason.PAUSED, "docker unpause web"),
         ({"health": Health.STARTING}, Reason.STARTING, "has not passed yet"),
+        ({"health": Health.STARTING, "unprobed": True}, Reason.STARTING, "label lbwatch.health=ignore routes it"),
         ({"labels": ENABLED | {"com.docker.swarm.service.name": "a b"}}, Reason.BAD_NAME, "add the label lbwatch.upstream"),
         ({"exposed": ()}, Reason.NO_PORT, "add the label lbwatch.port"),
         ({"exposed": (80, 443)}, Reason.SEVERAL_PORTS, "it exposes 80, 443: add the label lbwatch.port"),

@@ -1,11 +1,14 @@
 """What the README has to paste: each block is run by a test, here or where its engine and its images are."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import compose
 import readme
+import versions
 from readme import REPOSITORY
 
 MAX_LINES = 11
@@ -24,6 +27,7 @@ DOCUMENTS_RUN_BY = {
     "deploy/systemd/README.md": "real/test_systemd",
     "docs/deployment.md": "real/test_image",
     "docs/operations.md": "real/test_troubleshooting",
+    "docs/podman.md": "real/test_podman",
     "docs/recipes.md": "real/test_recipes",
     "docs/templates.md": "real/test_template",
     "docs/troubleshooting.md": "real/test_troubleshooting",
@@ -71,6 +75,19 @@ def test_the_service_is_installed_as_its_own_readme_says() -> None:
     """That one is what the tests of the service paste."""
     (install,) = readme.under("A service of systemd")
     assert install == readme.blocks(REPOSITORY / "deploy" / "systemd" / "README.md")[0][1]
+
+
+def test_what_it_is_tested_on_is_what_the_tests_run_on() -> None:
+    """A version that nobody tests any more must not stand there, nor one be missing."""
+    text = (REPOSITORY / "README.md").read_text().partition("### What it is tested on")[2].partition("\n## ")[0]
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    for row, known in (("Docker Engine", versions.ENGINES), ("Podman", versions.PODMANS), ("nginx", versions.NGINXES)):
+        assert {*re.findall(r"\d+\.\d+", rows[row])} == {each.removeprefix("podman-") for each in known}, row
+    core = [engine for engine, _ in versions.OTHERS]
+    assert f"all tests on {versions.DEFAULT_ENGINE}, a core on {core[0]} |" in rows["Docker Engine"]
+    assert f"the core on {' and '.join(each.removeprefix('podman-') for each in core[1:])} |" in rows["Podman"]
+    assert f"all tests on {versions.DEFAULT_NGINX}, " in rows["nginx"]
+    assert f" by {compose.VERSION}; " in rows["Compose"]
 
 
 def test_the_test_command_is_what_ci_runs() -> None:

@@ -1,5 +1,6 @@
 """Whether the engine answers what is asked, and has the networks that are set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,15 @@ from usersettings import settings_with
 from lbwatch.cli.check.engine import engine_findings, network_findings
 from lbwatch.cli.check.finding import Verdict
 from lbwatch.core.errors import SourceError
+from lbwatch.engines.docker.client import EngineClient, Ping
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.engines.fake.faults import respond_with
+
+_ping = EngineClient.ping
+
+
+async def podman_ping(client: EngineClient) -> Ping:
+    return replace(await _ping(client), podman="5.4.2")
 
 
 async def test_an_engine_that_answers_is_named_with_what_is_asked_of_it(engine: FakeEngine) -> None:
@@ -18,6 +26,25 @@ async def test_an_engine_that_answers_is_named_with_what_is_asked_of_it(engine: 
     (found,) = await engine_findings(settings_with(docker_host=engine.url))
     assert found.verdict is Verdict.OK
     assert "API 1.41, 1 container; asked for GET /_ping, GET /events" in found.words
+
+
+async def test_podman_is_a_warning_with_what_to_do(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else says why no container drains there when it is stopped."""
+    monkeypatch.setattr(EngineClient, "ping", podman_ping)
+    answers, podman = await engine_findings(settings_with(docker_host=engine.url))
+    assert (answers.verdict, podman.verdict) == (Verdict.OK, Verdict.WARN)
+    assert "Podman 5.4.2, which tells of no stop signal" in podman.words
+    assert "lbwatch drain NAME" in podman.words
+
+
+async def test_what_podman_keeps_of_each_exec_is_a_warning(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pile up where containers come and go all day, and only a file of Podman's own can shorten that."""
+    monkeypatch.setattr(EngineClient, "ping", podman_ping)
+    by_exec = settings_with(docker_host=engine.url, nginx_container="nginx")
+    *_, last = await engine_findings(by_exec)
+    assert (last.verdict, "exit_command_delay = 5" in last.words) == (Verdict.WARN, True)
+    by_signal = settings_with(docker_host=engine.url, nginx_container="nginx", nginx_reload="signal")
+    assert len([*await engine_findings(by_signal)]) == 2
 
 
 async def test_a_socket_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:

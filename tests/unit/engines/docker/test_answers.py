@@ -148,6 +148,46 @@ def test_null_in_a_list_entry_means_empty(key: str) -> None:
     assert container.id == "c" * 64
 
 
+@pytest.mark.parametrize(
+    ("health", "by_podman", "unprobed"),
+    [
+        ({"Status": "starting", "FailingStreak": 0, "Log": None}, True, True),
+        ({"Status": "starting", "Log": []}, True, True),
+        ({"Status": "starting"}, True, True),
+        ({"Status": "starting", "Log": [{"ExitCode": 1, "Output": ""}]}, True, False),
+        ({"Status": "starting", "Log": None}, False, False),
+        ({"Status": "healthy", "Log": None}, True, False),
+        ({"Status": "", "FailingStreak": 0, "Log": None}, True, False),
+        (None, True, False),
+    ],
+)
+def test_a_health_check_that_was_never_run_is_told_of_podman(health: Any, by_podman: bool, unprobed: bool) -> None:
+    """Without systemd nothing runs them there, and nothing else would say why a container is `starting` for ever."""
+    body = changed(INSPECT, "State > Health", health)
+    assert container_of_inspect(body, by_podman=by_podman).unprobed is unprobed
+
+
+PODMAN_ID = "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9"
+
+
+@pytest.mark.parametrize(
+    ("name", "id", "alias"),
+    [
+        ("podman", PODMAN_ID, "bridge"),
+        ("podman", "podman", "bridge"),
+        ("podman", "f" * 64, ""),
+        ("podman", None, ""),
+        ("front", "front", ""),
+        ("bridge", "b" * 64, ""),
+    ],
+)
+def test_podman_s_own_network_is_known_by_its_id(name: str, id: str | None, alias: str) -> None:
+    """Where Docker has one of that name it is any other."""
+    body = changed(INSPECT, "NetworkSettings > Networks", {name: {"NetworkID": id, "IPAddress": "10.88.0.2"}})
+    (endpoint,) = container_of_inspect(body).endpoints
+    assert (endpoint.network, endpoint.alias) == (name, alias)
+
+
 def test_whose_network_a_container_uses_is_read_from_its_mode() -> None:
     """`container:X` has no networks of its own, and `host` none at all."""
     joined = container_of_inspect(changed(INSPECT, "HostConfig > NetworkMode", "container:" + "d" * 64))

@@ -263,6 +263,26 @@ async def test_an_api_version_of_another_form_is_none(version: str) -> None:
             await client.ping()
 
 
+@pytest.mark.parametrize(
+    ("headers", "podman"),
+    [
+        ({"Libpod-API-Version": "5.4.2", "Server": "Libpod/5.4.2 (linux)"}, "5.4.2"),
+        ({"Libpod-API-Version": "x" * 5000}, "x" * 255 + "…"),
+        ({"Server": "Docker/26.1.5 (linux)"}, None),
+        ({}, None),
+    ],
+)
+async def test_podman_is_told_from_docker(headers: dict[str, str], podman: str | None) -> None:
+    """It has no stop signals and no probes of its own: what is missing there is not waited for."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="OK", headers={"Api-Version": "1.41"} | headers)
+
+    async with serving(answer) as url, connected(url) as client:
+        ping = await client.ping()
+        assert (ping.podman, client.podman) == (podman, podman)
+
+
 async def test_an_engine_before_1970_is_asked_for_no_time_before_that(tmp_path: Path) -> None:
     """Its clock starts there where nothing keeps it, and engines refuse a negative `since`."""
     asked: list[str] = []
@@ -274,6 +294,19 @@ async def test_an_engine_before_1970_is_asked_for_no_time_before_that(tmp_path: 
     async with serving(answer) as url, connected(url) as client, client.events(since_s=-60.0):
         pass
     assert asked == ["0.000000000"]
+
+
+async def test_podman_before_4_4_sends_a_death_too(tmp_path: Path) -> None:
+    """It compares what is asked for with its own word for it: of a container that stopped nothing was heard."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.query["filters"])
+        return web.Response()
+
+    async with serving(answer) as url, connected(url) as client, client.events(since_s=None):
+        pass
+    assert {"die", "died", "destroy", "remove"} <= {*json.loads(asked[0])["event"]}
 
 
 @pytest.mark.parametrize("status", [500, 403, 301])

@@ -4,6 +4,7 @@ import json
 import time
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -257,6 +258,72 @@ def test_podmans_network_event_is_about_its_actor() -> None:
     """Podman turns it around: the actor is the container, the network stands in the attributes."""
     line = event_line(kind="network", action="connect", actor=C1, network="front")
     assert decoded(line + b"\n") == [Event(action="connect", container=C1, labels=None, at_ns=1)]
+
+
+RECORDED: dict[str, list[str]] = json.loads((Path(__file__).parents[3] / "golden" / "podman-events.json").read_text())
+"""What real Podmans sent, one of each, line by line."""
+
+
+def recorded(version: str, *, kind: str, action: str) -> Event | None:
+    """The event of a line that a Podman sent; `None`: it is left out."""
+    (line,) = (each for each in RECORDED[version] if f'"Type":"{kind}","Action":"{action}"' in each)
+    found = decoded(line.encode() + b"\n", limit=MAX_LINE_BYTES)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("version", RECORDED)
+@pytest.mark.parametrize("action", ["connect", "disconnect"])
+def test_podman_s_connecting_of_a_container_is_followed(version: str, action: str) -> None:
+    """Podman 4.3 names no network, and the container only as the actor: a move was seen at the next list."""
+    event = recorded(version, kind="network", action=action)
+    assert event is not None
+    assert (event.action, event.labels) == (action, None)
+    line = next(each for each in RECORDED[version] if f'"network","Action":"{action}"' in each)
+    assert event.container == json.loads(line)["Actor"]["ID"]
+
+
+def test_a_network_that_podman_makes_is_no_container() -> None:
+    """It is an actor as well, with an id that looks the same: that would cost a look at nothing."""
+    assert recorded("podman-5.4", kind="network", action="create") is None
+
+
+@pytest.mark.parametrize(("version", "said"), [("podman-5.4", "healthy"), ("podman-4.3", "starting")])
+def test_podman_s_word_for_the_health_stands_where_docker_has_it(version: str, said: str) -> None:
+    """`events` and `explain` show it. It is not believed: 4.3 says what the probe before this one found."""
+    event = recorded(version, kind="container", action="health_status")
+    assert event is not None
+    assert event.action == f"health_status: {said}"
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_podman_s_death_is_called_as_docker_s(version: str) -> None:
+    """It calls that `died` in its own files and filters."""
+    event = recorded(version, kind="container", action="die")
+    assert event is not None
+    assert event.labels is not None
+    assert event.labels["lbwatch.upstream"] == "web"
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_podman_s_kill_has_no_signal(version: str) -> None:
+    """So that each one counts as the stop signal."""
+    event = recorded(version, kind="container", action="kill")
+    assert event is not None
+    assert event.signal is None
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_each_event_of_podman_s_is_read(version: str) -> None:
+    """One that could not be would have everything looked at."""
+    assert UNREADABLE not in decoded(*(f"{line}\n".encode() for line in RECORDED[version]), limit=MAX_LINE_BYTES)
+
+
+@pytest.mark.parametrize("said", [None, 5, "", [], "x" * 500, "healthy\u0000", "a b"])
+def test_a_health_of_any_form_breaks_no_event(said: object) -> None:
+    """The field is Podman's own."""
+    event = {"Type": "container", "Action": "health_status", "Actor": {"ID": C1}, "HealthStatus": said}
+    (found,) = decoded(json.dumps(event).encode() + b"\n", limit=10_000)
+    assert found == UNREADABLE or found.action == "health_status"
 
 
 @pytest.mark.parametrize(

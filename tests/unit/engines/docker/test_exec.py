@@ -185,6 +185,68 @@ async def test_processes_are_found_by_their_columns(body: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "columns"), [({}, "-ww -eo pid,ppid,args"), ({"Libpod-API-Version": "4.3.1"}, "pid,ppid,args")]
+)
+async def test_podman_lists_processes_by_itself(headers: dict[str, str], columns: str) -> None:
+    """Asked as Docker is, 4.3 runs the container's own ps(1), which nginx's image has not, and answers with nothing."""
+    asked: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.query.get("ps_args"))
+        return web.Response(text=TOP, headers={"Api-Version": "1.41"} | headers)
+
+    async with serving(answer) as url, connected(url) as client:
+        await client.ping()
+        assert len(await ContainerExec(client).processes(ID)) == 1
+    assert asked[-1] == columns
+
+
+async def test_an_empty_list_of_processes_says_what_may_be_wrong() -> None:
+    """So Podman 4.3 answers for a container that does not run, with 200."""
+    async with engine_of({"/top": (200, "")}) as there:
+        with pytest.raises(SourceError, match="does it run"):
+            await there.processes(ID)
+
+
+CRUN = "OCI runtime attempted to invoke a command that was not found"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (127, f"Error: crun: executable file `nginx` not found in $PATH: No such file or directory: {CRUN}\n"),
+        (127, f"Error: runc: exec failed: unable to start container process: exec: nginx: not found: {CRUN}\n"),
+    ],
+)
+async def test_podman_s_words_for_a_program_that_is_not_there_are_known(code: int, said: str) -> None:
+    """It has 127 in the exit code, and its own words where a program's would be."""
+    answers = {
+        f"/exec/{E1}/start": (200, framed(said.encode())),
+        f"/exec/{E1}/json": (200, json.dumps({"ExitCode": code, "Running": False})),
+    }
+    async with engine_of(EXEC | answers) as there:
+        assert await there.execute(ID, ("nginx", "-t"), timeout_s=5) == (NO_PROGRAM, said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error: crun: open executable: Operation not permitted: OCI permission denied\n",
+        "Error: crun: the path `/etc` is not a regular file: Operation not permitted: OCI permission denied\n",
+    ],
+)
+async def test_a_program_that_podman_could_not_run_refuses_nothing(said: str) -> None:
+    """Else the configuration would count as refused, and some container as the one to blame."""
+    answers = {
+        f"/exec/{E1}/start": (200, framed(said.encode())),
+        f"/exec/{E1}/json": (200, '{"ExitCode": 126, "Running": false}'),
+    }
+    async with engine_of(EXEC | answers) as there:
+        with pytest.raises(SourceError, match="could not be run"):
+            await there.execute(ID, ("nginx", "-t"), timeout_s=5)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "{}",
@@ -194,7 +256,6 @@ async def test_processes_are_found_by_their_columns(body: str) -> None:
         TOP.replace('"7", ', ""),
         TOP.replace('"7"', "7"),
         "[]",
-        "",
     ],
 )
 async def test_a_list_of_processes_that_cannot_be_read_is_an_error_of_the_engines(body: str) -> None:
@@ -255,6 +316,30 @@ async def test_what_an_engine_tells_of_a_container_may_be_little(body: str, cont
         found = await there.container_config(ID)
         assert found.restart_policy == container_config.restart_policy
         assert set(found.mounts) - {("", "")} == set(container_config.mounts) - {("", "")}
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [
+        (None, ContainerConfig(restart_policy="always", stop_signal="3")),
+        ("5.4.2", ContainerConfig(restart_policy="always")),
+        ("4.4.0", ContainerConfig(restart_policy="always")),
+        ("4.30.1", ContainerConfig(restart_policy="always")),
+        ("4.3.1", ContainerConfig(stop_signal="3")),
+        ("3.4.4", ContainerConfig(stop_signal="3")),
+    ],
+)
+async def test_what_a_signal_costs_is_known_of_podman(version: str | None, kept: ContainerConfig) -> None:
+    """Podman 5 forgets each restart policy by it, where Docker forgets none of a container with its own stop signal."""
+    headers = {"Api-Version": "1.41"} | ({} if version is None else {"Libpod-API-Version": version})
+    found = {"HostConfig": {"RestartPolicy": {"Name": "always"}}, "Config": {"StopSignal": "3"}}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=json.dumps(found), headers=headers)
+
+    async with serving(answer) as url, connected(url) as client:
+        await client.ping()
+        assert await ContainerExec(client).container_config(ID) == kept
 
 
 async def test_a_signal_is_named_and_what_forbids_it_is_told() -> None:

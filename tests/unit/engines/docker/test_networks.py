@@ -55,6 +55,48 @@ def test_the_drivers_are_read_and_the_mesh_is_known_whatever_its_name() -> None:
     assert drivers_of_list(b"null") == {}
 
 
+PODMAN = {
+    "Name": "bridge",
+    "Id": "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9",
+    "Driver": "bridge",
+}
+
+
+def test_podman_s_own_network_has_both_of_its_names() -> None:
+    """Inspect, and Podman's own commands, call it `podman`, this list `bridge`; Podman 4 has that name for an id too."""
+    body = json.dumps([PODMAN, {"Name": "front", "Id": "f" * 64, "Driver": "macvlan"}]).encode()
+    assert names_of_list(body) == {"bridge", "podman", "front"}
+    drivers = drivers_of_list(body, by_podman=True)
+    assert [drivers[id] for id in (PODMAN["Id"], "podman", "front", "f" * 64)] == [
+        "bridge",
+        "bridge",
+        "macvlan",
+        "macvlan",
+    ]
+
+
+def test_a_network_of_docker_s_by_that_name_is_any_other() -> None:
+    """Nobody else has that id."""
+    body = json.dumps([{"Name": "bridge", "Id": "b" * 64}, {"Name": "podman", "Id": "c" * 64}]).encode()
+    assert names_of_list(body) == {"bridge", "podman"}
+    assert names_of_list(json.dumps([{"Name": "bridge", "Id": "b" * 64}]).encode()) == {"bridge"}
+
+
+async def test_a_driver_that_is_known_by_name_is_asked_for_again() -> None:
+    """Podman 4 has names for ids, and a network that is made anew may be of another kind."""
+    asked = Asked({"front": "bridge", "podman": "bridge", "f" * 64: "bridge"})
+    drivers = NetworkDrivers(asked)
+    by_name = made(endpoints=tuple(Endpoint(network=each, network_id=each) for each in ("front", "podman")))
+    by_id = made(endpoints=tuple(Endpoint(network=each, network_id="f" * 64) for each in ("front", "podman")))
+    await drivers.completed(by_name)
+    asked.drivers = {"front": "macvlan", "podman": "bridge", "f" * 64: "bridge"}
+    assert found_in(await drivers.completed(by_name))["front"] == "bridge"
+    drivers.forget_failures()
+    assert found_in(await drivers.completed(by_id))["front"] == "bridge"
+    assert asked.times == 1, "an id is never another network's"
+    assert found_in(await drivers.completed(by_name))["front"] == "macvlan"
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b'[{"Id": 5}]', b"<html>", b"\xff", b"[" * 100_000])
 def test_any_other_answer_is_an_error(body: bytes) -> None:
     """A proxy's page is no list without networks."""
