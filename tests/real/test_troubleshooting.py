@@ -71,7 +71,7 @@ def test_the_commands_say_what_is_promised_of_them(engine: RealEngine, stage: St
         stage, "lbwatch explain web", folder=stage.nginx.folder
     ), "as of the 502"
     assert "FAILED" not in followed(stage, "Troubleshooting")
-    assert "HTTP/1.1 200" in followed(stage, "503 Service UnavailableError").replace("HTTP/1.0", "HTTP/1.1")
+    assert "HTTP/1.1 200" in followed(stage, "503 Service Unavailable").replace("HTTP/1.0", "HTTP/1.1")
     assert f"# configuration file {stage.nginx.conf}" in followed(stage, "Welcome to nginx")
     shown = followed(stage, "Nothing is routed")
     assert "not-labelled" in shown
@@ -83,7 +83,7 @@ def test_the_commands_say_what_is_promised_of_them(engine: RealEngine, stage: St
     assert followed(stage, "Stale: requests go to containers that are gone") == ""
     stage.nginx.stop()
     wait_until(
-        lambda: followed(stage, "503 Service UnavailableError"),
+        lambda: followed(stage, "503 Service Unavailable"),
         holds=lambda seen: "reasons" in seen,
         within=10,
         what="503",

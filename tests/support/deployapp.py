@@ -89,7 +89,7 @@ class Server:
         elif "upgrade" in headers:
             status = "426 Upgrade Required"
         elif not self.ready or self.broken:
-            status = "503 Service UnavailableError"
+            status = "503 Service Unavailable"
         else:
             await asyncio.sleep(SLOW_S if path == "/slow" else WORK_S)
         body = f"{WHO}\n"

@@ -52,7 +52,7 @@ QUICK: dict[str, Fault] = {
     "reset": Broken(at=body_byte(400), then=Then.RESET),
     "500": ERROR_500,
     "503": Canned(status=503, body='{"message":"the engine is not ready"}'),
-    "503 as a page": Canned(status=503, body="<html><h1>503 Service UnavailableError</h1></html>", type="text/html"),
+    "503 as a page": Canned(status=503, body="<html><h1>503 Service Unavailable</h1></html>", type="text/html"),
     "a page": HTML,
     "null": NULL,
     "an open bracket": BRACKET,
