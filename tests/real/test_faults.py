@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import versions
 from daemon import IN_STEP_S, Stage, ending, wait_until
 from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import PLACEHOLDER, file_blocks
@@ -136,9 +135,8 @@ def test_a_stopped_engine_is_heard_to_its_end_with_many_containers(new_engine: N
     engine.terminate()
     wait_for_outage(stage, since=mark)
     assert file_blocks(stage.output) == [(f"web{digit}", PLACEHOLDER) for digit in range(10)], stage.notes()
-    if versions.ENGINE == "20.10":  # later ones close at once what is idle, and deaths are believed by their events
-        refused = [line["error"] for line in stage.lbwatch.logged("source.look_failed", since=mark)]
-        assert not [error for error in refused if "No such file" in error], "a look had no open connection to go by"
+    refused = [line["error"] for line in stage.lbwatch.logged("source.look_failed", since=mark)]
+    assert not [error for error in refused if "No such file" in error], "a look had no open connection to go by"
 
 
 def test_an_engine_that_hangs_leaves_the_file_alone(new_engine: NewEngine, set_stage: SetStage) -> None:

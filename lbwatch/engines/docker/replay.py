@@ -4,7 +4,6 @@ What a new stream of events tells again: which events were heard already, and ho
 Streams overlap on purpose, since the one before may have been deaf (facts, stream 8). Loop times come in as arguments.
 """
 
-import math
 from collections import Counter
 from dataclasses import replace
 
@@ -12,9 +11,6 @@ from lbwatch.core.model import Event
 
 REPLAY_S = 2.0
 """How long after its beginning a stream may tell what is old; later, an event that looks old shows a clock set back."""
-
-CLOCK_STEP_S = 1.0
-"""The engine says what its clock shows to a second, as HTTP does."""
 
 KEPT_EVENTS = 1000
 """So many of the latest are kept for `explain`, without their labels."""
@@ -59,7 +55,6 @@ class ReplayClock:
 
     def __init__(self) -> None:
         self._offset_s = 0.0  # the engine's clock less the loop's
-        self._new_from_s = math.inf  # by the engine's clock: what happened from then on is told for the first time
         self._until = 0.0  # loop time until which events may be old
 
     def synchronize(self, *, engine_s: float | None, now: float) -> None:
@@ -71,7 +66,6 @@ class ReplayClock:
             now: Loop time, in seconds.
         """
         self._offset_s = (engine_s or 0.0) - now
-        self._new_from_s = math.inf if engine_s is None else engine_s + CLOCK_STEP_S
 
     def begin(self, *, now: float) -> None:
         """Take the loop time at which a stream began."""
@@ -79,9 +73,7 @@ class ReplayClock:
 
     def age_s(self, event: Event, *, now: float) -> float | None:
         """Return how many seconds ago an event of a replay happened; `None` for one that happens at *now*."""
-        # Not by the event's time alone: an engine's clock that was set back makes all that is new look old. But what is
-        # newer than the clock was is no replay: an engine that is stopped right after it was reached answers no look
-        # any more, so that its events must count at once.
-        if now >= self._until or event.at_ns / 1e9 >= self._new_from_s:
+        # Not by the event's time alone: an engine's clock that was set back makes all that is new look old.
+        if now >= self._until:
             return None
         return max(0.0, now + self._offset_s - event.at_ns / 1e9)
