@@ -271,7 +271,10 @@ MUTANTS = {
         "engines/docker/deaths.py", ('event.action != "die"', "True"), tests="unit/engines/docker/test_deaths.py unit/engines/docker/test_source.py"
     ),
     "deaths: that of a former life is believed": mutant(
-        "engines/docker/deaths.py", ("or not _is_of_this_life(event, known)", ""), tests="unit/engines/docker/test_source.py unit/engines/docker/test_deaths.py"
+        "engines/docker/deaths.py", (" if _is_of_this_life(event, known) else None", ""), tests="unit/engines/docker/test_source.py unit/engines/docker/test_deaths.py"
+    ),
+    "deaths: what a new stream tells never counts": mutant(
+        "engines/docker/deaths.py", ("event is None or event.at_ns", "True or event.at_ns"), tests="unit/engines/docker/test_deaths.py unit/engines/docker/test_cache.py"
     ),
     "deaths: an older answer brings it back": mutant(
         "engines/docker/deaths.py", ("or not event_waits:", "or True:"), tests="unit/engines/docker/test_cache.py"
