@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import structlog
-from sources import LIST, WEB, Follow, followed, is_running
+from sources import LIST, WEB, Follow, followed, is_running, renew_stream
 from waiting import eventually
 
 from lbwatch.engines.docker import stream as stream_room
@@ -64,11 +64,8 @@ async def test_a_proxy_that_ends_every_stream_is_one_line(
     with structlog.testing.capture_logs() as logs:
         async with follow() as source:
             for _ in range(4):
-                streams = engine.requests["GET /events"]
-                engine.cut_streams(cleanly=False)
-                await eventually(
-                    lambda streams=streams: engine.requests["GET /events"] > streams and source.status().connected
-                )
+                await renew_stream(engine, cleanly=False)
+                await eventually(lambda: source.status().connected)
     assert [log["event"] for log in loud(logs) if log["event"] == "source.disconnected"] == ["source.disconnected"]
     assert sum(log["event"] == "source.disconnected" for log in logs) >= 4
     assert sum(log["event"] == "source.connected" for log in loud(logs)) == 2, "at first, and after the warning"
@@ -124,6 +121,7 @@ async def test_an_engine_that_is_back_is_one_line_with_how_long_it_was_away(engi
 async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: Follow) -> None:
     """Socket proxies cut streams every ten minutes."""
     async with follow() as source:
+        await eventually(lambda: engine.events.listeners)
         streams = engine.requests["GET /events"]
         engine.cut_streams()
         engine.containers.run(name="web-1", labels=WEB)
@@ -166,9 +164,7 @@ async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine,
         await eventually(lambda: source.status().events.get("start") == 1)
         told = source.recent()
         for number in range(2, 4):
-            connections = engine.requests["GET /events"]
-            engine.cut_streams()
-            await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
+            await renew_stream(engine)
             engine.containers.run(name=f"web-{number}", labels=WEB)
             await eventually(lambda name=f"web-{number}": is_running(source, name))
             assert source.status().events["start"] == number
@@ -183,9 +179,9 @@ async def test_a_renewal_is_no_interruption(
     monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
     async with follow() as source:
         await eventually(lambda: source.status().connected)
-        since, connections = source.status().since, engine.requests["GET /events"]
-        engine.cut_streams()
-        await eventually(lambda: engine.requests["GET /events"] > connections and source.status().connected)
+        since = source.status().since
+        await renew_stream(engine)
+        await eventually(lambda: source.status().connected)
         assert source.status().since == since
         await engine.close()
         await eventually(lambda: source.status().error and not source.status().connected)
