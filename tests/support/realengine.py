@@ -154,13 +154,7 @@ class RealEngine:
         ]
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=self._environment(),
-                start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=self._environment(), start_new_session=True
             )
 
     def wait_ready(self, *, within: float = 60) -> None:
