@@ -255,6 +255,21 @@ MUTANTS = {
     "drain by hand: not kept": mutant(
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
     ),
+    "version: an old nginx gets `keepalive 0`": mutant(
+        "balancers/nginx/limits.py", ("if upstream.keepalive != 0 or takes_keepalive_off(version):", "if True:"), tests="unit/balancers/nginx/test_limits.py"
+    ),
+    "version: not learned anew where nginx cannot start": mutant(
+        "balancers/nginx/watch.py", ("if running is not None else program in (None, self._program)", "if running is not None else True"), tests="unit/balancers/nginx/test_watch.py"
+    ),
+    "version: the program on disk is believed": mutant(
+        "balancers/nginx/local.py", ("older(tested, version_in(await asyncio.to_thread(built_in_words, master)))", "tested"), tests="unit/balancers/nginx/test_local.py"
+    ),
+    "sticky: who drains gets new clients": mutant(
+        "balancers/nginx/isolate.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"
+    ),
+    "sticky: a drain waits for its turn": mutant(
+        "core/schedule.py", (" and _places(before, new=True) <= _places(after, new=True))", ")"), tests="unit/core/test_schedule.py"
+    ),
     "health: the unhealthy serve": mutant(
         "core/group.py", ("    return _Class.UNHEALTHY if _is_sick(candidate) else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
     ),

@@ -8,6 +8,7 @@ import contextlib
 import http.server
 import itertools
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -275,6 +276,34 @@ async def test_kept_connections_can_be_switched_off(
             keeps = keepalive is None and version in KEEPS_BY_DEFAULT
             assert (server.connections < 12) == keeps, f"{server.connections} connections for 12 requests"
     assert ("keepalive 0;" in nginx.output.read_text()) == (version in KEEPS_BY_DEFAULT)
+
+
+async def test_an_upgraded_program_counts_once_nginx_runs_from_it(tmp_path: Path) -> None:
+    """A package's upgrade may leave the old one running for weeks, and that is who reads the file."""
+    need(*NGINX_NEEDS, *NEEDS)
+    try:
+        old, new = nginx_program("1.26"), nginx_program("1.30")
+    except Unavailable as error:
+        pytest.skip(str(error))
+    program = tmp_path / "sbin" / "nginx"
+    program.parent.mkdir()
+    shutil.copy(old, program)
+    with RealNginx(tmp_path / "nginx", program=str(program)) as nginx:
+        nginx.start()
+        one = balancer(nginx, tmp_path, program=str(program))
+        await one.prepare()
+        assert str(one.version).startswith("1.26.")
+        shutil.copy(new, program.with_name("new"))
+        program.with_name("new").replace(program)
+        for each in (one, balancer(nginx, tmp_path, program=str(program))):
+            await each.prepare()
+            assert str(each.version).startswith("1.26."), "it runs on, also where lbwatch was started anew"
+        nginx.stop()
+        await one.prepare()
+        assert str(one.version).startswith("1.26.")
+        nginx.start()
+        await one.prepare()
+        assert str(one.version).startswith("1.30.")
 
 
 async def test_what_nginx_refuses_is_isolated_and_all_else_verified(

@@ -23,7 +23,9 @@ PIDFILE_MAX_BYTES = 4096
 PROGRAM_MAX_BYTES = 256 << 20
 """Of an nginx program, which has 2 MB, and 20 with all that OpenResty has built in."""
 
-_BUILT_IN = re.compile(rb"[A-Za-z]{1,16} version: [A-Za-z]{1,16}/[0-9.]{1,32}")
+_VERSION = b" version: "
+_BUILT_IN = re.compile(rb"[A-Za-z]{1,16}" + _VERSION + rb"[A-Za-z]{1,16}/[0-9.]{1,32}")
+_AROUND = 64  # characters of such words before and after the middle
 _MASTER_TITLE = "nginx: master process"
 _WORKER_TITLE = "nginx: worker process"
 _FLAGS = ("-c", "-e", "-g", "-p")
@@ -259,10 +261,18 @@ def built_in_words(master: Process) -> str:
             if not 0 < size <= PROGRAM_MAX_BYTES or _process(master.pid) != master:
                 return ""
             with mmap.mmap(program.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                said = _BUILT_IN.search(content)
-                return "" if said is None else said[0].decode("ascii")
+                return next(_said_in(content), "")
     except (OSError, ValueError):  # of another user's, or it ended just now
         return ""
+
+
+def _said_in(program: mmap.mmap) -> Iterator[str]:
+    """Return what a program says of versions; the pattern alone would take 0.1 s for each megabyte."""
+    at = program.find(_VERSION)
+    while at >= 0:
+        if (said := _BUILT_IN.search(program[max(0, at - _AROUND) : at + _AROUND])) is not None:
+            yield said[0].decode("ascii")
+        at = program.find(_VERSION, at + 1)
 
 
 def _master(pid: int) -> Process | None:
