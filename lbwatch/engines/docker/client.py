@@ -25,7 +25,7 @@ from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.answers import container_of_inspect, containers_of_list, info_of
 from lbwatch.engines.docker.body import MAX_ANSWER_BYTES, PLAIN, ok_body, require_plain
 from lbwatch.engines.docker.decode import FRAMINGS
-from lbwatch.engines.docker.fields import http_date_s, is_container_id
+from lbwatch.engines.docker.fields import http_date_s, is_container_id, major_minor
 from lbwatch.engines.docker.identity import EngineInfo
 from lbwatch.engines.docker.networks import drivers_of_list, names_of_list
 from lbwatch.engines.docker.reach import Reach
@@ -65,6 +65,8 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
+
+_HEALTH_IN_TIME_FROM = (5, 0)  # of Podman's versions
 
 _LONG_BYTES = 1024 * 1024
 """Of an answer that takes milliseconds to be made something of, in which events would wait."""
@@ -118,6 +120,11 @@ class EngineClient:
         self._address = address
         self._reach = Reach(address)
         self._prefix = ""
+
+    @property
+    def tells_health_early(self) -> bool:
+        """Return whether it tells of a probe before inspect knows what that found: Podman 4.3 does, 5.4 does not."""
+        return self.podman is not None and major_minor(self.podman) < _HEALTH_IN_TIME_FROM
 
     @property
     def clock_s(self) -> float | None:
