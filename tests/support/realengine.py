@@ -153,7 +153,13 @@ class RealEngine:
         command = self._inside(self._command_line())
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=self._environment(), start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=self._environment(),
+                start_new_session=True,
             )
 
     def _inside(self, argv: Iterable[str]) -> list[str]:

@@ -42,6 +42,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Do nothing: it has no threads, and asyncio would start one for that, of which the loop knows no time."""
+
     def jump(self, seconds: float) -> None:
         self._now += seconds
 

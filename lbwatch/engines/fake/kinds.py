@@ -185,6 +185,9 @@ class Kind:
     events: Events = field(default_factory=Events)
     answers: Answers = field(default_factory=Answers)
 
+    def __str__(self) -> str:
+        return self.name
+
 
 DOCKER_20 = Kind(
     name="docker-20",

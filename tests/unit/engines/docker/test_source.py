@@ -838,6 +838,7 @@ async def test_looks_that_fail_with_the_engine_s_end_are_no_news(engine: FakeEng
             await engine.come_back()
             await eventually(lambda: all(is_in(source, f"web-{n}", ContainerStatus.EXITED) for n in range(20)))
             await eventually(lambda: not source._cache.dead, what="nothing is lost")
+            await eventually(lambda: source.status().connected, what="looks may succeed before the stream does")
     loud = [log["event"] for log in logs if log["log_level"] != "debug"]
     assert loud == ["source.connected", "source.synced", "source.disconnected", "source.connected"]
 

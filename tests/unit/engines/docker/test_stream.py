@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import structlog
-from sources import LIST, WEB, Follow, followed, is_running, renew_stream
+from sources import LIST, WEB, Follow, followed, is_running, quiet, renew_stream
 from waiting import eventually
 
+from lbwatch.engines.docker import replay
 from lbwatch.engines.docker import stream as stream_room
 from lbwatch.engines.docker.decode import UNREADABLE
 from lbwatch.engines.docker.stream import Outage
@@ -54,6 +55,24 @@ async def test_events_are_followed_in_the_framing_that_the_engine_has(tmp_path: 
         await eventually(lambda: is_running(source, "web-1"))
         assert source.status().events["start"] == 1
         assert UNREADABLE.action not in source.status().events
+
+
+@pytest.mark.parametrize("kind", [kinds.DOCKER_20, kinds.DOCKER_26], ids=str)
+async def test_each_death_is_followed_of_an_engine_that_is_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: kinds.Kind
+) -> None:
+    """Its containers end one by one; 26 ends the connections that were kept for that, so that `die` must do."""
+    monkeypatch.setattr(replay, "REPLAY_S", 0.0)  # the stream has held for a while
+    async with FakeEngine(socket=tmp_path / "ends.sock", kind=kind, lag_s=0.0) as ending, followed(ending) as source:
+        for number in range(3):
+            ending.containers.run(name=f"web-{number}", labels=WEB)
+        await eventually(lambda: all(is_running(source, f"web-{number}") for number in range(3)))
+        await quiet(ending)
+        await ending.begin_to_stop()
+        ending.containers.stop("web-0")
+        ending.containers.stop("web-1")
+        await eventually(lambda: not is_running(source, "web-0") and not is_running(source, "web-1"))
+        assert is_running(source, "web-2")
 
 
 async def test_a_proxy_that_ends_every_stream_is_one_line(
