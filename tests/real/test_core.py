@@ -59,7 +59,7 @@ def core_engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
 
 
 def engine_of(version: str) -> RealEngine:
-    """Return one that is not started. Raises `debian.Unavailable`."""
+    """Return one that is not started. Raises `debian.UnavailableError`."""
     if version in versions.PODMANS:
         return RealPodman(version)
     return RealEngine(programs=versions.engine_programs(version))
@@ -153,9 +153,11 @@ def test_one_that_was_asked_to_stop_gets_nothing_new(stage: Stage) -> None:
     else:
         with ThreadPoolExecutor() as pool:
             stopped = pool.submit(engine.docker, "stop", "--time", "60", "one", within=90)
-            stage.wait_in_step({"web": {"two"}}, draining={"one"})
-            assert not stopped.done()
-            engine.docker("kill", "one")
+            try:
+                stage.wait_in_step({"web": {"two"}}, draining={"one"})
+                assert not stopped.done()
+            finally:
+                engine.docker("kill", "one")
             stopped.result()
     stage.wait_in_step({"web": {"two"}})
 

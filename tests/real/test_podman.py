@@ -17,7 +17,7 @@ import pytest
 import versions
 from containernginx import ContainerNginx
 from daemon import Stage, wait_until
-from debian import Unavailable
+from debian import UnavailableError
 from needs import ENGINE_NEEDS, SetStage, need
 from oracle import PLACEHOLDER, Reach, file_blocks
 from pasting import tried
@@ -38,7 +38,7 @@ def podman(request: pytest.FixtureRequest) -> Iterator[RealPodman]:
     need(*ENGINE_NEEDS)
     try:
         engine = RealPodman(request.param)
-    except Unavailable as error:
+    except UnavailableError as error:
         if os.environ.get("CI"):
             pytest.fail(f"{request.param}: {error}", pytrace=False)
         pytest.skip(f"{request.param}: {error}")

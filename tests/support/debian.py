@@ -23,7 +23,7 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "usr/libexec/podman", "usr/lib/podman")
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A package cannot be had here; the text says which and why."""
 
 
@@ -50,7 +50,7 @@ def fetched(programs: Programs) -> Path:
     Return the folder that has them: `bin` with all programs, `tree` with the packages as unpacked.
 
     Raises:
-        Unavailable: The release has no such package, or nobody answers.
+        UnavailableError: The release has no such package, or nobody answers.
     """
     folder = CACHE / programs.name
     wanted = repr(programs)
@@ -122,11 +122,11 @@ class Apt:
 
 
 def run(*argv: str, cwd: Path | None = None) -> str:
-    """Return what a program printed; raises `Unavailable` with the end of what it complained of if it failed."""
+    """Return what a program printed; raises `UnavailableError` with the end of what it complained of if it failed."""
     environment = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C"}
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300, cwd=cwd, env=environment)
     if done.returncode:
-        raise Unavailable(f"{' '.join(argv)}: {done.stdout[-500:]}{done.stderr[-1500:]}")
+        raise UnavailableError(f"{' '.join(argv)}: {done.stdout[-500:]}{done.stderr[-1500:]}")
     return done.stdout
 
 
@@ -174,7 +174,7 @@ def _bind(links: Path, *, libraries: Path, folder: Path) -> None:
         shutil.copy(program, link)
         interpreter = [word for loader in loaders for word in ("--set-interpreter", str(loader))]
         patch = (str(folder / "patchelf/usr/bin/patchelf"), *interpreter, "--force-rpath")
-        with contextlib.suppress(Unavailable):  # one that is linked statically needs nothing
+        with contextlib.suppress(UnavailableError):  # one that is linked statically needs nothing
             run(*patch, "--set-rpath", found, str(link))
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import pytest
 import versions
 from daemon import Stage
-from debian import Unavailable
+from debian import UnavailableError
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
 
@@ -26,7 +26,7 @@ def need(*programs: str, root: bool = True) -> None:
     for each in programs:
         try:
             versions.use(each)
-        except Unavailable as error:
+        except UnavailableError as error:
             missing.append(f"{each} {versions.ENGINE if 'docker' in each else versions.NGINX} ({error})")
     missing += [each for each in programs if shutil.which(each) is None and not os.path.isfile(each)]
     if root and os.geteuid() != 0:
@@ -51,7 +51,7 @@ def obtained(get: Callable[[str], T], version: str) -> T:
     """
     try:
         return get(version)
-    except Unavailable as error:
+    except UnavailableError as error:
         reason = f"not to be had: {version}: {str(error).strip().splitlines()[-1]}"
     if version in versions.PROMISED and (os.environ.get("CI") or versions.EVERY):
         pytest.fail(reason, pytrace=False)

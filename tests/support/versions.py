@@ -92,17 +92,17 @@ NGINX = os.environ.get("TEST_NGINX") or DEFAULT_NGINX
 
 
 def engine_programs(version: str) -> Path | None:
-    """Return the folder of an engine's programs; `None`: those on PATH. Raises `debian.Unavailable`."""
+    """Return the folder of an engine's programs; `None`: those on PATH. Raises `debian.UnavailableError`."""
     return None if version == _MACHINE else fetched(ENGINES[version]) / "bin"
 
 
 def podman_programs(version: str) -> Path:
-    """Return the folder of a Podman's programs. Raises `debian.Unavailable`."""
+    """Return the folder of a Podman's programs. Raises `debian.UnavailableError`."""
     return fetched(PODMANS[version]) / "bin"
 
 
 def nginx_program(version: str) -> str:
-    """Return what starts an nginx. Raises `debian.Unavailable`."""
+    """Return what starts an nginx. Raises `debian.UnavailableError`."""
     return "nginx" if version == _MACHINE else str(fetched(NGINXES[version]) / "bin" / "nginx")
 
 
@@ -115,7 +115,7 @@ def use(program: str) -> None:
         program: One that a test needs; only `dockerd`, `docker` and `nginx` are chosen.
 
     Raises:
-        debian.Unavailable: They cannot be had here.
+        debian.UnavailableError: They cannot be had here.
     """
     if program in ("docker", "dockerd") and ENGINE != _MACHINE:
         folder = fetched(ENGINES[ENGINE]) / "bin"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import coretable
 import pytest
 from coretable import ABSENT, CHECKS, FAILED, OK, Result
-from debian import Unavailable
+from debian import UnavailableError
 from needs import obtained
 from readme import REPOSITORY
 
@@ -72,7 +72,7 @@ def test_a_skip_brings_its_reason() -> None:
 
 
 def absent(version: str) -> str:
-    raise Unavailable("apt-get download docker.io: \nReading ...\nE: Unable to locate package docker.io\n")
+    raise UnavailableError("apt-get download docker.io: \nReading ...\nE: Unable to locate package docker.io\n")
 
 
 @pytest.mark.parametrize(
