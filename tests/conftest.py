@@ -30,8 +30,14 @@ for _number, _seed in enumerate(_SEEDS, start=1):
 def pytest_report_header() -> list[str]:
     """Return what the tests run on, and how to repeat what was drawn by chance."""
     chosen = f"engine {versions.ENGINE} (TEST_ENGINE), nginx {versions.NGINX} (TEST_NGINX)"
-    core = f"core on {', '.join(f'{engine} with {nginx}' for engine, nginx in versions.CORE)} (TEST_CORE=every: all)"
-    return [chosen, core, *(f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items())]
+    pairs = (
+        "each with each" if versions.EVERY else ", ".join(f"{engine} with {nginx}" for engine, nginx in versions.CORE)
+    )
+    return [
+        chosen,
+        f"core on {pairs} (TEST_CORE=every: each with each)",
+        *(f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items()),
+    ]
 
 
 _LONG = (

@@ -153,9 +153,11 @@ def test_one_that_was_asked_to_stop_gets_nothing_new(stage: Stage) -> None:
     else:
         with ThreadPoolExecutor() as pool:
             stopped = pool.submit(engine.docker, "stop", "--time", "60", "one", within=90)
-            stage.wait_in_step({"web": {"two"}}, draining={"one"})
-            assert not stopped.done()
-            engine.docker("kill", "one")
+            try:
+                stage.wait_in_step({"web": {"two"}}, draining={"one"})
+                assert not stopped.done()
+            finally:
+                engine.docker("kill", "one")
             stopped.result()
     stage.wait_in_step({"web": {"two"}})
 
@@ -304,7 +306,7 @@ def test_a_service_of_compose_comes_scales_and_goes(stage: Stage, tmp_path: Path
     compose.add_plugin(engine)
     (tmp_path / "compose.yaml").write_text(STACK)
     project = ("compose", "--project-name", "demo", "--file", str(tmp_path / "compose.yaml"))
-    for replicas in (2, 3, 1):
+    for replicas in (1, 3):
         engine.docker(*project, "up", "--detach", "--scale", f"web={replicas}")
         containers = {each[:12] for each in engine.docker(*project, "ps", "--quiet", "web").split()}
         assert len(containers) == replicas
