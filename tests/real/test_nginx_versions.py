@@ -283,7 +283,7 @@ async def test_an_upgraded_program_counts_once_nginx_runs_from_it(tmp_path: Path
     need(*NGINX_NEEDS, *NEEDS)
     try:
         old, new = nginx_program("1.26"), nginx_program("1.30")
-    except Unavailable as error:
+    except UnavailableError as error:
         pytest.skip(str(error))
     program = tmp_path / "sbin" / "nginx"
     program.parent.mkdir()
