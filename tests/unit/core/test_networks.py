@@ -64,6 +64,8 @@ def test_podman_s_own_network_is_known_by_both_of_its_names(name: str) -> None:
     assert addresses_of(by_setting) == addresses_of(by_label) == ["10.88.0.2"]
     ((_, back), (_, podman)) = weighed(container(endpoints=(BACK, PODMAN)), None, networks=(name,))
     assert (back, podman) == (f"nginx reaches {name} only", USED)
+    ((_, back), (_, podman)) = weighed(container(endpoints=(BACK, PODMAN)), None, networks=("back", name))
+    assert (back, podman) == (USED, "back comes first")
 
 
 def test_a_network_that_really_has_the_name_comes_before_one_that_is_called_so() -> None:

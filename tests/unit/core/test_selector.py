@@ -60,3 +60,12 @@ def test_of_several_the_one_that_started_last_comes_first_and_one_that_runs_befo
     everyone = [replace(each, labels=(("role", "edge"),)) for each in everyone]
     found = chosen([everyone[number] for number in order], selected("label=role", setting="-"))
     assert [each.name for each in found] == ["new", "old", "stopped", "created"]
+
+
+def test_a_one_off_of_the_same_service_comes_last() -> None:
+    """`podman-compose run nginx sh` has all labels of the nginx that serves, and began later."""
+    labels = {"com.docker.compose.project": "shop", "com.docker.compose.service": "nginx"}
+    serving = container("shop_nginx_1", id=ID, labels=labels, started_ns=1)
+    one_off = container("shop_nginx_tmp4711", id=OTHER, labels=labels, started_ns=2)
+    selector = selected("label=com.docker.compose.service=nginx", setting="nginx_container")
+    assert [each.name for each in chosen((one_off, serving), selector)] == [serving.name, one_off.name]

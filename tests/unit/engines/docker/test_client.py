@@ -283,6 +283,30 @@ async def test_podman_is_told_from_docker(headers: dict[str, str], podman: str |
         assert (ping.podman, client.podman) == (podman, podman)
 
 
+@pytest.mark.parametrize(("podman", "believed"), [("4.3.1", True), (None, False)])
+async def test_podman_s_answers_are_read_as_podman_s(podman: str | None, believed: bool) -> None:
+    """What it leaves open is filled in where it answers, and nowhere else."""
+    found = {
+        "Id": ID,
+        "Name": "/web",
+        "State": {"Status": "running", "Health": {"Status": "starting", "Log": None}},
+        "Config": {},
+    }
+    networks = [{"Name": "front", "Id": "f" * 64, "Driver": "macvlan"}]
+
+    async def answer(request: web.Request) -> web.Response:
+        said = networks if request.path.endswith("/networks") else found
+        headers = {"Api-Version": "1.41"} | ({} if podman is None else {"Libpod-API-Version": podman})
+        return web.json_response(said, headers=headers)
+
+    async with serving(answer) as url, connected(url) as client:
+        await client.ping()
+        container = await client.inspect(ID)
+        assert container is not None
+        assert container.unprobed is believed
+        assert ("front" in await client.network_drivers()) is believed
+
+
 async def test_an_engine_before_1970_is_asked_for_no_time_before_that(tmp_path: Path) -> None:
     """Its clock starts there where nothing keeps it, and engines refuse a negative `since`."""
     asked: list[str] = []
