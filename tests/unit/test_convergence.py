@@ -316,6 +316,22 @@ class Anything(RuleBasedStateMachine):
         self._compare()
         self.crashed[id] = [began] * 3  # one more crash, and it is out for longer
 
+    @precondition(lambda self: self.clean)
+    @rule(seconds=st.sampled_from([0.0, 0.5]))
+    def restart_the_engine_alone(self, seconds: float) -> None:
+        """Nobody stops, and who was healthy serves on, whatever the engine has forgotten of the check."""
+        chosen = self.engine.containers.find(self.deed("run", labels={"lbwatch.upstream": "api"}, health="healthy"))
+        self.wait(SOON_S)
+        self.do(self.engine.go_down("live"))
+        self.wait(seconds)
+        self.do(self.engine.come_back())
+        self.wait(SOON_S)
+        there = {line.split()[1] for _, block in self._file() for line in block}
+        assert f"{self._address(chosen)}:80" in there, f"{self.kind.name}: {chosen.name} is out"
+        self._have_all_probed()
+        self.wait(SOON_S)
+        self._compare()
+
     @rule(number=st.integers(0, 50), force=st.booleans())
     def remove(self, number: int, force: bool) -> None:
         if (chosen := self.some(number)) is not None:
