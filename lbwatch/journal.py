@@ -31,6 +31,7 @@ _EXPECTED = frozenset(
         Reason.STARTING,
         Reason.DRAINING,
         NoticeKind.SERVES_DRAINING,
+        NoticeKind.KEEPS_CLIENTS,
     }
 )
 """

@@ -44,6 +44,9 @@ class Source(Protocol):
 class LoadBalancer(Protocol):
     """Takes what should be, at its own pace."""
 
+    async def prepare(self) -> None:
+        """Find out what a plan depends on, before each: at once where that is known, and never for long."""
+
     def limited(self, plan: Plan) -> Plan:
         """Return the plan as it can be written: what had to be changed for that is noted in its routes."""
 
@@ -166,6 +169,7 @@ class Reconciler:
         self._applied = replace(self._applied, turned_at=now)
         if (snapshots := self._snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
+        await self._balancer.prepare()
         # A request that comes from here on wants a plan that was made after it: it waits for the next pass.
         waiting = tuple(self._waiting)
         plan = self._balancer.limited(self.planner.plan(snapshots, now=now))

@@ -102,7 +102,9 @@ class ControlService:
         _log.info("container.drained", container=container.name)
         unkept = await self._change(self._state.drain, container.id, container.name, known=known)
         rows = await self._rows(container, outcome=outcome)
-        if any(row.address for row in rows):
+        if any(row.server is not None and row.server.draining for row in rows):
+            outcome += ": clients that it has stay with it, new ones go to others"
+        elif any(row.address for row in rows):
             outcome += ", but still gets requests, since no other server is ready"
         # That it is drained is not worth saying again; a row that has another reason is.
         others = [words(row) for row in rows if row.reason is not Reason.DRAINING]
@@ -180,7 +182,7 @@ def find_container(ref: str, *, containers: Iterable[Container]) -> Container:
     return begun[0]
 
 
-_OF_A_DRAIN = (NoticeKind.SERVES_DRAINING,)
+_OF_A_DRAIN = (NoticeKind.SERVES_DRAINING, NoticeKind.KEEPS_CLIENTS)
 """What whoever drains or undrains is answered anyway."""
 
 

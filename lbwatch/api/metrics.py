@@ -182,6 +182,10 @@ def _nginx(status: Status) -> Iterable[Metric]:
     if seen.running is not None:
         digests.add_metric(["running", seen.running], 1)
     yield digests
+    if seen.version is not None:
+        version = InfoMetricFamily("lbwatch_nginx", "The version of nginx; absent where it cannot be known.")
+        version.add_metric([], {"version": seen.version})
+        yield version
     if seen.workers is not None:
         workers = GaugeMetricFamily(
             "lbwatch_nginx_workers",

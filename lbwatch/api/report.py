@@ -105,6 +105,13 @@ class WorkersReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NginxReport:
+    """nginx itself; *version* is `None` where it cannot be known."""
+
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """
     What there is to see, in the words of `/api/state`.
@@ -116,6 +123,7 @@ class Report:
         routes: By container; of those that ask for nothing too.
         changes: The latest first.
         disk: Digest of the file as it is on disk now; `None` if there is none.
+        nginx: What is known of the program.
         workers: `None` where they cannot be seen.
     """
 
@@ -129,6 +137,7 @@ class Report:
     routes: tuple[Route, ...]
     applied: AppliedReport | None
     disk: str | None
+    nginx: NginxReport
     workers: WorkersReport | None
     changes: tuple[ChangeReport, ...]
 
@@ -158,6 +167,7 @@ def report_of(status: Status) -> Report:
         routes=status.routes,
         applied=_applied(status.applied, believed=status.balancer.believed),
         disk=status.balancer.digest,
+        nginx=NginxReport(version=status.balancer.version),
         workers=None if workers is None else WorkersReport(serving=workers[0], retiring=workers[1]),
         changes=tuple(_change(change) for change in reversed(status.history.changes)),
     )
@@ -222,7 +232,7 @@ def _engine(engine: EngineStatus, *, status: Status) -> EngineReport:
 
 def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
     routes = applied.plan.routes if applied.plan is not None else ()
-    states = {route.upstream: route.state for route in routes if route.state is not None}
+    states = {route.upstream: route.state for route in routes if route.state is not None and not _keeps(route)}
     notes = {degraded.upstream: degraded for degraded in applied.degraded}
     for upstream in applied.in_force or ():
         state = states.get(upstream.name, ServerState.UP)
@@ -234,10 +244,26 @@ def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
         yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept)
 
 
+def _keeps(route: Route) -> bool:
+    """Return whether a container drains, and keeps its clients, beside others that serve."""
+    return route.server is not None and route.server.draining
+
+
 def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) -> UpstreamReport:
+    """
+    Return one upstream.
+
+    Args:
+        upstream: As it was planned.
+        state: Of its servers, but of those that drain beside others.
+        note: What of it is not written.
+    """
     emptied = note is not None and note.level not in (Level.FULL, Level.PLAIN)
     plain = note is not None and note.level is Level.PLAIN
-    servers = tuple(_server(server, state=state, plain=plain) for server in upstream.servers if not emptied)
+    written = () if emptied else (each for each in upstream.servers if not (plain and each.draining))
+    servers = tuple(
+        _server(each, state=ServerState.DRAINING if each.draining else state, plain=plain) for each in written
+    )
     placeholder = ServerReport(address=PLACEHOLDER[0], port=PLACEHOLDER[1], container=None, state=ServerState.DOWN)
     return UpstreamReport(
         name=upstream.name,

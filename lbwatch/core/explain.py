@@ -104,7 +104,8 @@ def _is_written(route: Route, degraded: Degraded) -> bool:
         return route.server is not None and any(
             (each.address, each.port) == (route.server.address, route.server.port) for each in degraded.servers
         )
-    return degraded.level is Level.PLAIN
+    # Without its parameters a server that drains would get new clients: it is left out there.
+    return degraded.level is Level.PLAIN and not (route.server is not None and route.server.draining)
 
 
 def degraded_words(degraded: Degraded) -> str:

@@ -5,12 +5,23 @@ Pure. Which candidates there are is `plan`'s.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 from typing import Literal
 
-from lbwatch.core.model import Health, Method, Notice, NoticeKind, Reason, Route, Server, ServerState, Upstream
+from lbwatch.core.model import (
+    Health,
+    Method,
+    Notice,
+    NoticeKind,
+    Reason,
+    Route,
+    Server,
+    ServerState,
+    Sticky,
+    Upstream,
+)
 from lbwatch.core.placement import Candidate
 
 _SICK = "its health check fails"
@@ -36,7 +47,12 @@ class Group:
 
 
 def grouped(
-    name: str, candidates: list[Candidate], *, draining: Mapping[str, str], before: Group | None = None
+    name: str,
+    candidates: list[Candidate],
+    *,
+    draining: Mapping[str, str],
+    no_sticky: str | None = None,
+    before: Group | None = None,
 ) -> Group:
     """
     Return an upstream, and what became of its candidates.
@@ -45,32 +61,42 @@ def grouped(
         name: Of the upstream.
         candidates: In any order.
         draining: Which containers drain, by id, and why.
+        no_sticky: See `Rules`.
         before: As it was made last: what did not change stays the same object, so that nobody has to compare it.
     """
     # By age, not by name: a container that comes cannot change the method of those that serve already.
     candidates = sorted(candidates, key=_by_age)
     routable = [candidate for candidate in candidates if candidate.server is not None]
     serving, state = _serving(routable, draining=draining)
-    by_place = _by_place(serving)
     method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
     keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
+    sticky, sticky_notices = _sticky(name, routable, no_sticky=no_sticky)
+    known = {} if before is None else before.served
+    keeping = () if sticky is None or state is not ServerState.UP else _keeping(routable, draining=draining)
+    states = {id(each): state for each in serving} | {id(each): ServerState.DRAINING for each in keeping}
+    by_place = _by_place((*serving, *keeping))
+    keeps = {id(each) for each in keeping}
+    servers = {
+        place: _server(each, keeps=id(each) in keeps, known=known.get(id(each))) for place, each in by_place.items()
+    }
     upstream = Upstream(
         name=name,
-        servers=tuple(server for place in sorted(by_place) if (server := by_place[place].server) is not None),
+        servers=tuple(servers[place] for place in sorted(servers)),
         method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
         keepalive=keepalive if isinstance(keepalive, int) else None,
+        sticky=sticky,
     )
     if before is not None and upstream == before.upstream:
         upstream = before.upstream
-    group = Group(upstream=upstream, notices=method_notices + keepalive_notices)
+    group = Group(upstream=upstream, notices=method_notices + keepalive_notices + sticky_notices)
     group.notices += _last_resort(name, serving, state=state, draining=draining)
-    serves = {id(candidate) for candidate in serving}
-    known = {} if before is None else before.served
+    group.notices += [_keeps_clients(each, why=draining[each.container.id]) for each in keeping]
     for candidate in candidates:
-        if id(candidate) not in serves:
+        if (its := states.get(id(candidate))) is None:
             group.routes.append(_left_out(candidate, draining))
             continue
-        route = _served(candidate, state=state, by=by_place, known=known.get(id(candidate)))
+        place = candidate.place
+        route = _served(candidate, server=servers[place], by=by_place[place], state=its, known=known.get(id(candidate)))
         group.served[id(candidate)] = route
         group.routes.append(route)
     return group
@@ -103,8 +129,12 @@ _STATES = {
 def _class_of(candidate: Candidate, *, draining: Mapping[str, str]) -> _Class:
     if candidate.container.id in draining:
         return _Class.DRAINING
+    return _Class.UNHEALTHY if _is_sick(candidate) else _Class.READY
+
+
+def _is_sick(candidate: Candidate) -> bool:
     unhealthy = candidate.container.health is Health.UNHEALTHY and not candidate.labels.health_ignored
-    return _Class.UNHEALTHY if unhealthy or candidate.flapping else _Class.READY
+    return unhealthy or candidate.flapping is not None
 
 
 def _serving(routable: list[Candidate], *, draining: Mapping[str, str]) -> tuple[list[Candidate], ServerState]:
@@ -132,25 +162,54 @@ def _last_resort(
     return notices
 
 
-def _by_place(serving: list[Candidate]) -> dict[tuple[int, int, int], Candidate]:
-    """Return an equal address and port once (a second one would double its weight): the oldest container's."""
+def _keeps_clients(candidate: Candidate, *, why: str) -> tuple[str, Notice]:
+    """Return a notice for one that drains and has clients that stay with it."""
+    detail = f"{why}: clients that it has in upstream {candidate.upstream} stay with it, new ones go to others"
+    return candidate.container.name, Notice(kind=NoticeKind.KEEPS_CLIENTS, detail=detail)
+
+
+def _by_place(serving: Iterable[Candidate]) -> dict[tuple[int, int, int], Candidate]:
+    """Return an equal address and port once (a second one would double its weight): the first of its candidates."""
     places: dict[tuple[int, int, int], Candidate] = {}
     for candidate in serving:
         places.setdefault(candidate.place, candidate)
     return places
 
 
-def _served(
-    candidate: Candidate,
-    *,
-    state: ServerState,
-    by: Mapping[tuple[int, int, int], Candidate],
-    known: Route | None,
-) -> Route:
-    """Return the route of one whose class serves: by its own server, or by an equal one of an older container."""
-    server: Server | None = by[candidate.place].server
+def _keeping(routable: list[Candidate], *, draining: Mapping[str, str]) -> tuple[Candidate, ...]:
+    """Return those that drain, and can go on to serve the clients that they have."""
+    return tuple(each for each in routable if each.container.id in draining and not _is_sick(each))
+
+
+def _server(candidate: Candidate, *, keeps: bool, known: Route | None) -> Server:
+    """
+    Return the server of one that serves.
+
+    Args:
+        candidate: Any such one.
+        keeps: Whether it drains, and keeps its clients.
+        known: Its route of before.
+    """
+    server = candidate.server
     assert server is not None
-    if server is not candidate.server:
+    if not keeps:
+        return server
+    server = replace(server, draining=True)
+    return known.server if known is not None and known.server is not None and known.server == server else server
+
+
+def _served(candidate: Candidate, *, server: Server, by: Candidate, state: ServerState, known: Route | None) -> Route:
+    """
+    Return the route of one that serves: by its own server, or by an equal one of an older container.
+
+    Args:
+        candidate: Any such one.
+        server: The one at its place.
+        by: Whose that is.
+        state: Of the candidate.
+        known: Its route of before.
+    """
+    if by is not candidate:
         detail = f"the line of {server.container}, at the same address and port, serves it too"
         return unrouted(candidate, Reason.SAME_ADDRESS, detail)
     if known is not None and known.server is server and known.state is state:
@@ -171,14 +230,27 @@ def _left_out(candidate: Candidate, draining: Mapping[str, str]) -> Route:
     return unrouted(candidate, Reason.UNHEALTHY, detail)
 
 
+def _sticky(
+    name: str, routable: list[Candidate], *, no_sticky: str | None
+) -> tuple[Sticky | None, list[tuple[str, Notice]]]:
+    """Return how clients stay with a server of an upstream, and notices for those that ask for it otherwise."""
+    sticky, notices = _oldest_word(name, routable, "sticky", NoticeKind.STICKY_DIFFERS)
+    if not isinstance(sticky, Sticky):
+        return None, []
+    if no_sticky is None:
+        return sticky, notices
+    dropped = Notice(kind=NoticeKind.STICKY_DROPPED, detail=f"sticky is not used: {no_sticky}")
+    return None, [(each.container.name, dropped) for each in routable if each.labels.sticky is not None]
+
+
 def _oldest_word(
-    name: str, group: list[Candidate], word: Literal["method", "keepalive"], kind: NoticeKind
-) -> tuple[Method | int | None, list[tuple[str, Notice]]]:
+    name: str, group: list[Candidate], word: Literal["method", "keepalive", "sticky"], kind: NoticeKind
+) -> tuple[Method | Sticky | int | None, list[tuple[str, Notice]]]:
     """Return what the oldest candidate with an opinion says, and a notice for each that says otherwise."""
     said = [(candidate, value) for candidate in group if (value := getattr(candidate.labels, word)) is not None]
     if not said:
         return None, []
-    chosen: Method | int = said[0][1]
+    chosen: Method | Sticky | int = said[0][1]
     detail = f"upstream {name} has {word} {chosen}, as its oldest container says; this one's label is not used"
     notice = Notice(kind=kind, detail=detail)
     return chosen, [(candidate.container.name, notice) for candidate, value in said if value != chosen]

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from lbwatch.core.errors import excerpt
-from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method
+from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method, Sticky
 
 ROUND_ROBIN = "round_robin"
 
@@ -34,6 +34,11 @@ _SLIP_CHARS = 2  # by so many a slip is longer or shorter
 _DAY_S = 86_400
 
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
+_COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""Of what a cookie's name may be (RFC 9110, 5.6.2) what needs no quotes anywhere."""
+
+_COOKIE_PREFIXES = ("__host-", "__secure-")  # browsers refuse such a cookie unless it is marked `Secure`
+_STICKY_TAKES = "it takes cookie NAME; NAME of letters, digits and _ . -, at most 64"
 _METHOD_TAKES = "it takes round_robin, least_conn, ip_hash, random, or hash KEY [consistent]"
 
 HashKeyRefusal = Callable[[str], str | None]
@@ -63,6 +68,7 @@ class UpstreamLabels:
     backup: bool = False
     method: Method | None = None
     keepalive: int | None = None
+    sticky: Sticky | None = None
     health_ignored: bool = False
 
 
@@ -350,6 +356,15 @@ def _method(text: str) -> Method:
     return Method(name="hash", key=words[1], consistent=words[2:] != [])
 
 
+def _sticky(text: str) -> Sticky:
+    words = text.split()
+    if len(words) != 2 or words[0] != "cookie" or not _COOKIE.fullmatch(words[1]):
+        raise _RefusedError(_STICKY_TAKES)
+    if words[1].lower().startswith(_COOKIE_PREFIXES):
+        raise _RefusedError("browsers take a cookie of that name over HTTPS alone, and with a mark that it lacks")
+    return Sticky(cookie=words[1])
+
+
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "enable": _choice("true", "false"),
     "upstream": _upstream,
@@ -361,7 +376,8 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "max_conns": _integer(0, 1_000_000),
     "backup": _choice("true", "false"),
     "method": _method,
-    "keepalive": _integer(1, 10_000),
+    "keepalive": _integer(0, 10_000),
+    "sticky": _sticky,
     "health": _choice("ignore", "auto"),
 }
 _MEMBER_FIELDS = frozenset(_PARSERS) - {"enable", "upstream"}

@@ -81,6 +81,9 @@ class NoticeKind(StrEnum):
     BACKUP_DROPPED = "backup-dropped"
     METHOD_DIFFERS = "method-differs"
     KEEPALIVE_DIFFERS = "keepalive-differs"
+    STICKY_DIFFERS = "sticky-differs"
+    STICKY_DROPPED = "sticky-dropped"
+    KEEPS_CLIENTS = "keeps-clients"
     SCALED_DOWN = "scaled-down"
     RESTARTED = "restarted"
     SERVES_DRAINING = "serves-draining"
@@ -273,6 +276,7 @@ class Server:
         fail_timeout_s: Seconds.
         max_conns: At most so many connections, of the whole load balancer.
         backup: Whether it serves only where the others cannot.
+        draining: Whether it gets the requests of clients that it has (see `Sticky`), and no others.
         vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, not checked.
         started_ns: The life that it is in: its container's latest start, as in `Container`. Never written: it tells a
             load balancer that what it remembers of an equal server is of another one.
@@ -286,6 +290,7 @@ class Server:
     fail_timeout_s: int | None = None
     max_conns: int | None = None
     backup: bool = False
+    draining: bool = False
     vars: Mapping[str, str] = field(default_factory=dict)
     started_ns: int = 0
 
@@ -316,6 +321,21 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sticky:
+    """
+    How a client stays with the server that it came to first.
+
+    Attributes:
+        cookie: The name of the cookie that says which one.
+    """
+
+    cookie: str
+
+    def __str__(self) -> str:
+        return f"cookie {self.cookie}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """
     What one upstream should be, in words that no load balancer owns.
@@ -324,13 +344,15 @@ class Upstream:
         name: Letters, digits and `_ . -`, in lower case.
         servers: Sorted by address and port; empty: the name alone is kept.
         method: `None` is round robin, as by default.
-        keepalive: Idle connections that are kept, or `None`.
+        keepalive: Idle connections that are kept, 0: none; `None` leaves the load balancer's default.
+        sticky: `None`: clients stay with no server.
     """
 
     name: str
     servers: tuple[Server, ...] = ()
     method: Method | None = None
     keepalive: int | None = None
+    sticky: Sticky | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +488,7 @@ class BalancerStatus:
         digest: Of its file as it is on disk; `None` if there is none.
         running: Of what was verified last, if it is still the same nginx that runs; `None` if it is not.
         workers: How many of its processes serve, and how many only end what they have; `None` if none can be seen.
+        version: In its own words; `None` where it is not known.
         remarks: What its operator should know, in words.
         believed: Whether what was verified was so by the word of the operator's command alone.
     """
@@ -473,6 +496,7 @@ class BalancerStatus:
     digest: str | None = None
     running: str | None = None
     workers: tuple[int, int] | None = None
+    version: str | None = None
     remarks: tuple[str, ...] = ()
     believed: bool = False
 

@@ -86,8 +86,13 @@ def _moves(old: Upstream | None, new: Upstream | None) -> Iterator[Move]:
         yield Move(upstream=name, change=MoveKind.LEFT, container=server.container, server=server.host_port)
     if new is not None and not has and (old is None or had):
         yield Move(upstream=name, change=MoveKind.EMPTY)
-    elif old is not None and new is not None and (old.method, old.keepalive) != (new.method, new.keepalive):
+    elif old is not None and new is not None and _own_words(old) != _own_words(new):
         yield Move(upstream=name, change=MoveKind.CHANGED)
+
+
+def _own_words(upstream: Upstream) -> tuple[object, ...]:
+    """Return what an upstream has beside its servers."""
+    return upstream.method, upstream.keepalive, upstream.sticky
 
 
 def _by_place(servers: tuple[Server, ...], *, besides: tuple[Server, ...]) -> dict[tuple[str, str, int], Server]:

@@ -5,7 +5,7 @@ Plain arithmetic on seconds of the loop's clock; no clock is read here and nothi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lbwatch.core.changes import changed_upstreams
 from lbwatch.core.errors import LbwatchError, ReloadError, TakenBackError
@@ -91,8 +91,16 @@ class ReloadPace:
 
 
 def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
-    """Return whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait."""
-    return any(not _places(old) <= _places(new) for old, new in changed_upstreams(before, after))
+    """
+    Return whether a server of *before* is missing in *after*: sending to it costs requests, so it cannot wait.
+
+    One that drains is missing for those clients that come new.
+    """
+    return any(_removes(old, new) for old, new in changed_upstreams(before, after))
+
+
+def _removes(before: Upstream | None, after: Upstream | None) -> bool:
+    return not (_places(before) <= _places(after) and _places(before, new=True) <= _places(after, new=True))
 
 
 def adds_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
@@ -101,14 +109,20 @@ def adds_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> b
 
 
 def _adds(before: Upstream | None, after: Upstream) -> bool:
-    if before is None or (before.method, before.keepalive) != (after.method, after.keepalive):
+    if before is None or replace(before, servers=()) != replace(after, servers=()):
         return True
     servers = {(server.address, server.port): server for server in before.servers}
-    return any(servers.get((server.address, server.port)) != server for server in after.servers)
+    return any(
+        old is None or replace(old, draining=old.draining or server.draining) != server
+        for server in after.servers
+        if (old := servers.get((server.address, server.port))) is not server
+    )
 
 
-def _places(upstream: Upstream | None) -> set[tuple[str, int]]:
-    return set() if upstream is None else {(server.address, server.port) for server in upstream.servers}
+def _places(upstream: Upstream | None, *, new: bool = False) -> set[tuple[str, int]]:
+    """Return where the servers of an upstream are; *new*: those alone to which new clients are sent."""
+    servers = () if upstream is None else upstream.servers
+    return {(server.address, server.port) for server in servers if not (new and server.draining)}
 
 
 @dataclass(slots=True, kw_only=True)

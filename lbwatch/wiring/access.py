@@ -12,6 +12,7 @@ from lbwatch.balancers.nginx.container import ContainerControl
 from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.locate import HostNetwork, NginxContainer
+from lbwatch.balancers.nginx.version import Version, sticky_refusal
 from lbwatch.core.errors import SettingsError
 from lbwatch.core.model import Container
 from lbwatch.core.plan import Rules
@@ -104,13 +105,16 @@ class NginxAccess:
             main=nginx.nginx_conf,
         )
 
-    def rules(self, *, engine_pid: int | None, host_shared: bool | None = None) -> Rules:
+    def rules(
+        self, *, engine_pid: int | None, host_shared: bool | None = None, version: Version | None = None
+    ) -> Rules:
         """
         Return what holds about routing now.
 
         Args:
             engine_pid: Of the engine's process, where that can be seen.
             host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
+            version: Of nginx; `None`: not known.
         """
         routing, container = self._settings.routing, self._container
         stated = {"true": True, "false": False}.get(routing.host_network)
@@ -125,6 +129,7 @@ class NginxAccess:
             declare=routing.declare,
             host_shared=stated,
             refuses_key=limits.hash_key_refusal,
+            no_sticky=sticky_refusal(version),
         )
 
     def asked(self) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ async def build_daemon(
         state = make_state(settings)
 
         def rules() -> Rules:
-            return access.rules(engine_pid=source.engine_pid)
+            return access.rules(engine_pid=source.engine_pid, version=balancer.version)
 
         yield Daemon(
             source=source,

@@ -9,6 +9,7 @@ from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester
 from lbwatch.balancers.nginx.dry_run import DryRun
 from lbwatch.balancers.nginx.isolate import names_in
+from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer
 from lbwatch.core.errors import OutputError
 from lbwatch.core.model import Suspended
@@ -79,12 +80,13 @@ async def build_look(
             source = recorded_source(recorded, settings=settings)
         access = NginxAccess(settings, client=client, known=source.containers)
         tester = _look_tester(access, settings=settings, stack=stack, recorded=recorded is not None) if tests else None
-        balancer = DryRun(renderer, tester=tester, names_in_force=lambda: _names_in_force(settings))
+        watch = None if tester is None else VersionWatch(tester=tester, control=access.control())
+        balancer = DryRun(renderer, tester=tester, names_in_force=lambda: _names_in_force(settings), watch=watch)
 
         def rules() -> Rules:
             if isinstance(source, DockerSource):
-                return access.rules(engine_pid=source.engine_pid)
-            return access.rules(engine_pid=None, host_shared=False)
+                return access.rules(engine_pid=source.engine_pid, version=balancer.version)
+            return access.rules(engine_pid=None, host_shared=False, version=balancer.version)
 
         yield Look(
             source=source,

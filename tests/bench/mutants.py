@@ -255,8 +255,23 @@ MUTANTS = {
     "drain by hand: not kept": mutant(
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
     ),
+    "version: an old nginx gets `keepalive 0`": mutant(
+        "balancers/nginx/limits.py", ("if upstream.keepalive != 0 or takes_keepalive_off(version):", "if True:"), tests="unit/balancers/nginx/test_limits.py"
+    ),
+    "version: not learned anew where nginx cannot start": mutant(
+        "balancers/nginx/watch.py", ("if running is not None else program in (None, self._program)", "if running is not None else True"), tests="unit/balancers/nginx/test_watch.py"
+    ),
+    "version: the program on disk is believed": mutant(
+        "balancers/nginx/local.py", ("older(tested, version_in(await asyncio.to_thread(built_in_words, master)))", "tested"), tests="unit/balancers/nginx/test_local.py"
+    ),
+    "sticky: who drains gets new clients": mutant(
+        "balancers/nginx/isolate.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"
+    ),
+    "sticky: a drain waits for its turn": mutant(
+        "core/schedule.py", (" and _places(before, new=True) <= _places(after, new=True))", ")"), tests="unit/core/test_schedule.py"
+    ),
     "health: the unhealthy serve": mutant(
-        "core/group.py", ("    return _Class.UNHEALTHY if unhealthy or candidate.flapping else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
+        "core/group.py", ("    return _Class.UNHEALTHY if _is_sick(candidate) else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
     ),
     "order: what comes together goes out one by one": mutant(
         "engines/docker/source.py", ("        if self._queue.handles_events(besides=self._cache.dead):\n", "        if False:\n"), tests="unit/engines/docker/test_source_order.py"
@@ -271,7 +286,10 @@ MUTANTS = {
         "engines/docker/deaths.py", ('event.action != "die"', "True"), tests="unit/engines/docker/test_deaths.py unit/engines/docker/test_source.py"
     ),
     "deaths: that of a former life is believed": mutant(
-        "engines/docker/deaths.py", ("or not _is_of_this_life(event, known)", ""), tests="unit/engines/docker/test_source.py unit/engines/docker/test_deaths.py"
+        "engines/docker/deaths.py", (" if _is_of_this_life(event, known) else None", ""), tests="unit/engines/docker/test_source.py unit/engines/docker/test_deaths.py"
+    ),
+    "deaths: what a new stream tells never counts": mutant(
+        "engines/docker/deaths.py", ("event is None or event.at_ns", "True or event.at_ns"), tests="unit/engines/docker/test_deaths.py unit/engines/docker/test_cache.py"
     ),
     "deaths: an older answer brings it back": mutant(
         "engines/docker/deaths.py", ("or not event_waits:", "or True:"), tests="unit/engines/docker/test_cache.py"

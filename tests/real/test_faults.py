@@ -126,6 +126,7 @@ def test_a_stopped_engine_that_waits_for_a_slow_container_is_heard_to_its_end(
 def test_a_stopped_engine_is_heard_to_its_end_with_many_containers(new_engine: NewEngine, set_stage: SetStage) -> None:
     """All of them die within a second, and each look that asks for a connection of its own is refused."""
     engine = new_engine().start()
+    serves_kept_connections = engine.api("GET", "/version")[1]["Version"].startswith("20.")  # facts, stream 15
     stage = set_stage(engine)
     names = [f"many{number:02}" for number in range(20)]
     for name in names:  # one by one, so that each look finds the connection of the one before
@@ -136,7 +137,8 @@ def test_a_stopped_engine_is_heard_to_its_end_with_many_containers(new_engine: N
     wait_for_outage(stage, since=mark)
     assert file_blocks(stage.output) == [(f"web{digit}", PLACEHOLDER) for digit in range(10)], stage.notes()
     refused = [line["error"] for line in stage.lbwatch.logged("source.look_failed", since=mark)]
-    assert not [error for error in refused if "No such file" in error], "a look had no open connection to go by"
+    had_none = [error for error in refused if "No such file" in error]
+    assert not had_none or not serves_kept_connections, "a look had no open connection to go by"
 
 
 def test_an_engine_that_hangs_leaves_the_file_alone(new_engine: NewEngine, set_stage: SetStage) -> None:

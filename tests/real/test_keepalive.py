@@ -1,22 +1,22 @@
-"""
-deploy/nginx/keepalive.conf: connections that clients keep, through a reload.
+"""deploy/nginx/keepalive.conf: connections that clients keep, through a reload; with each nginx that people run."""
 
-Debian's nginx is older than the word in it. NGINX_NEW=/path/to/nginx has these tests run with a newer one as well.
-"""
-
-import os
+import contextlib
 import re
 import shutil
 import socket
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import crossplane
 import pytest
 from daemon import wait_until
+from debian import NEEDS, UnavailableError
 from localnginx import WEB, balancer
 from needs import NGINX_NEEDS, need
 from realnginx import RealNginx
+from versions import NGINXES, nginx_program
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 KEEPALIVE = SHIPPED / "keepalive.conf"
@@ -24,7 +24,7 @@ KEEPALIVE = SHIPPED / "keepalive.conf"
 KNOWN_FROM = (1, 27, 4)
 """nginx's change log has the word there."""
 
-PROGRAMS = ("nginx", *filter(None, [os.environ.get("NGINX_NEW")]))
+CLIENTS, RELOADS = 8, 10
 
 
 def version_of(program: str) -> tuple[int, ...]:
@@ -34,12 +34,26 @@ def version_of(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
+def program_of(version: str) -> str:
+    """Return the program of that version; where it cannot be had the test is skipped."""
+    need(*NGINX_NEEDS, *NEEDS)
+    try:
+        return nginx_program(version)
+    except UnavailableError as error:
+        pytest.skip(f"nginx {version}: {error}")
+
+
+@pytest.fixture(params=list(NGINXES))
+def program(request: pytest.FixtureRequest) -> str:
+    """Each of them in turn."""
+    return program_of(request.param)
+
+
+@pytest.fixture
 def knowing() -> str:
-    """Return a program that knows the word; without one the test is skipped."""
-    need(*NGINX_NEEDS)
-    program = next((each for each in PROGRAMS if version_of(each) >= KNOWN_FROM), None)
-    if program is None:
-        pytest.skip("NGINX_NEW names no nginx from 1.27.4 on")
+    """One that knows the word: the newest."""
+    program = program_of(list(NGINXES)[-1])
+    assert version_of(program) >= KNOWN_FROM
     return program
 
 
@@ -49,28 +63,84 @@ def served_through_a_reload(nginx: RealNginx) -> bool:
         connection.settimeout(10)
         connection.connect(str(nginx.socket))
         assert answered(connection)
-        old = nginx.worker_pids()
-        nginx.reload()
-        wait_until(
-            nginx.worker_pids,
-            holds=lambda now: len(now) == nginx.workers and not now & old,
-            within=10,
-            what="the old workers retire",
-        )
+        reload(nginx)
         try:
             return answered(connection)
         except OSError:
             return False
 
 
+def reload(nginx: RealNginx) -> None:
+    """Reload it, and wait until the old workers take no connection any more."""
+    old = nginx.worker_pids()
+    nginx.reload()
+    wait_until(
+        nginx.worker_pids,
+        holds=lambda now: len(now) == nginx.workers and not now & old,
+        within=10,
+        what="the old workers retire",
+    )
+
+
 def answered(connection: socket.socket) -> bool:
+    return b"nginx\n" in answer(connection)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Ask on a connection, and return the answer; empty: it was closed without one."""
     connection.sendall(b"GET / HTTP/1.1\r\nHost: lbwatch.test\r\n\r\n")
     received = b""
     while not received.endswith(b"nginx\n"):
         if not (more := connection.recv(65536)):
-            return False
+            return b""
         received += more
-    return True
+    return received
+
+
+class Client:
+    """
+    One that keeps its connection as long as nginx does, and never repeats a request.
+
+    Attributes:
+        served: How many requests were answered.
+        lost: How many were not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.served = self.lost = 0
+        self._path = path
+
+    def run(self, *, until: threading.Event) -> None:
+        """Ask again and again until that is set."""
+        while not until.is_set():
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(10)
+                connection.connect(str(self._path))
+                while not until.is_set():
+                    try:
+                        received = answer(connection)
+                    except OSError:
+                        received = b""
+                    self.served += bool(received)
+                    self.lost += not received
+                    if not received or b"Connection: close" in received:
+                        break
+                    until.wait(0.002)  # idle, as clients are most of the time
+
+
+@contextlib.contextmanager
+def asking(nginx: RealNginx) -> Iterator[list[Client]]:
+    """Have clients ask all the while."""
+    clients, ended = [Client(nginx.socket) for _ in range(CLIENTS)], threading.Event()
+    threads = [threading.Thread(target=each.run, kwargs={"until": ended}) for each in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield clients
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_the_file_says_which_nginx_it_is_for() -> None:
@@ -84,10 +154,8 @@ def test_the_file_says_which_nginx_it_is_for() -> None:
     assert "keepalive.conf" in (SHIPPED / "nginx.conf").read_text()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
 def test_nginx_takes_the_file_from_the_version_on_that_it_names(program: str, tmp_path: Path) -> None:
     """A version that is named too low breaks a whole configuration, one too high keeps users from it."""
-    need(*NGINX_NEEDS)
     nginx = RealNginx(tmp_path / "nginx", program=program)
     shutil.copy(KEEPALIVE, nginx.output.parent)
     done = subprocess.run(
@@ -100,31 +168,47 @@ def test_nginx_takes_the_file_from_the_version_on_that_it_names(program: str, tm
         assert 'unknown directive "keepalive_min_timeout"' in done.stderr
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
 def test_a_reload_closes_idle_connections_of_clients(program: str, tmp_path: Path) -> None:
     """Else the file is not needed."""
-    need(*NGINX_NEEDS)
     with RealNginx(tmp_path / "nginx", program=program) as nginx:
         assert not served_through_a_reload(nginx.start())
 
 
-def test_with_the_file_an_idle_connection_is_answered_after_a_reload(tmp_path: Path) -> None:
+def test_with_the_file_an_idle_connection_is_answered_after_a_reload(knowing: str, tmp_path: Path) -> None:
     """A request that is on its way during a reload gets no answer without it."""
-    with RealNginx(tmp_path / "nginx", program=knowing()) as nginx:
+    with RealNginx(tmp_path / "nginx", program=knowing) as nginx:
         shutil.copy(KEEPALIVE, nginx.output.parent)
         assert served_through_a_reload(nginx.start())
 
 
-async def test_lbwatch_verifies_reloads_beside_the_file(tmp_path: Path) -> None:
+def test_with_the_file_reloads_lose_no_request_on_connections_that_are_kept(knowing: str, tmp_path: Path) -> None:
+    """Each change of a container is a reload, and its clients are in the midst of their work."""
+    with RealNginx(tmp_path / "nginx", program=knowing) as nginx:
+        shutil.copy(KEEPALIVE, nginx.output.parent)
+        nginx.start()
+        with asking(nginx) as clients:
+            for _ in range(RELOADS):
+                before = sum(each.served for each in clients)
+                reload(nginx)
+                wait_until(
+                    lambda: sum(each.served for each in clients),
+                    holds=lambda now: now > before + CLIENTS,  # noqa: B023 - within the turn
+                    within=10,
+                    what="the clients went on",
+                )
+        assert [each.lost for each in clients] == [0] * CLIENTS
+        assert min(each.served for each in clients) > RELOADS
+
+
+async def test_lbwatch_verifies_reloads_beside_the_file(knowing: str, tmp_path: Path) -> None:
     """The old workers stay for the connections that they keep, and the copy in which candidates are tested has the file."""
-    program = knowing()
-    with RealNginx(tmp_path / "nginx", program=program) as nginx, socket.socket(socket.AF_UNIX) as connection:
+    with RealNginx(tmp_path / "nginx", program=knowing) as nginx, socket.socket(socket.AF_UNIX) as connection:
         shutil.copy(KEEPALIVE, nginx.output.parent)
         nginx.start()
         connection.settimeout(10)
         connection.connect(str(nginx.socket))
         assert answered(connection)
-        one = balancer(nginx, tmp_path, program=program)
+        one = balancer(nginx, tmp_path, program=knowing)
         assert (await one.apply(WEB)).reloaded
         assert one.confirmed()
         assert answered(connection)

@@ -206,7 +206,7 @@ HOSTILE: Mapping[str, str] = {
 }
 
 FIELDS = ("upstream", "port", "network", "weight", "max_fails", "fail_timeout", "max_conns", "backup", "method",
-          "keepalive", "health", "enable", "vars.x", "upstreams.web.port", "nonsense")  # fmt: skip
+          "keepalive", "sticky", "health", "enable", "vars.x", "upstreams.web.port", "nonsense")  # fmt: skip
 
 OUT_OF_RANGE = {
     "port": "65536",
@@ -214,7 +214,8 @@ OUT_OF_RANGE = {
     "max_fails": "99999999999999999999",
     "fail_timeout": "99999d",
     "max_conns": "-1",
-    "keepalive": "0",
+    "keepalive": "10001",
+    "sticky": "cookie a;b",
 }
 
 

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LUA_MODULES = ("/usr/lib/nginx/modules/ndk_http_module.so", "/usr/lib/nginx/modules/ngx_http_lua_module.so")
+from versions import LUA_MODULES
 
 _GOOD = (
     b"upstream web { server 192.0.2.1:80; }\n",

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import versions
 from usersettings import settings_with
 from waiting import eventually
 
@@ -31,7 +32,8 @@ def command(*words: object, **settings: object) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("LBWATCH_", "DOCKER_"))}
-    return plain | {"LBWATCH_STATUS_LISTEN": ""} | more  # many run at once
+    # Many run at once; and what is not set of nginx is that of the machine.
+    return plain | {"LBWATCH_STATUS_LISTEN": "", "PATH": versions.MACHINE_PATH} | more
 
 
 async def lbwatch(*words: object, environ: dict[str, str] | None = None, **settings: object) -> tuple[int, str, str]:

@@ -8,6 +8,7 @@ has its packages from, once, and kept in the user's cache folder until that is r
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -44,6 +45,11 @@ class Programs:
     packages: tuple[str, ...]
     libraries: tuple[str, ...] = ()
 
+    @property
+    def folder(self) -> Path:
+        """Where they are kept; other packages are kept elsewhere, since another checkout may run on these just now."""
+        return CACHE / f"{self.name}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
+
 
 def fetched(programs: Programs) -> Path:
     """
@@ -52,14 +58,13 @@ def fetched(programs: Programs) -> Path:
     Raises:
         UnavailableError: The release has no such package, or nobody answers.
     """
-    folder = CACHE / programs.name
-    wanted = repr(programs)
-    mark = folder / "made-of"
-    with locked(CACHE / f"{programs.name}.lock"):
-        if not (mark.is_file() and mark.read_text() == wanted):
-            shutil.rmtree(folder, ignore_errors=True)  # of a try that failed, or of other packages
+    folder = programs.folder
+    complete = folder / "complete"
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not complete.is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
             _fetch(programs, folder=folder)
-            mark.write_text(wanted)
+            complete.touch()
     return folder
 
 

@@ -261,7 +261,7 @@ _LINES = re.compile(
     | upstream\ [a-z0-9_.-]{1,255}\ \{ | \}
     | \ {4}(?: zone\ lbwatch_[a-z0-9_.-]+\ \d+k | least_conn | ip_hash | random | hash\ [A-Za-z0-9_.:/${}-]+(?:\ consistent)?
       | server\ (?:[\d.]+|\[[0-9a-f:]+\]):\d{1,5}(?:\ (?:weight|max_fails|max_conns)=\d+|\ fail_timeout=\d+s|\ backup|\ down)*
-      | keepalive\ \d+ );
+      | sticky\ cookie\ [A-Za-z0-9_.-]{1,64}\ path=/\ httponly | keepalive\ \d+ );
     """,
     re.VERBOSE | re.ASCII,
 )

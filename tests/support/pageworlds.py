@@ -28,7 +28,7 @@ NOW, AT = 5000.0, 1_795_560_846.0  # loop time, and 2026-11-24 22:54:06
 ENGINE = "unix:///var/run/docker.sock"
 CONTACT = EngineStatus(source=ENGINE, connected=True, since=NOW - 4 * 3600, synced_at=NOW - 12, containers=21)
 DIGEST = "5f0c2a9be113"
-IN_STEP = BalancerStatus(digest=DIGEST, workers=(2, 0))
+IN_STEP = BalancerStatus(digest=DIGEST, workers=(2, 0), version="1.26.3")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`&lt;</td></table></details>{{ 7 * 7 }}"
 LONG = "averylongnamewithoutaplacetobreakit" * 8
 

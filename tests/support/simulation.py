@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from usersettings import settings_with
 from waiting import eventually
 
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import ConfigRejectedError, ReloadError, ReloadRefusedError
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.tasks import run_until
@@ -40,6 +41,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Do nothing: it has no threads, and asyncio would start one for that, of which the loop knows no time."""
 
     def jump(self, seconds: float) -> None:
         self._now += seconds
@@ -104,6 +108,7 @@ class SimulatedNginx:
         self.silent = False
         self.takes_back = False
         self.lost = 0
+        self.said: Version | None = Version(numbers=(1, 26, 3), name="1.26.3")
         self.accepted: set[str] = {""}
         self.reloads: list[float] = []  # loop times
         self._master = 0
@@ -126,6 +131,14 @@ class SimulatedNginx:
     async def refresh(self) -> None: ...
 
     def doubt(self) -> None: ...
+
+    async def program_version(self) -> Version | None:
+        return self.said
+
+    def program(self) -> object: ...
+
+    async def version(self, tested: Version | None) -> Version | None:
+        return tested
 
     async def test(self, text: str) -> bool:
         await asyncio.sleep(0.005)

@@ -81,3 +81,15 @@ async def quiet(engine: FakeEngine) -> None:
         return clock() - since > 0.1
 
     await eventually(still, what="the engine is left in peace")
+
+
+async def renew_stream(engine: FakeEngine, *, cleanly: bool = True) -> None:
+    """
+    End the stream of events, once there is one, and wait until the next one was asked for.
+
+    A stream is asked for before it is subscribed: one that is cut in between goes on.
+    """
+    await eventually(lambda: engine.events.listeners, what="there is a stream")
+    before = engine.requests["GET /events"]
+    engine.cut_streams(cleanly=cleanly)
+    await eventually(lambda: engine.requests["GET /events"] > before, what="another one is asked for")

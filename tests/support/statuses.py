@@ -68,7 +68,7 @@ def made_status(plan: Plan | None = None, *, history: History | None = None, **g
         "engines": (engine_status(),),
         "applied": applied_plan(plan),
         "history": (history or History()).copy(),
-        "balancer": BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 0)),
+        "balancer": BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 0), version="1.26.3"),
         "resync_interval_s": 30.0,
         "reload_interval_s": 1.0,
     }
@@ -130,7 +130,7 @@ def full_status() -> Status:
         engines=(engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
         applied=applied_plan(plan, degraded=(degraded,)),
         history=history.copy(),
-        balancer=BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 4)),
+        balancer=BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 4), version="1.26.3"),
     )
 
 
@@ -259,6 +259,7 @@ STATE: dict[str, Any] = {
     "warnings": [{"container": str, "detail": str}],
     "applied": {"digest": str, "verified": bool, "at": str},
     "disk": (str, MAYBE),
+    "nginx": {"version": (str, MAYBE)},
     "workers": {"serving": int, "retiring": int},
     "changes": [
         {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.quoting import settled
+from lbwatch.balancers.nginx.version import Version, sticky_refusal
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.model import (
     Container,
@@ -80,10 +81,16 @@ def decide(*containers: Container, **rules: Any) -> Plan:
     return planned([snapshot(containers)], rules=Rules(**rules))
 
 
-def planned(engines: Iterable[Snapshot], *, rules: Rules = ANY_RULES, suspended: Suspended = NOBODY) -> Plan:
-    """Plan as the daemon does, in nginx's dialect and within its limits."""
-    rules = replace(rules, refuses_key=limits.hash_key_refusal)
-    return limits.limited(desired_state(engines, rules=rules, suspended=suspended))
+def planned(
+    engines: Iterable[Snapshot],
+    *,
+    rules: Rules = ANY_RULES,
+    suspended: Suspended = NOBODY,
+    version: Version | None = None,
+) -> Plan:
+    """Plan as the daemon does, in the dialect and within the limits of an nginx of that version; `None`: not known."""
+    rules = replace(rules, refuses_key=limits.hash_key_refusal, no_sticky=sticky_refusal(version))
+    return limits.limited(desired_state(engines, rules=rules, suspended=suspended), version=version)
 
 
 def make_renderer(template: str = "nginx/upstreams.conf.j2", *, folders: Sequence[Path] = ()) -> Renderer:
@@ -206,6 +213,7 @@ FIELDS = (
     "backup",
     "method",
     "keepalive",
+    "sticky",
     "health",
 )
 
@@ -263,7 +271,8 @@ _VALUES: Mapping[str, st.SearchStrategy[str]] = {
     "max_conns": st.integers(0, 1000).map(str),
     "backup": st.sampled_from(["true", "true", "false"]),
     "method": st.sampled_from(METHODS),
-    "keepalive": st.integers(1, 10_000).map(str),
+    "keepalive": st.integers(0, 10_000).map(str),
+    "sticky": st.sampled_from(["cookie sid", "cookie route", "cookie a-b.c_9"]),
     "health": st.sampled_from(["auto", "ignore"]),
 }
 
@@ -316,7 +325,8 @@ BAD_LABELS = (
     {"lbwatch.method": "hash $nope"},
     {"lbwatch.upstreams.api.port": "65536"},
     {"lbwatch.enable": "perhaps"},
-    {"lbwatch.enable": "true", "lbwatch.keepalive": "0"},
+    {"lbwatch.enable": "true", "lbwatch.keepalive": "10001"},
+    {"lbwatch.enable": "true", "lbwatch.sticky": "cookie a;b"},
 )
 """Labels that the contract refuses, each for another reason."""
 

@@ -20,6 +20,7 @@ ENGINES: Mapping[str, Programs] = {
     "28.5": Programs(name="docker-28.5", release="sid", packages=("docker.io", "docker-cli", "containerd")),
 }
 
+_WITH_LUA = ("nginx", "libnginx-mod-http-lua", "libnginx-mod-http-ndk")
 PODMANS: Mapping[str, Programs] = {
     "podman-4.3": Programs(
         name="podman-4.3",
@@ -64,8 +65,8 @@ PODMANS: Mapping[str, Programs] = {
 }
 
 NGINXES: Mapping[str, Programs] = {
-    "1.22": Programs(name="nginx-1.22", release="bookworm", packages=("nginx",)),
-    "1.26": Programs(name="nginx-1.26", release="trixie", packages=("nginx",)),
+    "1.22": Programs(name="nginx-1.22", release="bookworm", packages=_WITH_LUA),
+    "1.26": Programs(name="nginx-1.26", release="trixie", packages=_WITH_LUA),
     "1.30": Programs(
         name="nginx-1.30",
         release="sid",
@@ -89,6 +90,14 @@ DEFAULT_ENGINE, DEFAULT_NGINX = "26.1", "1.26"
 
 ENGINE = os.environ.get("TEST_ENGINE") or DEFAULT_ENGINE
 NGINX = os.environ.get("TEST_NGINX") or DEFAULT_NGINX
+
+MACHINE_PATH = os.environ["PATH"]  # before `use`: whose nginx is the one that /etc/nginx is for
+
+_MODULES = Path("usr/lib/nginx/modules")
+LUA_MODULES = tuple(
+    str((Path("/") if NGINX == _MACHINE else NGINXES[NGINX].folder / "tree") / _MODULES / name)
+    for name in ("ndk_http_module.so", "ngx_http_lua_module.so")
+)  # in the order in which the chosen nginx takes them
 
 
 def engine_programs(version: str) -> Path | None:

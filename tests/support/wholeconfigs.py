@@ -5,7 +5,7 @@ Each includes the output by its own way. They are written for these tests, after
 for: what matters is how files are split, linked and included, and which signs stand in quotes.
 """
 
-from anyconfig import LUA_MODULES
+from versions import LUA_MODULES
 
 _PLACES = b"pid @/nginx.pid;\nerror_log @/error.log warn;\n"
 _TEMP = b"".join(

@@ -1,8 +1,9 @@
 """
 Whatever happens in whatever order, and whatever fails, the file comes to say what the engine does, and nginx runs it.
 
-A state machine over the fake engine and the whole daemon but for its nginx, in simulated time. What must be written
-is worked out by the oracle, from what inspect answers. `CONVERGENCE_SEED` repeats a run, `CONVERGENCE_STEPS` makes it longer.
+A state machine over the fake engine and the whole daemon but for its nginx, in simulated time; each example draws which
+engine it is. What must be written is worked out by the oracle, from what inspect answers. `CONVERGENCE_SEED` repeats a
+run, `CONVERGENCE_STEPS` makes it longer, and with `CONVERGENCE_KIND` all of it is on one engine, such as `podman-5`.
 """
 
 import asyncio
@@ -39,8 +40,9 @@ from lbwatch.balancers.nginx import leftovers
 from lbwatch.balancers.nginx.verify import VERIFY_TIMEOUT_S
 from lbwatch.balancers.template import shipped_templates
 from lbwatch.core.errors import OutputError, StateError
-from lbwatch.engines.fake import FakeEngine, responses
+from lbwatch.engines.fake import FakeEngine
 from lbwatch.engines.fake.faults import Fault, respond_with, stall, truncate
+from lbwatch.engines.fake.kinds import KINDS, Kind
 from lbwatch.engines.fake.state import Container, RefusedError
 from lbwatch.system import files
 from lbwatch.tasks import run_until
@@ -49,6 +51,7 @@ from lbwatch.wiring.daemon import Daemon, build_daemon
 SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
 STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 1200)
 STEPS_EACH = 50
+KINDS_DRAWN = [os.environ["CONVERGENCE_KIND"]] if os.environ.get("CONVERGENCE_KIND") else [*KINDS]
 
 RESYNC_S = 30.0
 SOON_S = 3.0
@@ -112,30 +115,36 @@ class Anything(RuleBasedStateMachine):
         self.by_hand: set[str] = set()  # who is drained so
         self.kept = True  # whether the disk could take that
         self.steady: dict[str, tuple[str, str]] = {}  # whose server line must stay, whatever fails
-        self.engine = FakeEngine(
-            socket=self.folder / "s", clock_ns=self._clock_ns, monotonic=self.loop.time, lag_s=0.06
-        )
         self.disk_full = False
         self._replace, files.replace = files.replace, self._replace_if_there_is_room
         self.daemon: asyncio.Task[None] | None = None
-        self.do(self.engine.start())
+
+    @initialize(kind=st.sampled_from(KINDS_DRAWN), stormy=st.booleans())
+    def begin(self, kind: str, stormy: bool) -> None:
+        self.stormy = stormy
+        self.kind: Kind = KINDS[kind]
+        self.engine = FakeEngine(
+            socket=self.folder / "s", kind=self.kind, clock_ns=self._clock_ns, monotonic=self.loop.time
+        )
+        self.do(self._start_all())
+        self.wait(1.0)
+
+    async def _start_all(self) -> None:
+        await self.engine.start()
         for network in NETWORKS:
             self.engine.networks.create(network)
         self.nginx.start()
-        self.do(self._start_daemon())
-
-    @initialize(stormy=st.booleans())
-    def begin(self, stormy: bool) -> None:
-        self.stormy = stormy
-        self.wait(1.0)
+        await self._start_daemon()
 
     def teardown(self) -> None:
         try:
-            self._settle()
+            if self.daemon is not None:
+                self._settle()
         finally:
             files.replace = self._replace
-            self.do(self._stop_daemon())
-            self.do(self.engine.close())
+            if self.daemon is not None:
+                self.do(self._stop_daemon())
+                self.do(self.engine.close())
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
             shutil.rmtree(self.folder)
@@ -227,7 +236,7 @@ class Anything(RuleBasedStateMachine):
         if (chosen := self.some(number)) is not None:
             if name == "restart" or (name == "start" and not chosen.running):  # a start of what runs does nothing
                 self.crashed.pop(chosen.id, None)
-            if name == "send_stop_signal" and chosen.running:
+            if name == "send_stop_signal" and chosen.running and self.kind.events.tells_stop_signal:
                 self._note_told(chosen)
             self.deed(name, chosen.id)
             self._forget_former_lives()
@@ -247,14 +256,19 @@ class Anything(RuleBasedStateMachine):
     @precondition(lambda self: self.clean)
     @rule(signal=st.sampled_from(["own", "own", "SIGHUP", "SIGUSR1"]), stop_signal=st.sampled_from([None, "SIGQUIT"]))
     def signal_one_that_lives_on(self, signal: str, stop_signal: str | None) -> None:
-        """Beside another one it leaves for as long as a drain lasts, if it was told to stop, and not for longer."""
+        """
+        Beside another one it leaves for as long as a drain lasts, if it was told to stop, and not for longer.
+
+        Podman tells nothing of a stop until it is over, and of `kill` not which signal it was: any may be the last.
+        """
         ids = [self.deed("run", labels={"lbwatch.upstream": "api"}, stop_signal=stop_signal) for _ in range(2)]
         self.wait(SOON_S)
         if signal == "own":
             self.deed("send_stop_signal", ids[0])
-            self._note_told(self.engine.containers.find(ids[0]))
         else:
             self.deed("kill", ids[0], signal)
+        if self.kind.events.tells_stop_signal if signal == "own" else not self.kind.events.names_signal:
+            self._note_told(self.engine.containers.find(ids[0]))
         self.wait(SOON_S)
         self._compare()
         self.wait(DRAIN_S)
@@ -339,7 +353,7 @@ class Anything(RuleBasedStateMachine):
             return  # back and forth between two lists: what was made meanwhile looks like another engine's
         if seconds < 0:
             self.set_back_at = self.loop.time()
-        self.wait(0.1)
+        self.wait(0.1 + self.kind.events.polled_s)
         self.clock_skew_s += seconds
 
     # -- what goes wrong with the engine
@@ -467,11 +481,17 @@ class Anything(RuleBasedStateMachine):
     def restart_the_daemon(self) -> None:
         self.clean = False
         self.template.write_text(self.good_template)
+        # What an engine has forgotten since its own restart only the daemon of before knows.
+        self._leave_alone_no_more(each.id for each in self.engine.containers if each.health_forgotten)
         self.do(self._stop_daemon())
         self.do(self._start_daemon())
         if self.kept:
             assert self.built.state.drained.keys() == self.by_hand
         self.by_hand = set(self.built.state.drained)
+
+    def _leave_alone_no_more(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self.steady.pop(id, None)
 
     async def _hang_up(self) -> None:
         await lbwatch_daemon._reload(self.built)
@@ -500,7 +520,8 @@ class Anything(RuleBasedStateMachine):
         Anything.soon += 1
         self.wait(SOON_S)
         self._compare()
-        assert self.built.source.status().drift == self.drift, "a resync found what an event should have told"
+        drift = self.built.source.status().drift
+        assert drift == self.drift, f"{self.kind.name}: a resync found what an event should have told"
 
     @rule(dice=st.integers(0, 5))
     def settle(self, dice: int) -> None:
@@ -521,7 +542,7 @@ class Anything(RuleBasedStateMachine):
         if self.template.read_text() != self.good_template:
             self.template.write_text(self.good_template)
             self.do(self._hang_up())
-        self.engine.replica.lag_s = min(self.engine.replica.lag_s, 10.0)
+        self._have_all_probed()
         self.wait(VERIFY_TIMEOUT_S + RESYNC_S + SOON_S)
         self._compare()
         reloads = len(self.nginx.reloads)
@@ -533,6 +554,12 @@ class Anything(RuleBasedStateMachine):
         self._compare()
         self.clean, self.drift = True, self.built.source.status().drift
         self._note_the_steady()
+
+    def _have_all_probed(self) -> None:
+        """Whatever an engine forgot of a health check, the next probe finds it again."""
+        for each in self.engine.containers:
+            if each.health_forgotten:
+                self.deed("set_health", each.id, each.health)
 
     def _loopers(self) -> set[str]:
         """Who may be left out now: three restarts within a minute, not long ago."""
@@ -566,7 +593,7 @@ class Anything(RuleBasedStateMachine):
         assert not self.daemon.done(), self.daemon.exception()
         while self._drains_end_within(0.0):
             self.wait(SOON_S)
-        everyone = [responses.inspect_answer(each) for each in self.engine.containers]
+        everyone = [self.engine.inspected(each) for each in self.engine.containers]
         found, first = self._file(), None
         for suspended, flapping in itertools.islice(self._left_out(found), MAX_TRIED):
             out = {*crash_looping, *suspended}
@@ -577,7 +604,7 @@ class Anything(RuleBasedStateMachine):
                 break
             first = first or wanted
         else:
-            raise AssertionError(f"the file has {found}, the engine's containers want {first}")
+            raise AssertionError(f"{self.kind.name}: the file has {found}, the engine's containers want {first}")
         assert self.nginx.runs is not None
         # A name without a server may have left the file since nginx read it, and nothing else.
         text = self.output.read_text()
@@ -620,7 +647,9 @@ class Anything(RuleBasedStateMachine):
         owner = chosen.mode.removeprefix("container:")
         with contextlib.suppress(RefusedError):
             chosen = self.engine.containers.find(owner) if chosen.mode.startswith("container:") else chosen
-        return next((end.ipv4 for _, end in sorted(chosen.endpoints.items()) if end.ipv4), "nowhere")
+        default = self.kind.answers.default_network
+        by_name = {default if name == "bridge" else name: end for name, end in chosen.endpoints.items()}
+        return next((end.ipv4 for _, end in sorted(by_name.items()) if end.ipv4), "nowhere")
 
 
 def _three_within_a_minute(times: Sequence[float]) -> bool:

@@ -96,6 +96,8 @@ class Balancer:
         self.is_another = False
         self.degraded: list[tuple[Degraded, ...]] = []
 
+    async def prepare(self) -> None: ...
+
     def limited(self, plan: Plan) -> Plan:
         return plan
 

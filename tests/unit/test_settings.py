@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+import versions
 from planted import NO_FILES, victim_in
 from usersettings import setting_names, settings_with
 
@@ -46,6 +47,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     """Give the command line, in a process without settings of its own and without /etc/lbwatch."""
     for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", versions.MACHINE_PATH)
     monkeypatch.setattr(command_line, "DEFAULT_CONFIG", tmp_path / "etc.toml")
     for owner, name in ((logs, "detach"), (signals, "interrupt")):  # they are for a process of one's own
         monkeypatch.setattr(owner, name, lambda: None)

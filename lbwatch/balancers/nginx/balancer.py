@@ -15,6 +15,8 @@ from lbwatch.balancers.nginx.limits import Limits
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.marks import is_outlived
 from lbwatch.balancers.nginx.suspects import Suspects, Trial
+from lbwatch.balancers.nginx.version import Version
+from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer, digest
 from lbwatch.core import diff
 from lbwatch.core.changes import changed_upstreams, upstreams_of
@@ -41,6 +43,9 @@ class Tester(Protocol):
 
     async def test(self, text: str) -> bool:
         """Return `True` if nginx would take it, `False` if nothing can test here; else raise `ConfigRejectedError`."""
+
+    async def program_version(self) -> Version | None:
+        """Return the version of the nginx that tests; `None` where it cannot be known. Raises nothing of its own."""
 
     async def refresh(self) -> None:
         """Look for what the user changed in nginx's files, where a test does not see it by itself."""
@@ -103,6 +108,7 @@ class Nginx:
         self._control = control
         self._pace = pace
         self._limits = Limits()
+        self._watch = VersionWatch(tester=tester, control=control)
         self._in_force: tuple[Upstream, ...] | None = None  # verified
         self._seen = _Seen()
         self._degraded: tuple[Degraded, ...] = ()  # of the latest candidate
@@ -116,10 +122,20 @@ class Nginx:
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             await self._tester.refresh()
+            self._watch.forget()
+
+    @property
+    def version(self) -> Version | None:
+        """Return the version of nginx; `None` where it is not known."""
+        return self._watch.version
+
+    async def prepare(self) -> None:
+        """Learn the version of nginx, unless it is known."""
+        await self._watch.learn()
 
     def limited(self, plan: Plan) -> Plan:
         """Return a plan that nginx takes, and can bear: what had to be changed for that is noted in its routes."""
-        return self._limits.limited(plan)
+        return self._limits.limited(plan, version=self._watch.version)
 
     def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
         """
@@ -154,6 +170,7 @@ class Nginx:
             digest=None if text is None else digest(text),
             running=digest(verified) if verified is not None and running == self._seen.nginx else None,
             workers=await self._control.workers(),
+            version=None if self.version is None else str(self.version),
             remarks=tuple(remarks),
         )
 

@@ -23,6 +23,7 @@ from lbwatch.balancers.nginx.process import (
     workers_by_title,
 )
 from lbwatch.balancers.nginx.verify import RELOAD_COMMAND_TIMEOUT_S, ReloadVerifier
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, SourceError, excerpt
 from lbwatch.core.model import Container, ContainerConfig, ContainerProcess
 
@@ -103,6 +104,15 @@ class ContainerControl:
         """Return the container's id and its latest start, whether it runs or not; `None` if there is none."""
         found = self._nginx_container.found()
         return (found[0].id, found[0].started_ns) if found else None
+
+    def program(self) -> object:
+        """Return the container's id, whether it runs or not: another one may be of another image."""
+        found = self._nginx_container.found()
+        return found[0].id if found else None
+
+    async def version(self, tested: Version | None) -> Version | None:
+        """Return the version of the program in there: nginx runs from it, since an image does not change."""
+        return tested
 
     async def workers(self) -> tuple[int, int] | None:
         """Return how many workers of the container serve and how many retire; `None` if none can be seen."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.isolate import accepted
+from lbwatch.balancers.nginx.version import Version
+from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer, digest
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError
 from lbwatch.core.model import Applied, Plan, Upstream
@@ -25,6 +27,7 @@ class DryRun:
         tester: Tests whether nginx would take it; `None`: nothing is rendered or tested, where plans alone are asked
             for.
         names_in_force: Returns the names of the upstreams that the output has now.
+        watch: Knows the version of nginx; `None`: nobody asks for it.
 
     Attributes:
         step: What it does: there is only one thing.
@@ -36,7 +39,12 @@ class DryRun:
     """
 
     def __init__(
-        self, renderer: Renderer, *, tester: Tester | None, names_in_force: Callable[[], Collection[str]]
+        self,
+        renderer: Renderer,
+        *,
+        tester: Tester | None,
+        names_in_force: Callable[[], Collection[str]],
+        watch: VersionWatch | None = None,
     ) -> None:
         self.step = "the test"
         self.upstreams: tuple[Upstream, ...] = ()
@@ -47,10 +55,21 @@ class DryRun:
         self._renderer = renderer
         self._tester = tester
         self._names_in_force = names_in_force
+        self._watch = watch
+
+    @property
+    def version(self) -> Version | None:
+        """Return the version of nginx; `None` where it is not known."""
+        return None if self._watch is None else self._watch.version
+
+    async def prepare(self) -> None:
+        """Learn the version of nginx, unless it is known."""
+        if self._watch is not None:
+            await self._watch.learn()
 
     def limited(self, plan: Plan) -> Plan:
         """Return the plan as nginx takes it, see `Nginx.limited`."""
-        return limits.limited(plan)
+        return limits.limited(plan, version=self.version)
 
     def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:  # noqa: ARG002 - a port
         """

@@ -301,7 +301,9 @@ def _at_level(upstream: Upstream, level: Level) -> Upstream | None:
 
 
 def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
-    return tuple(Server(address=server.address, port=server.port, container=server.container) for server in servers)
+    # Whoever drains takes no new client, and cannot be told so without a parameter.
+    stay = (server for server in servers if not server.draining)
+    return tuple(Server(address=server.address, port=server.port, container=server.container) for server in stay)
 
 
 def names_in(text: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from lbwatch.balancers.nginx.quoting import hidden, quoted, raw
+from lbwatch.balancers.nginx.version import Version, takes_keepalive_off
 from lbwatch.core.changes import changed_upstreams
 from lbwatch.core.model import Notice, NoticeKind, Plan, Server, Upstream, bracketed
 from lbwatch.core.plan import noted
@@ -90,6 +91,7 @@ class ServerLine:
         fail_timeout_s: Seconds.
         max_conns: At most so many connections, of all workers together.
         backup: Whether it serves only where the others cannot.
+        draining: Whether it gets the requests of clients that stay with it, see `sticky`, and no others.
         vars: Its `lbwatch.vars.*` labels, for the user's own template: any text, quoted where nginx needs it.
     """
 
@@ -101,6 +103,7 @@ class ServerLine:
     fail_timeout_s: int | None = None
     max_conns: int | None = None
     backup: bool = False
+    draining: bool = False
     vars: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -114,7 +117,10 @@ class UpstreamBlock:
         servers: Sorted by address and port; empty means that the block has only its placeholder.
         method: What nginx takes as the balancing directive, such as `least_conn` or `hash $remote_addr`; `None` is
             round robin, which has none.
-        keepalive: Idle connections kept by each worker, or `None`.
+        keepalive: Idle connections kept by each worker, `None`: nginx's default. 0, none at all, is given only where
+            nginx takes it.
+        sticky: What nginx takes behind `sticky`, which has a client stay with its server; `None` where no label asks
+            for it, or nginx does not have it.
         zone_kib: Size of the shared memory that the block needs, in KiB, or `None` if it needs none.
     """
 
@@ -122,6 +128,7 @@ class UpstreamBlock:
     servers: tuple[ServerLine, ...] = ()
     method: str | None = None
     keepalive: int | None = None
+    sticky: str | None = None
     zone_kib: int | None = None
 
 
@@ -129,11 +136,22 @@ def block(upstream: Upstream) -> UpstreamBlock:
     """Return an upstream as a template gets it."""
     return UpstreamBlock(
         name=upstream.name,
-        servers=tuple(_line(server) for server in upstream.servers),
+        servers=_lines(upstream.servers),
         method=None if upstream.method is None else str(upstream.method),
         keepalive=upstream.keepalive,
+        # One cookie for the whole site: without a path it would hold below the one that was asked for first.
+        sticky=None if upstream.sticky is None else f"{upstream.sticky} path=/ httponly",
         zone_kib=_zone_kib(upstream.servers),
     )
+
+
+def _lines(servers: tuple[Server, ...]) -> tuple[ServerLine, ...]:
+    lines = tuple(_line(server) for server in servers)
+    if len(lines) < 2 or sum(not line.draining for line in lines) != 1:
+        return lines
+    # An only server is never given up by nginx, but for one error it would be, for 10 s and with nobody in its place,
+    # if there is another one, although that takes no new client.
+    return tuple(line if line.draining else replace(line, max_fails=0) for line in lines)
 
 
 def _line(server: Server) -> ServerLine:
@@ -146,6 +164,7 @@ def _line(server: Server) -> ServerLine:
         fail_timeout_s=server.fail_timeout_s,
         max_conns=server.max_conns,
         backup=server.backup,
+        draining=server.draining,
         vars={hidden(key): hidden(value) for key, value in server.vars.items()} if server.vars else server.vars,
     )
 
@@ -165,6 +184,7 @@ def parameters(server: ServerLine) -> str:
         "" if server.fail_timeout_s is None else f" fail_timeout={server.fail_timeout_s}s",
         "" if server.max_conns is None else f" max_conns={server.max_conns}",
         " backup" if server.backup else "",
+        " drain" if server.draining else "",
     )
     return "".join(words)
 
@@ -199,11 +219,20 @@ class Limits:
 
     def __init__(self) -> None:
         self._wanted = self._limited = Plan()  # the latest, and what became of it
+        self._version: Version | None = None  # of the nginx that this was for
         self._special: dict[str, Upstream] = {}  # those that could be too much; most ask for nothing of that kind
         self._changed: dict[str, Upstream] = {}  # what became of them, where it is another one
 
-    def limited(self, plan: Plan) -> Plan:
-        """Return a plan as it can be written: what had to be changed for that is noted in its routes."""
+    def limited(self, plan: Plan, *, version: Version | None = None) -> Plan:
+        """
+        Return a plan as it can be written: what had to be changed for that is noted in its routes.
+
+        Args:
+            plan: What is wanted.
+            version: Of the nginx that it is for; `None`: not known.
+        """
+        if version != self._version:
+            self._wanted, self._version, self._special = Plan(), version, {}
         if plan is not self._wanted:
             for old, new in changed_upstreams(self._wanted.upstreams, plan.upstreams):
                 self._note(old, new)
@@ -213,13 +242,16 @@ class Limits:
     def _note(self, old: Upstream | None, new: Upstream | None) -> None:
         if old is not None:
             self._special.pop(old.name, None)
-        if new is not None and (new.method or new.keepalive or any(server.backup for server in new.servers)):
+        if new is not None and (
+            new.method or new.keepalive is not None or any(server.backup for server in new.servers)
+        ):
             self._special[new.name] = new
 
     def _limit(self, plan: Plan) -> Plan:
         notices: list[tuple[str, Notice]] = []
         special = [each for _, each in sorted(self._special.items())]
-        written = _scaled_down([_without_refused_backups(each, notices) for each in special], notices)
+        taken = [_without_keepalive_off(_without_refused_backups(each, notices), self._version) for each in special]
+        written = _scaled_down(taken, notices)
         known = self._changed
         # One that becomes the same again stays the same object, so that nobody takes it for another one.
         self._changed = {
@@ -233,9 +265,16 @@ class Limits:
         return noted(replace(plan, upstreams=upstreams), notices)
 
 
-def limited(plan: Plan) -> Plan:
+def limited(plan: Plan, *, version: Version | None = None) -> Plan:
     """Return a single plan as it can be written, see `Limits`."""
-    return Limits().limited(plan)
+    return Limits().limited(plan, version=version)
+
+
+def _without_keepalive_off(upstream: Upstream, version: Version | None, /) -> Upstream:
+    """Return the upstream, without a `keepalive 0` where nginx refuses that: such a one keeps no connection anyway."""
+    if upstream.keepalive != 0 or takes_keepalive_off(version):
+        return upstream
+    return replace(upstream, keepalive=None)
 
 
 def _without_refused_backups(upstream: Upstream, notices: list[tuple[str, Notice]]) -> Upstream:

@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from lbwatch.balancers.nginx.evidence import Evidence
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import OutputError, ReloadError, ReloadRefusedError, TakenBackError
 from lbwatch.system import files, place
 from lbwatch.system.lock import FileLock
@@ -44,6 +45,12 @@ class Control(Protocol):
 
     def latest_start(self) -> object:
         """Return the latest start of nginx, also of one that ended since; `None` where that is not seen."""
+
+    def program(self) -> object:
+        """Return what its program comes from; see `watch.Control`."""
+
+    async def version(self, tested: Version | None) -> Version | None:
+        """Return its version; see `watch.Control`."""
 
     async def workers(self) -> tuple[int, int] | None:
         """Return how many of its workers serve and how many retire; `None` if none can be seen."""

@@ -1,5 +1,6 @@
 """Reloads an nginx on this side: its master is known by a pid file, its workers by /proc."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import structlog
 from lbwatch.balancers.nginx.process import (
     Process,
     Workers,
+    built_in_words,
     children_of,
     find_master,
     signal_reload,
@@ -16,6 +18,7 @@ from lbwatch.balancers.nginx.process import (
 )
 from lbwatch.balancers.nginx.upgrade import UpgradeWatch
 from lbwatch.balancers.nginx.verify import RELOAD_COMMAND_TIMEOUT_S, ReloadVerifier
+from lbwatch.balancers.nginx.version import Version, older, version_in
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, excerpt
 from lbwatch.system import files
 from lbwatch.system.programs import run_program, start_error
@@ -102,6 +105,21 @@ class LocalControl:
     def latest_start(self) -> object:
         """Return `None`: a process that ended leaves no trace."""
         return None
+
+    def program(self) -> object:
+        """Return `None`: what nginx will be started from is what tests, and that refuses what is too new for it."""
+        return None
+
+    async def version(self, tested: Version | None) -> Version | None:
+        """
+        Return the version of the master, or of the program that tests where that is older: both have to take a file.
+
+        After an upgrade of its package nginx runs on from the program that it was started with. What a command reloads
+        and nobody sees may be another nginx than the one here.
+        """
+        if (master := self._seen()) is None:
+            return tested if self._command is None else None
+        return older(tested, version_in(await asyncio.to_thread(built_in_words, master)))
 
     async def workers(self) -> tuple[int, int] | None:
         """Return how many workers of the master serve and how many retire; `None` without a master."""

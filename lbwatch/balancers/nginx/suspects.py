@@ -177,12 +177,17 @@ class Suspects:
 
 
 def _less(old: Upstream, *, wanted: Upstream) -> Upstream:
-    """Return an upstream as it was, without the servers that are not wanted any more; each in the life it is in now."""
-    lives = {(server.address, server.port, server.container): server.started_ns for server in wanted.servers}
+    """
+    Return an upstream as it was, without the servers that are not wanted any more; each in the life it is in now.
+
+    One that drains by now does so where clients stay with it, and goes where they do not.
+    """
+    now = {(server.address, server.port, server.container): server for server in wanted.servers}
     stay = (
-        replace(one, started_ns=lives[key])
+        replace(one, started_ns=new.started_ns, draining=new.draining)
         for one in old.servers
-        if (key := (one.address, one.port, one.container)) in lives
+        if (new := now.get((one.address, one.port, one.container))) is not None
+        and not (new.draining and old.sticky is None)
     )
     return replace(old, servers=tuple(stay))
 

@@ -16,6 +16,7 @@ from time import monotonic
 import aiohttp
 
 from lbwatch.balancers.nginx.process import find_master
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import DemoError, ReloadError
 from lbwatch.core.model import Applied, Plan, Upstream
@@ -93,6 +94,10 @@ class Watched:
         """See `LoadBalancer`."""
         return self._inner.confirmed()
 
+    async def prepare(self) -> None:
+        """See `LoadBalancer`."""
+        await self._inner.prepare()
+
     def limited(self, plan: Plan) -> Plan:
         """See `LoadBalancer`."""
         return self._inner.limited(plan)
@@ -164,6 +169,10 @@ class _NoNginx:
         """Return that any text passes."""
         return True
 
+    async def program_version(self) -> Version | None:
+        """Return `None`: there is no program."""
+        return None
+
     async def refresh(self) -> None:
         """Do nothing."""
 
@@ -186,6 +195,14 @@ class _NoNginx:
     def latest_start(self) -> object:
         """Return `None`: it never started."""
         return None
+
+    def program(self) -> object:
+        """Return `None`: there is none."""
+        return None
+
+    async def version(self, tested: Version | None) -> Version | None:
+        """Return what is given: there is none."""
+        return tested
 
     async def workers(self) -> tuple[int, int] | None:
         """Return `None`: there are none."""

@@ -274,7 +274,7 @@ class ContainerCache:
         """
         Return when to look again at a container that could not be looked at; `None` where *retry* is false.
 
-        Its last truth stays.
+        Its last truth stays, but for a death that was told and that only a look could have confirmed.
 
         Args:
             id: Of the container.
@@ -283,6 +283,8 @@ class ContainerCache:
         """
         self.failed.fail(error)
         self._turns.forget(id)
+        if (dead := self._deaths.unconfirmed(self._containers.get(id))) is not None:
+            self._set(id, dead)
         if not retry:
             return None
         backoff = self.failed.backoff(id)

@@ -24,7 +24,8 @@ from lbwatch.core.model import Container
 from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.answers import container_of_inspect, containers_of_list, info_of
 from lbwatch.engines.docker.body import MAX_ANSWER_BYTES, PLAIN, ok_body, require_plain
-from lbwatch.engines.docker.fields import http_date_s, is_container_id
+from lbwatch.engines.docker.decode import FRAMINGS
+from lbwatch.engines.docker.fields import http_date_s, is_container_id, major_minor
 from lbwatch.engines.docker.identity import EngineInfo
 from lbwatch.engines.docker.networks import drivers_of_list, names_of_list
 from lbwatch.engines.docker.reach import Reach
@@ -64,6 +65,8 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
+
+_HEALTH_IN_TIME_FROM = (5, 0)  # of Podman's versions
 
 _LONG_BYTES = 1024 * 1024
 """Of an answer that takes milliseconds to be made something of, in which events would wait."""
@@ -119,6 +122,11 @@ class EngineClient:
         self._prefix = ""
 
     @property
+    def tells_health_early(self) -> bool:
+        """Return whether it tells of a probe before inspect knows what that found: Podman 4.3 does, 5.4 does not."""
+        return self.podman is not None and major_minor(self.podman) < _HEALTH_IN_TIME_FROM
+
+    @property
     def clock_s(self) -> float | None:
         """Return what its clock showed at the latest answer, seconds since the epoch; `None`: it did not say."""
         return http_date_s(self._date)
@@ -135,7 +143,9 @@ class EngineClient:
             clock_s = http_date_s(response.headers.get(hdrs.DATE))
             self.podman = _podman(response.headers)
         if api < OLDEST_API:
-            raise SourceError(f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later")
+            raise SourceError(
+                f"the engine speaks API {_dotted(api)}; lbwatch needs {_dotted(OLDEST_API)} or later: update the engine"
+            )
         self._prefix = f"/v{_dotted(api)}"
         return Ping(api=api, clock_s=clock_s, pid=await self._listener_pid(), podman=self.podman)
 
@@ -143,8 +153,8 @@ class EngineClient:
         """
         Open so many connections and keep them.
 
-        An engine that shuts down takes no new ones from its first moment on, but serves those that are open until a
-        second after its last container ended: only they can tell which containers did.
+        An engine that shuts down takes no new ones from its first moment on. Engine 20.10 serves those that are open
+        until a second after its last container ended; newer ones only the stream, whose word then counts alone.
         """
         pings = (self.ask("GET", "/_ping", timeout_s=PING_TIMEOUT_S) for _ in range(connections))
         await asyncio.gather(*pings, return_exceptions=True)  # one that fails is opened when it is needed
@@ -206,7 +216,7 @@ class EngineClient:
         if since_s is not None:
             query["since"] = f"{max(0, int(since_s))}.000000000"
         async with self._request(
-            "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, streams=True
+            "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, accept=FRAMINGS, streams=True
         ) as response:
             if response.status != 200:
                 await ok_body(response, path="/events", needs=ASKED)
@@ -285,15 +295,17 @@ class EngineClient:
         timeout_s: float,
         query: dict[str, str] | None = None,
         body: Any = None,
+        accept: tuple[str, ...] = (),
         streams: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Return a request's answer; the timeout is for all of it, or until the headers if a success *streams*."""
         url = self._address.url + path
+        headers = PLAIN | ({hdrs.ACCEPT: ", ".join(accept)} if accept else {})
         try:
             async with (
                 asyncio.timeout(timeout_s) as deadline,
                 self._reach.session().request(
-                    method, url, params=query, json=body, headers=PLAIN, allow_redirects=False
+                    method, url, params=query, json=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 self._date = response.headers.get(hdrs.DATE)

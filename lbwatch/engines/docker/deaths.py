@@ -1,9 +1,9 @@
 """
 Which containers are taken for dead since an event said so, until inspect has answered. Pure.
 
-At `die` an inspect waits for the container's lock, on Engine 20.10 for some 100 ms, and with `docker restart` until the
-next start is done. Each request until then is one to a dead server. So the event is believed: for the worse, and for
-that moment only.
+At `die` an inspect waits for the container's lock, on Engine 20.10 for some 100 ms, and on newer ones with `docker
+restart` until the next start is done (facts, stream 5). Each request until then is one to a dead server. So the event
+is believed: for the worse, and for that moment only. An engine that is told to stop answers none (facts, stream 15).
 """
 
 from collections.abc import Set as AbstractSet
@@ -18,6 +18,7 @@ class Deaths:
 
     def __init__(self) -> None:
         self._before: dict[str, Container] = {}  # the containers as they were, by id
+        self._told_again: dict[str, Event] = {}  # deaths of those that are up, told by a new stream, until a look
 
     @property
     def ids(self) -> AbstractSet[str]:
@@ -36,10 +37,24 @@ class Deaths:
         if event.action != "die" or known is None or not known.status.is_up:
             return None
         # One that is told again may be of a former life, by a clock that stands otherwise now: the look will tell.
-        if age_s is not None or not _is_of_this_life(event, known):
+        if age_s is not None:
+            self._told_again[known.id] = event
             return None
-        self._before[known.id] = known
-        return replace(known, status=ContainerStatus.EXITED)
+        return self._dead(known) if _is_of_this_life(event, known) else None
+
+    def unconfirmed(self, known: Container | None) -> Container | None:
+        """
+        Return a container as dead, of whose death a new stream told and at which no look succeeds; else `None`.
+
+        What a stream tells in its first seconds may have happened before them, or just now: where the engine answers
+        nobody any more, its word is all that there is.
+        """
+        if known is None or not known.status.is_up or not known.started_ns:
+            return None
+        event = self._told_again.get(known.id)
+        if event is None or event.at_ns <= known.started_ns:
+            return None
+        return self._dead(known)
 
     def settled(self, id: str, found: Container | None, *, event_waits: bool) -> Container | None:
         """
@@ -51,6 +66,8 @@ class Deaths:
             event_waits: Whether an event asked for another look meanwhile, so that the answer may be older than it.
         """
         before = self._before.pop(id, None)
+        if not event_waits:
+            self._told_again.pop(id, None)
         if before is None or found is None or not event_waits:
             return found
         if not found.status.is_up or found.started_ns != before.started_ns:
@@ -60,7 +77,12 @@ class Deaths:
 
     def revoke(self, id: str) -> Container | None:
         """Return a container as it was before its death was believed; `None` where that is settled."""
+        self._told_again.pop(id, None)
         return self._before.pop(id, None)
+
+    def _dead(self, known: Container) -> Container:
+        self._before[known.id] = known
+        return replace(known, status=ContainerStatus.EXITED)
 
 
 def _is_of_this_life(event: Event, known: Container) -> bool:

@@ -30,6 +30,9 @@ UNREADABLE = Event(action="unreadable", container=None)
 _HEAD = re.compile(
     rb'"Type":"container","Action":"(?P<action>[a-z_]{1,64}(?:: [a-z]{1,64})?)","Actor":\{"ID":"(?P<id>[0-9a-f]{64})"'
 )
+FRAMINGS = ("application/jsonl", "application/x-ndjson", "application/json-seq", "application/json")
+"""All that `EventDecoder` reads (facts, stream 12): lines, by three names, and lines with a separator before each."""
+
 _RECORD_SEPARATOR = b"\x1e"
 _UNREADABLE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CONTAINER = "container"
@@ -66,7 +69,7 @@ class EventDecoder:
     """
     Cuts the bytes of `/events` into events; any cut of the bytes gives the same events.
 
-    One JSON text and a newline each; with `json-seq` (API 1.52 and later) a record separator stands before it.
+    One JSON text and a newline each, in all of the `FRAMINGS`; with `json-seq` a separator stands before it.
     """
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -117,7 +120,8 @@ def _event_of_head(head: bytes) -> Event:
 
 
 def _events_in(line: bytes) -> list[Event]:
-    text = line.replace(_RECORD_SEPARATOR, b"").strip()
+    # Only before a text: within one a separator is written as `\u001e`, and a bare one makes it unreadable.
+    text = line.lstrip(_RECORD_SEPARATOR).strip()
     if not text:
         return []
     try:

@@ -18,7 +18,7 @@ from lbwatch.core.errors import NoContainerError, SourceError
 from lbwatch.core.model import ContainerConfig, ContainerProcess
 from lbwatch.engines.docker.answers import config_of_inspect, decoded
 from lbwatch.engines.docker.client import MAX_INSPECT_BYTES, EngineClient, container_path
-from lbwatch.engines.docker.fields import MAX_INT64, MIN_INT64, is_container_id
+from lbwatch.engines.docker.fields import MAX_INT64, MIN_INT64, is_container_id, major_minor
 
 EXEC_ASKED = (
     "POST /containers/ID/exec",
@@ -50,8 +50,8 @@ _PODMAN_ERROR = "Error: "
 _NOT_RUN = re.compile(rf"OCI runtime exec failed|cannot exec in a |{_PODMAN_ERROR}(?:crun|runc|[^\n]{{1,200}}: OCI) ?")
 """How what the engine says in a program's place begins: Docker with code 126, Podman also with 127."""
 
-_FORGETS_NOTHING = re.compile(r"[0-3]\.|4\.[0-3](\.|$)")
-"""Versions of Podman that take no container for stopped by hand because of a signal."""
+_PODMAN_FORGETS_FROM = (4, 4)
+"""Podman before it takes no container for stopped by hand because of a signal (4.3 does not, 5.4 does)."""
 
 _PS_ARGS = "-ww -eo pid,ppid,args"
 """Else ps(1) cuts at 80 columns, and what nginx was started with is lost."""
@@ -199,7 +199,7 @@ def _kept_by_podman(found: ContainerConfig, *, version: str) -> ContainerConfig:
 
     A signal makes Podman 5 forget each restart policy, whatever the container's own stop signal is; 4.3 forgets none.
     """
-    if _FORGETS_NOTHING.match(version):
+    if major_minor(version) < _PODMAN_FORGETS_FROM:
         return replace(found, restart_policy="")
     return replace(found, stop_signal="")
 

@@ -43,6 +43,7 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _SIGNAL_TEXT = re.compile(r"(?P<number>[0-9]{1,2})|(SIG)?(?P<name>[A-Z]+[12]?)(?P<offset>[+-][0-9]{1,2})?")
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _SIGNAL_CHARS = 64
 _DATE_CHARS = 64
 
@@ -122,6 +123,12 @@ def signal_number(text: str) -> int | None:
     named = signal.Signals.__members__.get(f"SIG{match['name']}")
     number = int(match["number"] or 0) if named is None else named + int(match["offset"] or 0)
     return number if 1 <= number <= signal.SIGRTMAX else None
+
+
+def major_minor(version: str) -> tuple[int, int]:
+    """Return the first two numbers of `5.4.2` or `4.9.0-dev`; (0, 0) for what has none."""
+    match = _VERSION.match(version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def possible_ports(ports: Iterable[int]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import errno
 import grp
 import json
 import os
+import re
 import ssl
 from pathlib import Path
 
@@ -25,6 +26,11 @@ _DEAD = (
     "the socket is mounted as a file, dead since the engine's restart: mount its folder and start this container anew"
 )
 _MEND_OURS = "cert.pem expired, or is of another authority than the engine's"
+_TOO_OLD = re.compile(
+    r"client version (?P<ours>[0-9.]{1,9}) is too old\. Minimum supported API version is (?P<least>[0-9.]{1,9}[0-9])"
+)
+"""What an engine says, as JSON or as plain text, of an API version that it does not speak any more."""
+
 _CUT = "not completed"
 """In aiohttp's words for an answer that ended early, which go on in terms of the protocol."""
 
@@ -65,6 +71,13 @@ def require_ok(status: int, body: bytes, *, path: str, needs: tuple[str, ...], l
     if status == 404 and "no such container" in said.lower():
         raise NoContainerError(f"{path}: the engine answered 404: {said}", status=status)
     words = said or body[:256].decode(errors="replace") or "no reason given"
+    # The newest that both know is spoken: where that is too old, the engine knows none of ours.
+    if status == 400 and (match := _TOO_OLD.search(words)):
+        raise SourceError(
+            f"the engine takes API {match['least']} or later, and this lbwatch speaks {match['ours']} at most: install "
+            f"a newer lbwatch, or set DOCKER_MIN_API_VERSION={match['ours']} in the engine's environment",
+            status=status,
+        )
     raise SourceError(f"{path}: the engine answered {status}: {words}", status=status, engine_message=said)
 
 

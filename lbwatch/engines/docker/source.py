@@ -37,8 +37,13 @@ DEATH_DEBOUNCE_S = 0.005
 FLOOD_LIST_S = 1.0
 """So long after more unknown containers were named than are looked at, a list says which of them are real."""
 
+HEALTH_LAG_S = 0.5
+"""So long after an early word of a probe (`EngineClient.tells_health_early`) the container is looked at once more."""
+
 DRIFT_GRACE_S = 2.0
 """How long the event of a change that a resync found first may take to arrive."""
+
+_HEALTH = "health_status"
 
 _log = structlog.get_logger()
 
@@ -107,6 +112,7 @@ class DockerSource:
         )
         self._queue = WorkQueue()
         self._retries: dict[str, asyncio.TimerHandle] = {}  # looks that are owed, by id
+        self._health_looks: dict[str, asyncio.TimerHandle] = {}  # those that follow an early word of a probe, by id
         self._debouncing: asyncio.TimerHandle | None = None  # while something is found, but not all that was touched
         self._flooded: asyncio.TimerHandle | None = None  # while a list is owed for what the queue did not take
         self._failures = Repeats()  # of looks, while the engine is there
@@ -205,6 +211,8 @@ class DockerSource:
         now = asyncio.get_running_loop().time()
         todo = self._cache.handle_event(event, matters=matters, now=now, age_s=age_s)
         self._carry_out(todo, priority=Priority.EVENT)
+        if matters and event.action.startswith(_HEALTH) and self._client.tells_health_early:
+            self._look_after_probe(event.container or "")
         if todo.died:
             self._publish_within(DEATH_DEBOUNCE_S)
         elif todo.publish:
@@ -291,6 +299,19 @@ class DockerSource:
         self._retries[id] = asyncio.get_running_loop().call_later(retry.wait_s, self._look_again, id)
         if retry.publish:
             self._publish()
+
+    def _look_after_probe(self, id: str) -> None:
+        """Look once more at a container that is known, when what its probe found must be known too."""
+        if not self._cache.knows(id):
+            return
+        if (earlier := self._health_looks.pop(id, None)) is not None:
+            earlier.cancel()
+
+        def look() -> None:
+            del self._health_looks[id]
+            self._carry_out(Todo(inspect=(id,)), priority=Priority.EVENT)
+
+        self._health_looks[id] = asyncio.get_running_loop().call_later(HEALTH_LAG_S, look)
 
     def _look_again(self, id: str) -> None:
         self._retries.pop(id, None)

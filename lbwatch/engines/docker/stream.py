@@ -217,7 +217,7 @@ class Stream:
         ping = await self._client.ping()
         await self._verify()
         self.engine_pid = ping.pid
-        # An engine that is told to stop takes no new connection, and serves those that are open (facts, stream 15).
+        # An engine that is told to stop takes no new connection; 20.10 serves those that are open (facts, stream 15).
         await self._client.warm(self._connections)
         self._replay.synchronize(engine_s=ping.clock_s, now=clock())
         since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s

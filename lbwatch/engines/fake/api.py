@@ -7,25 +7,31 @@ Every answer leaves through `Api._guard`, where it goes wrong if a test wants it
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
 from lbwatch.engines.fake import requests, responses
 from lbwatch.engines.fake.delivery import EventStream, Replica, StreamBrokenError
 from lbwatch.engines.fake.faults import Fault, Handler
+from lbwatch.engines.fake.kinds import JSON_SEQ, Kind
 from lbwatch.engines.fake.operations import Containers, Networks
-from lbwatch.engines.fake.state import InvalidError, NotFoundError, RefusedError, State
+from lbwatch.engines.fake.state import Container, InvalidError, NotFoundError, RefusedError, State
 
-_SERVER_VERSION = "20.10.24"
+_NO_LEGACY_KEYS = (1, 52)
+"""Since this API version events lack them, see `responses.LEGACY_KEYS`."""
+
+_SEPARATOR = b"\x1e"
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class Engine(Protocol):
     """What the API needs of the engine."""
 
+    kind: Kind
     api_version: str
     min_api_version: str
     requests: Counter[str]
@@ -37,6 +43,9 @@ class Engine(Protocol):
     events: EventStream
     replica: Replica
 
+    def inspected(self, container: Container) -> dict[str, Any]:
+        """Return what inspect answers of a container."""
+
 
 class Api:
     """
@@ -44,10 +53,16 @@ class Api:
 
     Args:
         engine: Of which they read and change the state.
+
+    Attributes:
+        busy: The connections on which a request is being answered.
     """
 
     def __init__(self, engine: Engine) -> None:
+        self.busy: set[asyncio.BaseTransport | None] = set()
         self._engine = engine
+        self._http = engine.kind.http
+        self._answers = engine.kind.answers
 
     def application(self) -> web.Application:
         """Return the application, with and without the version before each path."""
@@ -85,23 +100,32 @@ class Api:
         key = _request_key(request, version=version)
         self._engine.requests[key] += 1
         fault = self._engine.fault and self._engine.fault(key)
+        self.busy.add(transport := request.transport)
         try:
-            if version is not None:
+            if version is not None and self._http.refuses_versions:
                 _check_version(version, least=self._engine.min_api_version, most=self._engine.api_version)
             return await (handler(request) if fault is None else fault(request, handler))
+        except VersionError as error:
+            if self._http.refuses_in_text:
+                return web.Response(text=f"{error}\n", status=error.status)
+            return _refusal(error.status, str(error))
         except RefusedError as error:
             return _refusal(error.status, str(error))
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return _refusal(404, "page not found")
+        finally:
+            self.busy.discard(transport)
 
     async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer; the date is that of the engine's own clock."""
+        podman = {"Libpod-API-Version": self._engine.kind.version} if self._http.server == "Libpod" else {}
         response.headers.update(
-            {
+            podman
+            | {
                 "Api-Version": self._engine.api_version,
                 "Docker-Experimental": "false",
                 "Ostype": "linux",
-                "Server": f"Docker/{_SERVER_VERSION} (linux)",
+                "Server": f"{self._http.server}/{self._engine.kind.version} (linux)",
                 "Date": formatdate(self._engine.state.clock_ns() / 10**9, usegmt=True),
             }
         )
@@ -111,7 +135,7 @@ class Api:
     async def _version(self, _: web.Request) -> web.Response:
         return _answer(
             {
-                "Version": _SERVER_VERSION,
+                "Version": self._engine.kind.version,
                 "ApiVersion": self._engine.api_version,
                 "MinAPIVersion": self._engine.min_api_version,
             }
@@ -121,7 +145,7 @@ class Api:
         return _answer(
             {
                 "Name": "fake",
-                "ServerVersion": _SERVER_VERSION,
+                "ServerVersion": self._engine.kind.version,
                 "SystemTime": responses.timestamp(self._engine.state.clock_ns()),
             }
         )
@@ -133,8 +157,10 @@ class Api:
         since_ns, until_ns = (requests.nanoseconds_of(request.query.get(key, "")) for key in ("since", "until"))
         if until_ns and since_ns > until_ns:
             raise InvalidError(f"`since` time ({since_ns}) cannot be after `until` time ({until_ns})")
-        filters = requests.filters_of(request.query)
-        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
+        known = requests.EVENT_FILTERS if self._http.refuses_filters else None
+        filters = requests.filters_of(request.query, known=known, refuses_as_podman=self._http.refuses_filters)
+        framing = self._framing(request)
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: framing.content_type})
         response.enable_chunked_encoding()
         await response.prepare(request)
         # The header is out before anyone is subscribed: a 200 proves nothing (facts, stream 3).
@@ -143,21 +169,37 @@ class Api:
         subscribed = self._engine.events.subscribe(filters=filters, since_ns=since_ns, until_ns=until_ns)
         with contextlib.suppress(ConnectionResetError, TimeoutError), _breaking(request), subscribed as subscription:
             for event in subscription.replay:
-                await response.write(responses.json_bytes(event))
+                await response.write(framing.record(event))
             async with asyncio.timeout(left_s):
                 while (next_event := await subscription.next_event()) is not None:
-                    await response.write(responses.json_bytes(next_event))
+                    await response.write(framing.record(next_event))
         return response
+
+    def _framing(self, request: web.Request) -> "_Framing":
+        offers = self._http.stream_types
+        version = _parts(request.match_info.get("version") or self._engine.api_version)
+        return _Framing(
+            content_type=requests.stream_type(request.headers.getall(hdrs.ACCEPT, ()), offers=offers),
+            # These Podmans have them in any version; later ones leave them out as Docker does (src).
+            has_legacy_keys=version < _NO_LEGACY_KEYS or not self._http.refuses_versions,
+        )
 
     # Containers.
 
     async def _list(self, request: web.Request) -> web.Response:
-        filters = requests.filters_of(request.query, known=requests.LIST_FILTERS)
+        filters = requests.filters_of(
+            request.query, known=requests.LIST_FILTERS, refuses_as_podman=self._http.refuses_filters
+        )
         all_states = requests.is_true(request.query, key="all") or "status" in filters
         now_ns = self._engine.state.clock_ns()
         return _answer(
             [
-                responses.list_entry(container, now_ns=now_ns)
+                responses.list_entry(
+                    container,
+                    now_ns=now_ns,
+                    answers=self._answers,
+                    owner=self._engine.state.network_owner(container),
+                )
                 for container in self._engine.replica.containers()
                 if (all_states or container.running) and requests.container_passes(container, filters=filters)
             ]
@@ -175,7 +217,7 @@ class Api:
         # Inspect is a barrier: it waits for the lock under which the replica is written, so a list that is asked for
         # afterwards shows this container, and only this one, as it is (facts, stream 5).
         self._engine.replica.catch_up(container.id)
-        return _answer(responses.inspect_answer(container))
+        return _answer(self._engine.inspected(container))
 
     async def _create(self, request: web.Request) -> web.Response:
         options = requests.create_options(await request.read())
@@ -229,6 +271,23 @@ class Api:
         return web.Response(status=200)
 
 
+class VersionError(InvalidError):
+    """The engine does not speak the version that is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Framing:
+    """How the events of one stream are written."""
+
+    content_type: str
+    has_legacy_keys: bool
+
+    def record(self, event: Mapping[str, Any]) -> bytes:
+        """Return an event as it is sent."""
+        kept = event if self.has_legacy_keys else {k: v for k, v in event.items() if k not in responses.LEGACY_KEYS}
+        return (_SEPARATOR if self.content_type == JSON_SEQ else b"") + responses.json_bytes(kept)
+
+
 @contextlib.contextmanager
 def _breaking(request: web.Request) -> Iterator[None]:
     """End a request's connection where its stream is to end in the middle of an answer."""
@@ -246,9 +305,9 @@ async def _ping(_: web.Request) -> web.Response:
 
 def _check_version(version: str, *, least: str, most: str) -> None:
     if _parts(version) > _parts(most):
-        raise InvalidError(f"client version {version} is too new. Maximum supported API version is {most}")
+        raise VersionError(f"client version {version} is too new. Maximum supported API version is {most}")
     if _parts(version) < _parts(least):
-        raise InvalidError(
+        raise VersionError(
             f"client version {version} is too old. Minimum supported API version is {least}, "
             "please upgrade your client to a newer version"
         )

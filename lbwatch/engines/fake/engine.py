@@ -13,11 +13,13 @@ from typing import Any, Literal, Self
 
 from aiohttp import web
 
+from lbwatch.engines.fake import responses
 from lbwatch.engines.fake.api import Api
 from lbwatch.engines.fake.delivery import EventStream, Replica
 from lbwatch.engines.fake.faults import Fault
+from lbwatch.engines.fake.kinds import DOCKER_20, Kind
 from lbwatch.engines.fake.operations import Containers, Networks
-from lbwatch.engines.fake.state import State
+from lbwatch.engines.fake.state import Container, State
 from lbwatch.engines.fake.transitions import Transitions
 
 _GRACE_S = 0.01
@@ -26,18 +28,20 @@ _GRACE_S = 0.01
 
 class FakeEngine:
     """
-    A Docker Engine that runs nothing, on a unix socket.
+    A Docker Engine, or a Podman, that runs nothing, on a unix socket.
 
     Args:
         socket: Where it listens; an old socket there is replaced.
-        lag_s: Seconds that the list lags behind the state; 0.06 is what the real one showed after a death.
-        api_version: Highest version it speaks; the events are those of Engine 20.10 in any case.
-        min_api_version: Lowest version it speaks.
+        kind: Which engine in which version it is; see `kinds`.
+        lag_s: Seconds that the list lags behind any change; `None`: what this kind takes for each.
+        api_version: Highest version it speaks; `None`: the kind's.
+        min_api_version: Lowest version it speaks; `None`: the kind's.
         seed: Of all ids.
         clock_ns: The engine's clock, in nanoseconds since the epoch; one beside this machine's tests skew.
         monotonic: Seconds of the clock that the list's lag is measured by.
 
     Attributes:
+        kind: See above.
         containers: The containers, and the operations on them.
         networks: The networks, and the operations on them.
         state: What both hold, and the engine's clock.
@@ -54,25 +58,28 @@ class FakeEngine:
         self,
         *,
         socket: Path | str,
-        lag_s: float = 0.06,
-        api_version: str = "1.41",
-        min_api_version: str = "1.12",
+        kind: Kind = DOCKER_20,
+        lag_s: float | None = None,
+        api_version: str | None = None,
+        min_api_version: str | None = None,
         seed: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.socket = Path(socket)
-        self.api_version = api_version
-        self.min_api_version = min_api_version
+        self.kind = kind
+        self.api_version = api_version or kind.http.api
+        self.min_api_version = min_api_version or kind.http.min_api
         self.requests: Counter[str] = Counter()
         self.inspect_delay_s: dict[str, float] = {}
         self.fault: Callable[[str], Fault | None] | None = None
-        self.events = EventStream()
+        self.events = EventStream(kind)
         self.replica = Replica(lag_s=lag_s, monotonic=monotonic)
-        self.state = State(seed=seed, clock_ns=clock_ns)
+        self.state = State(seed=seed, clock_ns=clock_ns, kind=kind)
         transitions = Transitions(state=self.state, events=self.events, replica=self.replica)
         self.containers = Containers(transitions)
         self.networks = Networks(transitions)
+        self._api = Api(self)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -80,18 +87,41 @@ class FakeEngine:
         """Return the engine's address as `DOCKER_HOST` takes it."""
         return f"unix://{self.socket}"
 
+    def inspected(self, container: Container) -> dict[str, Any]:
+        """Return what `GET /containers/ID/json` answers of a container."""
+        owner = self.state.network_owner(container)
+        return responses.inspect_answer(container, answers=self.kind.answers, owner=owner)
+
     def lose_events(self, lost: Callable[[dict[str, Any]], bool] | None) -> None:
         """Neither send nor keep for `since` the events of which *lost* is true; `None`: send all again."""
         self.events.delivery = None if lost is None else lambda event: () if lost(event) else (0.0,)
 
     async def start(self) -> None:
         """Serve."""
+        self._api = Api(self)
         runner = web.AppRunner(
-            Api(self).application(), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S
+            self._api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S
         )
         await runner.setup()
         self._runner = runner
         await web.UnixSite(runner, os.fspath(self.socket)).start()
+
+    async def begin_to_stop(self) -> None:
+        """
+        Take no new connection, as an engine does from the moment on at which it is told to stop.
+
+        Requests that are under way go on, the streams of events among them, until `close`; whether another can be
+        asked on a connection that is open is the kind's.
+        """
+        runner = self._runner
+        if runner is None:
+            return
+        self.socket.unlink(missing_ok=True)
+        for site in list(runner.sites):
+            await site.stop()
+        for connection in runner.server.connections if self.kind.http.ends_idle and runner.server is not None else ():
+            if connection.transport is not None and connection.transport not in self._api.busy:
+                connection.transport.close()
 
     async def close(self) -> None:
         """Serve no more: open requests are cut off, the socket file is gone."""
@@ -117,21 +147,23 @@ class FakeEngine:
         """
         self.events.muted = True
         await self.close()
-        self.events.clear_ring()
+        self.events.forget()
         if containers == "end":
             self.containers.end_all()
 
-    async def come_back(self, *, forgets_health: bool = False) -> None:
+    async def come_back(self, *, forgets_health: bool | None = None) -> None:
         """
         Serve again on the same socket; the default bridge has another id, the list is up to date.
 
         Args:
             forgets_health: Whether it says `starting` of each that has a health check, until the next probe: so do
-                engines with live-restore.
+                engines with live-restore; `None`: as this kind does.
         """
-        if forgets_health:
+        answers = self.kind.answers
+        if answers.forgets_health if forgets_health is None else forgets_health:
             self.containers.forget_health()
-        self.networks.renew_bridge()
+        if not answers.default_network_id:
+            self.networks.renew_bridge()
         self.replica.catch_up_all()
         self.events.muted = False
         await self.start()

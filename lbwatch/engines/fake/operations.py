@@ -124,14 +124,8 @@ class Containers:
         container = self.find(ref)
         if not container.running:
             return False
-        # The second half of a stop that was begun before: the grace period is over, so it is killed.
-        overdue = container.stop_requested
-        if overdue:
-            self._transitions.publish(container, "kill", signal="9")
-        else:
-            self.send_stop_signal(container.id)
-        self._transitions.unpause(container)
-        self._transitions.exit(container, code=137 if overdue else 0)
+        code = self._send_last_signal(container)
+        self._transitions.exit(container, code=code)
         return True
 
     def send_stop_signal(self, ref: str) -> None:
@@ -142,7 +136,7 @@ class Containers:
         """
         container = self.find(ref)
         container.require_running()
-        self._transitions.publish(container, "kill", signal=str(container.stop_signal_number))
+        self._transitions.tell_signal(container, container.stop_signal_number, by_kill=False)
         container.stop_requested = container.manually_stopped = container.restart_disabled = True
 
     def kill(self, ref: str, signal: str = "SIGKILL") -> None:
@@ -156,7 +150,7 @@ class Containers:
         container.manually_stopped = True
         if container.stop_signal is None or number in (container.stop_signal_number, 9):
             container.restart_disabled = True
-        self._transitions.publish(container, "kill", signal=str(number))
+        self._transitions.tell_signal(container, number, by_kill=True)
         if container.restart_disabled:
             self._transitions.unpause(container)
         if number in _ENDING_SIGNALS or number == container.stop_signal_number:
@@ -179,21 +173,27 @@ class Containers:
 
     def restart(self, ref: str) -> None:
         """Stop a container if it runs, and start it."""
-        container = self.find(ref)
-        self.stop(container.id)
+        container, told_first = self.find(ref), self._state.kind.events.restart_first
+        if told_first:
+            self._transitions.publish(container, "restart")
+        if container.running:
+            code = self._send_last_signal(container)
+            self._transitions.terminate(container, code=code)
         container.restarts = 0
         self._transitions.start(container)
-        self._transitions.publish(container, "restart")
+        if not told_first:
+            self._transitions.publish(container, "restart")
 
     def pause(self, ref: str) -> None:
-        """Pause a container; with a health check it is `unhealthy` from then on, without an event of it."""
+        """Pause a container; with a health check Docker's is `unhealthy` from then on, without an event of it."""
         container = self.find(ref)
         container.require_running()
         if container.paused:
             raise ConflictError(f"Container {container.id} is already paused")
         container.paused = True
-        container.stop_probes()
-        self._transitions.record(container)
+        if self._state.kind.answers.pause_stops_probes:
+            container.stop_probes()
+        self._transitions.record_pause(container)
         self._transitions.publish(container, "pause")
 
     def unpause(self, ref: str) -> None:
@@ -202,7 +202,7 @@ class Containers:
         if not container.paused:
             raise FailedError(f"Container {container.id} is not paused")
         self._transitions.unpause(container)
-        self._transitions.record(container)
+        self._transitions.record_pause(container)
 
     def rename(self, ref: str, name: str) -> None:
         """Replace a container's name."""
@@ -229,7 +229,7 @@ class Containers:
                     f"You cannot remove a {container.status} container {container.id}. "
                     "Stop the container before attempting removal or force remove"
                 )
-            self._transitions.publish(container, "kill", signal="9")
+            self._transitions.tell_signal(container, 9, by_kill=False)
             self._transitions.unpause(container)
             self._transitions.terminate(container, code=137)
         self._transitions.remove(container)
@@ -245,12 +245,27 @@ class Containers:
         self._transitions.probe(container, health=status)
 
     def exec_probe(self, ref: str) -> None:
-        """Publish the three events that each health probe makes."""
+        """Publish what each health probe makes: Docker's three events of an exec, or Podman's of the health alone."""
         container = self.find(ref)
+        if not self._state.kind.events.probes_are_execs:
+            if container.running and container.health:
+                self._transitions.probe(container, health=container.health)
+            return
         exec_id = self._state.new_id()
         for action in ("exec_create", "exec_start"):
             self._transitions.publish(container, f"{action}: {_PROBE_COMMAND}", execID=exec_id)
         self._transitions.publish(container, "exec_die", execID=exec_id, exitCode="0")
+
+    def _send_last_signal(self, container: Container) -> int:
+        """Return the exit code of a container that is stopped now."""
+        # The second half of a stop that was begun before: the grace period is over, so it is killed.
+        overdue = container.stop_requested
+        if overdue:
+            self._transitions.tell_signal(container, 9, by_kill=False)
+        else:
+            self.send_stop_signal(container.id)
+        self._transitions.unpause(container)
+        return 137 if overdue else 0
 
     def forget_health(self) -> None:
         """Forget what the latest probe found of each container that runs, as an engine does that starts."""
@@ -314,27 +329,20 @@ class Networks:
         self._transitions.publish_network(network, "destroy")
 
     def connect(self, ref: str, network: str) -> None:
-        """Connect a container to a network: at once if it runs, else at its next start, which has no event."""
+        """Connect a container to a network: at once if it runs, else at its next start, which Docker does not tell."""
         container, target = self._state.find_container(ref), self.find(network)
         if target.name in container.endpoints:
             raise ForbiddenError(f"endpoint with name {container.name} already exists in network {target.name}")
         if container.mode == "host" or target.driver == "host" or container.mode.startswith("container:"):
             raise InvalidError("container sharing network namespace with another container or host")
-        container.endpoints[target.name] = Endpoint()
-        if container.running:
-            self._transitions.attach(container, target)
-        self._transitions.record(container)
+        (self._transitions.attach if container.running else self._transitions.attach_stopped)(container, target)
 
     def disconnect(self, ref: str, network: str) -> None:
-        """Disconnect a container from a network; a running one's makes two events, as up to Engine 27."""
+        """Disconnect a container from a network."""
         container, target = self._state.find_container(ref), self.find(network)
-        endpoint = container.endpoints.pop(target.name, None)
-        if endpoint is None:
+        if target.name not in container.endpoints:
             raise FailedError(f"container {container.id} is not connected to network {target.name}")
-        if container.running:
-            self._transitions.detach(container, target, endpoint)
-        self._transitions.record(container)
-        self._transitions.publish_network(target, "disconnect", container=container.id)
+        self._transitions.detach(container, target)
 
     def renew_bridge(self) -> None:
         """Replace the default bridge's id, as each restart of the engine does; stopped containers keep the old one."""

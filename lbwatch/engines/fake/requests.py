@@ -10,12 +10,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from lbwatch.engines.fake.kinds import Http
 from lbwatch.engines.fake.state import Container, FailedError, InvalidError
 
 Filters = Mapping[str, frozenset[str]]
 
 LIST_FILTERS = frozenset({"id", "label", "name", "network", "status"})
-"""What `GET /containers/json` takes; `GET /events` ignores an unknown key."""
+"""What `GET /containers/json` takes."""
+
+EVENT_FILTERS = frozenset({"container", "event", "image", "label", "network", "pod", "status", "type", "volume"})
+"""What Podman's `GET /events` takes (src, libpod/events/filters.go); Docker's ignores an unknown key."""
 
 _KINDS = ("container", "network", "daemon", "plugin", "volume", "node", "service", "secret", "config")
 
@@ -144,24 +148,59 @@ def is_true(query: Mapping[str, str], *, key: str) -> bool:
     return query.get(key, "").strip().lower() not in {"", "0", "no", "false", "none"}
 
 
-def filters_of(query: Mapping[str, str], *, known: frozenset[str] | None = None) -> Filters:
+def stream_type(accepted: Iterable[str], *, offers: Iterable[str]) -> str:
+    """
+    Return the content type of `/events`, as moby's negotiation finds it (src, gddo's `NegotiateContentType`).
+
+    Args:
+        accepted: The values of all `Accept` headers.
+        offers: What the engine has, its own choice first; of those that are wanted most it has the say.
+    """
+    ranges = [_media_range(each) for value in accepted for each in value.split(",") if each.strip()]
+    chosen, best = "application/json", (0.0, 0)
+    for offer in offers:
+        for wanted, weight in ranges:
+            exactness = (
+                3 if wanted == offer else 2 if wanted == f"{offer.partition('/')[0]}/*" else int(wanted == "*/*")
+            )
+            if weight and exactness and (weight, exactness) > best:
+                chosen, best = offer, (weight, exactness)
+    return chosen
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    wanted, *parameters = (part.strip() for part in text.split(";"))
+    weights = (each.removeprefix("q=") for each in parameters if each.startswith("q="))
+    return wanted, float(next(weights, "1"))
+
+
+def filters_of(
+    query: Mapping[str, str], *, known: frozenset[str] | None = None, refuses_as_podman: bool = False
+) -> Filters:
     """
     Return the filters `{"key": ["value"]}`, or the older `{"key": {"value": true}}`, of a query.
 
+    Args:
+        query: Of the URL.
+        known: All keys that there are; `None` takes any.
+        refuses_as_podman: Whether an unknown one is refused in Podman's words.
+
     Raises:
-        FailedError: They are neither.
-        InvalidError: A key is not among those *known*; `None` takes any.
+        FailedError: They are neither, or Podman does not know one.
+        InvalidError: Docker does not know one.
     """
     try:
         filters = msgspec.json.decode(query.get("filters") or "{}", type=dict[str, list[str] | dict[str, bool]])
     except msgspec.DecodeError as error:
         raise FailedError(f"invalid filter: {error}") from error
     if known is not None and (unknown := sorted(key for key, values in filters.items() if values and key not in known)):
+        if refuses_as_podman:
+            raise FailedError(f"{unknown[0]} is an invalid filter")
         raise InvalidError(f"Invalid filter '{unknown[0]}'")
     return {key: frozenset(values) for key, values in filters.items() if values}
 
 
-def event_passes(event: Mapping[str, Any], *, filters: Filters) -> bool:
+def event_passes(event: Mapping[str, Any], *, filters: Filters, http: Http) -> bool:
     """
     Return whether an event passes, as in moby's `daemon/events/filter.go`; unknown keys are not looked at.
 
@@ -171,7 +210,7 @@ def event_passes(event: Mapping[str, Any], *, filters: Filters) -> bool:
     actor, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
     image = attributes.get("image", "")
     return (
-        _action_passes(event["Action"], wanted=filters.get("event", frozenset()))
+        _action_passes(event["Action"], wanted=filters.get("event", frozenset()), http=http)
         and _equals_one(filters.get("type"), (event["Type"],))
         and _equals_one(filters.get("scope"), (event["scope"],))
         and all(_begins_with_one(filters.get(kind), (actor, attributes.get("name", ""))) for kind in _KINDS)
@@ -203,7 +242,9 @@ def _health(check: _Check | None) -> str | None:
     return "none" if check.test[0] == "NONE" else "starting"
 
 
-def _action_passes(action: str, *, wanted: frozenset[str]) -> bool:
+def _action_passes(action: str, *, wanted: frozenset[str], http: Http) -> bool:
+    if http.matches_words_whole:
+        return _equals_one(wanted, http.death_words if action == "die" else (action,))
     # One value for health or exec turns every value into a prefix: `die` then takes `died` too (facts, stream 9).
     if any(value == "health_status" or value.startswith("exec_") for value in wanted):
         return _begins_with_one(wanted, (action,))

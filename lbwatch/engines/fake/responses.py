@@ -2,7 +2,7 @@
 What the fake engine answers: inspect, lists and the events, as JSON values built from plain state.
 
 Nothing is changed and nothing is sent here. Field names are those of the Engine API reference, version 1.41; fields
-that lbwatch, the demo and the tests do not read are left out.
+that lbwatch, the demo and the tests do not read are left out. What engines leave out, or call otherwise, is in `kinds`.
 """
 
 import json
@@ -10,13 +10,28 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from lbwatch.engines.fake.state import Container, Endpoint, Network
+from lbwatch.engines.fake.kinds import DOCKER_20, Answers, Events, Kind, NetworkEvent
+from lbwatch.engines.fake.state import PREDEFINED_NETWORKS, Container, Endpoint, Network
+
+LEGACY_KEYS = frozenset({"status", "id", "from"})
+"""Of an event; API 1.52 and later leave them out (version history of the Engine API)."""
 
 _NEVER = "0001-01-01T00:00:00Z"
+_BRIDGE = "bridge"
+_ADDRESSLESS = frozenset(PREDEFINED_NETWORKS) - {_BRIDGE}
 
 
-def inspect_answer(container: Container) -> dict[str, Any]:
-    """Return the answer of `GET /containers/ID/json`."""
+def inspect_answer(
+    container: Container, *, answers: Answers = DOCKER_20.answers, owner: Container | None = None
+) -> dict[str, Any]:
+    """
+    Return the answer of `GET /containers/ID/json`.
+
+    Args:
+        container: One.
+        answers: The engine's manners.
+        owner: Whose network it uses, if it is another's.
+    """
     return {
         "Id": container.id,
         "Created": timestamp(container.created_ns),
@@ -27,18 +42,29 @@ def inspect_answer(container: Container) -> dict[str, Any]:
             "NetworkMode": container.mode,
             "RestartPolicy": {"Name": container.restart_policy, "MaximumRetryCount": container.max_retries},
         },
-        "Config": _config(container),
+        "Config": _config(container, answers=answers),
         "NetworkSettings": {
-            "IPAddress": container.endpoints.get("bridge", Endpoint()).ipv4,
-            "Networks": _networks(container),
+            "IPAddress": container.endpoints.get(_BRIDGE, Endpoint()).ipv4,
+            "Networks": _networks(container, answers=answers, owner=owner),
         },
     }
 
 
-def list_entry(container: Container, *, now_ns: int) -> dict[str, Any]:
-    """Return one entry of `GET /containers/json`; *now_ns* is in nanoseconds since the epoch."""
+def list_entry(
+    container: Container, *, now_ns: int, answers: Answers = DOCKER_20.answers, owner: Container | None = None
+) -> dict[str, Any]:
+    """
+    Return one entry of `GET /containers/json`.
+
+    Args:
+        container: As the list sees it.
+        now_ns: Nanoseconds since the epoch.
+        answers: The engine's manners.
+        owner: Whose network it uses, if it is another's.
+    """
     ports = (port.partition("/") for port in _open_ports(container))
-    return {
+    mode = {"HostConfig": {"NetworkMode": container.mode}} if answers.lists_mode else {}
+    return mode | {
         "Id": container.id,
         "Names": [f"/{container.name}"],
         "Image": container.image,
@@ -46,9 +72,8 @@ def list_entry(container: Container, *, now_ns: int) -> dict[str, Any]:
         "Ports": [{"PrivatePort": int(number), "Type": kind or "tcp"} for number, _, kind in ports],
         "Labels": container.labels,
         "State": container.status,
-        "Status": _status_text(container, now_ns=now_ns),
-        "HostConfig": {"NetworkMode": container.mode},
-        "NetworkSettings": {"Networks": _networks(container)},
+        "Status": _status_text(container, now_ns=now_ns, tells_health=answers.lists_health),
+        "NetworkSettings": {"Networks": _networks(container, answers=answers, owner=owner)},
     }
 
 
@@ -72,7 +97,14 @@ def image_answer(image: str, *, created_ns: int) -> dict[str, Any]:
     return {"RepoTags": [image], "Created": created_ns // 10**9, "Size": 0}
 
 
-def container_event(container: Container, action: str, *, now_ns: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+def container_event(
+    container: Container,
+    action: str,
+    *,
+    now_ns: int,
+    attributes: Mapping[str, str],
+    manners: Events = DOCKER_20.events,
+) -> dict[str, Any]:
     """
     Return the event of a container.
 
@@ -81,14 +113,23 @@ def container_event(container: Container, action: str, *, now_ns: int, attribute
         action: Such as `die`.
         now_ns: Nanoseconds since the epoch.
         attributes: What the event itself says, such as `exitCode`.
+        manners: The engine's.
     """
     # Labels overwrite the event's own attributes, image and name overwrite the labels (moby, daemon/events.go).
     merged = {**attributes, **container.labels, "image": container.image, "name": container.name}
-    legacy = {"status": action, "id": container.id, "from": container.image}
-    return legacy | _event("container", action, id=container.id, attributes=merged, now_ns=now_ns)
+    more = {"status": action, "id": container.id, "from": container.image}
+    if manners.names_pod:
+        merged["podId"] = ""
+        if manners.exit_code_always or action in ("die", manners.removal):
+            merged["containerExitCode"] = str(container.exit_code)
+    if action == "health_status" and not manners.health_in_action:
+        more["HealthStatus"] = container.former_health if manners.health_lags else container.reported_health
+    return more | _event("container", action, id=container.id, attributes=merged, now_ns=now_ns)
 
 
-def network_event(network: Network, action: str, *, now_ns: int, attributes: Mapping[str, str]) -> dict[str, Any]:
+def network_event(
+    network: Network, action: str, *, now_ns: int, container: Container | None, kind: Kind = DOCKER_20
+) -> dict[str, Any]:
     """
     Return the event of a network.
 
@@ -96,10 +137,25 @@ def network_event(network: Network, action: str, *, now_ns: int, attributes: Map
         network: As it is now.
         action: Such as `connect`.
         now_ns: Nanoseconds since the epoch.
-        attributes: The container's id, if one is concerned.
+        container: The one that is concerned, if one is.
+        kind: Which engine tells.
     """
-    merged = {**attributes, "name": network.name, "type": network.driver}
-    return _event("network", action, id=network.id, attributes=merged, now_ns=now_ns)
+    about, id = kind.events.network_event, network.id
+    if about is NetworkEvent.OF_NETWORK:
+        concerned = {} if container is None else {"container": container.id}
+        attributes = concerned | {"name": network.name, "type": network.driver}
+        return _event("network", action, id=id, attributes=attributes, now_ns=now_ns)
+    attributes = {"image": "", "name": "", "podId": ""}
+    if about is NetworkEvent.OF_CONTAINER:
+        attributes["network"] = _network_name(network.name, answers=kind.answers)
+    if kind.events.exit_code_always:
+        attributes["containerExitCode"] = "0"
+    if container is None:
+        attributes["driver"] = network.driver
+    else:
+        attributes["name"], id = container.name, container.id
+    legacy = {"status": action, "id": id}
+    return legacy | _event("network", action, id=id, attributes=attributes, now_ns=now_ns)
 
 
 def json_bytes(value: object) -> bytes:
@@ -132,28 +188,40 @@ def _state(container: Container) -> dict[str, Any]:
     return state
 
 
-def _config(container: Container) -> dict[str, Any]:
+def _config(container: Container, *, answers: Answers) -> dict[str, Any]:
     config: dict[str, Any] = {
         "Image": container.image,
         "Labels": container.labels,
         "ExposedPorts": {port: {} for port in container.exposed},
     }
-    if container.stop_signal is not None:
+    if answers.stop_signal_number:
+        config["StopSignal"] = str(container.stop_signal_number)
+    elif container.stop_signal is not None:
         config["StopSignal"] = container.stop_signal
     if container.healthcheck is not None:
         config["Healthcheck"] = {"Test": ["NONE"] if container.healthcheck == "none" else ["CMD", "probe"]}
     return config
 
 
-def _networks(container: Container) -> dict[str, Any]:
+def _network_name(name: str, *, answers: Answers) -> str:
+    return answers.default_network if name == _BRIDGE else name
+
+
+def _networks(container: Container, *, answers: Answers, owner: Container | None) -> dict[str, Any]:
+    shown = owner if owner is not None and answers.shows_owner_networks else container
+    endpoints = {
+        _network_name(name, answers=answers): endpoint
+        for name, endpoint in shown.endpoints.items()
+        if answers.lists_no_network or name not in _ADDRESSLESS
+    }
     return {
         name: {
-            "NetworkID": endpoint.network_id,
+            "NetworkID": name if answers.names_for_ids and endpoint.network_id else endpoint.network_id,
             "EndpointID": endpoint.endpoint_id,
             "IPAddress": endpoint.ipv4,
             "GlobalIPv6Address": endpoint.ipv6,
         }
-        for name, endpoint in sorted(container.endpoints.items())  # Go sorts its maps
+        for name, endpoint in sorted(endpoints.items())  # Go sorts its maps
     }
 
 
@@ -172,7 +240,7 @@ def _open_ports(container: Container) -> tuple[str, ...]:
     return container.exposed if own and container.running else ()
 
 
-def _status_text(container: Container, *, now_ns: int) -> str:
+def _status_text(container: Container, *, now_ns: int, tells_health: bool) -> str:
     """Return the state in words, as `docker ps` has it; API 1.41 lists the health nowhere else."""
     if container.status == "created":
         return "Created"
@@ -181,7 +249,7 @@ def _status_text(container: Container, *, now_ns: int) -> str:
     text = f"Up {(now_ns - container.started_ns) // 10**9} seconds"
     if container.paused:
         return f"{text} (Paused)"
-    if health := container.reported_health:
+    if tells_health and (health := container.reported_health):
         return f"{text} ({'health: ' if health == 'starting' else ''}{health})"
     return text
 

@@ -4,6 +4,7 @@ What the fake engine holds: containers, networks, a container's endpoint on a ne
 Everything here is plain state: no events, no HTTP, no clock that is not passed in.
 """
 
+import contextlib
 import heapq
 import random
 import re
@@ -11,6 +12,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
+
+from lbwatch.engines.fake.kinds import Kind
 
 PREDEFINED_NETWORKS = {"bridge": "bridge", "host": "host", "none": "null"}
 """Driver by name; these cannot be removed."""
@@ -129,6 +132,7 @@ class Container:
     exit_code: int = 0
     restarts: int = 0
     health: str = ""  # empty before the first start and without a check
+    former_health: str = ""  # what the probe before the latest found
     health_forgotten: bool = False  # the engine was restarted since the latest probe, and says `starting`
     stop_requested: bool = False  # by `docker stop`, and still running
     manually_stopped: bool = False  # `unless-stopped` then no longer restarts it (moby#41302)
@@ -205,20 +209,24 @@ class State:
     Args:
         seed: Of all ids, process ids and made-up names, so that two runs have the same ones.
         clock_ns: The engine's clock, in nanoseconds since the epoch.
+        kind: Which engine it is.
 
     Attributes:
         containers: By id, in the order of their creation.
         networks: By name.
     """
 
-    def __init__(self, *, seed: int, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, *, seed: int, clock_ns: Callable[[], int], kind: Kind) -> None:
         self.clock_ns = clock_ns
+        self.kind = kind
         self.random = random.Random(seed)
         self.containers: dict[str, Container] = {}
         self.networks: dict[str, Network] = {}
         self._ids: dict[str, str] = {}  # of containers, by name
         for name, driver in PREDEFINED_NETWORKS.items():
             self.add_network(name, driver=driver, ipv4=driver == "bridge", ipv6=False)
+        if kind.answers.default_network_id:
+            self.networks["bridge"].id = kind.answers.default_network_id
 
     def new_id(self) -> str:
         """Return an id that nothing has yet: 64 hex digits."""
@@ -238,8 +246,15 @@ class State:
         if len(matches) > 1:
             raise InvalidError(f"Multiple IDs found with provided prefix: {ref}")
         if not matches:
-            raise NotFoundError(f"No such container: {ref}")
+            raise NotFoundError(self.kind.http.no_container.format(ref))
         return self.containers[matches[0]]
+
+    def network_owner(self, container: Container) -> Container | None:
+        """Return the container whose network one uses; `None`: it has its own, or that one is gone."""
+        owner = container.mode.partition("container:")[2]
+        with contextlib.suppress(NotFoundError):
+            return self.find_container(owner) if owner else None
+        return None
 
     def add_container(self, container: Container) -> None:
         """Add a container whose name is free."""

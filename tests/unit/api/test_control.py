@@ -13,6 +13,7 @@ from waiting import eventually, never
 from lbwatch.api import control
 from lbwatch.api.client import request
 from lbwatch.api.control import ControlService, find_container
+from lbwatch.balancers.nginx.version import version_in
 from lbwatch.core.errors import RequestError
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.system.state import State
@@ -219,3 +220,44 @@ async def test_an_order_for_an_upstream_that_nginx_refuses_says_so(stage: DrainS
     said = await stage.undrain("web-1")
     assert "it is not routed (upstream-refused)" in said
     assert "serves" not in said
+
+
+async def test_who_is_drained_keeps_its_clients_where_nginx_can_have_them_stay(
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
+) -> None:
+    """Whoever waits for the sessions to end must be told that they are there."""
+    nginx.said = version_in("nginx version: nginx/1.30.6")
+    for name in ("web-1", "web-2"):
+        engine.containers.run(name=name, labels=WEB | {"lbwatch.sticky": "cookie sid"})
+    async with drain_stage(tmp_path, engine, nginx) as stage:
+        said = await stage.drain("web-1")
+        assert said.startswith("web-1 is drained: clients that it has stay with it, new ones go to others;")
+        assert "note that" not in said
+        assert "server 172.17.0.2:80 drain;" in (nginx.runs or "")
+        assert "server 172.17.0.3:80 max_fails=0;" in (nginx.runs or "")
+        said = await stage.drain("web-2")
+        assert "but still gets requests, since no other server is ready" in said
+        assert " drain;" not in (nginx.runs or ""), "new clients need one, too"
+        await stage.undrain("web-2")
+        assert "server 172.17.0.2:80 drain;" in (nginx.runs or "")
+
+
+async def test_an_nginx_of_another_version_gets_what_it_takes(
+    tmp_path: Path, engine: FakeEngine, nginx: SimulatedNginx
+) -> None:
+    """It is upgraded, or put back, beside a daemon that runs for months; what it refuses would cost the whole file."""
+    labels = WEB | {"lbwatch.sticky": "cookie sid", "lbwatch.keepalive": "0"}
+    engine.containers.run(name="web-1", labels=labels)
+    async with drain_stage(tmp_path, engine, nginx):
+        assert "keepalive" not in (nginx.runs or "")
+        assert "sticky" not in (nginx.runs or "")
+        for version, takes in (("1.30.6", (True, True)), ("1.29.6", (True, False)), ("1.26.3", (False, False))):
+            nginx.stop()
+            nginx.said = version_in(f"nginx version: nginx/{version}")
+            nginx.start()
+            await eventually(
+                lambda takes=takes: (
+                    ("sticky cookie sid" in (nginx.runs or ""), "keepalive 0;" in (nginx.runs or "")) == takes
+                ),
+                what=f"{version} has what it takes",
+            )

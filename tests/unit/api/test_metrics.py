@@ -98,6 +98,7 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
         "lbwatch_containers_skipped",
         "lbwatch_upstreams_reduced",
         "lbwatch_config_info",
+        "lbwatch_nginx_info",
         "lbwatch_nginx_workers",
     }
 
@@ -343,6 +344,13 @@ def test_old_workers_are_counted_where_they_can_be_seen() -> None:
         "retiring": 9,
     }
     assert values(made_status(balancer=BalancerStatus(workers=None)), "lbwatch_nginx_workers", "state") == {}
+
+
+def test_the_version_of_nginx_is_a_label_and_absent_where_it_is_not_known() -> None:
+    """Whoever looks after a fleet wants to know who is behind."""
+    told = made_status(balancer=BalancerStatus(version="1.30.6"))
+    assert values(told, "lbwatch_nginx_info", "version") == {"1.30.6": 1}
+    assert values(made_status(balancer=BalancerStatus()), "lbwatch_nginx_info", "version") == {}
 
 
 # -- who may write into it

@@ -625,7 +625,9 @@ def test_a_keyboard_is_enough(visit: Visits, site: Site) -> None:
     expect(page.get_by_label("Filter")).to_be_focused()
     page.keyboard.type("a/b")
     expect(page.get_by_label("Filter")).to_have_value("a/b")
+    expect(page).to_have_url(re.compile("[?&]q="))
     page.get_by_label("Filter").fill("")
+    expect(page).not_to_have_url(re.compile("[?&]q="))  # what was found for a/b has no part any more that could go
     page.get_by_role("region", name="Not running").locator("summary").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_text("billing-old")).to_be_visible()

@@ -6,7 +6,7 @@ from fakedaemon import FixedView, served
 from statuses import MAYBE, NOW, PLAIN, STATE, applied_plan, engine_status, made_plan, made_status, server, wrong_in
 
 from lbwatch.api.report import report_of
-from lbwatch.core.model import BalancerStatus, Plan, Route, Upstream
+from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Route, ServerState, Sticky, Upstream
 from lbwatch.core.model import Reason as Why
 
 
@@ -78,3 +78,25 @@ async def test_a_container_is_not_said_to_serve_and_to_be_unrouted_at_once() -> 
     state = report_of(made_status(applied=owed))
     serving = {line.container for each in state.upstreams for line in each.servers if str(line.state) != "down"}
     assert not serving & {each.container for each in state.unrouted}
+
+
+def test_of_one_upstream_some_drain_beside_others_that_are_up() -> None:
+    """A state for the whole upstream would call all of them draining."""
+    stays, drains = server("stays", 2), replace(server("drains", 3), draining=True)
+    plan = made_plan([Upstream(name="web", servers=(stays, drains), sticky=Sticky(cookie="sid"))])
+    routes = tuple(
+        replace(each, state=ServerState.DRAINING) if each.container == "drains" else each for each in plan.routes
+    )
+    for ordered in (routes, routes[::-1]):
+        status = made_status(replace(plan, routes=ordered))
+        (web,) = report_of(status).upstreams
+        assert {each.container: each.state for each in web.servers} == {"stays": "up", "drains": "draining"}
+    plain = Degraded(upstream="web", level=Level.PLAIN, error="no")
+    (web,) = report_of(made_status(applied=applied_plan(plan, degraded=(plain,)))).upstreams
+    assert [each.container for each in web.servers] == ["stays"], "it is not written without its parameter"
+
+
+def test_the_version_of_nginx_is_told() -> None:
+    """What its files may say depends on it."""
+    assert report_of(made_status()).nginx.version == "1.26.3"
+    assert report_of(made_status(balancer=BalancerStatus())).nginx.version is None

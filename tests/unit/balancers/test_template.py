@@ -40,6 +40,7 @@ from strategies import (
 )
 
 from lbwatch.balancers.nginx.limits import block
+from lbwatch.balancers.nginx.version import Version, version_in
 from lbwatch.balancers.template import Renderer, digest, shipped_templates
 from lbwatch.core.errors import RenderError
 from lbwatch.core.model import Container, Endpoint, Server, Upstream
@@ -200,7 +201,9 @@ def test_the_text_begins_with_a_comment_and_ends_with_one_newline(upstreams: tup
 
 # -- hostile text
 
-_SAFE_DIRECTIVES = {"upstream", "zone", "server", "keepalive", *_METHOD_WORDS, "#"}
+_SAFE_DIRECTIVES = {"upstream", "zone", "server", "keepalive", "sticky", *_METHOD_WORDS, "#"}
+
+versions = st.sampled_from([None, *(version_in(f"nginx version: nginx/{each}") for each in ("1.26.3", "1.30.6"))])
 
 
 @given(upstreams=upstream_lists(), text=hostile_text, other=hostile_text)
@@ -249,15 +252,16 @@ def _made_hostile(container: Container, *, data: st.DataObject, renamed: dict[st
     )
 
 
-@given(world=worlds(st.one_of(wild_labels, wild_labels, good_labels)), rules_=rules)
+@given(world=worlds(st.one_of(wild_labels, wild_labels, good_labels)), rules_=rules, version=versions)
 def test_labels_of_any_kind_give_only_upstreams_with_servers(
-    world: tuple[Container, ...], rules_: Rules, tree: Path
+    world: tuple[Container, ...], rules_: Rules, version: Version | None, tree: Path
 ) -> None:
     """No label reaches the output as nginx text: what a parser finds is known directives, known places, nothing else."""
     addresses = {"127.0.0.1"} | {
         text.lower() for container in world for end in container.endpoints for text in (end.ipv4, _expanded(end.ipv6))
     }
-    for found in parsed(rendered(planned([snapshot(world)], rules=rules_).upstreams), tree=tree):
+    plan = planned([snapshot(world)], rules=rules_, version=version)
+    for found in parsed(rendered(plan.upstreams), tree=tree):
         assert found["directive"] in ("upstream", "#")
         for inner in found.get("block", []):
             assert inner["directive"] in _SAFE_DIRECTIVES - {"upstream", "#"}

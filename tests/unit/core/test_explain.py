@@ -137,6 +137,19 @@ def test_a_route_is_refused_or_not_in_force_or_planned_in_that_order(
         assert more == ([(NoticeKind.DEGRADED, True)] if level is Level.PLAIN else [])
 
 
+def test_who_drains_is_not_there_where_its_upstream_has_no_parameters() -> None:
+    """Without `drain` it would get new clients: the line is left out, and a table that has it would be wrong."""
+    stays = Server(address="172.18.0.2", port=80, container="stays")
+    drains = Server(address="172.18.0.3", port=80, container="drains", draining=True)
+    routes = [
+        Route(container=each.container, upstream="web", server=each, state=state)
+        for each, state in ((drains, ServerState.DRAINING), (stays, ServerState.UP))
+    ]
+    plain = Degraded(upstream="web", level=Level.PLAIN, error=REFUSAL)
+    found = {each.container: each.reason for each in stamped(routes, degraded=[plain])}
+    assert found == {"drains": Reason.UPSTREAM_REFUSED, "stays": None}
+
+
 @given(_unrouted, some_degraded, some_running)
 def test_what_was_not_planned_keeps_its_own_reason(
     route: Route, degraded: list[Degraded], runs: Running | None

@@ -70,8 +70,11 @@ ALLOWED: list[tuple[str, str, str, Any]] = [
     *(("method", f"hash ${name}", "method", f"hash ${name}") for name in NGINX_VARIABLES),
     ("method", "hash consistent", "method", "hash consistent"),
     ("method", "hash a.b:c/d-e_f", "method", "hash a.b:c/d-e_f"),
+    ("keepalive", "0", "keepalive", 0),
     ("keepalive", "1", "keepalive", 1),
     ("keepalive", "10000", "keepalive", 10_000),
+    ("sticky", "cookie sid", "sticky", "cookie sid"),
+    ("sticky", f" cookie   {'Aa0_.-' * 10}aaaa ", "sticky", f"cookie {'Aa0_.-' * 10}aaaa"),
     ("health", "auto", "health_ignored", False),
     ("health", "ignore", "health_ignored", True),
 ]
@@ -81,7 +84,7 @@ ALLOWED: list[tuple[str, str, str, Any]] = [
 def test_an_allowed_value_is_understood(label: str, value: str, attribute: str, meaning: Any) -> None:
     """Every row of the label table, at its bounds, means what the contract says."""
     found = getattr(only(read(**{label: value})), attribute)
-    assert (str(found) if attribute == "method" else found) == meaning
+    assert (str(found) if attribute in ("method", "sticky") else found) == meaning
 
 
 REFUSED: list[tuple[str, str]] = [
@@ -94,7 +97,12 @@ REFUSED: list[tuple[str, str]] = [
     *(("fail_timeout", value) for value in ("", "-1s", "1.5s", "500ms", "soon", "s", "10 s;", "9" * 5000, "9999d")),
     *(("max_conns", value) for value in ("", "-1", "many", "9" * 5000)),
     *(("backup", value) for value in ("", "1", "backup", "yes")),
-    *(("keepalive", value) for value in ("", "0", "10001", "-1", "on")),
+    *(("keepalive", value) for value in ("", "10001", "-1", "on", "off")),
+    *(
+        ("sticky", value)
+        for value in ("", "cookie", "sid", "cookie a b", "cookie a;", "cookie $a", "cookie a=b", "Cookie sid", "off")
+    ),
+    *(("sticky", f"cookie {name}") for name in ("a" * 65, '"a"', "ａ", "__Host-sid", "__secure-sid", "a/b", "#")),
     *(("health", value) for value in ("", "true", "none", "ignored")),
     *(
         ("method", value)
@@ -146,7 +154,7 @@ def test_any_other_value_is_refused_and_the_refusal_names_the_label(label: str, 
 @given(st.integers(-10, 70_000))
 def test_a_number_is_taken_within_its_bounds_and_nowhere_else(number: int) -> None:
     """The bounds of the contract keep one label from making nginx refuse, or choke on, the whole file."""
-    for label, least, most in (("port", 1, 65_535), ("weight", 1, 1000), ("keepalive", 1, 10_000)):
+    for label, least, most in (("port", 1, 65_535), ("weight", 1, 1000), ("keepalive", 0, 10_000)):
         read_ = read(**{label: str(number)})
         assert (read_.refusal is None) == (least <= number <= most)
 
@@ -300,7 +308,8 @@ def test_a_named_upstream_may_have_dots(name: str) -> None:
 @pytest.mark.parametrize("label", ["{}", "upstreams.api.{}"])
 def test_every_field_is_known_in_both_places(label: str, field: str) -> None:
     """`the same fields`: none of them may be an unknown key in one of the two."""
-    value = {"network": "front", "backup": "true", "method": "random", "health": "ignore"}.get(field, "7")
+    words = {"network": "front", "backup": "true", "method": "random", "health": "ignore", "sticky": "cookie sid"}
+    value = words.get(field, "7")
     read_ = read({f"lbwatch.{label.format(field)}": value})
     assert (read_.refusal, read_.unknown) == (None, ())
     assert read_.upstreams != (UpstreamLabels(),)
@@ -328,7 +337,8 @@ def assert_within_contract(read_: ContainerLabels) -> None:
         assert member.max_conns is None or member.max_conns >= 0
         assert isinstance(member.backup, bool)
         assert isinstance(member.health_ignored, bool)
-        assert member.keepalive is None or 1 <= member.keepalive <= 10_000
+        assert member.keepalive is None or 0 <= member.keepalive <= 10_000
+        assert member.sticky is None or re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", member.sticky.cookie)
         if member.method is not None and str(member.method) not in PLAIN_METHODS:
             assert HASH.fullmatch(str(member.method))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbwatch.core.changes import changed_upstreams
-from lbwatch.core.model import Method, Reason, Route, Server, ServerState, Upstream
+from lbwatch.core.model import Method, Reason, Route, Server, ServerState, Sticky, Upstream
 from lbwatch.core.moves import Move, MoveKind, moves, reasoned
 
 
@@ -65,6 +65,8 @@ def test_what_changes_of_an_upstream_itself_is_named() -> None:
     """Such as how it chooses."""
     assert moved(web(ONE), web(ONE, method=Method(name="least_conn"))) == [("changed", None, None, None)]
     assert moved(web(ONE), web(ONE, keepalive=8)) == [("changed", None, None, None)]
+    assert moved(web(ONE), web(ONE, sticky=Sticky(cookie="sid"))) == [("changed", None, None, None)]
+    assert moved(web(ONE, TWO), web(ONE, replace(TWO, draining=True))) == [("changed", "web-2", "172.17.0.3:80", None)]
 
 
 def test_a_container_may_have_several_servers_in_one_upstream() -> None:

@@ -2,8 +2,8 @@
 The golden files: containers and their labels above a line, the expected config below it; one rule of the contract each.
 
 Above the line stands TOML. Containers were created and started in the order in which they stand. A network is
-`name = "IPV4"` or `name = ["IPV4", "IPV6"]`; `[rules]` are those of `lbwatch.plan.Rules`; the rest has the defaults
-of `inspected`. Each container goes the whole way: inspect answer, container, desired, text.
+`name = "IPV4"` or `name = ["IPV4", "IPV6"]`; `[rules]` are those of `lbwatch.plan.Rules`; `nginx` is its version, which
+else is not known, `draining` who drains; the rest has the defaults of `inspected`. Each container goes the whole way: inspect answer, container, desired, text.
 """
 
 import json
@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from strategies import make_renderer, planned, snapshot
 
+from lbwatch.balancers.nginx.version import version_in
+from lbwatch.core.draining import BY_HAND
+from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Rules
 from lbwatch.engines.docker.answers import container_of_inspect
 
@@ -62,7 +65,9 @@ def test_labels_give_the_config_that_stands_below_them(case: Path) -> None:
     }
     containers = [container_of_inspect(inspected(name, facts, ids=ids)) for name, facts in told["containers"].items()]
     random.Random(case.stem).shuffle(containers)
-    plan = planned([snapshot(containers)], rules=Rules(**given))
+    version = version_in(f"nginx version: nginx/{told.get('nginx')}")
+    suspended = Suspended(draining={ids[name]: BY_HAND for name in told.get("draining", ())})
+    plan = planned([snapshot(containers)], rules=Rules(**given), suspended=suspended, version=version)
     text = make_renderer().text(plan.upstreams)
     assert text == expected
 

@@ -1,12 +1,14 @@
 """When to reload and when to try again: plain arithmetic, so every law is checked for any numbers."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbwatch.core.schedule import REMOVAL_INTERVAL_S, Backoff, reload_at
+from lbwatch.core.model import Server, Sticky, Upstream
+from lbwatch.core.schedule import REMOVAL_INTERVAL_S, Backoff, adds_servers, reload_at, removes_servers
 
 # Quarters and eighths of seconds: exact in binary, so that a law need not allow for rounding.
 _seconds = st.integers(0, 800_000).map(lambda eighths: eighths / 8)
@@ -62,6 +64,23 @@ def test_an_addition_waits_for_additions_alone(added: float, removed: float, sin
 def test_the_interval_of_removals_is_the_contracts() -> None:
     """100 ms, as users were told."""
     assert REMOVAL_INTERVAL_S == 0.1
+
+
+def test_a_server_that_begins_to_drain_goes_at_once_and_makes_no_addition_wait() -> None:
+    """To new clients it is gone: a program that was told to stop takes nobody any more."""
+    one, two = (Server(address=f"192.0.2.{number}", port=80, container="web") for number in (1, 2))
+    drains = replace(two, draining=True)
+    both, draining, alone = (
+        (Upstream(name="web", servers=servers),) for servers in ((one, two), (one, drains), (one,))
+    )
+    assert removes_servers(both, draining)
+    assert removes_servers(draining, alone)
+    assert not removes_servers(draining, both)
+    assert not adds_servers(both, draining)
+    assert not adds_servers(draining, alone)
+    assert adds_servers(draining, both)
+    assert adds_servers(alone, draining)
+    assert adds_servers(both, (replace(both[0], sticky=Sticky(cookie="sid")),))
 
 
 @given(st.lists(st.tuples(_intervals, st.booleans()), min_size=1, max_size=40), _intervals)

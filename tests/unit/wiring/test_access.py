@@ -13,6 +13,7 @@ from strategies import container
 from wirings import WAYS, Made, access_of, folder_in
 
 from lbwatch.balancers.nginx.locate import HostNetwork
+from lbwatch.balancers.nginx.version import version_in
 from lbwatch.core.errors import (
     ConfigRejectedError,
     ReloadError,
@@ -279,3 +280,13 @@ async def test_a_wrong_command_is_said_at_the_start_and_leaves_no_lock(
     assert caught.value.setting == setting
     with FileLock(settings.nginx.output) as lock:
         assert lock.acquire()
+
+
+async def test_what_nginx_cannot_do_is_a_rule_by_its_version(made: Made) -> None:
+    """Whose label it is reads why; and a version that is not known is an old one."""
+    access = access_of(made())
+    new = version_in("nginx version: nginx/1.30.6")
+    assert access.rules(engine_pid=None, host_shared=False, version=new).no_sticky is None
+    old = access.rules(engine_pid=None, host_shared=False, version=version_in("nginx version: nginx/1.26.3"))
+    assert old.no_sticky == "it takes nginx 1.29.6 or newer, and this nginx is 1.26.3"
+    assert "not known" in (access.rules(engine_pid=None, host_shared=False).no_sticky or "")

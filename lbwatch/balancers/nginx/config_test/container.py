@@ -21,6 +21,7 @@ from lbwatch.balancers.nginx.config_test.shared import SharedFolder
 from lbwatch.balancers.nginx.engine import Engine
 from lbwatch.balancers.nginx.locate import NginxContainer
 from lbwatch.balancers.nginx.process import chosen_master, running_flags
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import (
     ConfigRejectedError,
     NotTestedError,
@@ -91,6 +92,7 @@ class ContainerTester:
         self._nginx_container = nginx_container
         self._output = output
         self._copy_folder = copy
+        self._found: ContainerProgram | None = None  # the latest whose nginx was seen to run
         self._program: ContainerProgram | None = None  # of the container that the copy is for
         self._is_doubted = False
         self._looked_at = 0.0  # loop time
@@ -141,6 +143,14 @@ class ContainerTester:
         finally:
             await asyncio.to_thread(self.copy.hide)
 
+    async def program_version(self) -> Version | None:
+        """Return what the program in there says of itself: most often by the call that the first test needs anyway."""
+        with suppress(ReloadError, SourceError, NotTestedError):
+            container = self._nginx_container.running()
+            async with self._turn:
+                return await (await self._program_in(container)).version()
+        return None
+
     async def refresh(self) -> None:
         """See `Tester`: its files change without a word, and to look at them each time would cost calls."""
         with suppress(ReloadError, SourceError, NoCopyError, NotTestedError, OSError):
@@ -183,7 +193,7 @@ class ContainerTester:
         """Find out what nginx was started with in there, and begin with none of its files."""
         # A recreated container has the name of the one that it replaces, and nothing else need be the same.
         if not self._is_known(container):
-            program = await self._new_program(container)
+            program = await self._program_in(container)
             main = self._given_main or await program.main()
             copy = await self._new_copy(container, main=main, has_pid=names_pid(program.command))
             await asyncio.to_thread(self._clear)
@@ -226,11 +236,19 @@ class ContainerTester:
                 return
         raise NoCopyError("its files include one another without an end")
 
+    async def _program_in(self, container: Container) -> ContainerProgram:
+        """Return the program of a container, the same one as long as that is not started anew."""
+        if self._found is not None and self._found.start == (container.id, container.started_ns):
+            return self._found
+        return await self._new_program(container)
+
     async def _new_program(self, container: Container) -> ContainerProgram:
         main = None if self._given_main is None else str(self._given_main)
         master = chosen_master(await self._engine.processes(container.id), main=main)
         flags = {} if master is None else running_flags(master.title)
-        return ContainerProgram(self._engine, container=container, command=self._command, flags=flags)
+        program = ContainerProgram(self._engine, container=container, command=self._command, flags=flags)
+        self._found = None if master is None else program  # without one, its flags are not known yet
+        return program
 
     async def _new_copy(self, container: Container, *, main: Path, has_pid: bool) -> ConfigCopy:
         there = await self._shared.path_in(container)
@@ -269,6 +287,10 @@ class ContainerRequiredTester:
         # Without it, it is not known which networks nginx reaches: what would be written is not worth a test.
         self._nginx_container.container()
         return self._tester is not None and await self._tester.test(text)
+
+    async def program_version(self) -> Version | None:
+        """See `Tester`."""
+        return None if self._tester is None else await self._tester.program_version()
 
     async def refresh(self) -> None:
         """See `Tester`."""

@@ -9,6 +9,7 @@ from lbwatch.balancers.nginx.config_test.permissions import NoCopyError
 from lbwatch.balancers.nginx.config_test.program import TEST_TIMEOUT_S, command_to_test, is_passed, main_file
 from lbwatch.balancers.nginx.engine import Engine
 from lbwatch.balancers.nginx.process import with_flags
+from lbwatch.balancers.nginx.version import Version, version_in
 from lbwatch.core.errors import NotTestedError, SourceError
 from lbwatch.core.model import Container
 
@@ -41,6 +42,7 @@ class ContainerProgram:
         self._engine = engine
         self._container = container
         self._flags = flags
+        self._said: str | None = None  # by `-V`
 
     async def test(self, *, main: Path | None, extra: str | None = None, dump: bool = False) -> tuple[int, str]:
         """See `Program`. Raises `NotTestedError`, `SourceError`."""
@@ -51,8 +53,16 @@ class ContainerProgram:
         given = Path(self._flags.get("-c", "."))
         if given.is_absolute():
             return given
-        _, printed = await self._execute((*self.command, "-V"))
-        return main_file(printed, flags=self._flags)
+        return main_file(await self._said_of_itself(), flags=self._flags)
+
+    async def version(self) -> Version | None:
+        """Return the version of the program; raises likewise."""
+        return version_in(await self._said_of_itself())
+
+    async def _said_of_itself(self) -> str:
+        if self._said is None:  # an image does not change
+            _, self._said = await self._execute((*self.command, "-V"))
+        return self._said
 
     async def _execute(self, command: tuple[str, ...]) -> tuple[int, str]:
         code, printed = await self._engine.execute(

@@ -1,6 +1,7 @@
 """Tests a candidate on this side: by the nginx program, or by a command of the user's."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -17,8 +18,12 @@ from lbwatch.balancers.nginx.config_test.program import (
     names_pid,
     rejection,
 )
+from lbwatch.balancers.nginx.version import Version, version_in
 from lbwatch.core.errors import NotTestedError
 from lbwatch.system.programs import find_program, run_program, start_error
+
+MAX_VERSION_BYTES = 64 * 1024
+"""Of what a program prints of its version: a line of nginx's."""
 
 _CANDIDATE = "candidate.conf"
 
@@ -90,6 +95,16 @@ class CopyTester:
         except (NoCopyError, NotTestedError, OSError):
             return None
 
+    async def program_version(self) -> Version | None:
+        """Return what the program says of itself."""
+        if (found := find_program(self._command[0])) is None:
+            return None
+        with suppress(OSError, TimeoutError):
+            command = (found, *self._command[1:], "-v")
+            _, printed = await run_program(command, timeout_s=TEST_TIMEOUT_S, max_bytes=MAX_VERSION_BYTES)
+            return version_in(printed)
+        return None
+
     async def refresh(self) -> None:
         """See `Tester`: each test looks by itself."""
 
@@ -155,6 +170,10 @@ class CommandTester:
     def _write(self, text: str) -> None:
         with scratch.opened(str(self._folder)) as folder:
             scratch.write_file(_CANDIDATE, content=text.encode(), within=folder)
+
+    async def program_version(self) -> Version | None:
+        """Return that it is not known: the command may ask any nginx, or none."""
+        return None
 
     async def refresh(self) -> None:
         """Return: the command knows by itself what nginx reads."""

@@ -90,6 +90,12 @@ def test_what_is_merely_believed_is_not_called_verified() -> None:
     assert "verified" in outline(made_status()).texts
 
 
+def test_the_version_of_nginx_is_there() -> None:
+    """What its files may say depends on it."""
+    assert "Version 1.26.3" in outline(made_status()).text
+    assert "Version not known" in outline(made_status(balancer=BalancerStatus())).text
+
+
 def test_what_to_do_is_said_where_something_is_wrong_or_nothing_is_there() -> None:
     """Who has just started it must not have to find out what comes next."""
     assert "lbwatch check , run where lbwatch runs" in outline(troubled()).text

@@ -107,6 +107,9 @@ async def test_the_nginx_that_runs_is_named_with_its_start() -> None:
     known = KnownContainers()
     control = control_of(FolderEngine(), known)
     assert (control.running(), control.latest_start(), await control.workers()) == (None, None, None)
+    assert control.program() is None
+    known.set(replace(EDGE, status=ContainerStatus.EXITED))
+    assert control.program() == EDGE.id
     known.set(EDGE)
     first = control.running()
     assert first is not None

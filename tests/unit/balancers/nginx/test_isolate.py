@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.isolate import MAX_TRIES, AcceptedConfig, accepted
 from lbwatch.balancers.template import shipped_templates
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError, UserConfigError
-from lbwatch.core.model import Degraded, Level, Server, Upstream
+from lbwatch.core.model import Degraded, Level, Server, Sticky, Upstream
 
 FORMS = (Level.FULL, Level.PLAIN, Level.EMPTY, Level.OUT)
 
@@ -511,3 +512,20 @@ async def test_a_template_that_nginx_refuses_for_every_upstream_leaves_the_file_
     with pytest.raises(ConfigRejectedError, match="resolve"):
         await balancer(real_nginx, tmp_path, template=str(tmp_path / "free.j2")).apply(ten)
     assert written(real_nginx) == before
+
+
+async def test_who_drains_is_not_written_where_it_cannot_be_told_apart() -> None:
+    """Without its parameters it would get new clients, and it takes none any more."""
+    whole = upstream("web")
+    drains = Server(address="192.0.2.9", port=80, container="web-9", draining=True)
+    whole = replace(whole, servers=(*whole.servers, drains), sticky=Sticky(cookie="sid"))
+
+    async def test(text: str) -> bool:
+        if "weight=2" in text:
+            raise ConfigRejectedError("[emerg] no")
+        return True
+
+    found = await accepted((whole,), render=make_renderer().text, test=test)
+    assert [(each.upstream, each.level) for each in found.degraded] == [("web", Level.PLAIN)]
+    assert "192.0.2.1:80;" in found.text
+    assert "192.0.2.9" not in found.text

@@ -16,8 +16,9 @@ from strategies import (
 )
 from worlds import any_world, decide_with, drained, web
 
-from lbwatch.balancers.nginx.limits import block
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health
+from lbwatch.balancers.nginx.limits import Limits, block, limited, parameters
+from lbwatch.balancers.nginx.version import Version, version_in
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Plan, Server, Sticky, Upstream
 from lbwatch.core.plan import Rules
 
 
@@ -119,3 +120,53 @@ def test_weights_and_keepalive_of_all_upstreams_are_bounded_together() -> None:
     assert 9_000 <= sum(weights) <= 10_000
     assert 45_000 <= sum(upstream.keepalive or 0 for upstream in plan.upstreams) <= 50_000
     assert [server.weight for server in upstream_of(plan, "modest").servers] == [7]
+
+
+OFF = Upstream(name="off", servers=(Server(address="192.0.2.1", port=80, container="a"),), keepalive=0)
+OTHER = Upstream(name="other", servers=OFF.servers, keepalive=8)
+
+
+def version(text: str) -> Version:
+    found = version_in(f"nginx version: nginx/{text}")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("nginx", "keepalive"), [("1.22.1", None), ("1.29.6", None), ("1.29.7", 0), ("1.30.6", 0), (None, None)]
+)
+def test_keepalive_is_switched_off_where_nginx_has_it_on(nginx: str | None, keepalive: int | None) -> None:
+    """Before that version nginx keeps none by itself, and refuses the whole file for a 0."""
+    found = limited(Plan(upstreams=(OFF, OTHER)), version=None if nginx is None else version(nginx))
+    assert [each.keepalive for each in found.upstreams] == [keepalive, 8]
+    assert found.routes == ()
+
+
+def test_another_version_limits_the_same_plan_anew() -> None:
+    """nginx is upgraded while nothing else changes; and what comes to the same is the same object."""
+    limits, plan = Limits(), Plan(upstreams=(OFF, OTHER))
+    old = limits.limited(plan, version=version("1.26.3"))
+    assert limits.limited(plan, version=version("1.26.3")) is old
+    new = limits.limited(plan, version=version("1.30.6"))
+    assert [each.keepalive for each in new.upstreams] == [0, 8]
+    assert new.upstreams[0] is OFF
+    again = limits.limited(plan, version=None)
+    assert [each.keepalive for each in again.upstreams] == [None, 8]
+
+
+def test_an_only_server_beside_some_that_drain_is_never_given_up() -> None:
+    """nginx would take none for 10 s after its first error, since it is not the only one by the count of lines."""
+    ready = Server(address="192.0.2.1", port=80, container="a")
+    drains = Server(address="192.0.2.2", port=80, container="b", draining=True)
+    web_ = Upstream(name="web", servers=(ready, drains), sticky=Sticky(cookie="sid"))
+    assert [parameters(each) for each in block(web_).servers] == [" max_fails=0", " drain"]
+    two = replace(web_, servers=(ready, replace(ready, address="192.0.2.3"), drains))
+    assert [parameters(each) for each in block(two).servers] == ["", "", " drain"]
+    alone = replace(web_, servers=(ready,))
+    assert [parameters(each) for each in block(alone).servers] == [""]
+
+
+def test_a_cookie_holds_for_the_whole_site() -> None:
+    """Without a path a browser sends it below the folder of the first request alone."""
+    assert block(replace(OFF, sticky=Sticky(cookie="sid"))).sticky == "cookie sid path=/ httponly"
+    assert block(OFF).sticky is None

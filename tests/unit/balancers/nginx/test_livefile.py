@@ -40,6 +40,8 @@ class Untested:
     async def test(self, text: str) -> bool:
         return False
 
+    async def program_version(self) -> None: ...
+
     async def refresh(self) -> None: ...
 
     def doubt(self) -> None: ...
@@ -73,6 +75,10 @@ class FakeControl:
 
     def latest_start(self) -> object:
         return self.starts
+
+    def program(self) -> object: ...
+
+    async def version(self, tested: object) -> None: ...
 
     async def workers(self) -> tuple[int, int] | None:
         return None

@@ -1,5 +1,6 @@
 """An nginx on this side: reloaded by a signal or by a command of the user's."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from waiting import eventually
 
 from lbwatch.balancers.nginx.config_test.local import CommandTester
 from lbwatch.balancers.nginx.local import LocalControl
+from lbwatch.balancers.nginx.version import Version, version_in
 from lbwatch.core.errors import ConfigRejectedError, ReloadError
 
 
@@ -45,3 +47,26 @@ async def test_commands_of_the_user_s_test_and_reload(real_nginx: RealNginx, tmp
         await tester.test("nothing\n")
     with pytest.raises(ConfigRejectedError, match="there is no program no-such-program here"):
         await CommandTester(("no-such-program",), folder=tmp_path).test("")
+
+
+async def test_the_version_is_the_masters_as_its_program_has_it_built_in(real_nginx: RealNginx) -> None:
+    """After an upgrade of the package the program on disk is another one than the one that runs."""
+    printed = subprocess.run([real_nginx.program, "-v"], check=True, capture_output=True, text=True).stderr
+    runs = version_in(printed)
+    assert runs is not None
+    newer = Version(numbers=(9, 9, 9), name="9.9.9")
+    older = Version(numbers=(0, 9, 9), name="0.9.9")
+    for command in (None, ("true",)):
+        control = LocalControl(pidfile=real_nginx.pidfile, output=real_nginx.output, command=command)
+        assert [await control.version(tested) for tested in (None, newer, older)] == [runs, runs, older]
+
+
+async def test_the_version_of_an_nginx_that_nobody_sees_is_the_programs_unless_a_command_reloads(
+    tmp_path: Path,
+) -> None:
+    """What a command reloads may be on another machine."""
+    tested = Version(numbers=(1, 30, 6), name="1.30.6")
+    control = LocalControl(pidfile=tmp_path / "none.pid", output=tmp_path / "x.conf", command=None)
+    assert await control.version(tested) == tested
+    control = LocalControl(pidfile=tmp_path / "none.pid", output=tmp_path / "x.conf", command=("true",))
+    assert await control.version(tested) is None

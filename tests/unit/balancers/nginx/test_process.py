@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from waiting import eventually
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.process import (
     Process,
+    built_in_words,
     chosen_master,
     find_master,
     running_flags,
@@ -189,3 +191,13 @@ def test_what_is_no_pid_file_is_told_and_not_waited_for(tmp_path: Path, kind: st
     NO_FILES[kind](pidfile, victim_in(tmp_path))
     with pytest.raises(ReloadError, match=r"it is a \w+, not a file|No such file|Too many levels"):
         find_master(pidfile)
+
+
+def test_words_are_read_of_a_living_master_alone(real_nginx: RealNginx) -> None:
+    """Its pid may be another program's by now, and a program of another user cannot be read: then nothing is known."""
+    master = find_master(real_nginx.pidfile)
+    assert re.fullmatch(r"nginx version: nginx/[0-9.]+", built_in_words(master))
+    assert built_in_words(Process(pid=master.pid, started=1)) == ""
+    assert built_in_words(Process(pid=2**22 + 1, started=1)) == ""
+    ours = Process(pid=os.getpid(), started=int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
+    assert built_in_words(ours) == ""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbwatch.balancers.nginx.suspects import FIRST_WAIT_S, LAST_WAIT_S, NEXT_HALF_S, Suspects, Trial
-from lbwatch.core.model import Level, Server, Upstream
+from lbwatch.core.model import Level, Server, Sticky, Upstream
 
 NAMES = tuple(f"u{number:02}" for number in range(12))
 
@@ -196,3 +196,15 @@ def test_what_is_kept_as_it_was_is_kept_in_the_life_it_is_in() -> None:
     worse = replace(restarted(upstream("bad", 3), at_ns=7), keepalive=1)
     assert world.apply(worse)
     assert world.runs["bad"] == restarted(upstream("bad", 3), at_ns=7)
+
+
+def test_who_drains_by_now_drains_in_what_is_kept_as_it_was() -> None:
+    """It takes no new client, whoever else is to blame; without cookies it has none to keep."""
+    for sticky, kept in ((Sticky(cookie="sid"), [True, False]), (None, [False])):
+        nginx = World()
+        old = replace(upstream("bad", 1, 2), sticky=sticky)
+        assert nginx.apply(old)
+        nginx.refuses = {"bad"}
+        wanted = replace(old, servers=(replace(old.servers[0], draining=True), *old.servers[1:]), keepalive=1)
+        assert nginx.apply(wanted)
+        assert [each.draining for each in nginx.runs["bad"].servers] == kept

@@ -487,6 +487,19 @@ def test_a_death_is_published_before_any_look() -> None:
     assert died(around, "a2", at_ns=9, age_s=1.0) == (ContainerStatus.RUNNING, False), "told again"
 
 
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_death_that_a_new_stream_tells_counts_once_the_look_at_it_fails(retry: bool) -> None:
+    """An engine that is told to stop serves the stream to its end, and from Engine 26 on no look."""
+    around = Around()
+    around.list(container("a1"))
+    around.look("a1", alive := container("a1", started_ns=5))
+    assert died(around, "a1", age_s=0.3) == (ContainerStatus.RUNNING, False)
+    around.cache.handle_failure("a1", "away", retry=retry)
+    assert (around.known() or {})["a1"].status is ContainerStatus.EXITED
+    around.look("a1", alive)
+    assert (around.known() or {})["a1"] == alive, "inspect has the last word"
+
+
 @pytest.mark.parametrize("event_waits", [True, False])
 def test_an_answer_from_before_a_death_does_not_bring_it_back(event_waits: bool) -> None:
     """A look that was on its way when the event came says `running`, and another one waits."""

@@ -2,43 +2,143 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from answers import Answer, connected, saying, serving
+from waiting import eventually
 
 from lbwatch.core.errors import EngineAwayError, SourceError, SourceTimeoutError
 from lbwatch.engines.docker import client as client_room
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.fake import FakeEngine, responses
+from lbwatch.engines.docker.decode import EventDecoder
+from lbwatch.engines.fake import FakeEngine, kinds, responses
 from lbwatch.engines.fake.faults import disconnect, respond_with
+from lbwatch.engines.fake.kinds import DOCKER_29, KINDS
 
 ID = "f" * 64
 
 
+@pytest.mark.parametrize("least", ["1.12", "1.24", "1.40", "1.44"])
 @pytest.mark.parametrize(
-    ("engine", "spoken"), [("1.24", (1, 24)), ("1.41", (1, 41)), ("1.44", (1, 44)), ("1.99", client_room.NEWEST_API)]
+    ("most", "spoken"), [("1.44", (1, 44)), ("1.51", (1, 51)), ("1.53", (1, 53)), ("1.99", client_room.NEWEST_API)]
 )
-async def test_the_api_version_is_the_older_of_both(tmp_path: Path, engine: str, spoken: tuple[int, int]) -> None:
-    """An engine refuses versions newer than its own; some refuse old ones, so none can be fixed."""
+async def test_the_api_version_is_the_newest_that_both_know(
+    tmp_path: Path, most: str, least: str, spoken: tuple[int, int]
+) -> None:
+    """An engine refuses versions newer than its own, and older than its least, which grows: none can be fixed."""
     async with (
-        FakeEngine(socket=tmp_path / "s", api_version=engine, min_api_version=engine) as there,
+        FakeEngine(socket=tmp_path / "s", api_version=most, min_api_version=least, lag_s=0.0) as there,
         connected(there.url) as client,
     ):
-        if spoken == client_room.NEWEST_API:
-            there.min_api_version = "1.44"
         assert (await client.ping()).api == spoken
-        there.containers.run(name="web-1")
-        assert [container.name for container in await client.list_containers()] in ([], ["web-1"])  # the list may lag
+        await can_all_be_asked(there, client)
+
+
+@pytest.mark.parametrize("only", ["1.24", "1.40", "1.44", ".".join(map(str, client_room.NEWEST_API))])
+async def test_an_engine_that_speaks_one_version_alone_is_spoken_to_in_it(tmp_path: Path, only: str) -> None:
+    """The oldest and the newest that lbwatch knows are no exception."""
+    async with (
+        FakeEngine(socket=tmp_path / "s", api_version=only, min_api_version=only, lag_s=0.0) as there,
+        connected(there.url) as client,
+    ):
+        assert (await client.ping()).api == tuple(map(int, only.split(".")))
+        await can_all_be_asked(there, client)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_each_engine_that_people_run_can_be_asked(tmp_path: Path, kind: str) -> None:
+    """Each has its own newest and oldest version, and its own way to refuse others."""
+    async with (
+        FakeEngine(socket=tmp_path / "s", kind=KINDS[kind], lag_s=0.0) as there,
+        connected(there.url) as client,
+    ):
+        await client.ping()
+        await can_all_be_asked(there, client)
+
+
+async def can_all_be_asked(engine: FakeEngine, client: EngineClient) -> None:
+    id = engine.containers.run(name="web-1")
+    assert [container.name for container in await client.list_containers()] == ["web-1"]
+    found = await client.inspect(id)
+    assert found is not None
+    assert await client.inspect(ID) is None
+    async with asyncio.timeout(10.0), client.events(since_s=1.0) as chunks:
+        assert b'"create"' in await anext(chunks)
 
 
 async def test_an_engine_that_is_too_old_is_refused_in_words(tmp_path: Path) -> None:
     """Better said than guessed at."""
     async with FakeEngine(socket=tmp_path / "s", api_version="1.23") as engine, connected(engine.url) as client:
-        with pytest.raises(SourceError, match=r"1\.23.*1\.24"):
+        with pytest.raises(SourceError, match=r"1\.23.*1\.24.*: update the engine"):
             await client.ping()
+
+
+@pytest.mark.parametrize("kind", ["docker-26", "docker-28"])
+async def test_an_engine_that_is_too_new_is_one_error_with_what_to_do(tmp_path: Path, kind: str) -> None:
+    """Its own words ask for a newer client, as plain text or JSON; nobody knows that lbwatch is meant."""
+    async with (
+        FakeEngine(socket=tmp_path / "s", kind=KINDS[kind], api_version="1.99", min_api_version="1.60") as engine,
+        connected(engine.url) as client,
+    ):
+        await client.ping()
+        for ask in (client.list_containers, partial(client.inspect, ID), partial(anext_of, client)):
+            with pytest.raises(SourceError) as raised:
+                await ask()
+            assert str(raised.value) == (
+                "the engine takes API 1.60 or later, and this lbwatch speaks 1.53 at most: install a newer "
+                "lbwatch, or set DOCKER_MIN_API_VERSION=1.53 in the engine's environment"
+            )
+            assert raised.value.status == 400
+
+
+async def anext_of(client: EngineClient) -> bytes:
+    async with asyncio.timeout(10.0), client.events(since_s=None) as chunks:
+        return await anext(chunks)
+
+
+OFFERS = {
+    "up to 28": (),
+    "29.0": (kinds.NDJSON, kinds.JSON_SEQ),
+    "API 1.53": (kinds.JSONL, kinds.NDJSON, kinds.JSON_SEQ),
+    "lines alone": (kinds.JSONL,),
+    "sequences alone": (kinds.JSON_SEQ,),
+}
+
+
+@pytest.mark.parametrize("engine", OFFERS)
+async def test_each_framing_of_events_is_asked_for_and_read(tmp_path: Path, engine: str) -> None:
+    """What is accepted is what can be read, so that no engine has a reason to send anything else."""
+    kind = replace(DOCKER_29, http=replace(DOCKER_29.http, stream_types=OFFERS[engine]))
+    async with FakeEngine(socket=tmp_path / "s", kind=kind) as there, connected(there.url) as client:
+        await client.ping()
+        async with client.events(since_s=None) as chunks:
+            await eventually(lambda: there.events.listeners)
+            ids = [there.containers.create(labels={"text": "\x1e, \n"}) for _ in range(2)]
+            there.cut_streams()
+            received = b"".join([chunk async for chunk in chunks])
+    assert received.startswith(b"\x1e") is (engine == "sequences alone")
+    events = EventDecoder().feed(received)
+    assert [event.container for event in events] == ids
+    assert {(event.labels or {})["text"] for event in events} == {"\x1e, \n"}
+
+
+async def test_only_what_can_be_read_is_accepted() -> None:
+    """`*/*` would be answered with whatever an engine comes to like best."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.headers["Accept"])
+        return web.Response()
+
+    async with serving(answer) as url, connected(url) as client, client.events(since_s=None):
+        pass
+    (accepted,) = asked
+    assert sorted(accepted.split(", ")) == sorted((kinds.JSONL, kinds.NDJSON, kinds.JSON_SEQ, "application/json"))
 
 
 async def test_what_is_no_engine_is_told_from_one() -> None:

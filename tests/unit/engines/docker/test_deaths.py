@@ -45,6 +45,52 @@ def test_a_death_that_is_told_again_is_not_believed() -> None:
     assert not believes(die(), age_s=30.0)
 
 
+def retold(*, at_ns: int = STARTED_NS + 1) -> Deaths:
+    """Those of which a new stream told one death again."""
+    deaths = Deaths()
+    assert deaths.believed(die(at_ns=at_ns), known=ALIVE, age_s=0.5) is None
+    return deaths
+
+
+def test_a_death_that_is_told_again_is_believed_where_no_look_can_tell() -> None:
+    """An engine that stops right after a stream began answers no look any more; each request goes to nobody."""
+    deaths = retold()
+    dead = deaths.unconfirmed(ALIVE)
+    assert dead is not None
+    assert dead.status is ContainerStatus.EXITED
+    assert deaths.ids == {"a"}
+    assert deaths.settled("a", ALIVE, event_waits=False) == ALIVE, "inspect has the last word"
+    assert deaths.unconfirmed(ALIVE) is None, "and nothing is left of it"
+
+
+@pytest.mark.parametrize("started_ns", [0, STARTED_NS + 1, STARTED_NS + 5])
+def test_one_that_may_be_of_a_former_life_never_is(started_ns: int) -> None:
+    """A new stream tells what was before, also of what only a list has shown, without its start."""
+    deaths = retold()
+    assert deaths.unconfirmed(Container(id="a", name="a", started_ns=started_ns)) is None
+    assert deaths.unconfirmed(None) is None
+    assert deaths.unconfirmed(Container(id="b", name="b", started_ns=STARTED_NS)) is None
+    assert not deaths.ids
+
+
+def test_a_death_that_is_told_again_is_settled_by_a_look_after_it() -> None:
+    """An answer that may be older than the event says nothing of it."""
+    deaths = retold()
+    assert deaths.settled("a", ALIVE, event_waits=True) == ALIVE
+    assert deaths.unconfirmed(ALIVE) is not None
+    deaths = retold()
+    assert deaths.settled("a", ALIVE, event_waits=False) == ALIVE
+    assert deaths.unconfirmed(ALIVE) is None
+
+
+def test_a_death_that_is_told_again_can_be_revoked_for_good() -> None:
+    """Else each look that fails would bring it back."""
+    deaths = retold()
+    deaths.unconfirmed(ALIVE)
+    assert deaths.revoke("a") == ALIVE
+    assert deaths.unconfirmed(ALIVE) is None
+
+
 def test_a_death_by_a_clock_that_was_set_back_is_believed() -> None:
     """It happens now, whatever the clock says."""
     assert believes(die(at_ns=STARTED_NS - CLOCK_SET_BACK_NS - 1))

@@ -143,6 +143,34 @@ def test_json_seq_separators_change_nothing(lines: list[bytes], cuts: list[int])
     assert decoded(*parts(sequence, cuts), limit=LIMIT + 1) == decoded(plain)
 
 
+@given(
+    st.lists(st.text(st.sampled_from('\x1e\n"\\x'), max_size=6), max_size=4),
+    st.lists(st.integers(0, 2000), max_size=10),
+)
+def test_a_separator_or_a_newline_inside_a_text_stays(labels: list[str], cuts: list[int]) -> None:
+    """An engine writes them as `\\u001e` and `\\n`: what a label says is the same in each framing."""
+    lines = [event_line(label=label) for label in labels]
+    for begin in (b"", b"\x1e"):
+        events = decoded(*parts(b"".join(begin + line + b"\n" for line in lines), cuts))
+        assert [(event.labels or {})["label"] for event in events] == labels
+
+
+def test_only_what_stands_before_a_record_is_its_separator() -> None:
+    """Within a text it is no JSON: were it taken out, an event could be about a container that it does not name."""
+    line = event_line(actor=C1)
+    for cut in (b"\x1e" + C1[:9].encode() + b"\x1e", C1[:9].encode() + b"\x1e"):
+        assert decoded(line.replace(C1[:9].encode(), cut, 1) + b"\n" + event_line(actor=C2) + b"\n") == [
+            UNREADABLE,
+            *decoded(event_line(actor=C2) + b"\n"),
+        ]
+
+
+def test_a_record_that_broke_off_spoils_only_its_line() -> None:
+    """The next one begins with a separator in the same line (RFC 7464); all is looked at, and the next line is read."""
+    stream = b"\x1e" + event_line()[:40] + b"\x1e" + event_line() + b"\n\x1e" + event_line(actor=C2) + b"\n"
+    assert decoded(stream) == [UNREADABLE, *decoded(event_line(actor=C2) + b"\n")]
+
+
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \n", b"\x1e\n"])
 def test_an_empty_line_is_no_event(blank: bytes) -> None:
     """Keep-alive newlines must not cause a full look each."""

@@ -15,6 +15,7 @@ from lbwatch.engines.docker.fields import (
     container_name,
     http_date_s,
     is_container_id,
+    major_minor,
     nanoseconds,
     network_name,
     network_owner_ref,
@@ -203,3 +204,21 @@ def test_a_date_header_out_of_all_time_can_be_counted_with(date: str) -> None:
     """The stream's `since` is made of it."""
     seconds = http_date_s(date)
     assert seconds is None or 0 <= seconds <= MAX_NS / 1e9
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("5.4.2", (5, 4)),
+        ("4.9.0-dev", (4, 9)),
+        ("4.3", (4, 3)),
+        ("5", (0, 0)),
+        ("", (0, 0)),
+        ("v5.4", (0, 0)),
+        ("9" * 300 + ".1", (0, 0)),
+        ("\u0665.4", (0, 0)),
+    ],
+)
+def test_a_version_is_its_first_two_numbers(text: str, numbers: tuple[int, int]) -> None:
+    """What cannot be read is older than any."""
+    assert major_minor(text) == numbers

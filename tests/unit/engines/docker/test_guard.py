@@ -13,7 +13,7 @@ import pytest
 import structlog
 from answers import connected
 from relay import Relay
-from sources import WEB
+from sources import WEB, renew_stream
 from waiting import eventually, never
 
 from lbwatch.core.errors import EngineChangedError
@@ -182,9 +182,7 @@ async def test_who_keeps_info_to_himself_is_asked_once(tmp_path: Path, status: i
         tmp_path, asks_identity=True, prepare=lambda ours, theirs: answers_info(ours, lambda: "no", status=status)
     ) as pair:
         for _ in range(3):
-            streams = pair.ours.requests["GET /events"]
-            pair.ours.cut_streams()
-            await eventually(lambda streams=streams: pair.ours.requests["GET /events"] > streams)
+            await renew_stream(pair.ours)
         assert pair.ours.requests[INFO] == 1
 
 
@@ -197,9 +195,7 @@ async def test_ids_that_are_made_up_for_each_answer_are_no_other_engine(tmp_path
         prepare=lambda ours, theirs: answers_info(ours, lambda: json.dumps({"ID": str(next(numbers)), "Name": "host"})),
     ) as pair:
         for _ in range(3):
-            streams = pair.ours.requests["GET /events"]
-            pair.ours.cut_streams()
-            await eventually(lambda streams=streams: pair.ours.requests["GET /events"] > streams)
+            await renew_stream(pair.ours)
         pair.ours.containers.run(name="new", labels=WEB)
         await eventually(lambda: "new" in pair.running())
         assert not error_of(pair)

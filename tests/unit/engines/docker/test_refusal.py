@@ -1,6 +1,7 @@
 """What it means that an engine did not answer as it should, in words that say what to do."""
 
 import grp
+import json
 import os
 import shutil
 import socket
@@ -142,6 +143,31 @@ def test_an_answer_of_any_status_and_bytes_is_a_success_or_one_short_line(
         assert error.status == status
     else:
         assert 200 <= status < 300
+
+
+TOO_OLD = "client version 1.53 is too old. Minimum supported API version is 1.60, please upgrade your client"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_told"),
+    [
+        (400, json.dumps({"message": TOO_OLD}), True),
+        (400, f"{TOO_OLD}\n", True),
+        (500, f"{TOO_OLD}\n", False),
+        (400, TOO_OLD.replace("too old. Minimum", "too new. Maximum"), False),
+        (400, TOO_OLD.replace("1.60", "1." + "9" * 5000), True),
+        (400, TOO_OLD.replace("1.53", "<b>"), False),
+    ],
+    ids=["JSON", "plain text", "another status", "too new", "no such number", "no number"],
+)
+def test_an_engine_that_left_our_versions_behind_is_told_as_that(status: int, body: str, is_told: bool) -> None:
+    """Its own words speak of a client, and to upgrade that is right only for whoever knows which one is meant."""
+    with pytest.raises(SourceError) as caught:
+        require_ok(status, body.encode(), path="/x", needs=())
+    assert str(caught.value).startswith("the engine takes API 1.") is is_told
+    assert ("install a newer lbwatch" in str(caught.value)) is is_told
+    assert len(str(caught.value)) <= 256
+    assert caught.value.status == status
 
 
 def test_only_the_engine_s_own_words_are_an_absence() -> None:

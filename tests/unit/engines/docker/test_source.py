@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 from simulation import in_simulated_time
-from sources import DRAIN_S, INSPECT, LIST, WEB, Follow, container, followed, is_in, is_running, quiet
+from sources import DRAIN_S, INSPECT, LIST, WEB, Follow, container, followed, is_in, is_running, quiet, renew_stream
 from waiting import eventually, never
 
 from lbwatch.core.errors import SourceError, SourceTimeoutError
@@ -462,9 +462,7 @@ async def test_a_restart_clears_it(engine: FakeEngine, follow: Follow) -> None:
 
         await eventually(lambda: restarted() and is_running(source, "web-1"))
         assert stopping(source) == {}
-        engine.cut_streams()  # and again by the replay
-        streams = engine.requests["GET /events"]
-        await eventually(lambda: engine.requests["GET /events"] > streams)
+        await renew_stream(engine)  # and again by the replay
         await quiet(engine)
         assert stopping(source) == {}
 
@@ -840,6 +838,7 @@ async def test_looks_that_fail_with_the_engine_s_end_are_no_news(engine: FakeEng
             await engine.come_back()
             await eventually(lambda: all(is_in(source, f"web-{n}", ContainerStatus.EXITED) for n in range(20)))
             await eventually(lambda: not source._cache.dead, what="nothing is lost")
+            await eventually(lambda: source.status().connected, what="looks may succeed before the stream does")
     loud = [log["event"] for log in logs if log["log_level"] != "debug"]
     assert loud == ["source.connected", "source.synced", "source.disconnected", "source.connected"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from simulation import blocks_of, following, in_simulated_time
 
+from lbwatch.engines.docker.client import EngineClient, Ping
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.engines.fake.responses import container_event
 
@@ -115,6 +116,39 @@ def test_a_replacement_that_becomes_healthy_takes_over_in_one_reload(tmp_path: P
             assert len(nginx.reloads) == before + 1, "its death is no news"
 
     in_simulated_time(replace())
+
+
+@pytest.mark.parametrize(("podman", "is_seen"), [("4.3.1", True), ("4.9.4", True), ("5.4.2", False), (None, False)])
+def test_a_probe_that_podman_4_tells_of_before_it_is_known_is_seen(
+    podman: str | None, is_seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ill container got requests until its next probe, once in four times. Others tell of what is known."""
+    ping = EngineClient.ping
+
+    async def podman_ping(client: EngineClient) -> Ping:
+        found = await ping(client)
+        client.podman = podman
+        return found
+
+    monkeypatch.setattr(EngineClient, "ping", podman_ping)
+
+    async def tell() -> None:
+        async with following(tmp_path, reload_interval=0.1, resync_interval=600.0) as (engine, nginx):
+            ill, well = (engine.containers.run(labels=WEB, health="healthy") for _ in range(2))
+            await asyncio.sleep(5.0)
+            container = engine.containers.find(ill)
+            now_ns = engine.state.clock_ns()
+            engine.events.publish(container_event(container, "health_status", now_ns=now_ns, attributes={}))
+            await asyncio.sleep(0.1)
+            engine.lose_events(lambda event: True)
+            engine.containers.set_health(ill, "unhealthy")
+            await asyncio.sleep(5.0)
+            served = addresses(nginx.runs or "")["web"]
+            assert served == (
+                [address_of(engine, well)] if is_seen else sorted(address_of(engine, id) for id in (ill, well))
+            )
+
+    in_simulated_time(tell())
 
 
 def test_a_health_that_is_told_again_and_again_costs_no_reload(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """How streams follow each other, and what is said of them; on the fake engine."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from sources import WEB, Follow, is_running
+from sources import LIST, WEB, Follow, followed, is_running, quiet, renew_stream
 from waiting import eventually
 
+from lbwatch.engines.docker import replay
 from lbwatch.engines.docker import stream as stream_room
+from lbwatch.engines.docker.decode import UNREADABLE
 from lbwatch.engines.docker.stream import Outage
-from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.fake import FakeEngine, kinds
 
 
 async def test_an_engine_that_is_away_is_one_line(engine: FakeEngine, follow: Follow) -> None:
@@ -27,6 +31,50 @@ async def test_an_engine_that_is_away_is_one_line(engine: FakeEngine, follow: Fo
     assert loud(logs) == said[:1]
 
 
+async def test_an_engine_that_speaks_none_of_our_versions_is_one_line_with_what_to_do(
+    engine: FakeEngine, follow: Follow
+) -> None:
+    """Stream, list and look all fail of it, and each says so; `_ping` does not, and looks like a good sign."""
+    engine.api_version, engine.min_api_version = "1.99", "1.60"
+    with structlog.testing.capture_logs() as logs:
+        async with follow(synced=False, resync_interval_s=0.1) as source:
+            await eventually(lambda: engine.requests["GET /events"] >= 3 and engine.requests[LIST] >= 3)
+            assert source.status().error == loud(logs)[0]["error"]
+    assert [log["event"] for log in loud(logs)] == ["source.disconnected"]
+    assert "API 1.60 or later" in loud(logs)[0]["error"]
+    assert "install a newer lbwatch" in loud(logs)[0]["error"]
+
+
+@pytest.mark.parametrize("offers", [(kinds.JSONL,), (kinds.JSON_SEQ,)])
+async def test_events_are_followed_in_the_framing_that_the_engine_has(tmp_path: Path, offers: tuple[str, ...]) -> None:
+    """From API 1.52 on it may be another one than the lines that have always been."""
+    kind = replace(kinds.DOCKER_29, http=replace(kinds.DOCKER_29.http, stream_types=offers))
+    async with FakeEngine(socket=tmp_path / "framed.sock", kind=kind, lag_s=30.0) as framed, followed(framed) as source:
+        await eventually(lambda: source.snapshot() is not None and source.status().connected)
+        framed.containers.run(name="web-1", labels=WEB)
+        await eventually(lambda: is_running(source, "web-1"))
+        assert source.status().events["start"] == 1
+        assert UNREADABLE.action not in source.status().events
+
+
+@pytest.mark.parametrize("kind", [kinds.DOCKER_20, kinds.DOCKER_26], ids=str)
+async def test_each_death_is_followed_of_an_engine_that_is_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: kinds.Kind
+) -> None:
+    """Its containers end one by one; 26 ends the connections that were kept for that, so that `die` must do."""
+    monkeypatch.setattr(replay, "REPLAY_S", 0.0)  # the stream has held for a while
+    async with FakeEngine(socket=tmp_path / "ends.sock", kind=kind, lag_s=0.0) as ending, followed(ending) as source:
+        for number in range(3):
+            ending.containers.run(name=f"web-{number}", labels=WEB)
+        await eventually(lambda: all(is_running(source, f"web-{number}") for number in range(3)))
+        await quiet(ending)
+        await ending.begin_to_stop()
+        ending.containers.stop("web-0")
+        ending.containers.stop("web-1")
+        await eventually(lambda: not is_running(source, "web-0") and not is_running(source, "web-1"))
+        assert is_running(source, "web-2")
+
+
 async def test_a_proxy_that_ends_every_stream_is_one_line(
     engine: FakeEngine, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,11 +83,8 @@ async def test_a_proxy_that_ends_every_stream_is_one_line(
     with structlog.testing.capture_logs() as logs:
         async with follow() as source:
             for _ in range(4):
-                streams = engine.requests["GET /events"]
-                engine.cut_streams(cleanly=False)
-                await eventually(
-                    lambda streams=streams: engine.requests["GET /events"] > streams and source.status().connected
-                )
+                await renew_stream(engine, cleanly=False)
+                await eventually(lambda: source.status().connected)
     assert [log["event"] for log in loud(logs) if log["event"] == "source.disconnected"] == ["source.disconnected"]
     assert sum(log["event"] == "source.disconnected" for log in logs) >= 4
     assert sum(log["event"] == "source.connected" for log in loud(logs)) == 2, "at first, and after the warning"
@@ -95,6 +140,7 @@ async def test_an_engine_that_is_back_is_one_line_with_how_long_it_was_away(engi
 async def test_a_stream_that_is_cut_is_followed_on(engine: FakeEngine, follow: Follow) -> None:
     """Socket proxies cut streams every ten minutes."""
     async with follow() as source:
+        await eventually(lambda: engine.events.listeners)
         streams = engine.requests["GET /events"]
         engine.cut_streams()
         engine.containers.run(name="web-1", labels=WEB)
@@ -137,9 +183,7 @@ async def test_what_a_new_stream_tells_again_is_counted_once(engine: FakeEngine,
         await eventually(lambda: source.status().events.get("start") == 1)
         told = source.recent()
         for number in range(2, 4):
-            connections = engine.requests["GET /events"]
-            engine.cut_streams()
-            await eventually(lambda connections=connections: engine.requests["GET /events"] > connections)
+            await renew_stream(engine)
             engine.containers.run(name=f"web-{number}", labels=WEB)
             await eventually(lambda name=f"web-{number}": is_running(source, name))
             assert source.status().events["start"] == number
@@ -154,9 +198,9 @@ async def test_a_renewal_is_no_interruption(
     monkeypatch.setattr(stream_room, "SHORT_LIFE_S", 0.0)
     async with follow() as source:
         await eventually(lambda: source.status().connected)
-        since, connections = source.status().since, engine.requests["GET /events"]
-        engine.cut_streams()
-        await eventually(lambda: engine.requests["GET /events"] > connections and source.status().connected)
+        since = source.status().since
+        await renew_stream(engine)
+        await eventually(lambda: source.status().connected)
         assert source.status().since == since
         await engine.close()
         await eventually(lambda: source.status().error and not source.status().connected)

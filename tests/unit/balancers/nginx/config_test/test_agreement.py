@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from anyconfig import LUA_MODULES, AnyConfig, candidate
+from anyconfig import AnyConfig, candidate
 from needs import need
 from nginxcontainer import NGINX, FolderEngine, KnownContainers, container_tester, listed
 from usersfiles import BAD, WEB, UsersFiles
+from versions import LUA_MODULES
 from wholeconfigs import WHOLE
 
 from lbwatch.balancers.nginx.config_test.copy import ConfigCopy

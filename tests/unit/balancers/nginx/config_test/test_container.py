@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 import structlog
-from nginxcontainer import CONF, NGINX, OTHER, FolderEngine, KnownContainers, container_tester, listed
+from nginxcontainer import (
+    CONF,
+    MASTER,
+    NGINX,
+    OTHER,
+    FolderEngine,
+    KnownContainers,
+    container_tester,
+    engine_with_nginx,
+    listed,
+)
 from strategies import container
 
 from lbwatch.balancers.nginx.config_test.container import ContainerRequiredTester
@@ -266,3 +276,47 @@ async def test_a_main_file_that_is_not_there_is_said(nginx_engine: FolderEngine,
     tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX), main="/opt/none.conf")
     with pytest.raises(NotTestedError, match=r"has no /opt/none\.conf: see nginx_conf"):
         await tester.test("# candidate\n")
+
+
+VERSION = "nginx version: nginx/1.30.6\nconfigure arguments: --conf-path=/etc/nginx/nginx.conf\n"
+
+
+async def test_the_version_costs_no_call_beside_the_one_that_finds_the_main_file(tmp_path: Path) -> None:
+    """Each exec is 50 ms and more; it is asked anew where the container was started anew, by an upgrade perhaps."""
+    engine, known = engine_with_nginx(tmp_path), KnownContainers(NGINX)
+    engine.printed = VERSION
+    tester = container_tester(engine, tmp_path, known=known, main=None)
+    for _ in range(3):
+        assert str(await tester.program_version()) == "1.30.6"
+    assert engine.ran == [("nginx", "-g", "daemon off;", "-V")]
+    await tester.test("# candidate\n")
+    assert [words[-1] for words in engine.ran].count("-V") == 1
+    engine.printed = "nginx version: nginx/1.26.3\n"
+    known.set(replace(NGINX, started_ns=7))
+    assert str(await tester.program_version()) == "1.26.3"
+
+
+async def test_a_master_that_is_not_there_yet_is_looked_for_again(tmp_path: Path) -> None:
+    """An entrypoint comes before it, and its flags say which files it reads."""
+    engine = engine_with_nginx(tmp_path)
+    engine.printed = VERSION
+    engine.process_lists = [(listed(1, 0, "/bin/sh /entrypoint"),), (MASTER,)]
+    tester = container_tester(engine, tmp_path, known=KnownContainers(NGINX), main=None)
+    await tester.program_version()
+    await tester.program_version()
+    assert engine.ran == [("nginx", "-V"), ("nginx", "-g", "daemon off;", "-V")]
+
+
+async def test_without_a_container_or_an_answer_no_version_is_known(tmp_path: Path) -> None:
+    """It is treated as old, and nothing else fails for it."""
+    engine, known = engine_with_nginx(tmp_path), KnownContainers(NGINX)
+    engine.error = SourceError("gone")
+    tester = container_tester(engine, tmp_path, known=known)
+    assert await tester.program_version() is None
+    engine.error, engine.code = None, 127
+    assert await tester.program_version() is None
+    engine.code = 0
+    known.set(replace(NGINX, status=ContainerStatus.EXITED))
+    assert await tester.program_version() is None
+    required = ContainerRequiredTester(known.nginx_container(), tester=None)
+    assert await required.program_version() is None

@@ -130,3 +130,34 @@ async def test_a_full_tmp_has_the_reload_judge(real_nginx: RealNginx, tmp_path: 
         assert "No space left on device" in (tester.remark or "")
         (folder / "filler").unlink()
         assert await tester.test("upstream web { server 192.0.2.1:80; }\n")
+
+
+async def test_the_version_is_what_the_program_says_and_no_more_of_it_is_kept(tmp_path: Path) -> None:
+    """A wrapper may print without an end, fail, or not be there."""
+    program = tmp_path / "nginx"
+
+    async def said(script: str) -> str:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        tester = CopyTester((str(program), "-p", "/x"), main=None, output=tmp_path / "x.lb", folder=tmp_path)
+        return str(await tester.program_version())
+
+    assert await said('[ "$*" = "-p /x -v" ] && echo "nginx version: nginx/1.29.7 (vendor)" >&2') == "1.29.7"
+    assert await said("echo nginx version: openresty/1.25.3.1; head -c 10000000 /dev/zero") == "openresty/1.25.3.1"
+    for script in ("head -c 10000000 /dev/zero; echo nginx version: nginx/1.30.6", "exit 1", "echo nonsense"):
+        assert await said(script) == "None"
+    program.chmod(0o644)
+    for command in (str(program), "no-such-nginx"):
+        tester = CopyTester((command,), main=None, output=tmp_path / "x.lb", folder=tmp_path)
+        assert await tester.program_version() is None
+    assert await CommandTester(("true",), folder=tmp_path).program_version() is None
+
+
+async def test_a_program_that_hangs_has_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold up every pass."""
+    program = tmp_path / "nginx"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(local, "TEST_TIMEOUT_S", 0.2)
+    tester = CopyTester((str(program),), main=None, output=tmp_path / "x.lb", folder=tmp_path)
+    assert await tester.program_version() is None
