@@ -274,6 +274,26 @@ def test_a_file_has_nothing_that_newer_versions_of_compose_dropped(file: str) ->
         assert not re.search(r"_", name), "names of containers have - now"
 
 
+def config(*files: str) -> tuple[int, str]:
+    """Return what Compose 2 says of files: its exit code, and what it warns or complains of."""
+    need(*COMPOSE_NEEDS, "docker")
+    kind = compose_of("2")
+    argv = [*kind.command, *(word for file in files for word in ("--file", str(DEPLOY / file))), "config", "--quiet"]
+    environment = {"PATH": os.environ["PATH"], **kind.environment}
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=60)
+    return done.returncode, done.stderr
+
+
+def test_compose_takes_each_file_without_a_word_and_refuses_both() -> None:
+    """As the head of the second says: they are alternatives, and nobody shall find out by a stack of both."""
+    for file in ("compose.yaml", "compose.proxy.yaml"):
+        assert config(file) == (0, "")
+    code, said = config("compose.yaml", "compose.proxy.yaml")
+    assert code != 0
+    assert "must be unique" in said
+    assert "Compose refuses the two files together" in (DEPLOY / "compose.proxy.yaml").read_text().splitlines()[0]
+
+
 @pytest.fixture(params=["compose.yaml", "compose.proxy.yaml"])
 def compose(request: pytest.FixtureRequest, stocked: RealEngine, engine: RealEngine) -> Iterator[Compose]:
     project = Compose(stocked, request.param)
