@@ -128,7 +128,7 @@ def test_memory_is_flat_however_many_containers_come_and_go(tmp_path: Path) -> N
                     for each in made:
                         engine.containers.remove(each, force=True)
                     await asyncio.sleep(1.0)
-                engine.events.clear_ring()  # it remembers 256, and each stream what was replayed to it
+                engine.events.forget()  # it remembers 256, and each stream what was replayed to it
                 engine.cut_streams()
                 await asyncio.sleep(120.0)
                 nginx.accepted.clear()

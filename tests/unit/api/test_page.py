@@ -200,6 +200,11 @@ class Site:
             async with served(self, listen=f"127.0.0.1:{self.port}", service=Teller(self)):
                 up.set()
                 await self._stopped.wait()
+            # The browser may have connected just now: what asyncio makes of that is closed in the loop's next turns.
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.wait([*rest, asyncio.create_task(asyncio.sleep(0.01))])
 
         self._thread = threading.Thread(target=lambda: asyncio.run(serve()))
         self._thread.start()
