@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import versions
 from daemon import Stage, ending, flags_of
+from debian import CACHE
 from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
 from oracle import ANY_NETWORK, Reach
 from realengine import RealEngine
@@ -29,13 +30,16 @@ for _number, _seed in enumerate(_SEEDS, start=1):
 
 def pytest_report_header() -> list[str]:
     """Return what the tests run on, and how to repeat what was drawn by chance."""
-    chosen = f"engine {versions.ENGINE} (TEST_ENGINE), nginx {versions.NGINX} (TEST_NGINX)"
-    pairs = (
-        "each with each" if versions.EVERY else ", ".join(f"{engine} with {nginx}" for engine, nginx in versions.CORE)
+    whole = versions.whole
+    chosen = f"engine {whole(versions.ENGINE)} (TEST_ENGINE), nginx {whole(versions.NGINX)} (TEST_NGINX)"
+    each = (
+        "each with each"
+        if versions.EVERY
+        else ", ".join(f"{whole(one)} with {whole(two)}" for one, two in versions.CORE)
     )
     return [
         chosen,
-        f"core on {pairs} (TEST_CORE=every: each with each)",
+        f"core on {each} (TEST_CORE=every: each with each); all kept in {CACHE}",
         *(f"{seed}={os.environ[seed]} repeats the run of {name}" for seed, name in _SEEDS.items()),
     ]
 

@@ -15,12 +15,14 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lbwatch-tests"
 
 NEEDS = ("apt-get", "dpkg-deb")
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_VERSION = "version"
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "usr/libexec/podman", "usr/lib/podman")
 
 
@@ -49,6 +51,12 @@ class Programs:
     def folder(self) -> Path:
         """Where they are kept; other packages are kept elsewhere, since another checkout may run on these just now."""
         return CACHE / f"{self.name}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
+
+    @property
+    def version(self) -> str:
+        """Return the whole version of the first package, which an update changes; empty before it was fetched."""
+        known = self.folder / _VERSION
+        return known.read_text() if known.is_file() else ""
 
 
 def fetched(programs: Programs) -> Path:
@@ -137,7 +145,10 @@ def run(*argv: str, cwd: Path | None = None) -> str:
 
 def _fetch(programs: Programs, *, folder: Path) -> None:
     apt = Apt(folder / "apt", release=programs.release)
-    _unpack(apt.download(*programs.packages), tree=folder / "tree")
+    packages = apt.download(*programs.packages)
+    (version,) = {each.name.split("_")[1] for each in packages if each.name.startswith(f"{programs.packages[0]}_")}
+    (folder / _VERSION).write_text(unquote(version))
+    _unpack(packages, tree=folder / "tree")
     if programs.libraries:
         _unpack(apt.download(*programs.libraries), tree=folder / "libraries")
     shutil.rmtree(folder / "apt")

@@ -7,21 +7,20 @@ The engines and nginxes that the tests run on, by their versions. TEST_ENGINE an
 
 import functools
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from debian import Programs, fetched
 
 _MACHINE = "machine"
 
-ENGINES: Mapping[str, Programs] = {
+ENGINES: dict[str, Programs] = {
     "20.10": Programs(name="docker-20.10", release="bookworm", packages=("docker.io", "containerd")),
     "26.1": Programs(name="docker-26.1", release="trixie", packages=("docker.io", "docker-cli", "containerd")),
     "28.5": Programs(name="docker-28.5", release="sid", packages=("docker.io", "docker-cli", "containerd")),
 }
 
 _WITH_LUA = ("nginx", "libnginx-mod-http-lua", "libnginx-mod-http-ndk")
-PODMANS: Mapping[str, Programs] = {
+PODMANS: dict[str, Programs] = {
     "podman-4.3": Programs(
         name="podman-4.3",
         release="bookworm",
@@ -64,7 +63,7 @@ PODMANS: Mapping[str, Programs] = {
     ),
 }
 
-NGINXES: Mapping[str, Programs] = {
+NGINXES: dict[str, Programs] = {
     "1.22": Programs(name="nginx-1.22", release="bookworm", packages=_WITH_LUA),
     "1.26": Programs(name="nginx-1.26", release="trixie", packages=_WITH_LUA),
     "1.30": Programs(
@@ -90,6 +89,13 @@ DEFAULT_ENGINE, DEFAULT_NGINX = "26.1", "1.26"
 
 ENGINE = os.environ.get("TEST_ENGINE") or DEFAULT_ENGINE
 NGINX = os.environ.get("TEST_NGINX") or DEFAULT_NGINX
+
+
+def whole(version: str) -> str:
+    """Return a version with that of its package, once that was fetched: `26.1 (26.1.5+dfsg1-9)`."""
+    programs = (ENGINES | PODMANS | NGINXES).get(version)
+    return f"{version} ({programs.version})" if programs is not None and programs.version else version
+
 
 MACHINE_PATH = os.environ["PATH"]  # before `use`: whose nginx is the one that /etc/nginx is for
 

@@ -352,5 +352,7 @@ def _told(container: Container | None) -> object:
     if not container.status.is_up:
         return container.name, "down"
     health = container.health if container.health in (Health.HEALTHY, Health.UNHEALTHY) else None
-    addresses = tuple((end.network, end.ipv4, end.ipv6) for end in container.endpoints)  # no event tells of a driver
+    # Podman shows those of the container whose network it uses, of which only that one's events tell.
+    own = container.endpoints if container.network_of is None else ()
+    addresses = tuple((end.network, end.ipv4, end.ipv6) for end in own)  # no event tells of a driver
     return container.name, container.status, container.started_ns, addresses, health

@@ -428,6 +428,16 @@ def test_a_driver_that_is_known_at_last_is_no_drift() -> None:
     assert around.look("a1", container("a1", endpoints=moved), priority=Priority.RESYNC) is not None
 
 
+def test_addresses_of_another_s_network_are_no_drift() -> None:
+    """Podman shows the owner's as one's own, and only the owner's events tell of them."""
+    around = Around()
+    ends = (Endpoint(network="podman", ipv4="10.88.0.2"),)
+    around.look("a1", container("a1", endpoints=ends, network_of="b" * 64))
+    assert around.look("a1", container("a1", network_of="b" * 64), priority=Priority.RESYNC) is None
+    around.look("a2", container("a2", endpoints=ends))
+    assert around.look("a2", container("a2"), priority=Priority.RESYNC) is not None
+
+
 # -- signals
 
 
