@@ -333,9 +333,10 @@ class RealEngine:
     # -- how
 
     def _environment(self) -> dict[str, str]:
-        """Return the environment in which its programs are found before any others."""
+        """Return the environment in which its programs are found before any others, and leave nothing in /tmp."""
         folders = (*(() if self.programs is None else (str(self.programs),)), os.environ["PATH"])
-        return {**os.environ, "PATH": os.pathsep.join(folders)}
+        # A containerd that hung is asked by dockerd for its stacks, and writes them to a file there.
+        return {**os.environ, "PATH": os.pathsep.join(folders), "TMPDIR": str(self.folder)}
 
     def _docker(self, *args: str, within: float) -> subprocess.CompletedProcess[str]:
         # By its path, since which `docker` is started is decided by our own PATH, not by the one that it is given.
