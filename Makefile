@@ -41,7 +41,8 @@ DOCS := $(patsubst %,tests/real/test_%.py,image recipes one_container systemd te
 test-docs: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
 
-# A short check of each thing on every engine with every nginx that can be had, and a table of it. Needs root.
+# A short check of each thing on every engine with every nginx that can be had, and a table of it; 6 min. Needs root, and
+# 1.2 GB in ~/.cache/lbwatch-tests for Debian's packages, which are fetched once.
 test-engines: packages $(VENV)/.dev
 	TEST_CORE=every PYTHONPATH=tests/support $(BIN)/pytest -p coretable -n 2 --dist loadfile --no-loadscope-reorder \
 	  tests/real/test_core.py

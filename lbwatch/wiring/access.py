@@ -90,11 +90,14 @@ class NginxAccess:
     def control(self) -> Control:
         """Return what reloads nginx."""
         nginx = self._settings.nginx
-        if nginx.reload_command is not None:
-            words = _words("reload_command", nginx.reload_command)
-            return LocalControl(pidfile=nginx.nginx_pidfile, output=nginx.output, command=words)
-        if self.nginx_container is None:
-            return LocalControl(pidfile=nginx.nginx_pidfile, output=nginx.output, command=None)
+        if nginx.reload_command is not None or self.nginx_container is None:
+            reload_command = nginx.reload_command
+            return LocalControl(
+                pidfile=nginx.nginx_pidfile,
+                output=nginx.output,
+                command=None if reload_command is None else _words("reload_command", reload_command),
+                program=_words("nginx_command", nginx.nginx_command)[0],
+            )
         main = () if nginx.nginx_conf is None else ("-c", str(nginx.nginx_conf))
         words = (*_words("nginx_command", nginx.nginx_command), *main)
         by_exec = nginx.nginx_reload == "exec"

@@ -262,7 +262,10 @@ MUTANTS = {
         "balancers/nginx/watch.py", ("if running is not None else program in (None, self._program)", "if running is not None else True"), tests="unit/balancers/nginx/test_watch.py"
     ),
     "version: the program on disk is believed": mutant(
-        "balancers/nginx/local.py", ("older(tested, version_in(await asyncio.to_thread(built_in_words, master)))", "tested"), tests="unit/balancers/nginx/test_local.py"
+        "balancers/nginx/local.py", ("return older(tested, runs)", "return tested"), tests="unit/balancers/nginx/test_local.py"
+    ),
+    "version: a program that was replaced since is believed": mutant(
+        "balancers/nginx/local.py", ("program is not None and started_after(master, program)", "program is not None"), tests="unit/balancers/nginx/test_local.py"
     ),
     "sticky: who drains gets new clients": mutant(
         "balancers/nginx/isolate.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"

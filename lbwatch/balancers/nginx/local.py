@@ -13,6 +13,7 @@ from lbwatch.balancers.nginx.process import (
     children_of,
     find_master,
     signal_reload,
+    started_after,
     upgrade_of,
     workers_of,
 )
@@ -21,7 +22,7 @@ from lbwatch.balancers.nginx.verify import RELOAD_COMMAND_TIMEOUT_S, ReloadVerif
 from lbwatch.balancers.nginx.version import Version, older, version_in
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, excerpt
 from lbwatch.system import files
-from lbwatch.system.programs import run_program, start_error
+from lbwatch.system.programs import find_program, run_program, start_error
 
 _POLL_S = 0.002
 _REFUSED = "[emerg]"  # nginx's word for a configuration that it does not take
@@ -37,12 +38,14 @@ class LocalControl:
         pidfile: Names the master. With a command it may be absent: the exit code is believed then.
         output: The file that nginx reads when it is reloaded.
         command: The words of the reload command, or `None` for HUP.
+        program: The one that tests, as `nginx_command` names it; what runs was started from it, unless it was replaced.
     """
 
-    def __init__(self, *, pidfile: Path, output: Path, command: tuple[str, ...] | None) -> None:
+    def __init__(self, *, pidfile: Path, output: Path, command: tuple[str, ...] | None, program: str = "nginx") -> None:
         self._pidfile = pidfile
         self._output = output
         self._command = command
+        self._program = program
         self._verifier = ReloadVerifier(poll_s=_POLL_S)
         self._upgrade = UpgradeWatch()
         self._asked: object = None  # the master of the latest reload, and the file as it was then
@@ -114,12 +117,20 @@ class LocalControl:
         """
         Return the version of the master, or of the program that tests where that is older: both have to take a file.
 
-        After an upgrade of its package nginx runs on from the program that it was started with. What a command reloads
-        and nobody sees may be another nginx than the one here.
+        After an upgrade of its package nginx runs on from the program that it was started with. Where that may not be
+        read, since lbwatch has few rights, the one that tests stands for it, if that was there before. What a command
+        reloads and nobody sees may be another nginx than the one here.
         """
         if (master := self._seen()) is None:
             return tested if self._command is None else None
-        return older(tested, version_in(await asyncio.to_thread(built_in_words, master)))
+        runs = version_in(await asyncio.to_thread(built_in_words, master))
+        if runs is None and not self._runs_what_tests(master):
+            return None
+        return older(tested, runs)
+
+    def _runs_what_tests(self, master: Process) -> bool:
+        program = find_program(self._program)
+        return program is not None and started_after(master, program)
 
     async def workers(self) -> tuple[int, int] | None:
         """Return how many workers of the master serve and how many retire; `None` without a master."""

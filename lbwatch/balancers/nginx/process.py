@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -247,6 +248,16 @@ def upgrade_of(master: Process) -> Upgrade | None:
     pids = [(int(stat[1]), 0), *((pid, parent) for parent, those in children.items() for pid in those)]
     rows = [(_process(pid), parent, _title(pid)) for pid, parent in pids]
     return upgrade_among((process, parent, title) for process, parent, title in rows if process is not None)
+
+
+def started_after(master: Process, program: str) -> bool:
+    """Return whether a running master was started after the file of *program*, a path, last became what it is."""
+    booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    try:
+        changed_s = os.stat(program).st_ctime
+    except OSError:
+        return False
+    return changed_s < booted_s + master.started / os.sysconf("SC_CLK_TCK")
 
 
 def built_in_words(master: Process) -> str:

@@ -71,6 +71,9 @@ class VersionWatch:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEARN_TIMEOUT_S):
                 version = await self._control.version(await self._tester.program_version())
+        # What a program said once holds for as long as it is the same one, also where it cannot be asked now.
+        if version is None and program is not None and program == self._program:
+            version = self.version
         self._learned_of, self._program, self.version = running, program, version
 
     def forget(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lbwatch.balancers.nginx.container import ContainerControl
@@ -11,7 +12,7 @@ from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.cli.check.engine import connected
 from lbwatch.cli.check.finding import Finding, failed, ok, warn
-from lbwatch.core.errors import ReloadError
+from lbwatch.core.errors import ReloadError, SettingsError
 from lbwatch.core.model import Container
 from lbwatch.core.selector import chosen
 from lbwatch.settings import Settings
@@ -38,8 +39,10 @@ async def nginx_findings(settings: Settings) -> Iterable[Finding]:
 
 async def _local_version(settings: Settings) -> Version | None:
     """Return the version of the nginx on this side, as the daemon finds it out."""
-    async with connected(settings) as client:  # which is not asked
-        return await _version(NginxAccess(settings, client=client, known=dict))
+    with suppress(SettingsError):  # of the engine, which is not asked here: its own line tells
+        async with connected(settings) as client:
+            return await _version(NginxAccess(settings, client=client, known=dict))
+    return None
 
 
 async def _version(access: NginxAccess) -> Version | None:

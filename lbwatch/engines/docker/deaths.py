@@ -34,6 +34,8 @@ class Deaths:
             known: What its container was seen to be last; `None` if it was not seen yet.
             age_s: As in `StopSignals.record`.
         """
+        if event.action == "start" and event.container is not None:
+            self._told_again.pop(event.container, None)  # that life is over, and another one has begun since
         if event.action != "die" or known is None or not known.status.is_up:
             return None
         # One that is told again may be of a former life, by a clock that stands otherwise now: the look will tell.

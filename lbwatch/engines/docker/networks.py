@@ -86,18 +86,19 @@ class NetworkDrivers:
         self._asking = asyncio.Lock()  # who finds one asking waits for that answer
         self._drivers: Mapping[str, str] = {}  # by the id, which is never another network's, or a name
         self._missing: set[str] = set()  # ids that no answer had, until asking is worth another try
+        self._doubtful: set[str] = set()  # names whose drivers are known, which may be another network's by now
 
     def forget_failures(self) -> None:
         """Let what could not be had be asked for once more, and what is known by a name: that may be another's now."""
         self._missing.clear()
-        self._drivers = {id: driver for id, driver in self._drivers.items() if _is_network_id(id)}
+        self._doubtful = {id for id in self._drivers if not _is_network_id(id)}
 
     async def completed(self, container: Container) -> Container:
         """Return a container with the drivers of its networks, as far as its address may hang on them."""
         if not _has_choice(container):
             return container
         ids = {endpoint.network_id for endpoint in container.endpoints if endpoint.network_id}
-        if ids - self._drivers.keys() - self._missing:
+        if self._unknown(ids):
             await self._learn(ids)
         drivers = self._drivers
         endpoints = tuple(replace(each, driver=drivers.get(each.network_id, "")) for each in container.endpoints)
@@ -105,12 +106,17 @@ class NetworkDrivers:
 
     async def _learn(self, ids: set[str]) -> None:
         async with self._asking:
-            if not ids - self._drivers.keys() - self._missing:
+            if not self._unknown(ids):
                 return  # somebody else asked meanwhile
             with suppress(SourceError):  # then what was known stays
                 self._drivers = await self._ask()
             # Until the next list what is not known is a guess: a proxy that refuses must not be asked at each event.
             self._missing |= ids - self._drivers.keys()
+            self._doubtful.clear()
+
+    def _unknown(self, ids: set[str]) -> set[str]:
+        """Return those of the networks for whose drivers the engine must be asked."""
+        return (ids - self._drivers.keys() - self._missing) | (ids & self._doubtful)
 
 
 def _is_network_id(text: str) -> bool:

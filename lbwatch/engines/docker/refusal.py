@@ -31,6 +31,9 @@ _TOO_OLD = re.compile(
 )
 """What an engine says, as JSON or as plain text, of an API version that it does not speak any more."""
 
+_REMOVED_MEANWHILE = "in database"
+"""In Podman's words, with status 500, of a container that was removed while it was looked for."""
+
 _CUT = "not completed"
 """In aiohttp's words for an answer that ended early, which go on in terms of the protocol."""
 
@@ -68,8 +71,9 @@ def require_ok(status: int, body: bytes, *, path: str, needs: tuple[str, ...], l
             f"{', '.join(needs)}",
             status=status,
         )
-    if status == 404 and "no such container" in said.lower():
-        raise NoContainerError(f"{path}: the engine answered 404: {said}", status=status)
+    gone = "no such container" in said.lower()
+    if gone and (status == 404 or (status == 500 and _REMOVED_MEANWHILE in said)):
+        raise NoContainerError(f"{path}: the engine answered {status}: {said}", status=status)
     words = said or body[:256].decode(errors="replace") or "no reason given"
     # The newest that both know is spoken: where that is too old, the engine knows none of ours.
     if status == 400 and (match := _TOO_OLD.search(words)):
@@ -127,7 +131,7 @@ def _connect_words(error: OSError, *, socket: str | None) -> str:
         return f"{cause}{_whose(socket)}"
     if number in (errno.ENOENT, errno.ECONNREFUSED):
         where = "where it listens" if socket is None else "where its socket is"
-        return f"{cause}: start Docker, or set docker_host to {where}"
+        return f"{cause}: start the engine, or set docker_host to {where}"
     return cause
 
 

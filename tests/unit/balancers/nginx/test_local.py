@@ -1,5 +1,6 @@
 """An nginx on this side: reloaded by a signal or by a command of the user's."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from localnginx import NO_WEB, WEB, balancer, serving
 from realnginx import RealNginx
 from waiting import eventually
 
+from lbwatch.balancers.nginx import local
 from lbwatch.balancers.nginx.config_test.local import CommandTester
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.version import Version, version_in
@@ -59,6 +61,25 @@ async def test_the_version_is_the_masters_as_its_program_has_it_built_in(real_ng
     for command in (None, ("true",)):
         control = LocalControl(pidfile=real_nginx.pidfile, output=real_nginx.output, command=command)
         assert [await control.version(tested) for tested in (None, newer, older)] == [runs, runs, older]
+
+
+async def test_a_master_that_may_not_be_read_has_the_version_that_tests_unless_its_program_is_newer(
+    real_nginx: RealNginx, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With few rights an upgraded package was believed to run: all was refused that only the newer nginx takes."""
+    monkeypatch.setattr(local, "built_in_words", lambda master: "")
+    tested = Version(numbers=(1, 30, 6), name="1.30.6")
+
+    async def known(program: str) -> bool:
+        control = LocalControl(pidfile=real_nginx.pidfile, output=real_nginx.output, command=None, program=program)
+        return await control.version(tested) == tested
+
+    assert await known(real_nginx.program)
+    replaced = tmp_path / "nginx"
+    shutil.copy(str(shutil.which(real_nginx.program)), replaced)
+    assert not await known(str(replaced))
+    assert not await known(str(tmp_path / "none"))
+    assert not await known("no-such-program")
 
 
 async def test_the_version_of_an_nginx_that_nobody_sees_is_the_programs_unless_a_command_reloads(

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
+import pytest
+
 from lbwatch.balancers.nginx import watch
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
@@ -111,6 +113,17 @@ async def test_what_could_not_be_found_out_is_looked_for_again_now_and_then() ->
     known.forget()
     await known.learn()
     assert nginx.asked == 2, "what is known stays known"
+
+
+@pytest.mark.parametrize(("made_of", "stays"), [("image 1", True), ("image 2", False), (None, False)])
+async def test_what_the_same_program_said_once_holds_if_it_cannot_be_asked_again(made_of: object, stays: bool) -> None:
+    """A container's restart with a busy engine took all sessions away for half a minute."""
+    nginx = FakeNginx(said=NEW, made_of="image 1")
+    known = watched(nginx)
+    await known.learn()
+    nginx.runs, nginx.said, nginx.made_of = "again", None, made_of
+    await known.learn()
+    assert known.version == (NEW if stays else None)
 
 
 async def test_a_program_that_does_not_answer_holds_nothing_up() -> None:

@@ -49,7 +49,7 @@ async def test_what_podman_keeps_of_each_exec_is_a_warning(engine: FakeEngine, m
 
 async def test_a_socket_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
     """The first thing a newcomer meets: Docker is not started, or listens elsewhere."""
-    with pytest.raises(SourceError, match="start Docker, or set docker_host"):
+    with pytest.raises(SourceError, match="start the engine, or set docker_host"):
         await engine_findings(settings_with(docker_host=f"unix://{tmp_path}/none"))
 
 

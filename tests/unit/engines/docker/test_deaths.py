@@ -73,6 +73,14 @@ def test_one_that_may_be_of_a_former_life_never_is(started_ns: int) -> None:
     assert not deaths.ids
 
 
+def test_a_death_that_a_start_followed_is_not_believed_where_no_look_can_tell() -> None:
+    """Who was restarted while no stream held runs: both servers of an upstream went out while an engine was slow."""
+    deaths = retold()
+    assert deaths.believed(die(action="start", at_ns=STARTED_NS + 2), known=ALIVE, age_s=0.4) is None
+    assert deaths.unconfirmed(ALIVE) is None
+    assert not deaths.ids
+
+
 def test_a_death_that_is_told_again_is_settled_by_a_look_after_it() -> None:
     """An answer that may be older than the event says nothing of it."""
     deaths = retold()

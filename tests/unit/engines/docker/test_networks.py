@@ -95,6 +95,10 @@ async def test_a_driver_that_is_known_by_name_is_asked_for_again() -> None:
     assert found_in(await drivers.completed(by_id))["front"] == "bridge"
     assert asked.times == 1, "an id is never another network's"
     assert found_in(await drivers.completed(by_name))["front"] == "macvlan"
+    drivers.forget_failures()
+    asked.drivers = None
+    assert found_in(await drivers.completed(by_name))["front"] == "macvlan", "a failed answer takes nothing away"
+    assert asked.times == 3
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b'[{"Id": 5}]', b"<html>", b"\xff", b"[" * 100_000])

@@ -75,7 +75,7 @@ async def test_a_socket_without_an_engine_says_what_to_do(tmp_path: Path, is_the
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
     async with connected(f"unix://{path}") as client:
-        with pytest.raises(SourceError, match="start Docker, or set docker_host to where its socket is"):
+        with pytest.raises(SourceError, match="start the engine, or set docker_host to where its socket is"):
             await client.ping()
 
 
@@ -87,7 +87,7 @@ async def test_an_address_where_nobody_listens_is_named_with_what_to_do() -> Non
         async with connected(url) as client:
             with pytest.raises(SourceError) as caught:
                 await client.ping()
-    refused = "Connection refused: start Docker, or set docker_host to where it listens"
+    refused = "Connection refused: start the engine, or set docker_host to where it listens"
     assert str(caught.value) == f"cannot connect to {url}: {refused}"
 
 
@@ -185,3 +185,20 @@ def test_a_message_of_any_bytes_is_a_text(body: bytes) -> None:
     """Errors come from anyone."""
     assert isinstance(message(body), str)
     assert message(b'{"message":' + b"9" * 5000 + b"}") == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "is_gone"),
+    [
+        (404, "No such container: a1", True),
+        (500, "container a1 does not exist in database: no such container container=r-5", True),
+        (500, "no container with ID a1 found in database: no such container", True),
+        (500, "cannot join network of a non running container: no such container", False),
+        (500, "database is locked", False),
+    ],
+)
+def test_a_container_that_is_removed_meanwhile_is_gone(status: int, said: str, is_gone: bool) -> None:
+    """Podman answers 500 then, which was a warning for each container that a stack took away."""
+    with pytest.raises(SourceError) as caught:
+        require_ok(status, json.dumps({"message": said}).encode(), path="/containers/a1/json", needs=())
+    assert isinstance(caught.value, NoContainerError) is is_gone
