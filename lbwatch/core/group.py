@@ -51,7 +51,7 @@ def grouped(
     candidates: list[Candidate],
     *,
     draining: Mapping[str, str],
-    no_sticky: str | None = None,
+    sticky_refusal: str | None = None,
     before: Group | None = None,
 ) -> Group:
     """
@@ -61,7 +61,7 @@ def grouped(
         name: Of the upstream.
         candidates: In any order.
         draining: Which containers drain, by id, and why.
-        no_sticky: See `Rules`.
+        sticky_refusal: See `Rules`.
         before: As it was made last: what did not change stays the same object, so that nobody has to compare it.
     """
     # By age, not by name: a container that comes cannot change the method of those that serve already.
@@ -70,7 +70,7 @@ def grouped(
     serving, state = _serving(routable, draining=draining)
     method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
     keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
-    sticky, sticky_notices = _sticky(name, routable, no_sticky=no_sticky)
+    sticky, sticky_notices = _sticky(name, routable, sticky_refusal=sticky_refusal)
     known = {} if before is None else before.served
     keeping = () if sticky is None or state is not ServerState.UP else _keeping(routable, draining=draining)
     states = {id(each): state for each in serving} | {id(each): ServerState.DRAINING for each in keeping}
@@ -231,15 +231,15 @@ def _left_out(candidate: Candidate, draining: Mapping[str, str]) -> Route:
 
 
 def _sticky(
-    name: str, routable: list[Candidate], *, no_sticky: str | None
+    name: str, routable: list[Candidate], *, sticky_refusal: str | None
 ) -> tuple[Sticky | None, list[tuple[str, Notice]]]:
     """Return how clients stay with a server of an upstream, and notices for those that ask for it otherwise."""
     sticky, notices = _oldest_word(name, routable, "sticky", NoticeKind.STICKY_DIFFERS)
     if not isinstance(sticky, Sticky):
         return None, []
-    if no_sticky is None:
+    if sticky_refusal is None:
         return sticky, notices
-    dropped = Notice(kind=NoticeKind.STICKY_DROPPED, detail=f"sticky is not used: {no_sticky}")
+    dropped = Notice(kind=NoticeKind.STICKY_DROPPED, detail=f"sticky is not used: {sticky_refusal}")
     return None, [(each.container.name, dropped) for each in routable if each.labels.sticky is not None]
 
 

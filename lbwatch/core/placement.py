@@ -51,7 +51,7 @@ class Rules:
         declare: Upstreams that exist even with no container.
         host_shared: Whether nginx shares the network of the engine's host.
         refuses_key: Judges the KEY of a `hash` for the load balancer.
-        no_sticky: Why the load balancer keeps no client with its server, in words; `None`: it can.
+        sticky_refusal: Why the load balancer keeps no client with its server, in words; `None`: it can.
     """
 
     prefix: str = "lbwatch"
@@ -60,7 +60,7 @@ class Rules:
     declare: tuple[str, ...] = ()
     host_shared: bool = False
     refuses_key: HashKeyRefusal = takes_any_key
-    no_sticky: str | None = None
+    sticky_refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

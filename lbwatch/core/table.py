@@ -252,9 +252,9 @@ class Table:
             self._members.pop(name, None)
         if exists:
             candidates = list(chain.from_iterable((members or {}).values()))
-            no_sticky = None if self._rules is None else self._rules.no_sticky
+            sticky_refusal = None if self._rules is None else self._rules.sticky_refusal
             draining = self._suspended.draining
-            group = grouped(name, candidates, draining=draining, no_sticky=no_sticky, before=known)
+            group = grouped(name, candidates, draining=draining, sticky_refusal=sticky_refusal, before=known)
             self._groups[name] = group
             for container, row in _rows_of(group).items():
                 self._rows[container][name] = row

@@ -132,7 +132,7 @@ class NginxAccess:
             declare=routing.declare,
             host_shared=stated,
             refuses_key=limits.hash_key_refusal,
-            no_sticky=sticky_refusal(version),
+            sticky_refusal=sticky_refusal(version),
         )
 
     def asked(self) -> tuple[str, ...]:

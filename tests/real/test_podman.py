@@ -159,7 +159,7 @@ def test_the_default_network_is_known_by_docker_s_name(engine: RealPodman, set_s
     assert servers(stage, "web") == [f"server {address_of(engine, 'both', 'podman')}:80"]
     _, out, _ = stage.lbwatch.command("check")
     assert "the engine has bridge" in out
-    warning = next(line for line in out.splitlines() if "which tells of no stop signal" in line)
+    warning = next(line for line in out.splitlines() if "which reports no stop signal" in line)
     assert f"this is Podman {engine.version.removeprefix('podman-')}" in warning
 
 

@@ -89,7 +89,7 @@ def planned(
     version: Version | None = None,
 ) -> Plan:
     """Plan as the daemon does, in the dialect and within the limits of an nginx of that version; `None`: not known."""
-    rules = replace(rules, refuses_key=limits.hash_key_refusal, no_sticky=sticky_refusal(version))
+    rules = replace(rules, refuses_key=limits.hash_key_refusal, sticky_refusal=sticky_refusal(version))
     return limits.limited(desired_state(engines, rules=rules, suspended=suspended), version=version)
 
 

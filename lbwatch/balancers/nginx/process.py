@@ -272,12 +272,12 @@ def built_in_words(master: Process) -> str:
             if not 0 < size <= PROGRAM_MAX_BYTES or _process(master.pid) != master:
                 return ""
             with mmap.mmap(program.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return next(_said_in(content), "")
+                return next(_versions_in(content), "")
     except (OSError, ValueError):  # of another user's, or it ended just now
         return ""
 
 
-def _said_in(program: mmap.mmap) -> Iterator[str]:
+def _versions_in(program: mmap.mmap) -> Iterator[str]:
     """Return what a program says of versions; the pattern alone would take 0.1 s for each megabyte."""
     at = program.find(_VERSION)
     while at >= 0:

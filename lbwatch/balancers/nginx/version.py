@@ -16,7 +16,7 @@ KEEPALIVE_BY_DEFAULT_FROM = (1, 29, 7)
 MAX_LOOKED_AT = 4096
 """Characters of what a program printed: its version stands in one of the first lines."""
 
-_SAID = re.compile(
+_PRINTED = re.compile(
     r"^(?:nginx|openresty) version: (?P<program>nginx|openresty)/"
     r"(?P<numbers>(?P<a>[0-9]{1,4})\.(?P<b>[0-9]{1,4})\.(?P<c>[0-9]{1,4})(?:\.[0-9]{1,4})?)(?![0-9.])",
     re.MULTILINE,
@@ -48,10 +48,10 @@ def version_in(printed: str) -> Version | None:
     The first three numbers of OpenResty's are those of the nginx in it. Other relatives (Angie, freenginx, Tengine)
     count by numbers of their own, which say nothing here.
     """
-    if (said := _SAID.search(printed[:MAX_LOOKED_AT])) is None:
+    if (match := _PRINTED.search(printed[:MAX_LOOKED_AT])) is None:
         return None
-    numbers = int(said["a"]), int(said["b"]), int(said["c"])
-    name = said["numbers"] if said["program"] == _NGINX else f"{said['program']}/{said['numbers']}"
+    numbers = int(match["a"]), int(match["b"]), int(match["c"])
+    name = match["numbers"] if match["program"] == _NGINX else f"{match['program']}/{match['numbers']}"
     return Version(numbers=numbers, name=name)
 
 

@@ -17,7 +17,7 @@ from lbwatch.wiring.daemon import make_address
 _MOST_NAMED = 8
 
 _PODMAN_WORDS = (
-    "this is Podman {version}, which tells of no stop signal: a container serves until it is dead, so that a deploy "
+    "this is Podman {version}, which reports no stop signal: a container serves until it is dead, so that a deploy "
     "should run `lbwatch drain NAME` before it stops one"
 )
 

@@ -18,7 +18,7 @@ class Deaths:
 
     def __init__(self) -> None:
         self._before: dict[str, Container] = {}  # the containers as they were, by id
-        self._told_again: dict[str, Event] = {}  # deaths of those that are up, told by a new stream, until a look
+        self._replayed: dict[str, Event] = {}  # deaths of those that are up, told by a new stream, until a look
 
     @property
     def ids(self) -> AbstractSet[str]:
@@ -35,12 +35,12 @@ class Deaths:
             age_s: As in `StopSignals.record`.
         """
         if event.action == "start" and event.container is not None:
-            self._told_again.pop(event.container, None)  # that life is over, and another one has begun since
+            self._replayed.pop(event.container, None)  # that life is over, and another one has begun since
         if event.action != "die" or known is None or not known.status.is_up:
             return None
         # One that is told again may be of a former life, by a clock that stands otherwise now: the look will tell.
         if age_s is not None:
-            self._told_again[known.id] = event
+            self._replayed[known.id] = event
             return None
         return self._dead(known) if _is_of_this_life(event, known) else None
 
@@ -53,7 +53,7 @@ class Deaths:
         """
         if known is None or not known.status.is_up or not known.started_ns:
             return None
-        event = self._told_again.get(known.id)
+        event = self._replayed.get(known.id)
         if event is None or event.at_ns <= known.started_ns:
             return None
         return self._dead(known)
@@ -69,7 +69,7 @@ class Deaths:
         """
         before = self._before.pop(id, None)
         if not event_waits:
-            self._told_again.pop(id, None)
+            self._replayed.pop(id, None)
         if before is None or found is None or not event_waits:
             return found
         if not found.status.is_up or found.started_ns != before.started_ns:
@@ -79,7 +79,7 @@ class Deaths:
 
     def revoke(self, id: str) -> Container | None:
         """Return a container as it was before its death was believed; `None` where that is settled."""
-        self._told_again.pop(id, None)
+        self._replayed.pop(id, None)
         return self._before.pop(id, None)
 
     def _dead(self, known: Container) -> Container:

@@ -22,10 +22,10 @@ SICK = candidate(container("sick", labels={"lbwatch.upstream": "web"}, health=He
 def web(
     *candidates: Candidate,
     draining: dict[str, str] | None = None,
-    no_sticky: str | None = None,
+    sticky_refusal: str | None = None,
     before: Group | None = None,
 ) -> Group:
-    return grouped("web", list(candidates), draining=draining or {}, no_sticky=no_sticky, before=before)
+    return grouped("web", list(candidates), draining=draining or {}, sticky_refusal=sticky_refusal, before=before)
 
 
 def test_the_same_candidates_make_the_same_objects() -> None:
@@ -111,7 +111,7 @@ def test_who_drains_and_is_sick_keeps_no_clients() -> None:
 
 def test_a_load_balancer_that_cannot_do_it_drops_it_and_says_why() -> None:
     """To each who asked; the container serves all the same."""
-    group = web(ONE, STICKY, draining=DRAIN, no_sticky="this one is old")
+    group = web(ONE, STICKY, draining=DRAIN, sticky_refusal="this one is old")
     assert (group.upstream.sticky, [each.container for each in group.upstream.servers]) == (None, ["st"])
     assert kinds(group) == [("st", NoticeKind.STICKY_DROPPED)]
     assert group.notices[0][1].detail == "sticky is not used: this one is old"

@@ -286,7 +286,7 @@ async def test_what_nginx_cannot_do_is_a_rule_by_its_version(made: Made) -> None
     """Whose label it is reads why; and a version that is not known is an old one."""
     access = access_of(made())
     new = version_in("nginx version: nginx/1.30.6")
-    assert access.rules(engine_pid=None, host_shared=False, version=new).no_sticky is None
+    assert access.rules(engine_pid=None, host_shared=False, version=new).sticky_refusal is None
     old = access.rules(engine_pid=None, host_shared=False, version=version_in("nginx version: nginx/1.26.3"))
-    assert old.no_sticky == "it takes nginx 1.29.6 or newer, and this nginx is 1.26.3"
-    assert "not known" in (access.rules(engine_pid=None, host_shared=False).no_sticky or "")
+    assert old.sticky_refusal == "it takes nginx 1.29.6 or newer, and this nginx is 1.26.3"
+    assert "not known" in (access.rules(engine_pid=None, host_shared=False).sticky_refusal or "")

@@ -42,7 +42,7 @@ class ContainerProgram:
         self._engine = engine
         self._container = container
         self._flags = flags
-        self._said: str | None = None  # by `-V`
+        self._printed: str | None = None  # by `-V`
 
     async def test(self, *, main: Path | None, extra: str | None = None, dump: bool = False) -> tuple[int, str]:
         """See `Program`. Raises `NotTestedError`, `SourceError`."""
@@ -53,16 +53,16 @@ class ContainerProgram:
         given = Path(self._flags.get("-c", "."))
         if given.is_absolute():
             return given
-        return main_file(await self._said_of_itself(), flags=self._flags)
+        return main_file(await self._build_info(), flags=self._flags)
 
     async def version(self) -> Version | None:
         """Return the version of the program; raises likewise."""
-        return version_in(await self._said_of_itself())
+        return version_in(await self._build_info())
 
-    async def _said_of_itself(self) -> str:
-        if self._said is None:  # an image does not change
-            _, self._said = await self._execute((*self.command, "-V"))
-        return self._said
+    async def _build_info(self) -> str:
+        if self._printed is None:  # an image does not change
+            _, self._printed = await self._execute((*self.command, "-V"))
+        return self._printed
 
     async def _execute(self, command: tuple[str, ...]) -> tuple[int, str]:
         code, printed = await self._engine.execute(

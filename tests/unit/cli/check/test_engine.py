@@ -33,7 +33,7 @@ async def test_podman_is_a_warning_with_what_to_do(engine: FakeEngine, monkeypat
     monkeypatch.setattr(EngineClient, "ping", podman_ping)
     answers, podman = await engine_findings(settings_with(docker_host=engine.url))
     assert (answers.verdict, podman.verdict) == (Verdict.OK, Verdict.WARN)
-    assert "Podman 5.4.2, which tells of no stop signal" in podman.words
+    assert "Podman 5.4.2, which reports no stop signal" in podman.words
     assert "lbwatch drain NAME" in podman.words
 
 
