@@ -8,6 +8,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from aiohttp import web
@@ -23,6 +24,26 @@ SWEEP_S = 0.1
 _DESCRIPTORS_EACH = 8  # of which one may be a connection of one door
 
 _log = structlog.get_logger()
+
+
+async def accepted(listener: socket.socket) -> socket.socket:
+    """
+    Return the next connection, which does not block.
+
+    Not by the loop's `sock_accept`: one that comes just as that is cancelled, at a stop, is closed by nobody.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        arrived = asyncio.Event()
+        loop.add_reader(listener, arrived.set)
+        try:
+            await arrived.wait()
+        finally:
+            loop.remove_reader(listener)
+        with suppress(BlockingIOError):  # it is gone again
+            connection, _ = listener.accept()
+            connection.setblocking(False)  # noqa: FBT003 - the only way to say it
+            return connection
 
 
 class Door:
@@ -63,7 +84,7 @@ class Door:
         while True:
             await self._room()
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection = await accepted(listener)
                 self._has_failed = False
                 try:
                     await loop.connect_accepted_socket(self._server, connection)

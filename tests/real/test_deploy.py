@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bench_deploy import SCENARIOS, measured, words
+from bench_deploy import RATE, SCENARIOS, measured, words
 from daemon import wait_until
 from deployload import (
     UPSTREAM,
@@ -56,7 +56,9 @@ def test_a_container_that_dies_at_once_fails_no_more_than_what_was_inside(real_e
     """Nobody can save those: nginx must not send a POST twice."""
     outcome = run(title, real_engine)
     assert outcome.failures == 0, f"{words(outcome)}\n{outcome.notes}"
-    assert outcome.inside <= 5 * (REPLACED if "TERM" in title else 1), "each had one or two"
+    # Each had one or two POSTs; on a busy machine, those that came to one of four in the longest time that it stood still.
+    most = 5 + RATE / 2 / 4 * outcome.slowest_s
+    assert outcome.inside <= most * (REPLACED if "TERM" in title else 1), words(outcome)
 
 
 def test_without_drain_and_health_requests_fail(real_engine: RealEngine) -> None:
