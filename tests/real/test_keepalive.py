@@ -12,9 +12,9 @@ from pathlib import Path
 import crossplane
 import pytest
 from daemon import wait_until
-from debian import NEEDS, UnavailableError
+from debian import NEEDS
 from localnginx import WEB, balancer
-from needs import NGINX_NEEDS, need
+from needs import NGINX_NEEDS, need, obtained
 from realnginx import RealNginx
 from versions import NGINXES, nginx_program
 
@@ -35,12 +35,9 @@ def version_of(program: str) -> tuple[int, ...]:
 
 
 def program_of(version: str) -> str:
-    """Return the program of that version; where it cannot be had the test is skipped."""
+    """Return the program of that version; see `obtained`."""
     need(*NGINX_NEEDS, *NEEDS)
-    try:
-        return nginx_program(version)
-    except UnavailableError as error:
-        pytest.skip(f"nginx {version}: {error}")
+    return obtained(nginx_program, version)
 
 
 @pytest.fixture(params=list(NGINXES))

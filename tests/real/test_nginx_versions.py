@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 from daemon import Stage, ending, flags_of, wait_until
-from debian import NEEDS, UnavailableError
+from debian import NEEDS
 from localnginx import balancer
-from needs import ENGINE_NEEDS, NGINX_NEEDS, need
+from needs import ENGINE_NEEDS, NGINX_NEEDS, need, obtained
 from realengine import RealEngine
 from realnginx import RealNginx
 from strategies import METHODS, container, make_renderer, planned, snapshot
@@ -47,10 +47,7 @@ def version(request: pytest.FixtureRequest) -> str:
 def program(version: str) -> str:
     """The program of that version."""
     need(*NGINX_NEEDS, *NEEDS)
-    try:
-        return nginx_program(version)
-    except UnavailableError as error:
-        pytest.skip(f"nginx {version}: {error}")
+    return obtained(nginx_program, version)
 
 
 @pytest.fixture
@@ -281,10 +278,7 @@ async def test_kept_connections_can_be_switched_off(
 async def test_an_upgraded_program_counts_once_nginx_runs_from_it(tmp_path: Path) -> None:
     """A package's upgrade may leave the old one running for weeks, and that is who reads the file."""
     need(*NGINX_NEEDS, *NEEDS)
-    try:
-        old, new = nginx_program("1.26"), nginx_program("1.30")
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    old, new = (obtained(nginx_program, each) for each in ("1.26", "1.30"))
     program = tmp_path / "sbin" / "nginx"
     program.parent.mkdir()
     shutil.copy(old, program)

@@ -17,8 +17,7 @@ import pytest
 import versions
 from containernginx import ContainerNginx
 from daemon import Stage, ending, wait_until
-from debian import UnavailableError
-from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need
+from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need, obtained
 from oracle import PLACEHOLDER, Reach, file_blocks
 from pasting import tried
 from readme import under
@@ -37,13 +36,7 @@ IN_PODMAN_S = Reach(networks=("podman",), host_shared=False)
 def podman(request: pytest.FixtureRequest) -> Iterator[RealPodman]:
     """Each in turn, for all tests of this file."""
     need(*ENGINE_NEEDS)
-    try:
-        engine = RealPodman(request.param)
-    except UnavailableError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{request.param}: {error}", pytrace=False)
-        pytest.skip(f"{request.param}: {error}")
-    with engine:
+    with obtained(RealPodman, request.param) as engine:
         yield engine.start()
 
 
