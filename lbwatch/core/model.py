@@ -346,6 +346,8 @@ class Upstream:
         method: `None` is round robin, as by default.
         keepalive: Idle connections that are kept, 0: none; `None` leaves the load balancer's default.
         sticky: `None`: clients stay with no server.
+        hold_s: How many seconds a request waits for a server while there is none, instead of failing.
+        paused: Whether all new requests wait, although there may be servers.
     """
 
     name: str
@@ -353,6 +355,8 @@ class Upstream:
     method: Method | None = None
     keepalive: int | None = None
     sticky: Sticky | None = None
+    hold_s: float = 0.0
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -480,6 +484,21 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """
+    The requests of one upstream that wait for a server, or for the end of a pause.
+
+    Attributes:
+        requests: How many, in all workers together.
+        longest_s: How many seconds the first of them has waited.
+    """
+
+    upstream: str
+    requests: int
+    longest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BalancerStatus:
     """
     What can be seen of a load balancer now, for the status.
@@ -491,6 +510,9 @@ class BalancerStatus:
         version: In its own words; `None` where it is not known.
         remarks: What its operator should know, in words.
         believed: Whether what was verified was so by the word of the operator's command alone.
+        live: Whether changes of servers go out without a reload now; `None`: nobody asked for that.
+        live_reason: Why they do not; `None` where they do.
+        waiting: The upstreams whose requests wait, by name.
     """
 
     digest: str | None = None
@@ -499,6 +521,9 @@ class BalancerStatus:
     version: str | None = None
     remarks: tuple[str, ...] = ()
     believed: bool = False
+    live: bool | None = None
+    live_reason: str | None = None
+    waiting: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

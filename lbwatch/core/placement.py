@@ -52,6 +52,7 @@ class Rules:
         host_shared: Whether nginx shares the network of the engine's host.
         refuses_key: Judges the KEY of a `hash` for the load balancer.
         sticky_refusal: Why the load balancer keeps no client with its server, in words; `None`: it can.
+        hold_refusal: Why it has no request wait for a server, likewise.
     """
 
     prefix: str = "lbwatch"
@@ -61,6 +62,7 @@ class Rules:
     host_shared: bool = False
     refuses_key: HashKeyRefusal = takes_any_key
     sticky_refusal: str | None = None
+    hold_refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
