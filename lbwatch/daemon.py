@@ -129,6 +129,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             passed=lambda: notifier.passed(lambda: summary(daemon.quick_status())),
             chores={
                 "refresh": daemon.nginx.keep_fresh,
+                "live": daemon.nginx.follow,
                 "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
             },
         )

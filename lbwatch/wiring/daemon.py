@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Nginx, Tester
 from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER
 from lbwatch.balancers.nginx.evidence import FILE
+from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.quoting import settled
 from lbwatch.balancers.template import Renderer, shipped_templates
@@ -40,6 +42,8 @@ from lbwatch.wiring.access import NginxAccess, followed
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
+
+_EPOCH_BYTES = 4  # tell one run of lbwatch from another, to nginx's workers
 
 _log = structlog.get_logger()
 
@@ -143,20 +147,31 @@ async def build_daemon(
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address, asks_identity=True)
         access = NginxAccess(settings, client=client, known=source.containers)
+        # What stands in for nginx has no workers that could follow.
+        lines = access.live_lines() if tester is None else None
+        control = control or access.control()
+        push = None
+        if lines is not None:
+            epoch = secrets.token_hex(_EPOCH_BYTES)
+            push = Push(settings.nginx.output.parent, lines=lines, pids=control.serving_pids, epoch=epoch)
         balancer = Nginx(
             renderer,
             output=settings.nginx.output,
             tester=tester or access.tester(folder=scratch_folder(stack, output=settings.nginx.output)),
-            control=control or access.control(),
+            control=control,
             lock=lock,
             pace=ReloadPace(interval_s=settings.nginx.reload_interval),
             evidence=settings.routing.state_dir / FILE,
+            lines=lines,
+            push=push,
         )
         _restore(balancer)
         state = make_state(settings)
 
         def rules() -> Rules:
-            return access.rules(engine_pid=source.engine_pid, version=balancer.version)
+            return access.rules(
+                engine_pid=source.engine_pid, version=balancer.version, hold_refusal=balancer.live_refusal
+            )
 
         yield Daemon(
             source=source,

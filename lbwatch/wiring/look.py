@@ -81,7 +81,13 @@ async def build_look(
         access = NginxAccess(settings, client=client, known=source.containers)
         tester = _look_tester(access, settings=settings, stack=stack, recorded=recorded is not None) if tests else None
         watch = None if tester is None else VersionWatch(tester=tester, control=access.control())
-        balancer = DryRun(renderer, tester=tester, names_in_force=lambda: _names_in_force(settings), watch=watch)
+        balancer = DryRun(
+            renderer,
+            tester=tester,
+            names_in_force=lambda: _names_in_force(settings),
+            watch=watch,
+            lines=access.live_lines() if tests else None,
+        )
 
         def rules() -> Rules:
             if isinstance(source, DockerSource):
