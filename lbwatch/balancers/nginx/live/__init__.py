@@ -1,0 +1,1 @@
+"""How changes of servers reach nginx's workers without a reload."""
