@@ -23,6 +23,9 @@ from lbwatch.settings import Settings
 from lbwatch.system import mounts
 from lbwatch.system.programs import split_command
 
+NOT_LIVE = "requests can wait only where changes go out without a reload (the setting live), and here they do not"
+"""Why no request waits for a server, as long as nobody knows better."""
+
 _FIRST = 1
 """The process that everything in a pid namespace comes from."""
 
@@ -109,7 +112,12 @@ class NginxAccess:
         )
 
     def rules(
-        self, *, engine_pid: int | None, host_shared: bool | None = None, version: Version | None = None
+        self,
+        *,
+        engine_pid: int | None,
+        host_shared: bool | None = None,
+        version: Version | None = None,
+        hold_refusal: str | None = NOT_LIVE,
     ) -> Rules:
         """
         Return what holds about routing now.
@@ -118,6 +126,7 @@ class NginxAccess:
             engine_pid: Of the engine's process, where that can be seen.
             host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
             version: Of nginx; `None`: not known.
+            hold_refusal: See `Rules`.
         """
         routing, container = self._settings.routing, self._container
         stated = {"true": True, "false": False}.get(routing.host_network)
@@ -133,6 +142,7 @@ class NginxAccess:
             host_shared=stated,
             refuses_key=limits.hash_key_refusal,
             sticky_refusal=sticky_refusal(version),
+            hold_refusal=hold_refusal,
         )
 
     def asked(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from lbwatch.system import logs, place
 from lbwatch.system.lock import FileLock
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
-from lbwatch.wiring.access import NginxAccess, followed
+from lbwatch.wiring.access import NOT_LIVE, NginxAccess, followed
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
@@ -119,6 +119,7 @@ async def build_daemon(
     tester: Tester | None = None,
     control: Control | None = None,
     watch: Callable[[LoadBalancer], LoadBalancer] = lambda balancer: balancer,
+    hold_refusal: Callable[[], str | None] = lambda: NOT_LIVE,
 ) -> AsyncIterator[Daemon]:
     """
     Make all parts of a daemon and their connections; everything is put away at the end.
@@ -128,6 +129,7 @@ async def build_daemon(
         tester: In the place of the one that settings ask for.
         control: Likewise.
         watch: Given the load balancer; what it returns is used instead.
+        hold_refusal: Returns why no request waits for a server now, see `Rules`.
     """
     if (reason := place.unusable_reason(settings.nginx.output)) is not None:
         raise SettingsError("output", value=settings.nginx.output, takes=reason)
@@ -156,7 +158,7 @@ async def build_daemon(
         state = make_state(settings)
 
         def rules() -> Rules:
-            return access.rules(engine_pid=source.engine_pid, version=balancer.version)
+            return access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=hold_refusal())
 
         yield Daemon(
             source=source,
