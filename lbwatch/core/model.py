@@ -540,6 +540,7 @@ class Suspended:
         former_names: The former names of those that were renamed just now.
         paused: The names of the upstreams that an operator paused.
         kept: By name, the upstreams whose last container went just now and whose requests wait for the next one.
+        hold_refusal: Why no request waits, for these or any others; `None`: they do.
     """
 
     crash_looping: Mapping[str, float] = field(default_factory=dict)
@@ -548,3 +549,4 @@ class Suspended:
     former_names: Mapping[str, str] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     kept: Mapping[str, Upstream] = field(default_factory=dict)
+    hold_refusal: str | None = None

@@ -84,6 +84,7 @@ class Planner:
             former_names=self._renames.former_names(others, gone=gone, now=now),
             paused=frozenset(self._paused_by_hand()),
             kept=self._holds.kept(now=now) if rules.hold_refusal is None else {},
+            hold_refusal=rules.hold_refusal,
         )
         plan = self._table.plan(self._containers, changed=changed, rules=rules, suspended=self.suspended)
         if self._known is None and self._table.lost:

@@ -189,7 +189,7 @@ def make_reconciler(
         source: The engine.
         balancer: What is kept in step.
         rules: Returns what holds about routing now.
-        state: Knows the drains by hand.
+        state: Knows the drains and pauses by hand.
         known: Who is suspended, as a running daemon said; `None`: it is found out here.
         logs_routes: Whether it logs what becomes of containers.
     """
@@ -197,6 +197,7 @@ def make_reconciler(
         rules=rules,
         drains=Drains(timeout_s=settings.routing.drain_timeout),
         drained_by_hand=lambda: state.drained,
+        paused_by_hand=lambda: state.paused,
         known=known,
     )
     return Reconciler(
