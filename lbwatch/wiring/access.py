@@ -26,6 +26,9 @@ from lbwatch.settings import Settings
 from lbwatch.system import mounts
 from lbwatch.system.programs import split_command
 
+NOT_LIVE = "requests can wait only where changes go out without a reload (the setting live), and here they do not"
+"""Why no request waits for a server, as long as nobody knows better."""
+
 _FIRST = 1
 """The process that everything in a pid namespace comes from."""
 
@@ -156,7 +159,7 @@ class NginxAccess:
         engine_pid: int | None,
         host_shared: bool | None = None,
         version: Version | None = None,
-        hold_refusal: str | None = None,
+        hold_refusal: str | None = NOT_LIVE,
     ) -> Rules:
         """
         Return what holds about routing now.
@@ -165,7 +168,7 @@ class NginxAccess:
             engine_pid: Of the engine's process, where that can be seen.
             host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
             version: Of nginx; `None`: not known.
-            hold_refusal: Why nginx has no request wait for a server; `None`: it has.
+            hold_refusal: See `Rules`.
         """
         routing, container = self._settings.routing, self._container
         stated = {"true": True, "false": False}.get(routing.host_network)
@@ -189,6 +192,11 @@ class NginxAccess:
         if self.nginx_container is None:
             return ASKED
         return (*ASKED, *(EXEC_ASKED if self._settings.nginx.nginx_reload == "exec" else SIGNAL_ASKED))
+
+
+def not_live(reason: str | None) -> str | None:
+    """Return why no request waits for a server, if changes take a reload for a reason; `None`: they take none."""
+    return None if reason is None else f"{NOT_LIVE}: {reason}"
 
 
 def selector(settings: Settings) -> Selector | None:

@@ -38,7 +38,7 @@ from lbwatch.system import logs, place
 from lbwatch.system.lock import FileLock
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
-from lbwatch.wiring.access import NginxAccess, followed
+from lbwatch.wiring.access import NOT_LIVE, NginxAccess, followed, not_live
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
@@ -123,6 +123,7 @@ async def build_daemon(
     tester: Tester | None = None,
     control: Control | None = None,
     watch: Callable[[LoadBalancer], LoadBalancer] = lambda balancer: balancer,
+    hold_refusal: Callable[[], str | None] = lambda: NOT_LIVE,
 ) -> AsyncIterator[Daemon]:
     """
     Make all parts of a daemon and their connections; everything is put away at the end.
@@ -132,6 +133,7 @@ async def build_daemon(
         tester: In the place of the one that settings ask for.
         control: Likewise.
         watch: Given the load balancer; what it returns is used instead.
+        hold_refusal: Returns why no request waits for a server now, see `Rules`.
     """
     if (reason := place.unusable_reason(settings.nginx.output)) is not None:
         raise SettingsError("output", value=settings.nginx.output, takes=reason)
@@ -169,9 +171,8 @@ async def build_daemon(
         state = make_state(settings)
 
         def rules() -> Rules:
-            return access.rules(
-                engine_pid=source.engine_pid, version=balancer.version, hold_refusal=balancer.live_refusal
-            )
+            refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)
+            return access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=refusal)
 
         yield Daemon(
             source=source,
@@ -202,7 +203,7 @@ def make_reconciler(
         source: The engine.
         balancer: What is kept in step.
         rules: Returns what holds about routing now.
-        state: Knows the drains by hand.
+        state: Knows the drains and pauses by hand.
         known: Who is suspended, as a running daemon said; `None`: it is found out here.
         logs_routes: Whether it logs what becomes of containers.
     """
@@ -210,6 +211,7 @@ def make_reconciler(
         rules=rules,
         drains=Drains(timeout_s=settings.routing.drain_timeout),
         drained_by_hand=lambda: state.drained,
+        paused_by_hand=lambda: state.paused,
         known=known,
     )
     return Reconciler(

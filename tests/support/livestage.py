@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lbwatch.balancers.nginx.live.program import program
 from luanginx import LuaNginx
 from strategies import make_renderer
 
 from lbwatch.balancers.nginx.balancer import Nginx
 from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.live.program import program
 from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.template import shipped_templates
