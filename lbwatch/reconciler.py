@@ -238,7 +238,7 @@ class Reconciler:
         self._retry.succeed(now=self._clock(), again_s=applied.again_s)
         # Where the same text was in force already nothing was verified anew: the old time stays.
         verified_at = self._applied.applied_at
-        if applied.reloaded or verified_at is None:
+        if applied.reloaded or applied.pushed or verified_at is None:
             verified_at = self._wall()
         self._applied = replace(
             self._applied,

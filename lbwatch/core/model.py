@@ -464,13 +464,14 @@ class Applied:
         digest: SHA-256 of the rendered text, its first 12 hex digits.
         changed: Whether the file was replaced.
         difference: What the file has now and had before, as a unified diff; empty if it was not replaced.
-        reloaded: Whether nginx was reloaded; not where the same text was in force already.
-        live_s: Seconds from the call until the new workers were there, if reloaded.
+        reloaded: Whether nginx was reloaded; not where the same text was in force already, or the change was pushed.
+        live_s: Seconds from the call until the new workers were there, or every worker had what was pushed.
         verified_s: Seconds from the call until the old workers were retired too, if reloaded.
         degraded: Upstreams that could not be written as they should be, by name; all others are.
         again_s: In how many seconds more of them is to be tried; `None`: whenever all is tried again.
-        event: Under which name it is logged, if reloaded.
-        upstreams: Those that nginx ran otherwise before, as they were and as they are, if reloaded; `None`: not there.
+        event: Under which name it is logged; empty where nothing was reloaded or pushed.
+        upstreams: Those that nginx ran otherwise before, as they were and as they are, if reloaded or pushed; `None`:
+            not there.
     """
 
     digest: str
@@ -483,6 +484,11 @@ class Applied:
     verified_s: float = 0.0
     degraded: tuple[Degraded, ...] = ()
     again_s: float | None = None
+
+    @property
+    def pushed(self) -> bool:
+        """Return whether it is in force without a reload: every worker was told, and said that it has it."""
+        return bool(self.event) and not self.reloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
