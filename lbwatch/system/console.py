@@ -51,6 +51,9 @@ _WORDS = {"not-running": "stopped"}
 
 _SIGNS = {"joined": "+", "left": "-"}
 
+_PUSHED = ("nginx.pushed",)
+"""Changes that needed no reload."""
+
 _OF_UPSTREAMS = {"empty": "has no server", "paused": "is paused", "resumed": "is resumed"}
 
 _NAMED = 2
@@ -90,7 +93,8 @@ def _message(values: Values, *, room: int) -> str:
     if "outage_s" in values:
         back = f", back after {_duration(values['outage_s'])}"
     if "live_s" in values:
-        ending = f", live in {_duration(values['live_s'])}{back}"
+        how = "pushed" if event in _PUSHED else "live"
+        ending = f", {how} in {_duration(values['live_s'])}{back}"
         return _moves(values, room=room - len(ending)) + ending
     try:
         return _SENTENCES[event].format_map(values) + back
@@ -114,7 +118,7 @@ def _moves(values: Values, *, room: int) -> str:
     """Return who came and who left, as exactly as there is room for."""
     moves: Sequence[Values] = values.get("moves", ())
     if not moves:
-        return "nginx reloaded"
+        return "no server moved" if values.get("event") in _PUSHED else "nginx reloaded"
     exact = [_by_upstream(moves, with_details=each) for each in (True, False)]
     if len(moves) <= _NAMED:
         forms = exact
