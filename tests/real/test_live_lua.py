@@ -5,18 +5,23 @@ Beside it stands the same upstream without Lua, since its servers should answer 
 """
 
 import contextlib
+import functools
 import itertools
+import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import twoways
 from backendserver import backends, dead_address
 from followserver import FollowServer, server, upstream
 from luanginx import LuaNginx, live_upstream
 from needs import obtained
 from realnginx import asked
+from twoways import Line
 from versions import LUA_NGINXES
 
 from lbwatch.balancers.nginx.live.program import program
@@ -112,3 +117,75 @@ def test_a_server_that_is_dead_costs_no_request(version: str) -> None:
         dead = [server(dead_address()) for _ in range(2)]
         both.follow.prove(upstream("web", [*dead, server(one.address)]), kind="whole", workers=1)
         assert {both.ask() for _ in range(6)} == {"one"}
+
+
+def _same(found: dict[str, twoways.Outcome], *, what: object) -> None:
+    first = found[twoways.NATIVE]
+    assert all(each == first for each in found.values()), f"{what}: {found}"
+
+
+_NAMES = ("one", "two", "three", "four")
+_SHAPES: dict[str, Callable[[list[str]], list[Line]]] = {
+    "no failure counts": lambda at: [Line(address=each, max_fails=0) for each in at],
+    "one failure counts": lambda at: [Line(address=each) for each in at],
+    "weights": lambda at: [
+        Line(address=each, weight=weight, max_fails=50) for each, weight in zip(at, (5, 1, 3, 2), strict=True)
+    ],
+    "max_fails": lambda at: [
+        Line(address=each, weight=weight, max_fails=fails)
+        for each, weight, fails in zip(at, (5, 1, 3, 8), (2, 0, 3, 12), strict=True)
+    ],
+    "backup": lambda at: [
+        Line(address=each, backup=place > 1, weight=place + 1, max_fails=place * 20) for place, each in enumerate(at)
+    ],
+    "one and a backup": lambda at: [Line(address=at[0]), Line(address=at[1], backup=True)],
+    "single": lambda at: [Line(address=at[0])],
+    "with dead ones": lambda at: [
+        *(Line(address=each, weight=2, max_fails=fails) for each, fails in zip(at[:2], (0, 3), strict=True)),
+        Line(address=dead_address()),
+        Line(address=dead_address(), max_fails=5, weight=3),
+    ],
+}
+
+
+@contextlib.contextmanager
+def _two_ways(version: str, lines: Callable[[list[str]], list[Line]], *, method: str, more: str) -> Iterator[Path]:
+    with followed(version, workers=1) as both, backends(*_NAMES) as servers:
+        for each in servers:
+            each.deed = functools.partial(twoways.deed, name=each.name)
+        ours = lines([each.address for each in servers])
+        path = both.folder / "two.sock"
+        native = "" if method == "round_robin" else f"{method};"
+        both.start(*twoways.blocks(ours, method=native, more=more), http=twoways.site(path))
+        both.follow.prove(*twoways.pushed(ours, method=method), kind="whole", workers=1)
+        yield path
+
+
+@pytest.mark.parametrize("more", ["", "keepalive 4;"])
+@pytest.mark.parametrize("shape", _SHAPES)
+def test_requests_go_to_the_servers_that_nginx_itself_would_take(version: str, shape: str, more: str) -> None:
+    """A user's weights, backups and limits on failures mean the same whether the file is served or what was pushed."""
+    rng = random.Random(f"{shape} {more}")
+    with _two_ways(version, _SHAPES[shape], method="round_robin", more=more) as path:
+        for number in range(120):
+            query = twoways.drawn_deeds(rng, _NAMES)
+            tries, method = rng.choice((0, 0, 1, 2, 3)), rng.choice(("GET", "GET", "POST"))
+            found = twoways.outcomes(path, f"{number}{query}", tries=tries, method=method)
+            _same(found, what=(number, query, tries, method))
+
+
+def test_a_server_that_failed_is_looked_at_again_as_nginx_does(version: str) -> None:
+    """After fail_timeout one request may try it: if it fails the server is out again, else it is back for good."""
+    lines = lambda at: [Line(address=each, fail_timeout=1, weight=2) for each in at]  # noqa: E731 - as in _SHAPES
+    with _two_ways(version, lines, method="round_robin", more="") as path:
+        for step, deeds in enumerate(("?one=close", "?one=close", "?one=200", "?two=close&three=close&four=close", "")):
+            _into_second(step)
+            for number in range(9):
+                _same(twoways.outcomes(path, f"{step}-{number}{deeds}"), what=(step, number))
+
+
+def _into_second(step: int) -> None:
+    """Wait until nginx's clock, which counts whole seconds, has left a failure behind, and has just begun a second."""
+    began = time.time() + (2 if step else 0)
+    while (now := time.time()) < began or now % 1 > 0.2:
+        time.sleep(0.01)
