@@ -11,12 +11,13 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import twoways
-from backendserver import backends, dead_address
+from backendserver import BackendServer, backends, dead_address
 from followserver import FollowServer, server, upstream
 from luanginx import LuaNginx, live_upstream
 from needs import obtained
@@ -149,16 +150,23 @@ _SHAPES: dict[str, Callable[[list[str]], list[Line]]] = {
 
 
 @contextlib.contextmanager
-def _two_ways(version: str, lines: Callable[[list[str]], list[Line]], *, method: str, more: str) -> Iterator[Path]:
+def _two_ways(
+    version: str,
+    lines: Callable[[list[str]], list[Line]],
+    *,
+    method: str = "round_robin",
+    more: str = "",
+    gates: twoways.Gates | None = None,
+) -> Iterator[tuple[Path, list[BackendServer]]]:
     with followed(version, workers=1) as both, backends(*_NAMES) as servers:
         for each in servers:
-            each.deed = functools.partial(twoways.deed, name=each.name)
+            each.deed = functools.partial(gates.deed if gates else twoways.deed, name=each.name)
         ours = lines([each.address for each in servers])
         path = both.folder / "two.sock"
         native = "" if method == "round_robin" else f"{method};"
-        both.start(*twoways.blocks(ours, method=native, more=more), http=twoways.site(path))
+        both.start(*twoways.blocks(ours, method=native, more=more), http=twoways.site(path, read_ms=60_000 if gates else twoways.READ_MS))
         both.follow.prove(*twoways.pushed(ours, method=method), kind="whole", workers=1)
-        yield path
+        yield path, servers
 
 
 @pytest.mark.parametrize("more", ["", "keepalive 4;"])
@@ -166,7 +174,7 @@ def _two_ways(version: str, lines: Callable[[list[str]], list[Line]], *, method:
 def test_requests_go_to_the_servers_that_nginx_itself_would_take(version: str, shape: str, more: str) -> None:
     """A user's weights, backups and limits on failures mean the same whether the file is served or what was pushed."""
     rng = random.Random(f"{shape} {more}")
-    with _two_ways(version, _SHAPES[shape], method="round_robin", more=more) as path:
+    with _two_ways(version, _SHAPES[shape], more=more) as (path, _):
         for number in range(120):
             query = twoways.drawn_deeds(rng, _NAMES)
             tries, method = rng.choice((0, 0, 1, 2, 3)), rng.choice(("GET", "GET", "POST"))
@@ -177,7 +185,7 @@ def test_requests_go_to_the_servers_that_nginx_itself_would_take(version: str, s
 def test_a_server_that_failed_is_looked_at_again_as_nginx_does(version: str) -> None:
     """After fail_timeout one request may try it: if it fails the server is out again, else it is back for good."""
     lines = lambda at: [Line(address=each, fail_timeout=1, weight=2) for each in at]  # noqa: E731 - as in _SHAPES
-    with _two_ways(version, lines, method="round_robin", more="") as path:
+    with _two_ways(version, lines, more="") as (path, _):
         for step, deeds in enumerate(("?one=close", "?one=close", "?one=200", "?two=close&three=close&four=close", "")):
             _into_second(step)
             for number in range(9):
@@ -189,3 +197,45 @@ def _into_second(step: int) -> None:
     began = time.time() + (2 if step else 0)
     while (now := time.time()) < began or now % 1 > 0.2:
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1), (4, 1, 2, 1)])
+def test_least_conn_takes_the_server_that_nginx_itself_would_take(version: str, weights: tuple[int, ...]) -> None:
+    """Requests that take long decide where the next ones go; each of them has to be counted up and down."""
+    rng = random.Random(str(weights))
+    gates = twoways.Gates()
+    lines = lambda at: [  # noqa: E731 - as in _SHAPES
+        Line(address=each, weight=weight, max_fails=0) for each, weight in zip(at, weights, strict=True)
+    ]
+    with _two_ways(version, lines, method="least_conn", more="", gates=gates) as (path, servers):
+        held: list[dict[str, twoways.Held]] = []
+        for number in range(80):
+            if held and rng.random() < (0.35 if len(held) < 9 else 0.8):
+                for each in held.pop(rng.randrange(len(held))).values():
+                    each.end()
+            elif rng.random() < 0.7:
+                ways = (twoways.NATIVE, *twoways.WAYS)
+                targets = {way: f"/0/{way}/{number}" for way in ways}
+                held.append(
+                    {way: twoways.Held(path, each, servers=servers, gates=gates) for way, each in targets.items()}
+                )
+                assert len({each.address for each in held[-1].values()}) == 1, number
+            else:
+                _same(twoways.outcomes(path, f"{number}?"), what=number)
+        for each in itertools.chain.from_iterable(one.values() for one in held):
+            each.end()
+
+
+def test_random_sends_to_each_server_as_its_weight_says(version: str) -> None:
+    """Chance cannot be compared request by request; what matters is each server's share, and that a dead one has none."""
+    lines = lambda at: [  # noqa: E731 - as in _SHAPES
+        *(Line(address=each, weight=weight) for each, weight in zip(at, (5, 1, 3, 1), strict=True)),
+        Line(address=dead_address(), weight=2),
+    ]
+    with _two_ways(version, lines, method="random", more="keepalive 8;") as (path, servers):
+        for way in (twoways.NATIVE, "same"):
+            found = Counter(twoways.outcome(path, f"/0/{way}/{number}").tried[-1] for number in range(400))
+            shares = [found[each.address] for each in servers]
+            assert all(abs(share - wanted) < 50 for share, wanted in zip(shares, (200, 40, 120, 40), strict=True)), (
+                shares
+            )

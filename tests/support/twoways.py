@@ -88,8 +88,8 @@ def pushed(lines: Sequence[Line], *, method: str = "round_robin") -> list[str]:
     return [upstream(name, [line.pushed for line in lines], method=method) for name in WAYS]
 
 
-def site(path: Path, *, tries: Sequence[int] = (0, 1, 2, 3)) -> str:
-    """Return a server block on a socket, where `/TRIES/UPSTREAM/` goes to that upstream with so many tries."""
+def site(path: Path, *, tries: Sequence[int] = (0, 1, 2, 3), read_ms: int = READ_MS) -> str:
+    """Return a server block on a socket, where `/TRIES/UPSTREAM/` goes to that upstream, with so many tries at most."""
     locations = "".join(
         f"location ~ ^/{each}/{name}/ {{ proxy_next_upstream_tries {each}; proxy_pass http://{name}; }}\n"
         for each in tries
@@ -97,7 +97,7 @@ def site(path: Path, *, tries: Sequence[int] = (0, 1, 2, 3)) -> str:
     )
     return (
         f"server {{ listen unix:{path}; proxy_http_version 1.1; proxy_set_header Connection '';\n"
-        f"proxy_next_upstream error timeout http_503 http_404; proxy_read_timeout {READ_MS}ms;\n"
+        f"proxy_next_upstream error timeout http_503 http_404; proxy_read_timeout {read_ms}ms;\n"
         "add_header X-Tried $upstream_addr always; add_header X-Came $upstream_status always;\n"
         f"{locations}}}\n"
     )
