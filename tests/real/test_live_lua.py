@@ -8,8 +8,6 @@ import contextlib
 import functools
 import itertools
 import random
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,61 +16,17 @@ from pathlib import Path
 import pytest
 import twoways
 from backendserver import BackendServer, backends, dead_address
-from followserver import FollowServer, server, upstream
-from luanginx import LuaNginx, live_upstream
-from needs import obtained
-from realnginx import asked
+from followserver import server, upstream
+from livenginx import followed
+from luanginx import live_upstream
 from twoways import Line
 from versions import LUA_NGINXES
-
-from lbwatch.balancers.nginx.live.program import program
 
 
 @pytest.fixture(params=LUA_NGINXES)
 def version(request: pytest.FixtureRequest) -> str:
     """Each nginx that has the module."""
     return str(request.param)
-
-
-class Followed:
-    """An nginx whose workers follow, and whom they follow."""
-
-    def __init__(self, folder: Path, *, version: str, workers: int = 2) -> None:
-        self.folder = folder
-        self.program = folder / "follow.lua"
-        self.program.write_text(program())
-        self.socket = folder / "live.sock"
-        self.follow = FollowServer(self.socket)
-        self.nginx = LuaNginx(folder / "nginx", version=version, workers=workers)
-
-    def start(self, *blocks: str, http: str = "") -> None:
-        """Write the file and start nginx."""
-        self.nginx.live(*blocks, program=self.program, path=self.socket, http=http)
-        self.nginx.start(within=20)
-
-    def site(self, upstream: str = "web", *, more: str = "", name: str = "site") -> str:
-        """Return a server block of the test's own, which `ask` asks; more: what stands in its location."""
-        return (
-            f"server {{ listen unix:{self.folder}/{name}.sock; proxy_http_version 1.1; proxy_set_header Connection '';\n"
-            f"location / {{ {more} proxy_pass http://{upstream}; }} }}\n"
-        )
-
-    def ask(self, path: str = "/", *, name: str = "site") -> str:
-        """Ask that block as `RealNginx.ask` does."""
-        return asked(self.folder / f"{name}.sock", path)
-
-
-@contextlib.contextmanager
-def followed(version: str, *, workers: int = 2) -> Iterator[Followed]:
-    """Give one, not started yet, and put all of it away; the folder's path must be short, for the sockets in it."""
-    folder = Path(tempfile.mkdtemp(prefix="lb"))
-    both = obtained(lambda _: Followed(folder, version=version, workers=workers), f"{version} with Lua")
-    try:
-        yield both
-    finally:
-        both.nginx.close()
-        both.follow.close()
-        shutil.rmtree(folder)
 
 
 def test_what_is_pushed_answers_once_every_worker_has_said_so(version: str) -> None:
@@ -164,7 +118,10 @@ def _two_ways(
         ours = lines([each.address for each in servers])
         path = both.folder / "two.sock"
         native = "" if method == "round_robin" else f"{method};"
-        both.start(*twoways.blocks(ours, method=native, more=more), http=twoways.site(path, read_ms=60_000 if gates else twoways.READ_MS))
+        both.start(
+            *twoways.blocks(ours, method=native, more=more),
+            http=twoways.site(path, read_ms=60_000 if gates else twoways.READ_MS),
+        )
         both.follow.prove(*twoways.pushed(ours, method=method), kind="whole", workers=1)
         yield path, servers
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from backendserver import BackendServer, Deed, Request
@@ -115,7 +116,7 @@ def deed(request: Request, *, name: str) -> Deed:
 
 def outcome(path: Path, target: str, *, method: str = "GET") -> Outcome:
     """Ask on a connection of its own."""
-    with _Connection(path) as connection:
+    with UnixConnection(path) as connection:
         connection.request(method, target, body=b"1" if method == "POST" else None)
         answer = connection.getresponse()
         answer.read()
@@ -137,17 +138,20 @@ def drawn_deeds(rng: random.Random, names: Sequence[str], *, slow: float = 0.01)
     return "?" + "&".join(f"{name}={each}" for name, each in zip(names, deeds, strict=True))
 
 
-class _Connection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """To a server that listens on a socket's path; a context manager."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("lbwatch.test", timeout=20)
         self._path = path
 
     def connect(self) -> None:
+        """See `HTTPConnection`."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(20)
         self.sock.connect(str(self._path))
 
-    def __enter__(self) -> "_Connection":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
