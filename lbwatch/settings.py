@@ -109,6 +109,14 @@ class NginxSettings:
             "their connections end."
         ),
     ] = 1.0
+    live: Annotated[
+        Literal["auto", "on", "off"],
+        Help(
+            "Changes of servers alone go out without a reload, by Lua in nginx's workers. `auto`: where lbwatch's own "
+            "test of this nginx takes the Lua directives, so never with `test_command`, nor where nothing can test; "
+            "`on`: written unasked; `off`."
+        ),
+    ] = "auto"
 
     def __post_init__(self) -> None:
         _check_paths(self, "output", "nginx_pidfile", "nginx_conf", "nginx_output")
@@ -159,8 +167,9 @@ class RoutingSettings:
     state_dir: Annotated[
         Path,
         Help(
-            "What must survive a restart: drains by hand, and what nginx was seen to run. One for each lbwatch. "
-            "Where it cannot be written drains do not survive, which is logged once, and each restart reloads nginx.",
+            "What must survive a restart: drains and pauses by hand, and what nginx was seen to run. One for each "
+            "lbwatch. Where it cannot be written they do not survive, which is logged once, and each restart reloads "
+            "nginx.",
             takes="FOLDER",
         ),
     ] = Path("/var/lib/lbwatch")
@@ -179,7 +188,10 @@ class ApiSettings:
 
     control_socket: Annotated[
         Path,
-        Help("Where the running daemon takes `drain` and `undrain` from the command line; mode 0600.", takes="FILE"),
+        Help(
+            "Where the running daemon takes `drain`, `undrain`, `pause` and `resume` from the command line; mode 0600.",
+            takes="FILE",
+        ),
     ] = Path("/run/lbwatch/lbwatch.sock")
     status_listen: Annotated[
         str,
@@ -215,7 +227,7 @@ class Settings:
     """Everything a user may set, in groups; durations are in seconds once read."""
 
     # Users know no groups: all names stand side by side, in this order, in docs/settings.md. So resync_interval, which
-    # follows reload_interval there, opens `routing`. Of several wrong values the first group's is the one reported.
+    # follows nginx's pace there, opens `routing`. Of several wrong values the first group's is the one reported.
     engine: EngineSettings = field(default_factory=EngineSettings)
     nginx: NginxSettings = field(default_factory=NginxSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)

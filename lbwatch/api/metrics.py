@@ -19,7 +19,7 @@ from prometheus_client.core import (
 )
 
 from lbwatch.api.report import Report, report_of
-from lbwatch.core.history import BUCKETS_S, VERIFIED, Distribution
+from lbwatch.core.history import BUCKETS_S, PUSHED, VERIFIED, Distribution
 from lbwatch.core.model import Level, Reason, ServerState
 from lbwatch.core.status import Status
 
@@ -36,6 +36,7 @@ ACTIONS = frozenset(
 OUTCOMES = (
     VERIFIED,
     "unchanged",
+    PUSHED,
     "template.failed",
     "nginx.rejected",
     "nginx.config_broken",
@@ -130,6 +131,9 @@ def _passes(status: Status) -> Iterable[Metric]:
         "lbwatch_pass_duration_seconds", "How long such a try took, with its verification.", work.durations
     )
     yield reloads
+    yield CounterMetricFamily(
+        "lbwatch_pushes", "Changes that every worker took without a reload.", value=work.passes.get(PUSHED, 0)
+    )
     yield CounterMetricFamily(
         "lbwatch_render_failures", "Tries that the template failed.", value=work.passes.get("template.failed", 0)
     )

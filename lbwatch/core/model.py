@@ -83,6 +83,8 @@ class NoticeKind(StrEnum):
     KEEPALIVE_DIFFERS = "keepalive-differs"
     STICKY_DIFFERS = "sticky-differs"
     STICKY_DROPPED = "sticky-dropped"
+    HOLD_DIFFERS = "hold-differs"
+    HOLD_NOT_USED = "hold-not-used"
     KEEPS_CLIENTS = "keeps-clients"
     SCALED_DOWN = "scaled-down"
     RESTARTED = "restarted"
@@ -463,12 +465,13 @@ class Applied:
         changed: Whether the file was replaced.
         difference: What the file has now and had before, as a unified diff; empty if it was not replaced.
         reloaded: Whether nginx was reloaded; not where the same text was in force already.
-        live_s: Seconds from the call until the new workers were there, if reloaded.
-        verified_s: Seconds from the call until the old workers were retired too, if reloaded.
+        live_s: Seconds from the call until it was in force: the new workers were there, or all had been told.
+        verified_s: Seconds from the call until that was proven: the old workers were retired too, or all had said so.
         degraded: Upstreams that could not be written as they should be, by name; all others are.
         again_s: In how many seconds more of them is to be tried; `None`: whenever all is tried again.
-        event: Under which name it is logged, if reloaded.
-        upstreams: Those that nginx ran otherwise before, as they were and as they are, if reloaded; `None`: not there.
+        event: Under which name it is logged; empty: nothing is in force that was not before.
+        upstreams: Those that were otherwise before, as they were and as they are, if logged; `None`: not there.
+        unstartable: Why the load balancer could not start now although it serves: it refuses its operator's own files.
     """
 
     digest: str
@@ -481,6 +484,12 @@ class Applied:
     verified_s: float = 0.0
     degraded: tuple[Degraded, ...] = ()
     again_s: float | None = None
+    unstartable: str | None = None
+
+    @property
+    def pushed(self) -> bool:
+        """Return whether it is in force without a reload: every worker was told, and said that it has it."""
+        return bool(self.event) and not self.reloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -529,16 +538,22 @@ class BalancerStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended:
     """
-    Which containers are suspended for a reason that is in no engine's state, by id.
+    What is so for a reason that is in no engine's state: which containers are suspended, by id, and which upstreams.
 
     Attributes:
         crash_looping: Those that restart in a loop, with the seconds that they must stay up.
         draining: Those that drain, with the reason in words.
         flapping: Those whose health check flips, with the seconds that they must stay healthy.
         former_names: The former names of those that were renamed just now.
+        paused: The names of the upstreams that an operator paused.
+        kept: By name, the upstreams whose last container went just now and whose requests wait for the next one.
+        hold_refusal: Why no request waits, for these or any others; `None`: they do.
     """
 
     crash_looping: Mapping[str, float] = field(default_factory=dict)
     draining: Mapping[str, str] = field(default_factory=dict)
     flapping: Mapping[str, float] = field(default_factory=dict)
     former_names: Mapping[str, str] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+    kept: Mapping[str, Upstream] = field(default_factory=dict)
+    hold_refusal: str | None = None

@@ -32,7 +32,9 @@ _SENTENCES = {
     "source.synced": "containers seen: {containers}",
     "status.listening": "the page is at {url}",
     "template.loaded": "template read: {path}",
+    "upstream.paused": "{upstream} is paused by hand",
     "upstream.restored": "{upstream} is written in full again",
+    "upstream.resumed": "{upstream} is no longer paused by hand",
 }
 """By event; a line that lacks one of the values has the event and what there is, as all others have."""
 
@@ -48,6 +50,11 @@ _WORDS = {"not-running": "stopped"}
 """Reason codes that have a plainer word for people."""
 
 _SIGNS = {"joined": "+", "left": "-"}
+
+_PUSHED = ("nginx.pushed",)
+"""Changes that needed no reload."""
+
+_OF_UPSTREAMS = {"empty": "has no server", "paused": "is paused", "resumed": "is resumed"}
 
 _NAMED = 2
 """So many changes are named also where that takes a second line: one that is counted cannot be looked up."""
@@ -86,7 +93,8 @@ def _message(values: Values, *, room: int) -> str:
     if "outage_s" in values:
         back = f", back after {_duration(values['outage_s'])}"
     if "live_s" in values:
-        ending = f", live in {_duration(values['live_s'])}{back}"
+        how = "pushed" if event in _PUSHED else "live"
+        ending = f", {how} in {_duration(values['live_s'])}{back}"
         return _moves(values, room=room - len(ending)) + ending
     try:
         return _SENTENCES[event].format_map(values) + back
@@ -110,7 +118,7 @@ def _moves(values: Values, *, room: int) -> str:
     """Return who came and who left, as exactly as there is room for."""
     moves: Sequence[Values] = values.get("moves", ())
     if not moves:
-        return "nginx reloaded"
+        return "no server moved" if values.get("event") in _PUSHED else "nginx reloaded"
     exact = [_by_upstream(moves, with_details=each) for each in (True, False)]
     if len(moves) <= _NAMED:
         forms = exact
@@ -131,7 +139,7 @@ def _by_upstream(moves: Sequence[Values], *, with_details: bool) -> str:
 def _move(move: Values, *, with_details: bool) -> str:
     change, container, server = move["change"], move.get("container"), move.get("server")
     if container is None:
-        return "has no server" if change == "empty" else "has other settings"
+        return _OF_UPSTREAMS.get(change, "has other settings")
     reason, place = move.get("reason"), f" {server}" if with_details else ""
     ending = f" ({_WORDS.get(reason, reason)})" if reason and with_details else ""
     if change in _SIGNS:

@@ -122,7 +122,8 @@ def full_status() -> Status:
     for heard_s in (0.12, 0.3, 1.2, None):
         done = applied(live_s=0.02, verified_s=0.1)
         history.applied(done, at=AT, took_s=0.11, heard_s=heard_s)
-    for outcome in OUTCOMES[2:]:
+    history.applied(applied(reloaded=False, event="nginx.pushed", live_s=0.003), at=AT, took_s=0.003, heard_s=0.004)
+    for outcome in OUTCOMES[3:]:
         history.failed(outcome, error=f"{outcome} it was", at=AT, took_s=2.0)
     history.noted(plan.routes, at=AT)
     degraded = Degraded(upstream="api", level=Level.PLAIN, error="nginx says no")

@@ -1,6 +1,7 @@
 """What is logged of passes: a line for each change, and each trouble once and then ever more seldom."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,30 @@ def test_a_change_is_one_line_with_who_came_and_who_left() -> None:
         "live_s": 0.0185,
         "verified_s": 0.2,
     }
+
+
+def test_what_was_pushed_is_a_line_as_a_reload_is() -> None:
+    """An operator reads who came and who left, whichever way it went; no worker ended for it."""
+    pushed = applied((web("web-1"), web("web-1", "web-2")), reloaded=False, event="nginx.pushed", live_s=0.0031)
+    logs = succeed(PassLog(), pushed)
+    assert loud(logs) == ["nginx.pushed"]
+    assert logs[0] == {
+        "event": "nginx.pushed",
+        "log_level": "info",
+        "digest": "d",
+        "changed": True,
+        "joined": "web-2",
+        "moves": [{"upstream": "web", "change": "joined", "container": "web-2", "server": "172.17.0.3:80"}],
+        "live_s": 0.0031,
+    }
+
+
+def test_a_pause_and_its_end_are_moves_of_an_upstream() -> None:
+    """Whoever reads why nothing went through must find it in one line."""
+    plain, paused = web("web-1"), replace(web("web-1"), paused=True, hold_s=60.0)
+    for pair, change in (((plain, paused), "paused"), ((paused, plain), "resumed")):
+        (line, _) = succeed(PassLog(), applied(pair, reloaded=False, event="nginx.pushed"))
+        assert line["moves"] == [{"upstream": "web", "change": change}]
 
 
 def test_a_reload_that_moved_nothing_has_no_names() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from lbwatch.api.page.chart import Chart, chart_of
 from lbwatch.api.page.query import Query
 from lbwatch.api.report import ChangeReport, Report, ServerReport, UpstreamReport
-from lbwatch.core.history import VERIFIED
+from lbwatch.core.history import PUSHED, VERIFIED
 from lbwatch.core.model import Reason, Route, ServerState
 
 PAGE_ROWS = 50
@@ -43,6 +43,7 @@ PASSING = (Reason.STARTING, Reason.DRAINING, Reason.PAUSED, Reason.NOT_IN_FORCE)
 
 OUTCOMES = {
     VERIFIED: "in force",
+    PUSHED: "in force",
     "template.failed": "the template failed",
     "nginx.rejected": "nginx refused it",
     "nginx.config_broken": "nginx refuses your own files",

@@ -88,6 +88,7 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
         "lbwatch_pass_duration_seconds_count",
         "lbwatch_pass_duration_seconds_sum",
         "lbwatch_reloads_total",
+        "lbwatch_pushes_total",
         "lbwatch_reload_owed",
         "lbwatch_render_failures_total",
         "lbwatch_event_to_verified_seconds_bucket",
@@ -190,14 +191,17 @@ def test_passes_are_counted_by_outcome_and_those_that_never_came_are_zero() -> N
     history = History()
     history.applied(applied(), at=AT, took_s=0.1, heard_s=None)
     history.applied(applied(reloaded=False), at=AT, took_s=0.1, heard_s=None)
-    for number, outcome in enumerate(OUTCOMES[2:], start=2):
+    history.applied(applied(reloaded=False, event="nginx.pushed"), at=AT, took_s=0.1, heard_s=None)
+    for number, outcome in enumerate(OUTCOMES[3:], start=2):
         for _ in range(number):
             history.failed(outcome, error="no", at=AT, took_s=0.1)
     look = made_status(history=history)
-    wanted = {"verified": 1, "unchanged": 1} | {outcome: n for n, outcome in enumerate(OUTCOMES[2:], start=2)}
+    wanted = {"verified": 1, "unchanged": 1, "pushed": 1}
+    wanted |= {outcome: n for n, outcome in enumerate(OUTCOMES[3:], start=2)}
     assert values(look, "lbwatch_passes_total", "outcome") == wanted
     assert value(look, "lbwatch_pass_duration_seconds_count") == sum(wanted.values())
     assert values(look, "lbwatch_reloads_total", "outcome") == {"ok": 1, "failed": wanted["nginx.reload_failed"]}
+    assert value(look, "lbwatch_pushes_total") == 1
     assert value(look, "lbwatch_render_failures_total") == wanted["template.failed"]
 
 
