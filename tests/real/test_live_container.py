@@ -1,167 +1,173 @@
-"""nginx in a container whose workers follow, by a socket in the folder that they share with lbwatch."""
+"""
+nginx in a container whose workers follow: by a socket in the folder that they share with lbwatch, and may not write.
 
+It has the Lua module, and its workers are another user than lbwatch.
+"""
+
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from containernginx import ContainerNginx
 from faultproxy import FaultProxy
-from luacontainer import LuaContainerNginx
+from luacontainer import LUA_VERSION, LuaContainerNginx
 from needs import obtained
 from realengine import RealEngine
 from sidecar import SetSidecar, Sidecar
 from watcher import WEB
 
+WITHOUT_LUA = "user www-data;"
+UNSUPERVISED = ("--label", "role=edge")
+
 
 @pytest.fixture
 def proxy(real_engine: RealEngine) -> Iterator[FaultProxy]:
-    """Stands before the engine."""
+    """Stands before the engine, and counts."""
     with FaultProxy(real_engine.socket, real_engine.folder / "live.sock") as proxy:
         yield proxy
 
 
 @pytest.fixture
-def nginx(engine: RealEngine, tmp_path: Path) -> Iterator[LuaContainerNginx]:
-    """One that is not started yet."""
+def nginx(engine: RealEngine) -> Iterator[LuaContainerNginx]:
+    """One that is not started yet; in a folder whose path is short, for the socket in it."""
     engine.clear()
-    with obtained(lambda _: LuaContainerNginx(tmp_path / "nginx", engine), "1.22 with Lua") as nginx:
-        yield nginx
+    with tempfile.TemporaryDirectory(prefix="lb", dir="/tmp") as folder:
+        made = obtained(lambda _: LuaContainerNginx(Path(folder) / "nginx", engine), f"{LUA_VERSION} with Lua")
+        with made as nginx:
+            yield nginx
 
 
-def served(stage: Sidecar, *who: str, within: float = 20) -> None:
-    stage.wait_in_step({"web": set(who)}, within=within)
+def wait_served(stage: Sidecar, *who: str) -> None:
+    stage.wait_in_step({"web": set(who)}, within=30)
 
 
-def follows(nginx: LuaContainerNginx) -> bool:
+def settled_pids(stage: Sidecar, nginx: ContainerNginx) -> set[int]:
+    """Return nginx's workers once the reload is over that has them follow."""
+    stage.lbwatch.wait_for_log("nginx.reloaded")
+    return nginx.worker_pids()
+
+
+def has_lines(nginx: ContainerNginx) -> bool:
     return "init_worker_by_lua_block" in nginx.output.read_text()
 
 
-def test_changes_of_servers_reload_nothing(
+def test_for_changes_of_servers_the_engine_is_asked_for_nothing_but_the_containers(
     nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine, proxy: FaultProxy
 ) -> None:
-    """Each exec takes the engine 50 ms, and each reload leaves old workers; the socket takes neither."""
+    """Each exec takes it 50 ms or more, and each reload leaves old workers: the socket takes neither."""
     nginx.start()
     stage = set_sidecar(nginx, docker_host=proxy.url)
     engine.run("web0", labels=WEB)
-    served(stage, "web0")
-    pids, asked = nginx.worker_pids(), proxy.asked.copy()
+    wait_served(stage, "web0")
+    pids, before = settled_pids(stage, nginx), proxy.asked.copy()
     for number in range(1, 6):
         engine.run(f"web{number}", labels=WEB)
-        served(stage, f"web{number - 1}", f"web{number}")
+        wait_served(stage, f"web{number - 1}", f"web{number}")
         engine.remove(f"web{number - 1}")
-        served(stage, f"web{number}")
-    more = proxy.asked - asked
-    print(more); print(stage.lbwatch.log.read_text()); print("\n".join(l for l in nginx.errors().splitlines() if "notice" in l))
-    assert more["GET /containers/ID/top"] == more["GET /containers/ID/archive"] == 0
+        wait_served(stage, f"web{number}")
+    assert set(proxy.asked - before) == {"GET /containers/ID/json"}
     assert nginx.worker_pids() == pids
+    stage.lbwatch.hang_up()
+    engine.run("web9", labels=WEB)
+    wait_served(stage, "web5", "web9")
 
 
 def test_a_restarted_nginx_serves_at_once_and_follows_again(
     nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine
 ) -> None:
-    """It starts from the file, and asks for what came since then."""
+    """It starts from the file, which needs nobody, and asks for what comes after that."""
     nginx.start()
     stage = set_sidecar(nginx)
     engine.run("web1", labels=WEB)
-    served(stage, "web1")
+    wait_served(stage, "web1")
     engine.run("web2", labels=WEB)
     engine.remove("web1")
-    served(stage, "web2")
-    engine.docker("restart", "--time", "1", "nginx")
+    wait_served(stage, "web2")
+    engine.docker("restart", "--time", "1", nginx.container)
     nginx.wait_up()
     assert nginx.answers("web") == {"web2"}
     pids = nginx.worker_pids()
     engine.run("web3", labels=WEB)
-    served(stage, "web2", "web3")
-    print(stage.lbwatch.tail())
+    wait_served(stage, "web2", "web3")
     assert nginx.worker_pids() == pids
 
 
-def test_an_nginx_that_lost_its_lua_is_served_by_reloads(
+def test_an_nginx_that_is_made_anew_without_lua_is_served_by_reloads(
     nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine
 ) -> None:
-    """It cannot start from a file with the lines: while it tries, they have to go."""
+    """It cannot even start from a file with the lines: they have to go while it tries, or nobody serves any more."""
     nginx.start()
     stage = set_sidecar(nginx)
     engine.run("web1", labels=WEB)
-    served(stage, "web1")
-    assert follows(nginx)
-    engine.remove("nginx")
-    ContainerNginx.rewrite(nginx, main="user www-data;")
+    wait_served(stage, "web1")
+    assert has_lines(nginx)
+    engine.remove(nginx.container)
+    ContainerNginx.rewrite(nginx, main=WITHOUT_LUA)
     nginx.launch()
-    try:
-        nginx.wait_up(within=30)
-    finally:
-        print(stage.lbwatch.tail())
-        print(engine.log_of("nginx"))
-    assert not follows(nginx)
+    nginx.wait_up(within=30)
+    assert not has_lines(nginx)
     engine.run("web2", labels=WEB)
-    served(stage, "web1", "web2")
-    print(stage.lbwatch.tail())
-    engine.remove("nginx")
+    wait_served(stage, "web1", "web2")
+    engine.remove(nginx.container)
     nginx.rewrite()
     nginx.start()
     engine.run("web3", labels=WEB)
-    served(stage, "web1", "web2", "web3")
-    assert follows(nginx)
+    wait_served(stage, "web1", "web2", "web3")
+    assert has_lines(nginx)
 
 
-def test_lbwatch_may_be_made_anew_and_nginx_never_notices(
+def test_lbwatch_may_be_made_anew_and_nginx_does_not_notice(
     nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine
 ) -> None:
-    """An upgrade of lbwatch should cost no reload; what happened meanwhile is in force soon after."""
+    """An upgrade of it, or its crash, costs no reload; what happened meanwhile is in force soon after."""
     nginx.start()
     stage = set_sidecar(nginx)
     engine.run("web1", labels=WEB)
-    served(stage, "web1")
+    wait_served(stage, "web1")
+    pids = settled_pids(stage, nginx)
     engine.run("web2", labels=WEB)
-    served(stage, "web1", "web2")
-    pids = nginx.worker_pids()
+    wait_served(stage, "web1", "web2")
     stage.lbwatch.kill9()
     engine.remove("web1")
-    assert nginx.is_up()
     stage.lbwatch.start()
-    served(stage, "web2")
-    assert nginx.worker_pids() == pids
+    wait_served(stage, "web2")
     stage.lbwatch.terminate()
     stage.lbwatch.start()
     engine.run("web3", labels=WEB)
-    served(stage, "web2", "web3")
+    wait_served(stage, "web2", "web3")
     assert nginx.worker_pids() == pids
 
 
-def test_by_a_signal_it_is_live_where_that_is_asked_for(
+def test_where_nothing_can_test_it_is_live_on_demand_and_needs_no_signal(
     nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine, proxy: FaultProxy
 ) -> None:
-    """Without exec nothing can test, so that the operator has to say that nginx has the module."""
-    nginx.options = ("--label", "role=edge")
+    """Without exec the operator has to say that nginx has the module; then four requests that read are all."""
+    nginx.options = UNSUPERVISED
     nginx.start()
     stage = set_sidecar(nginx, docker_host=proxy.url, nginx_reload="signal", live="on")
     engine.run("web1", labels=WEB)
-    served(stage, "web1")
-    pids, asked = nginx.worker_pids(), proxy.asked.copy()
+    wait_served(stage, "web1")
+    pids, before = settled_pids(stage, nginx), proxy.asked.copy()
     engine.run("web2", labels=WEB)
-    served(stage, "web1", "web2")
+    wait_served(stage, "web1", "web2")
     engine.remove("web1")
-    served(stage, "web2")
+    wait_served(stage, "web2")
+    assert set(proxy.asked - before) == {"GET /containers/ID/json"}
     assert nginx.worker_pids() == pids
-    print(proxy.asked - asked)
-    assert set(proxy.asked - asked) == {"GET /containers/ID/json"}
 
 
-def test_by_a_signal_an_nginx_without_lua_takes_nothing_back_but_the_lines(
+def test_live_on_demand_on_an_nginx_without_lua_blames_no_upstream(
     nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine
 ) -> None:
-    """Nothing could test them: that nginx brings no new workers tells, and no upstream is to blame for it."""
-    ContainerNginx.rewrite(nginx, main="user www-data;")
-    nginx.options = ("--label", "role=edge")
+    """Nothing could test it, and that nginx brings no new workers does not say why."""
+    ContainerNginx.rewrite(nginx, main=WITHOUT_LUA)
+    nginx.options = UNSUPERVISED
     nginx.start()
     stage = set_sidecar(nginx, nginx_reload="signal", live="on")
     engine.run("web1", labels=WEB)
-    try:
-        served(stage, "web1")
-        engine.run("web2", labels=WEB)
-        served(stage, "web1", "web2")
-    finally:
-        print(stage.lbwatch.log.read_text())
-        print(nginx.output.read_text())
+    wait_served(stage, "web1")
+    engine.run("web2", labels=WEB)
+    wait_served(stage, "web1", "web2")
+    assert not has_lines(nginx)
+    assert not stage.lbwatch.logged("upstream.degraded")

@@ -30,6 +30,7 @@ from lbwatch.core.errors import (
     OutputError,
     ReloadError,
     ReloadRefusedError,
+    RenderError,
     TakenBackError,
     UserConfigError,
 )
@@ -98,6 +99,7 @@ class Nginx:
         evidence: Where what was verified is kept for the next start; `None`: nowhere.
         lines: Those by which nginx's workers follow; `None`: nobody asks for them.
         push: Tells nginx's workers of changes of servers, likewise.
+        retest_s: What needs no reload is tested only if the latest test is so long ago, where a test is dear.
 
     Attributes:
         file: The output, and the nginx that reads it.
@@ -116,10 +118,13 @@ class Nginx:
         evidence: Path | None = None,
         lines: LiveLines | None = None,
         push: Push | None = None,
+        retest_s: float = 0.0,
     ) -> None:
         self.file = LiveFile(output, control=control, lock=lock, evidence=Evidence(evidence))
         self.step = ""
-        self._candidates = Candidates(renderer, test=tester.test, lines=lines, running=control.running)
+        self._candidates = Candidates(
+            renderer, test=tester.test, lines=lines, running=control.running, container=control.program
+        )
         self._push = push
         self._tester = tester
         self._control = control
@@ -132,6 +137,10 @@ class Nginx:
         self._reloads = True  # as far as is known, whatever the file is
         self._failed_by: object = None  # the nginx that did not take the latest apply
         self._is_pushed = False  # whether what is in force is what the workers say that they have
+        self._rest: tuple[str, list[str]] = "", []  # of the text that was pushed last, see `directives.rest_of`
+        self._retest_s = retest_s
+        self._tested_at: float | None = None  # loop time
+        self._unstartable: str | None = None  # as of that test
 
     async def keep_fresh(self) -> None:
         """Have the tester look for what the user changed now and then; for good."""
@@ -284,6 +293,8 @@ class Nginx:
         if found is None:
             return None
         text, unstartable = found
+        if not await asyncio.to_thread(self._has_same_rest, before or "", text):
+            return None
         if is_other := text != before or not self.file.is_untouched():
             await self.file.rewrite(text)
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
@@ -307,7 +318,10 @@ class Nginx:
     async def _follows(self, written: tuple[Upstream, ...], *, before: str | None, now: float) -> bool:
         """Return whether all workers can be told of what is to be written; *before*: the file as it is."""
         push = self._push
-        if push is None or self._control.running() is None or not self._candidates.has_same_template:
+        if push is None or self._control.running() is None:
+            return False
+        # At a start nobody knows which template the file is from: what it comes to now is compared with that.
+        if not self._candidates.has_same_template and self._seen.file is not None:
             return False
         if self._is_pushed and (until := push.waited_for_until()) is not None and until <= now:
             return False  # one that was told did not say so for too long
@@ -327,14 +341,28 @@ class Nginx:
         That something is wrong with the user's own files, or that nothing can be tested now, keeps no server out.
         """
         assert self._push is not None
+        if self._tested_at is not None and asyncio.get_running_loop().time() < self._tested_at + self._retest_s:
+            with suppress(RenderError):
+                return await asyncio.to_thread(self._candidates.text, written), self._unstartable
         try:
             found = await self._candidate(trial, before=before)
         except (UserConfigError, NotTestedError, ReloadError) as error:
             broken = str(error) if isinstance(error, UserConfigError) else None
+            self._unstartable = broken
             return await asyncio.to_thread(self._candidates.text, written), broken
         if directives.shape_in(found.text) is None or not self._push.has_shape_of(found.written):
             return None
         return found.text, None
+
+    def _has_same_rest(self, before: str, text: str) -> bool:
+        """Return whether two texts differ in nothing but what workers are told; *before*: the file as it is."""
+        if text == before:
+            return True
+        known, rest = self._rest
+        if known != before:
+            rest = directives.rest_of(before)
+        self._rest = text, directives.rest_of(text)
+        return self._rest[1] == rest
 
     async def _bring_less(
         self, trial: Trial, *, wanted: tuple[Upstream, ...], refusal: TakenBackError, began: float, before: str | None
@@ -355,6 +383,9 @@ class Nginx:
         """
         now = asyncio.get_running_loop().time()
         names = names_in(before or "")
+        if is_doubtful := self._suspects_lines(str(refusal)):
+            with suppress(TakenBackError):
+                return trial, await self._bring(trial, began=began, before=before)
         try:
             for less in self._suspects.refused(trial, wanted=wanted, before=names, error=str(refusal), now=now):
                 with suppress(TakenBackError):
@@ -366,7 +397,16 @@ class Nginx:
             self._suspects.acquit()
             self._reloads = False
             raise
+        finally:
+            if is_doubtful and self._candidates.lines is not None:
+                self._candidates.lines.ask_again()  # it was not for them
         raise refusal
+
+    def _suspects_lines(self, why: str) -> bool:
+        """Return whether nginx may have taken a reload back for the lines by which its workers should follow."""
+        lines = self._candidates.lines
+        is_followed = self._push is not None and self._push.takes(self._in_force or ())
+        return lines is not None and not is_followed and lines.suspected(why, by=self._control.running())
 
     async def _bring(self, trial: Trial, *, began: float, before: str | None) -> Applied:
         """
@@ -435,9 +475,12 @@ class Nginx:
         return leftovers.are_all(self._seen.read, text)
 
     async def _candidate(self, trial: Trial, *, before: str | None) -> AcceptedConfig:
-        return await self._candidates.candidate(
+        found = await self._candidates.candidate(
             trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
         )
+        if found.tested:
+            self._tested_at, self._unstartable = asyncio.get_running_loop().time(), None
+        return found
 
     async def _noted(self, text: str, *, before: str | None) -> str:
         """Return the difference of what was verified to what was before it, or else to the file, and note it."""
