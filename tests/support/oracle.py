@@ -18,6 +18,9 @@ Blocks = list[tuple[str, list[str]]]
 
 PLACEHOLDER = ["server 127.0.0.1:1 down"]
 
+LIVE = {"lua_check_client_abort", "init_worker_by_lua_block", "rewrite_by_lua_block", "log_by_lua_block"}
+"""What stands once, behind the upstreams, where nginx's workers follow; each upstream has a line of its own for it."""
+
 _KNOWN = {"enable", "upstream", "port", "network", "weight", "hold"}
 
 
@@ -47,7 +50,7 @@ class _OutError(Exception):
 
 
 def file_blocks(path: Path) -> Blocks:
-    """Read a rendered file; a missing one has no blocks."""
+    """Read a rendered file, without what has nginx's workers follow; a missing one has no blocks."""
     if not path.exists():
         return []
     parsed = crossplane.parse(str(path), check_ctx=False, single=True)
@@ -55,9 +58,12 @@ def file_blocks(path: Path) -> Blocks:
     (config,) = parsed["config"]
     blocks = []
     for directive in config["parsed"]:
+        if directive["directive"] in LIVE:
+            continue
         assert directive["directive"] == "upstream", f"unexpected in {path}: {directive}"
         (name,) = directive["args"]
-        blocks.append((name, [" ".join([line["directive"], *line["args"]]) for line in directive["block"]]))
+        lines = (line for line in directive["block"] if line["directive"] != "balancer_by_lua_block")
+        blocks.append((name, [" ".join([line["directive"], *line["args"]]) for line in lines]))
     return blocks
 
 

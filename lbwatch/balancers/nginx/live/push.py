@@ -88,6 +88,11 @@ class Push:
         return self._versions.answer(have.version)
 
     @property
+    def is_asked(self) -> bool:
+        """Return whether any serving worker asks."""
+        return self._workers.all() is not None
+
+    @property
     def error(self) -> str | None:
         """Return why no worker can ask; `None`: they can."""
         return self._followers.error
