@@ -201,7 +201,8 @@ class Reconciler:
 
     def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
         """Return whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
-        settled = not self._applied.degraded or now < self._retry.at
+        whole = not self._applied.degraded and self._applied.unstartable is None
+        settled = whole or now < self._retry.at
         in_force = upstreams == self._applied.in_force
         return in_force and settled and not self._retry.renewed and self._balancer.confirmed()
 
@@ -238,7 +239,7 @@ class Reconciler:
         self._retry.succeed(now=self._clock(), again_s=applied.again_s)
         # Where the same text was in force already nothing was verified anew: the old time stays.
         verified_at = self._applied.applied_at
-        if applied.reloaded or verified_at is None:
+        if applied.event or verified_at is None:
             verified_at = self._wall()
         self._applied = replace(
             self._applied,
@@ -246,6 +247,7 @@ class Reconciler:
             degraded=applied.degraded,
             digest=applied.digest,
             applied_at=verified_at,
+            unstartable=applied.unstartable,
         )
         self.history.applied(applied, at=self._wall(), took_s=took_s, heard_s=self._events.due_for_s(now=self._clock()))
         self._settle()

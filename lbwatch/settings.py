@@ -109,6 +109,14 @@ class NginxSettings:
             "their connections end."
         ),
     ] = 1.0
+    live: Annotated[
+        Literal["auto", "on", "off"],
+        Help(
+            "Changes of servers alone go out without a reload, by Lua in nginx's workers. `auto`: where lbwatch's own "
+            "test of this nginx takes the Lua directives, so never with `test_command`, nor where nothing can test; "
+            "`on`: written unasked; `off`."
+        ),
+    ] = "auto"
 
     def __post_init__(self) -> None:
         _check_paths(self, "output", "nginx_pidfile", "nginx_conf", "nginx_output")
@@ -215,7 +223,7 @@ class Settings:
     """Everything a user may set, in groups; durations are in seconds once read."""
 
     # Users know no groups: all names stand side by side, in this order, in docs/settings.md. So resync_interval, which
-    # follows reload_interval there, opens `routing`. Of several wrong values the first group's is the one reported.
+    # follows nginx's pace there, opens `routing`. Of several wrong values the first group's is the one reported.
     engine: EngineSettings = field(default_factory=EngineSettings)
     nginx: NginxSettings = field(default_factory=NginxSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)

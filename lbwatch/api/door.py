@@ -8,13 +8,13 @@ import asyncio
 import resource
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from lbwatch.core.errors import excerpt
+from lbwatch.system.listening import accepted
 
 PAUSE_S = 0.5
 """Until it is tried again to accept where that failed, for want of a descriptor as a rule."""
@@ -24,26 +24,6 @@ SWEEP_S = 0.1
 _DESCRIPTORS_EACH = 8  # of which one may be a connection of one door
 
 _log = structlog.get_logger()
-
-
-async def accepted(listener: socket.socket) -> socket.socket:
-    """
-    Return the next connection, which does not block.
-
-    Not by the loop's `sock_accept`: one that comes just as that is cancelled, at a stop, is closed by nobody.
-    """
-    loop = asyncio.get_running_loop()
-    while True:
-        arrived = asyncio.Event()
-        loop.add_reader(listener, arrived.set)
-        try:
-            await arrived.wait()
-        finally:
-            loop.remove_reader(listener)
-        with suppress(BlockingIOError):  # it is gone again
-            connection, _ = listener.accept()
-            connection.setblocking(False)  # noqa: FBT003 - the only way to say it
-            return connection
 
 
 class Door:

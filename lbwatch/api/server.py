@@ -6,10 +6,9 @@ Nobody is waited for by TCP: each connection carries one request, and one that i
 
 import asyncio
 import errno
-import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from lbwatch.api.application import is_unix
 from lbwatch.api.door import Door
 from lbwatch.core.errors import SettingsError, ThreadError, excerpt
 from lbwatch.settings import listen_address
+from lbwatch.system.listening import BACKLOG, bound_unix, unlink
 
 CONNECTION_TIMEOUT_S = 10.0
 """How long a TCP connection may last, whatever its client does; each has one request."""
@@ -32,9 +32,6 @@ CONTROL_TIMEOUT_S = 600.0
 
 MAX_CONTROL_CONNECTIONS = 32
 """To the unix socket; more of them wait, since whoever waits for a drain must not be cut off."""
-
-BACKLOG = 128
-"""Of connections that the kernel keeps until they are accepted; Linux' own limit of old."""
 
 _SOCKET_MODE = 0o600
 
@@ -162,55 +159,11 @@ async def _listen_unix(path: Path, *, stack: AsyncExitStack) -> list[socket.sock
         stack: At whose end it is removed.
     """
     try:
-        listener, inode = await asyncio.to_thread(_bound, path)
+        listener, inode = await asyncio.to_thread(bound_unix, path, mode=_SOCKET_MODE)
     except (OSError, ThreadError) as error:
         reason = f"{getattr(error, 'strerror', None) or error}: drain and undrain are not possible"
         _log.warning("control.unavailable", control_socket=str(path), reason=reason)
         return []
     stack.enter_context(listener)
-    stack.callback(_unlink, path, inode=inode)
+    stack.callback(unlink, path, inode=inode)
     return [listener]
-
-
-def _bound(path: Path) -> tuple[socket.socket, int]:
-    """
-    Return a socket that listens at a path, and the inode of its file.
-
-    It takes the place of a socket that a dead process left there; at no instant may others use it.
-
-    Raises:
-        OSError: It cannot be made, or what is there must stay.
-    """
-    path.parent.mkdir(mode=0o755, exist_ok=True)
-    if _is_answered(path):
-        raise OSError(f"another lbwatch answers at {path}")
-    if path.exists() and not path.is_socket():
-        raise OSError(f"{path} is no socket")
-    # The mode is set under another name, where nobody looks for it: between bind and chmod any user could connect.
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(str(fresh))
-        fresh.chmod(_SOCKET_MODE)  # nobody can connect before it listens
-        listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the only way to say it
-        os.replace(fresh, path)
-    except OSError:
-        listener.close()
-        with suppress(OSError):
-            fresh.unlink()
-        raise
-    return listener, path.stat().st_ino
-
-
-def _is_answered(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # noqa: FBT003 - whoever has a full queue and hangs is there all the same
-        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
-
-
-def _unlink(path: Path, *, inode: int) -> None:
-    with suppress(OSError):  # another lbwatch may have put its own there
-        if path.stat().st_ino == inode:
-            path.unlink()

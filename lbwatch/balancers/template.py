@@ -107,6 +107,10 @@ class Renderer:
         block: Makes of an upstream what the template gets, in the load balancer's dialect.
         filters: What templates may write behind a `|`, by name.
         settled: Returns the output with each text that is not the template's own in the place that it came to stand in.
+
+    Attributes:
+        name: As given.
+        loads: How often it was read.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Renderer:
         settled: Callable[[str], str],
     ) -> None:
         self.name = template
+        self.loads = 0
         self._folders = list(folders)
         self._block = block
         self._filters = filters
@@ -152,12 +157,16 @@ class Renderer:
             template = cut(whole, source=loader.get_source(environment, name)[0]) or whole
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=folders) from error
-        self._rendered(template, upstreams=_SAMPLE)
-        self._template = template
+        self._rendered(template, upstreams=_SAMPLE, block=self._block)
+        self._template, self.loads = template, self.loads + 1
 
-    def text(self, upstreams: tuple[Upstream, ...]) -> str:
+    def text(self, upstreams: tuple[Upstream, ...], *, block: Callable[[Upstream], object] | None = None) -> str:
         """
         Return the upstreams as text, which ends with one newline.
+
+        Args:
+            upstreams: By name.
+            block: See above; `None`: the one that was given there.
 
         Raises:
             RenderError: The template fails on them, or was never loaded.
@@ -165,14 +174,16 @@ class Renderer:
         if self._template is None:
             self.load()
         assert self._template is not None
-        return self._rendered(self._template, upstreams=upstreams)
+        return self._rendered(self._template, upstreams=upstreams, block=block or self._block)
 
-    def _rendered(self, template: Template | Turns, *, upstreams: tuple[Upstream, ...]) -> str:
+    def _rendered(
+        self, template: Template | Turns, *, upstreams: tuple[Upstream, ...], block: Callable[[Upstream], object]
+    ) -> str:
         try:
             if isinstance(template, Turns):
-                text = template.render(upstreams, block=self._block)
+                text = template.render(upstreams, block=block)
             else:
-                text = template.render(upstreams=tuple(map(self._block, upstreams)))
+                text = template.render(upstreams=tuple(map(block, upstreams)))
             text = self._settled(text)
             text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:

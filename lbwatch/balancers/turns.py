@@ -63,7 +63,8 @@ class Turns:
         self._turn = turn
         self._after = after
         self._target = target
-        self._upstreams: tuple[Upstream, ...] = ()  # of the latest call
+        self._block: Callable[[Upstream], object] | None = None  # of the latest call
+        self._upstreams: tuple[Upstream, ...] = ()  # likewise
         self._texts: list[str] = []  # of each of them
 
     def render(self, upstreams: tuple[Upstream, ...], *, block: Callable[[Upstream], object]) -> str:
@@ -74,6 +75,8 @@ class Turns:
             upstreams: By name; one that is the same object as at the call before has the same text.
             block: Makes of an upstream what the template gets.
         """
+        if block is not self._block:
+            self._block, self._upstreams, self._texts = block, (), []
         texts, others = self._known(upstreams)
         for number in others:
             texts[number] = self._turn.render({self._target: block(upstreams[number])})

@@ -86,6 +86,7 @@ class AppliedPlan:
         turned_at: Loop time at which the loop began its latest pass.
         digest: Of what is in force.
         applied_at: When that was verified, seconds since the epoch by our own clock; `None` before the first time.
+        unstartable: See `Applied`.
     """
 
     plan: Plan | None = None
@@ -100,6 +101,7 @@ class AppliedPlan:
     turned_at: float = 0.0
     digest: str = ""
     applied_at: float | None = None
+    unstartable: str | None = None
 
 
 class History:

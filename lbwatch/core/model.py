@@ -463,12 +463,13 @@ class Applied:
         changed: Whether the file was replaced.
         difference: What the file has now and had before, as a unified diff; empty if it was not replaced.
         reloaded: Whether nginx was reloaded; not where the same text was in force already.
-        live_s: Seconds from the call until the new workers were there, if reloaded.
-        verified_s: Seconds from the call until the old workers were retired too, if reloaded.
+        live_s: Seconds from the call until it was in force: the new workers were there, or all had been told.
+        verified_s: Seconds from the call until that was proven: the old workers were retired too, or all had said so.
         degraded: Upstreams that could not be written as they should be, by name; all others are.
         again_s: In how many seconds more of them is to be tried; `None`: whenever all is tried again.
-        event: Under which name it is logged, if reloaded.
-        upstreams: Those that nginx ran otherwise before, as they were and as they are, if reloaded; `None`: not there.
+        event: Under which name it is logged; empty: nothing is in force that was not before.
+        upstreams: Those that were otherwise before, as they were and as they are, if logged; `None`: not there.
+        unstartable: Why the load balancer could not start now although it serves: it refuses its operator's own files.
     """
 
     digest: str
@@ -481,6 +482,7 @@ class Applied:
     verified_s: float = 0.0
     degraded: tuple[Degraded, ...] = ()
     again_s: float | None = None
+    unstartable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,8 @@ def unready(status: Status) -> Iterable[str]:
     # While something is being applied nothing is confirmed, and that is as it should be.
     elif not applied.confirmed and not applied.applying:
         yield "nginx was restarted, or the output was changed, since the last reload was verified"
+    elif applied.unstartable is not None:
+        yield f"nginx serves, but could not start now: {applied.unstartable}"
     elif behind_s > STUCK_S + status.reload_interval_s:
         yield f"a change waits for {behind_s:.0f} s to be in force"
 

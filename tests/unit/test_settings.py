@@ -80,6 +80,7 @@ SAMPLES = [
     ("log_level", "loud{}", '"loud{}"'),
     ("log_format", "xml{}", '"xml{}"'),
     ("host_network", "maybe{}", '"maybe{}"'),
+    ("live", "now{}", '"now{}"'),
 ]
 
 
@@ -118,6 +119,7 @@ def test_without_any_source_the_defaults_count(cli: Cli) -> None:
         test_command=None,
         reload_command=None,
         reload_interval=1.0,
+        live="auto",
         resync_interval=30.0,
         expose="labelled",
         label_prefix="lbwatch",

@@ -9,9 +9,13 @@ from typing import Protocol
 import structlog
 
 from lbwatch.balancers.nginx import leftovers
+from lbwatch.balancers.nginx.candidates import Candidates
 from lbwatch.balancers.nginx.evidence import Evidence
-from lbwatch.balancers.nginx.isolate import AcceptedConfig, accepted, names_in
+from lbwatch.balancers.nginx.isolate import AcceptedConfig, names_in
 from lbwatch.balancers.nginx.limits import Limits
+from lbwatch.balancers.nginx.live import directives
+from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.live.push import FIRST_S, PROOF_S, Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.marks import is_outlived
 from lbwatch.balancers.nginx.suspects import Suspects, Trial
@@ -19,9 +23,17 @@ from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer, digest
 from lbwatch.core import diff
-from lbwatch.core.changes import changed_upstreams, upstreams_of
-from lbwatch.core.errors import LbwatchError, OutputError, ReloadRefusedError, TakenBackError
-from lbwatch.core.model import Applied, BalancerStatus, Degraded, Plan, Upstream
+from lbwatch.core.changes import changed_upstreams
+from lbwatch.core.errors import (
+    LbwatchError,
+    NotTestedError,
+    OutputError,
+    ReloadError,
+    ReloadRefusedError,
+    TakenBackError,
+    UserConfigError,
+)
+from lbwatch.core.model import Applied, BalancerStatus, Plan, Upstream
 from lbwatch.core.schedule import ReloadPace
 from lbwatch.system.lock import FileLock
 
@@ -84,6 +96,8 @@ class Nginx:
         lock: The right to replace the output.
         pace: When nginx may be reloaded.
         evidence: Where what was verified is kept for the next start; `None`: nowhere.
+        lines: Those by which nginx's workers follow; `None`: nobody asks for them.
+        push: Tells nginx's workers of changes of servers, likewise.
 
     Attributes:
         file: The output, and the nginx that reads it.
@@ -100,10 +114,13 @@ class Nginx:
         lock: FileLock,
         pace: ReloadPace,
         evidence: Path | None = None,
+        lines: LiveLines | None = None,
+        push: Push | None = None,
     ) -> None:
         self.file = LiveFile(output, control=control, lock=lock, evidence=Evidence(evidence))
         self.step = ""
-        self._renderer = renderer
+        self._candidates = Candidates(renderer, test=tester.test, lines=lines, running=control.running)
+        self._push = push
         self._tester = tester
         self._control = control
         self._pace = pace
@@ -111,11 +128,10 @@ class Nginx:
         self._watch = VersionWatch(tester=tester, control=control)
         self._in_force: tuple[Upstream, ...] | None = None  # verified
         self._seen = _Seen()
-        self._degraded: tuple[Degraded, ...] = ()  # of the latest candidate
-        self._refused: tuple[Degraded, ...] = ()  # those of them that a test refused
         self._suspects = Suspects()
         self._reloads = True  # as far as is known, whatever the file is
         self._failed_by: object = None  # the nginx that did not take the latest apply
+        self._is_pushed = False  # whether what is in force is what the workers say that they have
 
     async def keep_fresh(self) -> None:
         """Have the tester look for what the user changed now and then; for good."""
@@ -146,11 +162,27 @@ class Nginx:
             now: Loop time, in seconds.
             at_once: Whether they go out as soon as nginx can follow.
         """
+        if self._push is not None:
+            if self._is_pushed and upstreams == self._in_force and self.file.is_untouched():
+                return max(now, self._push.waited_for_until() or now)
+            if self._push.takes(upstreams):
+                return self._push.due(now=now)
         return self._pace.due(upstreams, before=self._in_force, now=now, at_once=at_once)
 
     def confirmed(self) -> bool:
-        """See `LiveFile`."""
-        return self.file.confirmed()
+        """Return whether what was brought into force last still is, and the file was not changed by others."""
+        if self._push is None or not self._is_pushed:
+            return self.file.confirmed()
+        return self.file.is_untouched() and self._control.running() is not None and self._push.holds()
+
+    @property
+    def live_refusal(self) -> str | None:
+        """Return why changes of servers take a reload, in words; `None`: they take none."""
+        if self._push is None or self._candidates.lines is None:
+            return "live is off"
+        if (reason := self._candidates.lines.reason or self._push.error) is not None:
+            return reason
+        return None if self._push.is_followed else "no worker of nginx has asked for changes yet"
 
     def text(self) -> str:
         """Return the file's text, for the status; empty where it cannot be read."""
@@ -166,12 +198,16 @@ class Nginx:
         except OutputError as error:
             remarks.append(str(error))
         verified, running = self._seen.file, self._control.running()
+        is_same = self.confirmed() if self._is_pushed else running == self._seen.nginx
         return BalancerStatus(
             digest=None if text is None else digest(text),
-            running=digest(verified) if verified is not None and running == self._seen.nginx else None,
+            running=digest(verified) if verified is not None and is_same else None,
             workers=await self._control.workers(),
             version=None if self.version is None else str(self.version),
             remarks=tuple(remarks),
+            live=None if self._push is None else self.live_refusal is None,
+            live_reason=None if self._push is None else self.live_refusal,
+            waiting=() if self._push is None else self._push.waiting(),
         )
 
     def runs(self) -> bool:
@@ -193,7 +229,6 @@ class Nginx:
             ReloadError: The file is the new one, which passed the test; nginx does not run it yet.
         """
         began = asyncio.get_running_loop().time()
-        self._pace.reloads(upstreams, before=self._in_force, now=began)
         try:
             applied = await self._apply(upstreams, began=began)
         except LbwatchError:
@@ -206,10 +241,13 @@ class Nginx:
         clock = asyncio.get_running_loop().time
         self.step = "a look at the output"
         trial = self._suspects.trial(upstreams, now=began)
+        before = await asyncio.to_thread(self.file.look)
+        if (pushed := await self._push_to_workers(trial, began=began, before=before)) is not None:
+            return pushed
+        self._pace.reloads(upstreams, before=self._in_force, now=began)
         if not self._reloads:
             await self.file.require_reloads()  # else what is new would only be put there and taken back again
             self._reloads = True
-        before = await asyncio.to_thread(self.file.look)
         try:
             applied = await self._bring(trial, began=began, before=before)
         except TakenBackError as error:
@@ -217,6 +255,79 @@ class Nginx:
             trial, applied = await self._bring_less(trial, wanted=upstreams, refusal=error, began=began, before=before)
         self._suspects.passed(trial, now=clock())
         return replace(applied, again_s=self._suspects.again_s(now=clock()))
+
+    async def _push_to_workers(self, trial: Trial, *, began: float, before: str | None) -> Applied | None:
+        """
+        Return what came of telling nginx's workers of other servers; `None`: a reload is needed.
+
+        Args:
+            trial: What should be in force.
+            began: Loop time of the call.
+            before: The file as it is.
+        """
+        written = self._candidates.written(trial.upstreams)
+        if self._push is None or not await self._follows(written, before=before, now=began):
+            return None
+        self.step = "telling nginx's workers"
+        is_said = await self._push.push(written)
+        live_s = asyncio.get_running_loop().time() - began
+        # What is in force by now is not held up by the file, in which nginx finds the same when it is started.
+        self.step = "testing and replacing the file"
+        found = await self._text_of_pushed(trial, written=written, before=before)
+        if found is None:
+            return None
+        text, unstartable = found
+        if is_other := text != before or not self.file.is_untouched():
+            await self.file.rewrite(text)
+        moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
+        is_news = not self._is_pushed or bool(moved)
+        self._seen.upstreams, self._is_pushed = trial.upstreams, True
+        self._suspects.passed(trial, now=asyncio.get_running_loop().time())
+        return Applied(
+            digest=digest(text),
+            changed=is_other,
+            reloaded=False,
+            event="nginx.pushed" if is_news else "",
+            upstreams=moved,
+            difference=await self._noted(text, before=before),
+            live_s=live_s,
+            verified_s=live_s if is_said else 0.0,
+            degraded=self._candidates.degraded,
+            unstartable=unstartable,
+            again_s=self._suspects.again_s(now=asyncio.get_running_loop().time()),
+        )
+
+    async def _follows(self, written: tuple[Upstream, ...], *, before: str | None, now: float) -> bool:
+        """Return whether all workers can be told of what is to be written; *before*: the file as it is."""
+        push = self._push
+        if push is None or self._control.running() is None or not self._candidates.has_same_template:
+            return False
+        if self._is_pushed and (until := push.waited_for_until()) is not None and until <= now:
+            return False  # one that was told did not say so for too long
+        if push.takes(written):
+            return True
+        # nginx may have just been started, or lbwatch: by the file that is there its workers will ask.
+        if directives.shape_in(before or "") not in push.shapes(written):
+            return False
+        return await push.follows(written, within_s=PROOF_S if self._seen.file is not None else FIRST_S)
+
+    async def _text_of_pushed(
+        self, trial: Trial, *, written: tuple[Upstream, ...], before: str | None
+    ) -> tuple[str, str | None] | None:
+        """
+        Return the text of what was pushed, and why nginx could not start from it; `None`: it takes a reload after all.
+
+        That something is wrong with the user's own files, or that nothing can be tested now, keeps no server out.
+        """
+        assert self._push is not None
+        try:
+            found = await self._candidate(trial, before=before)
+        except (UserConfigError, NotTestedError, ReloadError) as error:
+            broken = str(error) if isinstance(error, UserConfigError) else None
+            return await asyncio.to_thread(self._candidates.text, written), broken
+        if directives.shape_in(found.text) is None or not self._push.has_shape_of(found.written):
+            return None
+        return found.text, None
 
     async def _bring_less(
         self, trial: Trial, *, wanted: tuple[Upstream, ...], refusal: TakenBackError, began: float, before: str | None
@@ -264,15 +375,22 @@ class Nginx:
         name, changed = digest(candidate.text), candidate.text != before
         # Equal to the file is not equal to what runs: without a verified reload of this nginx a reload is owed.
         outlived = is_outlived(self._seen.upstreams, trial.upstreams)
-        if not changed and not outlived and (self.file.confirmed() or await self._is_recalled(candidate.text)):
-            return Applied(digest=name, changed=False, reloaded=False, degraded=self._degraded)
+        if not changed and not outlived and (self.confirmed() or await self._is_recalled(candidate.text)):
+            return Applied(digest=name, changed=False, reloaded=False, degraded=self._candidates.degraded)
         if candidate.tested and not outlived and self._runs_all_of(candidate.text, trial=trial):
             self.step = "replacing the file"
             await self.file.rewrite(candidate.text)
             difference = await self._noted(candidate.text, before=before)
-            return Applied(digest=name, changed=True, reloaded=False, difference=difference, degraded=self._degraded)
+            return Applied(
+                digest=name, changed=True, reloaded=False, difference=difference, degraded=self._candidates.degraded
+            )
         self.step = "replacing the file and reloading"
+        if self._push is not None and self._push.has_shape_of(candidate.written):
+            self._push.set(candidate.written)  # new workers ask before the reload is seen to have happened
+        self._is_pushed = False
         await self.file.put(candidate.text, before=before, tested=candidate.tested)
+        if self._push is not None:
+            self._push.set(candidate.written, is_reload=True)
         self.step = "verifying the reload"
         live_s, verified_s = await self.file.verify(began=began)
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
@@ -287,7 +405,7 @@ class Nginx:
             difference=difference,
             live_s=live_s,
             verified_s=verified_s,
-            degraded=self._degraded,
+            degraded=self._candidates.degraded,
         )
 
     async def _is_recalled(self, text: str) -> bool:
@@ -308,26 +426,9 @@ class Nginx:
         return leftovers.are_all(self._seen.read, text)
 
     async def _candidate(self, trial: Trial, *, before: str | None) -> AcceptedConfig:
-        candidate = await accepted(
-            trial.upstreams,
-            render=self._renderer.text,
-            test=self._tester.test,
-            known=self._refused,
-            before=lambda: names_in(before or ""),
+        return await self._candidates.candidate(
+            trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
         )
-        found = tuple(sorted((*candidate.degraded, *trial.degraded), key=lambda item: item.upstream))
-        told = {(item.upstream, item.level) for item in self._degraded}
-        for item in found:
-            if (item.upstream, item.level) in told:
-                continue
-            if item.kept:
-                _log.warning("upstream.kept", upstream=item.upstream, error=item.error)
-            else:
-                _log.error("upstream.degraded", upstream=item.upstream, degraded_to=str(item.level), error=item.error)
-        for whole in upstreams_of(trial.upstreams, {name for name, _ in told} - {item.upstream for item in found}):
-            _log.info("upstream.restored", upstream=whole.name)
-        self._refused, self._degraded = candidate.degraded, found
-        return candidate
 
     async def _noted(self, text: str, *, before: str | None) -> str:
         """Return the difference of what was verified to what was before it, or else to the file, and note it."""

@@ -121,6 +121,10 @@ class ContainerControl:
             return len(workers.serving), len(workers.retiring)
         return None
 
+    def serving_pids(self) -> frozenset[int] | None:
+        """Return `None`: to see them takes a call of the engine's, and their pids may be those of another namespace."""
+        return None
+
     async def checked(self) -> Workers:
         """Return its workers, having found out what there is to remark before any reload; or raise `ReloadError`."""
         container = self._nginx_container.running()

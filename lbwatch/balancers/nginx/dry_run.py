@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 
 from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Tester
-from lbwatch.balancers.nginx.isolate import accepted
+from lbwatch.balancers.nginx.candidates import Candidates
+from lbwatch.balancers.nginx.live.lines import LiveLines
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer, digest
@@ -28,6 +29,7 @@ class DryRun:
             for.
         names_in_force: Returns the names of the upstreams that the output has now.
         watch: Knows the version of nginx; `None`: nobody asks for it.
+        lines: Those by which nginx's workers follow, see `Candidates`.
 
     Attributes:
         step: What it does: there is only one thing.
@@ -36,6 +38,7 @@ class DryRun:
         tested: Whether nginx tested it; not where nothing here can.
         error: Why nothing would be written.
         applied: What came of it.
+        lines: As given.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class DryRun:
         tester: Tester | None,
         names_in_force: Callable[[], Collection[str]],
         watch: VersionWatch | None = None,
+        lines: LiveLines | None = None,
     ) -> None:
         self.step = "the test"
         self.upstreams: tuple[Upstream, ...] = ()
@@ -52,8 +56,10 @@ class DryRun:
         self.tested = False
         self.error: LbwatchError | None = None
         self.applied = _NOTHING
-        self._renderer = renderer
-        self._tester = tester
+        self.lines = lines
+        self._candidates = (
+            None if tester is None else Candidates(renderer, test=tester.test, lines=lines, running=lambda: None)
+        )
         self._names_in_force = names_in_force
         self._watch = watch
 
@@ -85,12 +91,10 @@ class DryRun:
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         """Return what came of a test of *upstreams*; what would be an error is kept, so that the answer can show it."""
         self.upstreams, self.text, self.tested, self.error, self.applied = upstreams, None, False, None, _NOTHING
-        if self._tester is None:
+        if self._candidates is None:
             return self.applied
         try:
-            found = await accepted(
-                upstreams, render=self._renderer.text, test=self._tester.test, before=self._names_in_force
-            )
+            found = await self._candidates.candidate(upstreams, names_before=self._names_in_force)
         # Not raised as a real one does: the loop would try again, and a command wants its answer now.
         except (RenderError, ConfigRejectedError, ReloadError) as error:
             self.error = error

@@ -47,11 +47,13 @@ class AcceptedConfig:
     Attributes:
         tested: Whether nginx judged it; not where nothing here can.
         degraded: By upstream; empty where all is as it should be.
+        written: What it is the text of: the upstreams as far as they are not degraded.
     """
 
     text: str
     tested: bool
     degraded: tuple[Degraded, ...] = ()
+    written: tuple[Upstream, ...] = ()
 
 
 async def accepted(
@@ -131,8 +133,7 @@ class _Search:
             raise _ExhaustedError
         wanted = self._whole  # nearly always that is all there is to try, and there may be thousands
         if levels or self._kept:
-            written = (_at_level(each, levels.get(name, Level.FULL)) for name, each in self._upstreams.items())
-            wanted = tuple(each for each in written if each is not None)
+            wanted = at_levels(tuple(self._upstreams.values()), levels)
         # A test that could not be run says nothing of any upstream: on a full disk each try would blame another one.
         try:
             self._text = await asyncio.to_thread(self._render, wanted)
@@ -153,7 +154,7 @@ class _Search:
             if level is not Level.FULL
         }
         found = tuple(each for _, each in sorted((self._kept | degraded).items()))
-        self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=found)
+        self.candidate = AcceptedConfig(text=self._text, tested=tested, degraded=found, written=wanted)
         return None
 
     def _keep_missing(self, refusal: Refusal) -> bool:
@@ -290,6 +291,12 @@ def _missing_in(refusal: Refusal) -> str:
     """Return the name of the upstream that nginx misses; empty: it misses none."""
     missing = _MISSING.search(refusal.stderr) if isinstance(refusal, ConfigRejectedError) else None
     return missing[1].lower() if missing else ""
+
+
+def at_levels(upstreams: tuple[Upstream, ...], levels: Levels) -> tuple[Upstream, ...]:
+    """Return what is written of upstreams at these levels, by name; those that are not named are whole."""
+    written = (_at_level(each, levels.get(each.name, Level.FULL)) for each in upstreams)
+    return tuple(each for each in written if each is not None)
 
 
 def _at_level(upstream: Upstream, level: Level) -> Upstream | None:

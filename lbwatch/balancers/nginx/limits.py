@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.quoting import hidden, quoted, raw
 from lbwatch.balancers.nginx.version import Version, takes_keepalive_off
 from lbwatch.core.changes import changed_upstreams
@@ -122,6 +123,7 @@ class UpstreamBlock:
         sticky: What nginx takes behind `sticky`, which has a client stay with its server; `None` where no label asks
             for it, or nginx does not have it.
         zone_kib: Size of the shared memory that the block needs, in KiB, or `None` if it needs none.
+        live: The directive by which nginx's workers are told of other servers without a reload; `None`: they are not.
     """
 
     name: str
@@ -130,6 +132,7 @@ class UpstreamBlock:
     keepalive: int | None = None
     sticky: str | None = None
     zone_kib: int | None = None
+    live: str | None = None
 
 
 def block(upstream: Upstream) -> UpstreamBlock:
@@ -143,6 +146,15 @@ def block(upstream: Upstream) -> UpstreamBlock:
         sticky=None if upstream.sticky is None else f"{upstream.sticky} path=/ httponly",
         zone_kib=_zone_kib(upstream.servers),
     )
+
+
+def live_block(upstream: Upstream) -> UpstreamBlock:
+    """Return the same for a file by which nginx's workers follow."""
+    plain = block(upstream)
+    if (line := directives.line(upstream)) is None:
+        return plain
+    # Of two that choose servers nginx takes the later one, with a warning: the workers know the method.
+    return replace(plain, method=None, live=line)
 
 
 def _lines(servers: tuple[Server, ...]) -> tuple[ServerLine, ...]:

@@ -55,6 +55,9 @@ class Control(Protocol):
     async def workers(self) -> tuple[int, int] | None:
         """Return how many of its workers serve and how many retire; `None` if none can be seen."""
 
+    def serving_pids(self) -> frozenset[int] | None:
+        """Return the pids, as we see them, of its workers that serve; `None` where they are not seen."""
+
 
 class LiveFile:
     """
@@ -90,6 +93,10 @@ class LiveFile:
     def confirmed(self) -> bool:
         """Return whether what was verified last still stands: the same nginx runs, and the file was not changed."""
         return self._confirmed is not None and self._confirmed == self._evidence()
+
+    def is_untouched(self) -> bool:
+        """Return whether the file is still as it was looked at or put last."""
+        return self._stamp is not None and self._stamp == files.stamp(self.path)
 
     async def recalls(self, text: str) -> bool:
         """Return whether an lbwatch before this one verified what is here now: this nginx, this file, this text."""
@@ -152,7 +159,7 @@ class LiveFile:
 
     async def rewrite(self, text: str) -> None:
         """
-        Replace the file, and leave nginx with what it runs: all of that is in the text, but for what nobody is sent to.
+        Replace the file, and leave nginx with what it runs: that is the same, but for what nobody is sent to.
 
         Whether that still stands is known by the new file from then on. Raises `OutputError`.
 
@@ -163,6 +170,7 @@ class LiveFile:
         self._confirmed = None
         await _to_the_end(asyncio.to_thread(self._replace, text))
         await asyncio.to_thread(files.discard_backup, self.path)
+        self._stamp = files.stamp(self.path)
         if was_confirmed and running == self._control.running():
             self._confirmed = self._evidence()
 

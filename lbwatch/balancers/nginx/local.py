@@ -140,6 +140,13 @@ class LocalControl:
             return None
         return len(workers.serving), len(workers.retiring)
 
+    def serving_pids(self) -> frozenset[int] | None:
+        """Return the pids of the master's serving workers; `None` where no master is seen."""
+        try:
+            return frozenset(worker.pid for worker in workers_of(find_master(self._pidfile)).serving)
+        except ReloadError:
+            return None
+
     def _log_belief(self) -> None:
         """Log, once, that nothing is verified: an operator who forgot the pid file would think that it is."""
         if not self._is_belief_logged:

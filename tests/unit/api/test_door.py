@@ -125,20 +125,3 @@ async def test_whoever_does_not_read_its_answer_leaves_no_line_in_the_log_at_the
         writer.close()
     assert [log for log in logs if log["log_level"] in ("warning", "error") and log["event"].startswith("http")] == []
     assert [record.getMessage() for record in caplog.records] == []
-
-
-async def test_who_comes_just_as_the_door_closes_is_closed_too() -> None:
-    """A browser asks just then as at any time; its connection was left to the garbage collector, with a warning."""
-    with socket.socket() as listener, socket.socket() as client:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        listener.setblocking(False)
-        accepting = asyncio.create_task(door.accepted(listener))
-        await asyncio.sleep(0)
-        client.connect(listener.getsockname())
-        await asyncio.sleep(0)  # the loop saw it, and the task has not gone on
-        accepting.cancel()
-        await asyncio.wait([accepting])
-        assert accepting.cancelled()
-        connection, _ = listener.accept()  # it still waits there, for whoever closes the listener
-        connection.close()

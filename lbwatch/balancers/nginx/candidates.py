@@ -1,0 +1,132 @@
+"""From upstreams to a text that nginx takes: rendered, tested, and with what it refuses degraded."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+
+import structlog
+
+from lbwatch.balancers.nginx import limits
+from lbwatch.balancers.nginx.isolate import AcceptedConfig, Test, accepted, at_levels
+from lbwatch.balancers.nginx.live import directives
+from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.template import Renderer
+from lbwatch.core.changes import upstreams_of
+from lbwatch.core.errors import ConfigRejectedError, LbwatchError
+from lbwatch.core.model import Degraded, Upstream
+
+_log = structlog.get_logger()
+
+
+class _LinesRefusedError(LbwatchError):
+    """nginx's test refuses the lines by which its workers follow, whatever the upstreams are."""
+
+
+class Candidates:
+    """
+    One candidate after the other.
+
+    Args:
+        renderer: Makes the text.
+        test: Tests whether nginx would take it, see `Tester`.
+        lines: Those by which nginx's workers follow; `None`: nobody asks for them.
+        running: Returns which nginx runs.
+
+    Attributes:
+        degraded: Which upstreams are less than they should be in the latest one.
+    """
+
+    def __init__(
+        self, renderer: Renderer, *, test: Test, lines: LiveLines | None, running: Callable[[], object]
+    ) -> None:
+        self.degraded: tuple[Degraded, ...] = ()
+        self.lines = lines
+        self._renderer = renderer
+        self._test = test
+        self._running = running
+        self._refused: tuple[Degraded, ...] = ()  # those of the degraded that a test refused
+        self._loads = 0  # how often the template had been read at the latest candidate
+
+    @property
+    def has_same_template(self) -> bool:
+        """Return whether the template was not read again since the latest candidate."""
+        return self._loads == self._renderer.loads
+
+    async def candidate(
+        self,
+        upstreams: tuple[Upstream, ...],
+        *,
+        degraded: tuple[Degraded, ...] = (),
+        names_before: Callable[[], Collection[str]],
+    ) -> AcceptedConfig:
+        """
+        Return what may be put in force.
+
+        Args:
+            upstreams: What should be written.
+            degraded: Which of them are less than is wanted already.
+            names_before: Returns the names that are in force, see `accepted`.
+
+        Raises:
+            RenderError, ConfigRejectedError: See `accepted`.
+        """
+        if self.lines is not None:
+            if not self.has_same_template:  # the operator changed something: perhaps nginx's modules, too
+                self.lines.ask_again()
+            await self.lines.prepare(running=self._running())
+        self._loads = self._renderer.loads
+        found = await self._accepted(upstreams, names_before=names_before)
+        together = tuple(sorted((*found.degraded, *degraded), key=lambda item: item.upstream))
+        self._log(together, upstreams=upstreams)
+        self._refused, self.degraded = found.degraded, together
+        return found
+
+    def text(self, upstreams: tuple[Upstream, ...]) -> str:
+        """Return upstreams as text, with the lines for its workers if nginx takes them; or raise `RenderError`."""
+        if self.lines is None or not self.lines.wanted:
+            return self._renderer.text(upstreams)
+        return self.lines.in_text(self._renderer.text(upstreams, block=limits.live_block), upstreams=upstreams)
+
+    def written(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        """Return what would be written of upstreams if the same of them were refused as in the latest candidate."""
+        return (
+            at_levels(upstreams, {each.upstream: each.level for each in self._refused}) if self._refused else upstreams
+        )
+
+    async def _accepted(
+        self, upstreams: tuple[Upstream, ...], *, names_before: Callable[[], Collection[str]]
+    ) -> AcceptedConfig:
+        search = partial(accepted, upstreams, known=self._refused, before=names_before)
+        if self.lines is None or not self.lines.wanted:
+            return await search(render=self._renderer.text, test=self._test)
+        try:
+            found = await search(render=self.text, test=self._test_lines)
+        except _LinesRefusedError as error:
+            # What is refused with and without them is refused for something else.
+            found = await search(render=self._renderer.text, test=self._test)
+            self.lines.refused(str(error), by=self._running())
+            return found
+        if self.lines.tested(took=found.tested):
+            return found
+        return await search(render=self._renderer.text, test=self._test)
+
+    async def _test_lines(self, text: str) -> bool:
+        try:
+            return await self._test(text)
+        except ConfigRejectedError as error:
+            # Not for the search: it would blame one upstream after the other.
+            if directives.is_blamed(error.stderr):
+                raise _LinesRefusedError(error.stderr) from error
+            raise
+
+    def _log(self, found: tuple[Degraded, ...], *, upstreams: tuple[Upstream, ...]) -> None:
+        """Log which upstreams are degraded since the candidate before, and which no longer are."""
+        known = {(item.upstream, item.level) for item in self.degraded}
+        for item in found:
+            if (item.upstream, item.level) in known:
+                continue
+            if item.kept:
+                _log.warning("upstream.kept", upstream=item.upstream, error=item.error)
+            else:
+                _log.error("upstream.degraded", upstream=item.upstream, degraded_to=str(item.level), error=item.error)
+        for whole in upstreams_of(upstreams, {name for name, _ in known} - {item.upstream for item in found}):
+            _log.info("upstream.restored", upstream=whole.name)

@@ -1,0 +1,164 @@
+"""Puts changes of servers in force by nginx's workers, without a reload, and knows whether they still have them."""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from lbwatch.balancers.nginx.live import directives
+from lbwatch.balancers.nginx.live.followers import Followers
+from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.live.protocol import Have
+from lbwatch.balancers.nginx.live.versions import Versions
+from lbwatch.balancers.nginx.live.workers import Workers
+from lbwatch.core.changes import changed_upstreams
+from lbwatch.core.model import Upstream, Waiting
+
+PROOF_S = 0.25
+"""Within which every worker says that it has a change; it takes them milliseconds."""
+
+LATE_S = 3.0
+"""One that has not said so is waited for until then, which holds up nothing else; nginx is reloaded after that."""
+
+FIRST_S = 2.0
+"""At a start workers may have waited for lbwatch for long, and look for its socket once a second."""
+
+PUSH_INTERVAL_S = 0.01
+"""Least time between two changes: a push costs nothing, and what comes together may go together."""
+
+
+class Push:
+    """
+    What nginx's workers have, and should have.
+
+    Args:
+        folder: Of the output.
+        lines: Those by which the workers follow.
+        pids: Returns the pids of nginx's serving workers; `None` where they are not seen.
+        epoch: Hex digits that no other run of lbwatch has.
+
+    Attributes:
+        is_followed: Whether any worker ever said that it has what it was told.
+    """
+
+    def __init__(
+        self, folder: Path, *, lines: LiveLines, pids: Callable[[], Collection[int] | None], epoch: str
+    ) -> None:
+        self.is_followed = False
+        self._lines = lines
+        self._versions = Versions(epoch=epoch)
+        self._followers = Followers(
+            folder / directives.FOLDER / directives.SOCKET,
+            answer=self._answer,
+            waits=lambda: self._versions.any_waits,
+        )
+        self._workers = Workers(self._followers, pids=pids)
+        self._upstreams: tuple[Upstream, ...] = ()
+        self._shape = ""
+        self._shapes: frozenset[str] = frozenset()  # whoever was started with one of these can be told of them
+        self._behind_since: float | None = None  # loop time
+        self._pushed_at = 0.0  # likewise
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Listen for workers, for good."""
+        return self._followers.run()
+
+    def _answer(self, have: Have) -> bytes | None:
+        if have.shape not in self._shapes:
+            return None
+        self.is_followed |= have.version == self._versions.version
+        return self._versions.answer(have.version)
+
+    @property
+    def error(self) -> str | None:
+        """Return why no worker can ask; `None`: they can."""
+        return self._followers.error
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Return the upstreams whose requests wait in nginx, by name."""
+        return self._workers.waiting()
+
+    def shapes(self, upstreams: tuple[Upstream, ...]) -> frozenset[str]:
+        """Return the names of the shapes with which a worker can be told of these upstreams."""
+        changes = changed_upstreams(self._upstreams, upstreams)
+        others = [(old, new) for old, new in changes if not (old and new and directives.is_same_shape(old, new))]
+        if not others and self._shapes:
+            return self._shapes
+        shape = self._lines.shape(upstreams)
+        # A name that went, and had no server, may stand in nginx's file for as long as it likes.
+        if self._shapes and all(new is None and old is not None and not old.servers for old, new in others):
+            return self._shapes | {shape}
+        return frozenset((shape,))
+
+    def has_shape_of(self, upstreams: tuple[Upstream, ...]) -> bool:
+        """Return whether whoever can be told of the upstreams of now can be told of these."""
+        return bool(self._shapes) and self._shapes <= self.shapes(upstreams)
+
+    def takes(self, upstreams: tuple[Upstream, ...]) -> bool:
+        """Return whether all workers could be told of these upstreams now, as far as is known without waiting."""
+        shapes = self.shapes(upstreams)
+        return (workers := self._workers.all()) is not None and _all_of(workers, shapes=shapes)
+
+    async def follows(self, upstreams: tuple[Upstream, ...], *, within_s: float) -> bool:
+        """Return whether all workers can be told of these upstreams within so many seconds."""
+        shapes = self.shapes(upstreams)
+        return await self._workers.until(lambda workers: _all_of(workers, shapes=shapes), within_s=within_s)
+
+    async def push(self, upstreams: tuple[Upstream, ...]) -> bool:
+        """Return whether every worker that is not late anyway said within `PROOF_S` that these are in force in it."""
+        late = self._late()
+        self.set(upstreams)
+        self._pushed_at = asyncio.get_running_loop().time()
+        version = self._versions.version
+        told = await self._workers.until(
+            lambda workers: all(_has(have, version) for pid, have in workers.items() if pid not in late),
+            within_s=PROOF_S,
+        )
+        return self.holds() and told
+
+    def set(self, upstreams: tuple[Upstream, ...], *, is_reload: bool = False) -> None:
+        """
+        Have the workers told of upstreams, if their file has the shape for it.
+
+        Args:
+            upstreams: What should be in force.
+            is_reload: Whether nginx was reloaded for them: its workers are new ones.
+        """
+        self._shapes = frozenset((self._lines.shape(upstreams),)) if is_reload else self.shapes(upstreams)
+        self._upstreams = upstreams
+        self._versions.update(upstreams, is_reload=is_reload)
+        self._behind_since = None
+        self._followers.publish()
+
+    def holds(self) -> bool:
+        """Return whether all serving workers say that they have what they should have."""
+        workers = self._workers.all()
+        is_so = workers is not None and all(_has(have, self._versions.version) for have in workers.values())
+        if is_so:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = asyncio.get_running_loop().time()
+        return is_so
+
+    def _late(self) -> frozenset[int]:
+        """Return who did not say in time that it has the version of before."""
+        if self._behind_since is None or asyncio.get_running_loop().time() < self._behind_since + PROOF_S:
+            return frozenset()
+        workers = self._workers.all() or {}
+        return frozenset(pid for pid, have in workers.items() if not _has(have, self._versions.version))
+
+    def waited_for_until(self) -> float | None:
+        """Return the loop time until which late workers are waited for; `None`: none is late."""
+        return None if self._behind_since is None else self._behind_since + LATE_S
+
+    def due(self, *, now: float) -> float:
+        """Return the loop time at which the next change may be pushed, never before *now*."""
+        return max(now, self._pushed_at + PUSH_INTERVAL_S)
+
+
+def _all_of(workers: Mapping[int, Have | None], *, shapes: Collection[str]) -> bool:
+    return all(have is not None and have.shape in shapes for have in workers.values())
+
+
+def _has(have: Have | None, version: str) -> bool:
+    return have is not None and have.version == version
