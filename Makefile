@@ -52,6 +52,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@if command -v luacheck >/dev/null; then luacheck --quiet templates/nginx/lua; \
+	elif [ -z "$$CI" ]; then echo "luacheck (Debian's lua-check) is missing, so the Lua sources are not looked at"; \
+	else echo "luacheck (Debian's lua-check) is missing"; exit 1; fi
 
 bench: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench.py
@@ -112,7 +115,8 @@ clean:
 # What the tests need beside Python: a real engine and a real nginx. Only root can install, and start an engine.
 # The versions of engines and nginxes that the tests choose are fetched by the tests themselves.
 PROGRAMS := dockerd:docker.io runc:runc iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 nsenter:util-linux \
-  curl:curl faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd
+  curl:curl faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd \
+  luacheck:lua-check lua5.1:lua5.1
 packages:
 	@missing=""; for pair in $(PROGRAMS); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \

@@ -161,15 +161,7 @@ class RealNginx:
 
     def ask(self, path: str) -> str:
         """Return what one request on a new connection brings: the body of a 200, else `status N`, or `no answer` if nobody is there."""
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(10)
-                connection.connect(str(self.socket))
-                connection.sendall(f"GET {path} HTTP/1.0\r\nHost: lbwatch.test\r\n\r\n".encode())
-                received = b"".join(iter(lambda: connection.recv(65536), b""))
-        except OSError:
-            return "no answer"
-        return _answer(received)
+        return asked(self.socket, path)
 
     @contextlib.contextmanager
     def held(self, path: str) -> Iterator[Callable[[], str]]:
@@ -224,6 +216,19 @@ class RealNginx:
                 _kill(pid)
             assert time.monotonic() < deadline, f"workers do not end: {left}"
             time.sleep(0.01)
+
+
+def asked(path: Path, target: str) -> str:
+    """Return what `RealNginx.ask` does, of a nginx that listens on a socket's path."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(path))
+            connection.sendall(f"GET {target} HTTP/1.0\r\nHost: lbwatch.test\r\n\r\n".encode())
+            received = b"".join(iter(lambda: connection.recv(65536), b""))
+    except OSError:
+        return "no answer"
+    return _answer(received)
 
 
 def _answer(received: bytes) -> str:

@@ -74,7 +74,28 @@ NGINXES: dict[str, Programs] = {
     ),
 }
 
-PROMISED = ("20.10", "26.1", "podman-4.3", "podman-5.4", "1.22", "1.26", "1.30", "2.26")
+_FOR_LUA = (*_WITH_LUA, "lua-resty-core", "lua-resty-lrucache")
+LUA_NGINXES: dict[str, Programs] = {
+    "1.22": Programs(name="nginx-1.22-lua", release="bookworm", packages=_FOR_LUA, libraries=("libluajit2-5.1-2",)),
+    "1.26": Programs(
+        name="nginx-1.26-lua",
+        release="trixie",
+        packages=_FOR_LUA,
+        libraries=("libluajit-5.1-2", "libssl3t64", "libpcre2-8-0", "libc6", "libcrypt1", "zlib1g", "libzstd1"),
+    ),
+    "1.30": Programs(
+        name="nginx-1.30-lua",
+        release="sid",
+        packages=_FOR_LUA,
+        libraries=("libluajit-5.1-2", *NGINXES["1.30"].libraries),
+    ),
+}
+"""Those whose workers can run Lua. Unstable's module is built anew for each nginx there: for days it cannot be had."""
+
+PROMISED = (
+    *("20.10", "26.1", "podman-4.3", "podman-5.4", "1.22", "1.26", "1.30", "2.26"),
+    *("1.22 with Lua", "1.26 with Lua"),
+)
 """What must be had: Debian's stable releases, and the newest nginx. All else of unstable goes away within days."""
 
 EVERY = os.environ.get("TEST_CORE") == "every"

@@ -1,0 +1,297 @@
+-- The program of a worker: follows lbwatch over its socket, and answers for the upstreams of which it has heard.
+
+local parts = ...
+local balance, protocol, hold, state = parts.balance, parts.protocol, parts.hold, parts.state
+
+local peers = require("ngx.balancer")
+local base = require("resty.core.base")
+local ffi = require("ffi")
+
+local ngx = ngx
+local var = ngx.var
+local byte, find, sub = string.byte, string.find, string.sub
+local cast, tonumber = ffi.cast, tonumber
+local get_request = base.get_request
+local set_current_peer, set_more_tries = peers.set_current_peer, peers.set_more_tries
+local get_last_failure = peers.get_last_failure
+local choose, settle, settle_tried = balance.choose, balance.settle, balance.settle_tried
+local flights = state.flights
+
+local BUSY = -3 -- nginx's own word for "no live upstreams": the client gets 502
+local DASH = byte("-")
+
+local CONNECT_MS, SEND_MS = 1000, 1000
+local ANSWER_MS = 5000 -- lbwatch answers after 2 s at the latest
+local PAUSES_S = { 0, 0.05, 0.1, 0.2, 0.5, 1 } -- before each further try to connect; the last one from then on
+local CHUNK = 64 * 1024 -- bytes that are read at once
+local LINES_AT_ONCE = 50 -- of a large set, before requests get their turn
+local EXCHANGES = 1000 -- of a timer: its memory is given back when it ends, and the next one takes its connection
+local KEPT_MS = 10000 -- how long that connection may lie between the two
+local MENDED_S = 5 -- so often connections are counted anew
+
+local start -- of a timer; at the end of this file
+
+-- Choosing a server ----------------------------------------------------------------------------------------------
+
+local function request_key()
+    return tonumber(cast("uintptr_t", get_request()))
+end
+
+-- Park and Miller's generator: a state of our own, since math.random's is everybody's.
+local function draw(n)
+    state.seed = state.seed * 16807 % 2147483647
+    return state.seed % n
+end
+
+-- The client got nothing of the server's, so that nginx counts the try as failed; not where the client left.
+local function is_failure(status, header_time)
+    return header_time == "-" and (status == "502" or status == "504")
+end
+
+local function has_last_failed()
+    local times = var.upstream_header_time
+    if not times or byte(times, -1) ~= DASH then
+        return false
+    end
+    return is_failure(sub(var.upstream_status or "", -3), "-")
+end
+
+-- Of a try before an internal redirect: what stands before the last colon.
+local function has_earlier_failed()
+    local status = string.match(var.upstream_status or "", "(%d+) : [^:]*$")
+    local header_time = string.match(var.upstream_header_time or "", "(%S+) : [^:]*$")
+    return is_failure(status, header_time)
+end
+
+-- The request's ctx keeps its flight alive and nothing else does: where nobody reports the end of a request (a
+-- subrequest, or a log_by_lua of the user's own), its connection ceases to count once Lua has collected the flight.
+local function new_flight(key, now)
+    local left = flights[key]
+    if left then
+        settle(left, has_earlier_failed(), now)
+    end
+    local flight = balance.flight()
+    flights[key] = flight
+    ngx.ctx.lbwatch = flight
+    return flight
+end
+
+-- nginx has counted its tries by the lines of the block, and at most proxy_next_upstream_tries. The latter cannot be
+-- read; but a number below zero that takes away more than there are is complained of where it is set.
+local function bound_tries(wanted, loaded)
+    if wanted >= loaded then
+        set_more_tries(wanted - loaded)
+        return
+    end
+    local _, limited = set_more_tries(-loaded)
+    local tries = loaded
+    if limited then
+        tries = wanted
+        while not limited or tries == wanted do
+            tries = tries + 1
+            _, limited = set_more_tries(-tries)
+        end
+        tries = tries - 1
+    end
+    set_more_tries(wanted < tries and wanted - tries or 0)
+end
+
+local function send_to(upstream, flight, now)
+    local server = choose(upstream, flight, now, draw)
+    if not server then
+        return ngx.exit(BUSY)
+    end
+    local ok, problem = set_current_peer(server.host, server.port)
+    if not ok then
+        ngx.log(ngx.ERR, "lbwatch: ", server.host, ":", server.port, " is no address: ", problem)
+    end
+end
+
+-- For balancer_by_lua. loaded: how many servers of the block nginx has counted, those that are `down` left out. Of an
+-- upstream that is not known here, nginx takes the block's own servers; for none, newer modules would answer 500.
+local function balance_request(name, loaded)
+    local upstream = state.upstreams[name]
+    if not upstream then
+        return loaded == 0 and ngx.exit(BUSY) or nil
+    end
+    local now, key, last = ngx.time(), request_key(), get_last_failure()
+    local flight = last and flights[key]
+    if flight then
+        settle_tried(flight, last == "failed", now)
+    else
+        flight = new_flight(key, now)
+    end
+    if not last and upstream.tries ~= loaded then
+        bound_tries(upstream.tries, loaded)
+    end
+    return send_to(upstream, flight, now)
+end
+
+-- For the log phase.
+local function done()
+    local key = request_key()
+    local flight = flights[key]
+    if flight then
+        flights[key] = nil
+        settle(flight, has_last_failed(), ngx.time())
+    end
+end
+
+-- Count the connections of servers anew, by the flights that are left.
+local function mend()
+    local counted = {}
+    for _, flight in pairs(flights) do
+        local server = flight.server
+        if server then
+            counted[server] = (counted[server] or 0) + 1
+        end
+    end
+    for _, upstream in pairs(state.upstreams) do
+        if upstream.method == "least_conn" then
+            for _, servers in ipairs({ upstream.primary, upstream.backup }) do
+                for _, server in ipairs(servers) do
+                    server.connections = counted[server] or 0
+                end
+            end
+        end
+    end
+    state.mended = ngx.now()
+end
+
+-- Talking with lbwatch -------------------------------------------------------------------------------------------
+
+-- Return the next line, without its end; nil and the reason.
+local function read_line(connection)
+    local from = connection.from
+    while true do
+        local stop = find(connection.buffer, "\n", from, true)
+        if stop then
+            local line = sub(connection.buffer, connection.from, stop - 1)
+            connection.from = stop + 1
+            return line
+        end
+        local rest = sub(connection.buffer, connection.from)
+        if #rest > protocol.MAX_LINE then
+            return nil, "a line is longer than " .. protocol.MAX_LINE .. " bytes"
+        end
+        local chunk, problem = connection.socket:receiveany(CHUNK)
+        if not chunk then
+            return nil, problem
+        end
+        connection.buffer, connection.from, from = rest .. chunk, 1, #rest + 1
+    end
+end
+
+-- Return the upstreams of a set's lines by their names; nil and the reason.
+local function read_set(connection, count)
+    local upstreams = {}
+    for i = 1, count do
+        local line, problem = read_line(connection)
+        if not line then
+            return nil, problem
+        end
+        local name, upstream = protocol.upstream(line, state.upstreams)
+        if not name or upstreams[name] then
+            return nil, "no upstream, or one more of the same name: " .. protocol.shown(line)
+        end
+        upstreams[name] = upstream
+        if i % LINES_AT_ONCE == 0 then
+            ngx.sleep(0)
+        end
+    end
+    return upstreams
+end
+
+local function put_in_force(kind, version, upstreams)
+    if kind == "whole" then
+        state.upstreams = upstreams
+    else
+        for name, upstream in pairs(upstreams) do
+            state.upstreams[name] = upstream
+        end
+    end
+    state.version = version
+    hold.wake()
+end
+
+-- Ask once, and do what the answer says; return true, or nil and the reason.
+local function exchange(connection)
+    local id, count = ngx.worker.id(), ngx.worker.count()
+    local have = table.concat({ "have 1", state.shape, id, count, state.version, hold.waiting() }, " ")
+    local sent, problem = connection.socket:send(have .. "\n")
+    if not sent then
+        return nil, problem
+    end
+    local line, no_line = read_line(connection)
+    if not line then
+        return nil, no_line
+    end
+    local kind, version, lines = protocol.answer(line)
+    if not kind or (kind == "delta" and state.version == "-") then
+        return nil, "not understood: " .. protocol.shown(line)
+    end
+    if kind ~= "keep" then
+        local upstreams, refused = read_set(connection, lines)
+        if not upstreams then
+            return nil, refused
+        end
+        put_in_force(kind, version, upstreams)
+    end
+    return true
+end
+
+-- Ask until something fails or the worker ends; return true if another timer may take the connection.
+local function converse(connection)
+    for _ = 1, EXCHANGES do
+        local ok, problem = exchange(connection)
+        if ngx.worker.exiting() then
+            return false
+        end
+        if not ok then
+            ngx.log(ngx.ERR, "lbwatch: the connection is given up: ", problem)
+            return false
+        end
+        state.failures = 0
+        if ngx.now() - state.mended > MENDED_S then
+            mend()
+        end
+    end
+    return connection.from > #connection.buffer
+end
+
+local function run(premature)
+    if premature or ngx.worker.exiting() then
+        return
+    end
+    local socket = ngx.socket.tcp()
+    socket:settimeouts(CONNECT_MS, SEND_MS, ANSWER_MS)
+    if socket:connect("unix:" .. state.path, { pool = "lbwatch" }) then
+        local connection = { socket = socket, buffer = "", from = 1 }
+        if converse(connection) then
+            socket:setkeepalive(KEPT_MS, 1)
+            return start(0)
+        end
+        socket:close()
+    end
+    state.failures = state.failures + 1
+    start(PAUSES_S[math.min(state.failures, #PAUSES_S)])
+end
+
+start = function(pause)
+    if ngx.worker.exiting() then
+        return
+    end
+    local ok, problem = ngx.timer.at(pause, run)
+    if not ok then
+        ngx.log(ngx.ERR, "lbwatch: no timer, so this worker follows no longer: ", problem)
+    end
+end
+
+-- Begin to follow. path: of lbwatch's socket; shape: that of the file that nginx has loaded.
+return function(path, shape)
+    state.path, state.shape = path, shape
+    state.seed = (ngx.worker.pid() * 7919 + math.floor(ngx.now() * 1000)) % 2147483646 + 1
+    state.mended = ngx.now()
+    package.loaded.lbwatch = { balance = balance_request, done = done, hold = hold.hold }
+    start(0)
+end

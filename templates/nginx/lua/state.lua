@@ -1,0 +1,14 @@
+-- All that changes while a worker lives, but for what servers and requests carry with them.
+
+return {
+    path = "", -- of lbwatch's socket
+    shape = "", -- of the file that nginx has loaded
+    version = "-", -- of the set that is in force
+    upstreams = {}, -- by name; one that is not here is nginx's own affair
+    flights = setmetatable({}, { __mode = "v" }), -- by the address of the request
+    gates = {}, -- by the name of the upstream: who waits for it
+    waiting = 0, -- requests, at all gates
+    failures = 0, -- to connect or to understand, since the last answer
+    mended = 0, -- when connections were counted anew, in seconds
+    seed = 1, -- of the numbers drawn
+}
