@@ -276,8 +276,8 @@ def main() -> None:
     parser.add_argument("--only", help="the scenarios whose title has this in it")
     parser.add_argument("--kept", action="store_true", help="clients keep their connections; with live = on, too")
     options = parser.parse_args()
-    for program in ("dockerd", "nginx"):
-        versions.use(program)
+    for program in ("dockerd", "nginx") if options.kept else ():
+        versions.use(program)  # the nginx must be one whose Lua module can be had
     console = Console(width=200)
     connections = "on kept connections" if options.kept else "each on a connection of its own"
     table = Table(title=f"{RATE:g} requests/s of GET and POST, {connections}, {options.seconds:g} s each")

@@ -28,6 +28,7 @@ import versions
 from daemon import Stage, wait_until
 from deployload import UPSTREAM, Load, Request, ShippedNginx
 from holdfigures import Gap, inside, over_gaps, posted
+from luanginx import lua_http, lua_main, lua_program
 from realengine import IMAGE, RealEngine, UnixConnection
 from rich.console import Console
 from rich.table import Table
@@ -162,14 +163,10 @@ def stage_of(engine: RealEngine, folder: Path, *, live: str) -> Iterator[Stage]:
     """Run lbwatch, and an nginx with the shipped configuration, and Lua if changes go out without a reload."""
     nginx = ShippedNginx(folder / "nginx", engine.name)
     if live == "on":
-        from luanginx import lua_lines
-
-        lines = lua_lines(versions.NGINX)
-        nginx.rewrite(main=lines.main, http=lines.http)
-    stage = Stage(
-        engine, nginx, folder=folder, settings={"declare": UPSTREAM, "log-level": "info", "reload-interval": "1s"}
-    )
-    stage.lbwatch.environment["LBWATCH_LIVE"] = live
+        nginx.program = lua_program(versions.NGINX)
+        nginx.rewrite(main=lua_main(versions.NGINX), http=lua_http(versions.NGINX))
+    settings = {"declare": UPSTREAM, "log-level": "info", "reload-interval": "1s", "live": live}
+    stage = Stage(engine, nginx, folder=folder, settings={**settings, "nginx-command": nginx.program})
     try:
         stage.lbwatch.start()
         wait_until(nginx.output.exists, within=20, what="the first file", notes=stage.lbwatch.tail)

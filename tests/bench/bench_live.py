@@ -36,6 +36,7 @@ from commandedengine import UPSTREAM
 from daemon import Lbwatch, flags_of, wait_until
 from keptload import OK, Answer, Connection, Kept
 from livefigures import Change, Seen, seen, wrong_answers
+from luanginx import lua_http, lua_main, lua_program
 from nginxuse import Use, use_of
 from realengine import in_namespace
 from realnginx import RealNginx
@@ -63,12 +64,12 @@ MOST_OVER_INSPECT_MS, FLAT, MOST_CPU = 8.0, 2.0, 1.2
 """The aims: milliseconds from the inspect to the proof, how often so long with the most upstreams, CPU of a request."""
 
 STEADY_COLUMNS = (
-    *("nginx", "requests", "failed", "closed", "wrong", "web sockets", "processes", "PSS MiB"),
-    *("CPU us each", "lbwatch ms a change", "in force ms"),
+    *("nginx", "requests", "failed", "closed", "wrong", "web sock.", "proc.", "PSS MiB"),
+    *("CPU us each", "reloads", "lbwatch ms each", "in force ms"),
 )
 LATENCY_TITLE = "One change of one upstream, milliseconds from the event: median (longest)"
 LATENCY_COLUMNS = (
-    *("nginx", "upstreams", "times", "bare inspect", "first right", "by each worker", "last wrong"),
+    *("nginx", "upstreams", "times", "bare inspect", "first right", "each worker", "last wrong"),
     *("in force", "over inspect", "to off"),
 )
 
@@ -179,9 +180,7 @@ class Stage:
         options = json.dumps({"servers": SERVERS, "others": upstreams - 1, "labels": {"lbwatch.keepalive": "32"}})
         self.engine = Program("commandedengine.py", str(folder / "docker.sock"), options)
         stack.callback(self.engine.close)
-        first = json.loads(self.engine.answer())
-        self.there: list[dict[str, str]] = first["there"]
-        self.inspected: str = first["id"]
+        self.there: list[dict[str, str]] = json.loads(self.engine.answer())["there"]
         self.nginx = nginx_of(version, folder=folder / "nginx", namespace=namespace, lua=way == "on")
         stack.callback(self.nginx.close)
         self.nginx.start()
@@ -210,6 +209,7 @@ class Stage:
             "nginx-pidfile": str(self.nginx.pidfile),
             "nginx-conf": str(self.nginx.conf),
             "log-format": "json",
+            "log-level": "debug",
             "status-listen": "",
             "resync-interval": "10m",
             **flags_of(settings),
@@ -219,28 +219,49 @@ class Stage:
     def notes(self) -> str:
         return f"{self.lbwatch.tail()}\nnginx's error log ends:\n{self.nginx.errors()}"
 
-    def change(self, command: str, *, since: int) -> tuple[dict[str, Any], float]:
+    def change(self, command: str) -> tuple[dict[str, Any], float]:
         """Have the engine do something; return what it was, and the wall clock when lbwatch had all of it in force."""
-        event = json.loads(self.engine.ask(command))
+        since, event = self.lbwatch.mark(), json.loads(self.engine.ask(command))
         wanted = {(kind, event[side]["name"]) for kind, side in (("joined", "came"), ("left", "left")) if side in event}
-        proven = [self._proven(kind, name, since=since) for kind, name in wanted]
-        return event, max(proven)
+        return event, max(self._proven(kind, name, since=since) for kind, name in wanted)
 
     def _proven(self, kind: str, name: str, *, since: int) -> float:
-        line = wait_until(
-            lambda: [line for line in self.lbwatch.lines()[since:] if name in line.get(kind, "").split(", ")],
+        return wait_until(
+            lambda: proven_at(self.lbwatch.lines()[since:], kind=kind, name=name),
             within=IN_FORCE_S,
+            holds=lambda at: at is not None,
             what=f"{name} has {kind}",
             notes=self.notes,
-        )[0]
-        return proven_at(line)
+        )
+
+    def wait_until_followed(self) -> None:
+        """Wait until nginx's workers follow, where they should: the first changes after a start may take a reload."""
+        if self.way == "on":
+            wait_until(
+                lambda: self.change("swap") and self.pushes(), within=IN_FORCE_S, what="a push", notes=self.notes
+            )
+
+    def pushes(self) -> int:
+        return len(self.lbwatch.logged("nginx.pushed"))
+
+    def reloads(self) -> int:
+        return len(self.lbwatch.logged("nginx.reloaded"))
+
+    def serving(self) -> list[dict[str, str]]:
+        """Return the containers of the upstream, the oldest first."""
+        there: list[dict[str, str]] = json.loads(self.engine.ask("serving"))["there"]
+        return there
 
     def inspect_s(self) -> float:
         """Return how long the engine takes for what nobody can do without: one inspect, on a kept connection."""
+        id = self.serving()[-1]["id"]
         began = time.monotonic()
-        self._api.request("GET", f"/containers/{self.inspected}/json")
-        self._api.getresponse().read()
-        return time.monotonic() - began
+        self._api.request("GET", f"/containers/{id}/json")
+        answer = self._api.getresponse()
+        answer.read()
+        took_s = time.monotonic() - began
+        assert answer.status == 200
+        return took_s
 
     def nginx_use(self) -> Use:
         return use_of(self.nginx.master_pid)
@@ -252,22 +273,32 @@ class Stage:
         self.lbwatch.terminate(within=10)
 
 
-def proven_at(line: dict[str, Any]) -> float:
-    """Return the wall clock at which what a line of the log says was in force; it is written when all else is done."""
-    logged = datetime.fromisoformat(line["timestamp"]).timestamp()
-    if line["event"] == "nginx.pushed":
-        return logged - (line["verified_s"] - line["live_s"])
-    return logged
+def proven_at(lines: Sequence[dict[str, Any]], *, kind: str, name: str) -> float | None:
+    """
+    Return the wall clock at which lbwatch had in force that a container joined or left; `None`: it has not yet.
+
+    A push is logged once the file is replaced, too. When it was proven is counted from the beginning of its pass, which
+    the line behind it has; planning comes before, and is left out, so that this is early rather than late.
+    """
+    for number, line in enumerate(lines):
+        if name in line.get(kind, "").split(", "):
+            if line["event"] != "nginx.pushed":
+                return wall_clock(line)
+            ends = [each for each in lines[number + 1 :] if each["event"] == "reconcile.finished"]
+            return wall_clock(ends[0]) - ends[0]["duration_s"] + line["live_s"] if ends else None
+    return None
+
+
+def wall_clock(line: dict[str, Any]) -> float:
+    return datetime.fromisoformat(line["timestamp"]).timestamp()
 
 
 def nginx_of(version: str, *, folder: Path, namespace: str, lua: bool) -> Nginx:
     """Return an nginx of a version, with its Lua module or without."""
-    nginx = Nginx(folder, namespace, program=versions.nginx_program(version))
-    if lua:
-        from luanginx import lua_lines
-
-        lines = lua_lines(version)
-        nginx.rewrite(main=lines.main, http=lines.http)
+    if not lua:
+        return Nginx(folder, namespace, program=versions.nginx_program(version))
+    nginx = Nginx(folder, namespace, program=lua_program(version))
+    nginx.rewrite(main=lua_main(version), http=lua_http(version))
     return nginx
 
 
@@ -291,6 +322,7 @@ class Steady:
         echoing: How many of the *websockets* that were opened lived at the end.
         before: What nginx used when the load ran and nothing had changed; *after*: at the end.
         lbwatch_cpu_s: Of all changes, with nginx's tests.
+        reloads: How many there were; *pushes* likewise.
     """
 
     kept: Kept
@@ -301,6 +333,8 @@ class Steady:
     before: Use
     after: Use
     lbwatch_cpu_s: float
+    reloads: int
+    pushes: int
 
     @property
     def failed(self) -> Counter[str]:
@@ -315,7 +349,10 @@ class Steady:
 def steady(stage: Stage, *, changes: int) -> Steady:
     """Change one upstream again and again under load; without changes nginx alone is looked at for PLAIN_S."""
     done: list[Change] = []
-    serving = [each["address"] for each in stage.there]
+    if changes:
+        stage.wait_until_followed()
+    first = [each["address"] for each in stage.serving()]
+    serving, reloads, pushes = list(first), stage.reloads(), stage.pushes()
     with load(stage, connections=CONNECTIONS, rate=RATE) as loading:
         wait_until(lambda: int(loading.ask("count")) > RATE, within=30, what="the load runs")
         before, asked = stage.nginx_use(), int(loading.ask("count"))
@@ -325,7 +362,7 @@ def steady(stage: Stage, *, changes: int) -> Steady:
             time.sleep(PLAIN_S)
         for number in range(changes):
             slot = time.monotonic() + CHANGE_S
-            event, proven = stage.change("swap", since=stage.lbwatch.mark())
+            event, proven = stage.change("swap")
             serving = [*(each for each in serving if each != event["left"]["address"]), event["came"]["address"]]
             done.append(Change(at=event["at"], proven=proven, serving=frozenset(serving)))
             if (number + 1) * WEBSOCKETS // changes > opened:
@@ -337,16 +374,17 @@ def steady(stage: Stage, *, changes: int) -> Steady:
         loading.ask("end")
     kept = Kept.read(stage.folder / "kept")
     del kept.answers[:asked]
-    first = frozenset(each["address"] for each in stage.there)
     return Steady(
         kept=kept,
         changes=tuple(done),
-        wrong=len(wrong_answers(kept.answers, before=first, changes=done)),
+        wrong=len(wrong_answers(kept.answers, before=frozenset(first), changes=done)),
         echoing=echoing,
         websockets=opened,
         before=before,
         after=after,
         lbwatch_cpu_s=cpu_s,
+        reloads=stage.reloads() - reloads,
+        pushes=stage.pushes() - pushes,
     )
 
 
@@ -419,7 +457,7 @@ def latency(stage: Stage, command: str) -> Taken:
     prober = Prober(stage)
     wait_until(lambda: prober.covered, within=30, what="each worker is asked")
     inspect_s = stage.inspect_s()
-    event, proven = stage.change(command, since=stage.lbwatch.mark())
+    event, proven = stage.change(command)
     at, came, left = event["at"], address_of(event, "came"), address_of(event, "left")
     if came:
         wait_until(lambda: prober.heard(came, since=at), within=IN_FORCE_S, what=f"{came} answers", notes=stage.notes)
@@ -443,6 +481,8 @@ def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int
             Stage(stack, namespace=namespace, way=way, version=version, upstreams=upstreams, reload_interval="100ms")
             for way in ways
         ]
+        for stage in stages:
+            stage.wait_until_followed()
         taken: dict[str, list[Taken]] = {way: [] for way in ways}
         for number in range(2 * samples):
             for stage in stages:
@@ -477,6 +517,8 @@ def full_cpus(version: str, *, ways: Sequence[str]) -> dict[str, float]:
         namespace = start_servers(stack)
         stages = [Stage(stack, namespace=namespace, way=way, version=version, upstreams=1) for way in ("plain", *ways)]
         stages[0].end_lbwatch()
+        for stage in stages:
+            stage.wait_until_followed()
         taken: dict[str, list[float]] = {stage.way: [] for stage in stages}
         for _ in range(TURNS):
             for stage in stages:
@@ -511,9 +553,10 @@ def steady_rows(version: str, done: dict[str, Steady]) -> Iterator[tuple[str, ..
             str(one.kept.closed),
             str(one.wrong),
             f"{one.echoing}/{one.websockets}",
-            f"{one.before.processes} > {one.after.processes}",
-            f"{one.before.pss_mib:.1f} > {one.after.pss_mib:.1f}",
+            f"{one.before.processes}>{one.after.processes}",
+            f"{one.before.pss_mib:.1f}>{one.after.pss_mib:.1f}",
             f"{one.cpu_us:.0f}",
+            f"{one.reloads}",
             f"{1000 * one.lbwatch_cpu_s / len(proven):.0f}" if proven else "-",
             ms(proven),
         )

@@ -3,9 +3,10 @@ The engine of `make bench-live`: a fake one in a process of its own, which does 
 
     swap            a new container of UPSTREAM starts, and the oldest one is stopped and removed
     pause, unpause  the newest container of UPSTREAM
+    serving         nothing; `there` has those of UPSTREAM, the oldest first
 
 Each is answered by a line of JSON: `at`, the wall clock just before its first event; `came` and `left`, names and
-addresses of containers. The first line has those that are there from the beginning, and as `id` that of the newest.
+addresses of containers. The first line answers `serving`.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ class Commanded:
         return {"name": name, "address": container.endpoints["bridge"].ipv4, "id": container.id}
 
     def do(self, command: str) -> dict[str, Any]:
+        if command == "serving":
+            return {"there": [self.described(name) for name in self.serving]}
         at, newest, oldest = time(), self.described(self.serving[-1]), self.described(self.serving[0])
         if command == "pause":
             self.engine.containers.pause(newest["name"])
@@ -72,8 +75,7 @@ async def main(path: str, options: dict[str, Any]) -> None:
         commanded = Commanded(engine, **options)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        there = [commanded.described(name) for name in commanded.serving]
-        print(json.dumps({"there": there, "id": there[-1]["id"]}), flush=True)
+        print(json.dumps(commanded.do("serving")), flush=True)
         while command := (await reader.readline()).decode().strip():
             print(json.dumps(commanded.do(command)), flush=True)
 

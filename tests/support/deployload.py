@@ -16,6 +16,7 @@ from pathlib import Path
 
 import versions
 from daemon import Stage, flags_of, wait_until
+from luanginx import lua_http, lua_main, lua_program
 from realengine import IMAGE, RealEngine
 from realnginx import RealNginx
 
@@ -84,10 +85,9 @@ def shipped_stage(
     """Run lbwatch and an nginx with the shipped configuration, with Lua for `live="on"`, in the order of a first installation."""
     nginx = ShippedNginx(folder / "nginx", engine.name, worker_shutdown_timeout=worker_shutdown_timeout)
     if settings.get("live") == "on":
-        from luanginx import lua_lines
-
-        lines = lua_lines(versions.NGINX)
-        nginx.rewrite(main=lines.main, http=lines.http)
+        nginx.program = lua_program(versions.NGINX)
+        nginx.rewrite(main=lua_main(versions.NGINX), http=lua_http(versions.NGINX))
+        settings["nginx_command"] = nginx.program
     stage = Stage(
         engine,
         nginx,
