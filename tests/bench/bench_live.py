@@ -64,7 +64,7 @@ MOST_OVER_INSPECT_MS, FLAT, MOST_CPU = 8.0, 2.0, 1.2
 """The aims: milliseconds from the inspect to the proof, how often so long with the most upstreams, CPU of a request."""
 
 STEADY_COLUMNS = (
-    *("nginx", "requests", "failed", "closed", "wrong", "web sock.", "proc.", "PSS MiB"),
+    *("nginx", "requests", "failed", "closed", "wrong", "sockets", "proc.", "PSS MiB"),
     *("CPU us each", "reloads", "lbwatch ms each", "in force ms"),
 )
 LATENCY_TITLE = "One change of one upstream, milliseconds from the event: median (longest)"
@@ -642,7 +642,7 @@ def main() -> None:
     parser.add_argument("--upstreams", type=int, nargs="*", default=[1, 1000, 10_000])
     parser.add_argument("--samples", type=int, default=15, help="servers that come, and as many that leave")
     options = parser.parse_args()
-    console, aims = Console(width=100, highlight=False), list[Aim]()
+    console, aims = Console(width=110, highlight=False), list[Aim]()
     for version in options.nginx:
         console.print(f"\nnginx {version}; {machine()}")
         if "steady" in options.parts:
