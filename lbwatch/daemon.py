@@ -129,6 +129,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             passed=lambda: notifier.passed(lambda: summary(daemon.quick_status())),
             chores={
                 "refresh": daemon.nginx.keep_fresh,
+                "live": daemon.nginx.follow,
                 "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
             },
         )
@@ -145,7 +146,7 @@ def _keep_state(state: State, *, lock: FileLock) -> None:
         )
         _log.warning("state.not_kept", reason=reason)
     except (StateError, OutputError) as error:  # a full disk, say: routing does not need it
-        _log.warning("state.not_kept", reason=f"{error}: drains by hand will not survive a restart")
+        _log.warning("state.not_kept", reason=f"{error}: drains and pauses by hand will not survive a restart")
 
 
 async def _set(event: asyncio.Event) -> None:

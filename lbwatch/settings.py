@@ -167,8 +167,9 @@ class RoutingSettings:
     state_dir: Annotated[
         Path,
         Help(
-            "What must survive a restart: drains by hand, and what nginx was seen to run. One for each lbwatch. "
-            "Where it cannot be written drains do not survive, which is logged once, and each restart reloads nginx.",
+            "What must survive a restart: drains and pauses by hand, and what nginx was seen to run. One for each "
+            "lbwatch. Where it cannot be written they do not survive, which is logged once, and each restart reloads "
+            "nginx.",
             takes="FOLDER",
         ),
     ] = Path("/var/lib/lbwatch")
@@ -187,7 +188,10 @@ class ApiSettings:
 
     control_socket: Annotated[
         Path,
-        Help("Where the running daemon takes `drain` and `undrain` from the command line; mode 0600.", takes="FILE"),
+        Help(
+            "Where the running daemon takes `drain`, `undrain`, `pause` and `resume` from the command line; mode 0600.",
+            takes="FILE",
+        ),
     ] = Path("/run/lbwatch/lbwatch.sock")
     status_listen: Annotated[
         str,

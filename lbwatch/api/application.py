@@ -3,8 +3,8 @@ The daemon's API as an HTTP application: what is answered, and who may ask for w
 
 By TCP whoever reaches the port may look at health, metrics, the state as JSON and the page, and change nothing. By the
 unix socket, which only our own user may use, the same is answered, and what the commands ask for besides: `explain`,
-which shows every label that is read, and `drain` and `undrain`, which alone change anything. Where it listens is
-`server`'s.
+which shows every label that is read, and `drain`, `undrain`, `pause` and `resume`, which alone change anything. Where
+it listens is `server`'s.
 """
 
 import asyncio
@@ -124,11 +124,19 @@ def _control_routes(service: ControlService) -> list[web.RouteDef]:
     async def undrain(request: web.Request) -> web.Response:
         return web.Response(text=await service.undrain(request.query.get("container", "")))
 
+    async def pause(request: web.Request) -> web.Response:
+        return web.Response(text=await service.pause(request.query.get("upstream", "")))
+
+    async def resume(request: web.Request) -> web.Response:
+        return web.Response(text=await service.resume(request.query.get("upstream", "")))
+
     return [
         web.get("/explain", explain),
         web.get("/suspended", suspended),
         web.post("/drain", drain),
         web.post("/undrain", undrain),
+        web.post("/pause", pause),
+        web.post("/resume", resume),
     ]
 
 

@@ -21,19 +21,27 @@ STATUS_TIMEOUT_S = 2.0
 _BROKEN_OFF = (errno.ECONNRESET, errno.EPIPE)
 
 
-async def request(path: Path, *, verb: str, container: str) -> str:
+async def request(path: Path, *, verb: str, container: str | None = None, upstream: str | None = None) -> str:
     """
     Return what the daemon says once a request is carried out.
 
     Args:
         path: Of its control socket.
-        verb: `drain` or `undrain`.
+        verb: `drain` or `undrain` of a container, `pause` or `resume` of an upstream.
         container: A name, or the beginning of an id.
+        upstream: A name.
 
     Raises:
         RequestError: It refuses, or there is no daemon, in words that say what to do.
     """
-    status, body = await _ask(path, method=hdrs.METH_POST, what=verb, container=container, timeout_s=ANSWER_TIMEOUT_S)
+    status, body = await _ask(
+        path,
+        method=hdrs.METH_POST,
+        what=verb,
+        container=container,
+        upstream=upstream,
+        timeout_s=ANSWER_TIMEOUT_S,
+    )
     if status != web.HTTPOk.status_code:
         raise RequestError(body.decode(errors="replace"))
     return body.decode(errors="replace")
@@ -122,7 +130,13 @@ async def state(path: Path) -> DaemonState:
 
 
 async def _ask(
-    path: Path, *, what: str, timeout_s: float, method: str = hdrs.METH_GET, container: str | None = None
+    path: Path,
+    *,
+    what: str,
+    timeout_s: float,
+    method: str = hdrs.METH_GET,
+    container: str | None = None,
+    upstream: str | None = None,
 ) -> tuple[int, bytes]:
     """
     Return the status and the body of an answer.
@@ -133,12 +147,13 @@ async def _ask(
         timeout_s: Seconds until the whole answer is there.
         method: POST for what changes something.
         container: As the user named it.
+        upstream: Likewise.
 
     Raises:
         NoDaemonError: None answers.
         RequestError: It ended before it answered what may have been carried out.
     """
-    query = {} if container is None else {"container": container}
+    query = {name: text for name, text in (("container", container), ("upstream", upstream)) if text is not None}
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
@@ -151,8 +166,8 @@ async def _ask(
     except (OSError, aiohttp.ClientError) as error:
         # Once it was sent nobody knows whether it was carried out; "no lbwatch is there" would be a lie.
         if method == hdrs.METH_POST and _is_broken_off(error):
-            asked = excerpt(container or "")
-            ended = f"lbwatch at {path} ended before it answered: `lbwatch explain {asked}` shows what came of it"
+            asked = " ".join(filter(None, ("lbwatch explain", excerpt(container or ""))))
+            ended = f"lbwatch at {path} ended before it answered: `{asked}` shows what came of it"
             raise RequestError(ended) from error
         raise NoDaemonError(_not_reached(path, error)) from error
 

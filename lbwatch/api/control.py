@@ -1,19 +1,24 @@
 """
-What an operator asks of the running daemon: to drain a container, to undrain it, and why one is or is not routed.
+What an operator asks of the running daemon: to drain a container, to pause an upstream, and why one is not routed.
 
 How requests come in is `server`'s.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from difflib import get_close_matches
 from typing import Protocol
 
 import structlog
 
+from lbwatch.core.changes import upstreams_of
 from lbwatch.core.errors import RequestError, StateError, excerpt
 from lbwatch.core.explain import Explanation
-from lbwatch.core.model import Container, NoticeKind, Reason, Route, Suspended
+from lbwatch.core.history import AppliedPlan
+from lbwatch.core.labels import MAX_HOLD_S
+from lbwatch.core.model import Container, NoticeKind, Plan, Reason, Route, Suspended
 from lbwatch.core.plan import Planner
+from lbwatch.core.status import counted
 from lbwatch.system.state import State
 
 IN_FORCE_TIMEOUT_S = 15.0
@@ -22,16 +27,28 @@ How long a request waits for nginx once it is its turn: a test, a reload and its
 one is refused.
 """
 
+NOT_READ = "lbwatch has not read the engine yet: try again once its log says source.synced"
+
 SHORTEST_ID = 4
 """Characters of an id that name a container, as long as it is the only one."""
+
+MAX_NAMED = 8
+"""So many upstreams are named to whoever names none of them."""
+
+_MAX_COMPARED = 1000
+_MAX_WORD_CHARS = 64
+"""Of names, and of their letters, for what may have been meant: to compare two takes the square of their length."""
 
 _log = structlog.get_logger()
 
 
 class Loop(Protocol):
-    """What brings a drain into force."""
+    """What brings a drain or a pause into force."""
 
     planner: Planner
+
+    def applied(self) -> AppliedPlan:
+        """Return what was planned last."""
 
     def containers(self) -> Iterable[Container] | None:
         """Return all containers; `None` if they are not known yet."""
@@ -45,7 +62,7 @@ class ControlService:
     Carries out what operators ask for.
 
     Args:
-        state: Where drains by hand are kept.
+        state: Where drains and pauses by hand are kept.
         loop: What brings them into force.
         explain: Returns why all containers, or one, are or are not routed.
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
@@ -120,11 +137,62 @@ class ControlService:
         unkept = await self._change(self._state.undrain, container.id, known=known)
         return "; ".join((f"{outcome}{unkept}", *map(words, await self._rows(container, outcome=outcome))))
 
+    async def pause(self, ref: str) -> str:
+        """
+        Have all new requests of an upstream wait, and return what came of it, in words, once it is in force.
+
+        Raises:
+            RequestError: There is no such upstream, no request can wait, or it takes too long.
+        """
+        name = self._upstream(ref)
+        if (refusal := self.suspended.hold_refusal) is not None:
+            raise RequestError(f"upstream {name} cannot be paused: {refusal}")
+        outcome = f"upstream {name} is paused" + (" already" if name in self._state.paused else "")
+        _log.info("upstream.paused", upstream=name)
+        unkept = await self._change(self._state.pause, name, known=self._known())
+        await self._settled(outcome)
+        # Which of nginx's locations have their requests wait is the user's, and is not seen from here.
+        where = f"where nginx's location has `set $lbwatch_hold {name};`"
+        waits = f"new requests wait {where}, for {MAX_HOLD_S:g} s at most each, and then fail"
+        return f"{outcome}{unkept}: {waits}; `lbwatch resume {name}` ends that"
+
+    async def resume(self, ref: str) -> str:
+        """Undo that; returns and raises as `pause` does."""
+        name = self._upstream(ref)
+        was = name in self._state.paused
+        outcome = f"upstream {name} is not paused any more" if was else f"upstream {name} was not paused"
+        if was:
+            _log.info("upstream.resumed", upstream=name)
+        unkept = await self._change(self._state.resume, name, known=self._known())
+        await self._settled(outcome)
+        return f"{outcome}{unkept}; {self._serving_words(name)}"
+
+    def _upstream(self, ref: str) -> str:
+        """Return the name of an upstream that is there, by how an operator wrote it."""
+        if (plan := self._loop.applied().plan) is None:
+            raise RequestError(NOT_READ)
+        name = ref.strip().lower()
+        if upstreams_of(plan.upstreams, {name}):
+            return name
+        raise RequestError(_no_upstream(ref, plan=plan))
+
+    def _known(self) -> set[str]:
+        """Return the ids of all containers."""
+        return {each.id for each in self._loop.containers() or ()}
+
+    def _serving_words(self, name: str) -> str:
+        plan = self._loop.applied().plan
+        for each in upstreams_of(plan.upstreams, {name}) if plan is not None else ():
+            if each.servers:
+                return f"it has {counted(len(each.servers), what='server')}"
+            return "it has no server" + (f": requests wait {each.hold_s:g} s for one" if each.hold_s else "")
+        return "it has no container, and is gone"
+
     def _find(self, ref: str) -> tuple[Container, set[str]]:
         """Return a container, and the ids of all."""
         containers = self._loop.containers()
         if containers is None:
-            raise RequestError("lbwatch has not read the engine yet: try again once its log says source.synced")
+            raise RequestError(NOT_READ)
         there = tuple(containers)
         return find_container(ref, containers=there), {each.id for each in there}
 
@@ -149,16 +217,20 @@ class ControlService:
 
     async def _rows(self, container: Container, *, outcome: str) -> list[Route]:
         """Return where the container is routed, or why not, once that is in force."""
-        patience_s = IN_FORCE_TIMEOUT_S + self._reload_interval_s
-        try:
-            async with asyncio.timeout(patience_s):
-                routes = await self._loop.settled()
-        except TimeoutError:
-            late = f"nginx does not run that after {patience_s:g} s: the daemon's log says why"
-            raise RequestError(f"{outcome}; {late}") from None
+        routes = await self._settled(outcome)
         # Rows are by name, and it may have been renamed meanwhile.
         name = next((each.name for each in self._loop.containers() or () if each.id == container.id), None)
         return [route for route in routes if route.container == name]
+
+    async def _settled(self, outcome: str) -> tuple[Route, ...]:
+        """Return all routes once *outcome* is in force."""
+        patience_s = IN_FORCE_TIMEOUT_S + self._reload_interval_s
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._loop.settled()
+        except TimeoutError:
+            late = f"nginx does not run that after {patience_s:g} s: the daemon's log says why"
+            raise RequestError(f"{outcome}; {late}") from None
 
 
 def find_container(ref: str, *, containers: Iterable[Container]) -> Container:
@@ -180,6 +252,24 @@ def find_container(ref: str, *, containers: Iterable[Container]) -> Container:
     if len(begun) > 1:
         raise RequestError(f"{excerpt(ref)!r} is the beginning of {len(begun)} ids: give more of it")
     return begun[0]
+
+
+def _no_upstream(ref: str, *, plan: Plan) -> str:
+    """Return that there is no such upstream, what may have been meant, and which there are."""
+    names = [each.name for each in plan.upstreams]
+    words = f"there is no upstream {excerpt(ref)!r}"
+    own = sorted({each.upstream for each in plan.routes if each.container == ref and each.upstream is not None})
+    if own:
+        return f"{words}: the container of that name is in {_listed(own)}"
+    near = get_close_matches(ref.lower(), names[:_MAX_COMPARED], n=1) if len(ref) <= _MAX_WORD_CHARS else []
+    if near:
+        words += f": did you mean {near[0]}?"
+    return f"{words} (there are: {_listed(names)})" if names else f"{words}, and no other"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 _OF_A_DRAIN = (NoticeKind.SERVES_DRAINING, NoticeKind.KEEPS_CLIENTS)

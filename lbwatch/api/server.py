@@ -161,7 +161,7 @@ async def _listen_unix(path: Path, *, stack: AsyncExitStack) -> list[socket.sock
     try:
         listener, inode = await asyncio.to_thread(bound_unix, path, mode=_SOCKET_MODE)
     except (OSError, ThreadError) as error:
-        reason = f"{getattr(error, 'strerror', None) or error}: drain and undrain are not possible"
+        reason = f"{getattr(error, 'strerror', None) or error}: drain, undrain, pause and resume are not possible"
         _log.warning("control.unavailable", control_socket=str(path), reason=reason)
         return []
     stack.enter_context(listener)

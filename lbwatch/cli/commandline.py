@@ -229,7 +229,8 @@ def _require_argument(line: Line) -> None:
     argument = command.argument
     takes = _listed(argument.choices) or argument.meaning[:1].lower() + argument.meaning[1:].rstrip(".")
     if line.argument is None and argument.is_required:
-        raise UsageError(f"{command.name} needs a {argument.name}: {takes}")
+        article = "an" if argument.name[0] in "AEIOU" else "a"
+        raise UsageError(f"{command.name} needs {article} {argument.name}: {takes}")
     if argument.choices and line.argument not in argument.choices:
         raise UsageError(f"{command.name}: {excerpt(line.argument or '')!r} cannot be used: it takes {takes}")
 

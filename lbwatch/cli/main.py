@@ -75,6 +75,18 @@ def _undrain(settings: Settings, line: Line) -> int:
     return _served(settings, lambda: undrain(settings, container=line.argument or ""))
 
 
+def _pause(settings: Settings, line: Line) -> int:
+    from lbwatch.cli.pause import pause
+
+    return _served(settings, lambda: pause(settings, upstream=line.argument or ""))
+
+
+def _resume(settings: Settings, line: Line) -> int:
+    from lbwatch.cli.pause import resume
+
+    return _served(settings, lambda: resume(settings, upstream=line.argument or ""))
+
+
 def _completion(_: Settings, line: Line) -> int:
     from lbwatch.cli.completion import script
 
@@ -95,6 +107,8 @@ def _recorded(line: Line) -> Path | None:
 
 
 _CONTAINER = Argument(name="CONTAINER", meaning="Its name, or the beginning of its id.")
+
+_UPSTREAM = Argument(name="UPSTREAM", meaning="Its name.")
 
 _ENGINE_FROM = Flag(
     name="--engine-from",
@@ -144,6 +158,14 @@ COMMANDS = (
         shows=("control_socket",),
     ),
     Command(name="undrain", meaning="Undo `drain`.", run=_undrain, argument=_CONTAINER, shows=("control_socket",)),
+    Command(
+        name="pause",
+        meaning="Have an upstream's new requests wait until `resume`, 60 s at most, also after a restart of lbwatch.",
+        run=_pause,
+        argument=_UPSTREAM,
+        shows=("control_socket",),
+    ),
+    Command(name="resume", meaning="Undo `pause`.", run=_resume, argument=_UPSTREAM, shows=("control_socket",)),
     Command(
         name="health",
         meaning="Ask the running daemon whether all is in step; exit code 1 if not, or if there is none.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 from typing import Literal
 
+from lbwatch.core.labels import MAX_HOLD_S
 from lbwatch.core.model import (
     Health,
     Method,
@@ -38,12 +39,14 @@ class Group:
         routes: One for each candidate.
         notices: Each with the name of the container that it is for.
         served: The routes of those that serve, by the identity of their candidate: of thousands most stay as they are.
+        hold_s: How long requests wait for a server, as its containers say; 0: not at all.
     """
 
     upstream: Upstream
     routes: list[Route] = field(default_factory=list)
     notices: list[tuple[str, Notice]] = field(default_factory=list)
     served: dict[int, Route] = field(default_factory=dict)
+    hold_s: float = 0.0
 
 
 def grouped(
@@ -52,6 +55,8 @@ def grouped(
     *,
     draining: Mapping[str, str],
     sticky_refusal: str | None = None,
+    hold_refusal: str | None = None,
+    is_paused: bool = False,
     before: Group | None = None,
 ) -> Group:
     """
@@ -62,17 +67,23 @@ def grouped(
         candidates: In any order.
         draining: Which containers drain, by id, and why.
         sticky_refusal: See `Rules`.
+        hold_refusal: Likewise.
+        is_paused: Whether an operator has all new requests wait.
         before: As it was made last: what did not change stays the same object, so that nobody has to compare it.
     """
     # By age, not by name: a container that comes cannot change the method of those that serve already.
     candidates = sorted(candidates, key=_by_age)
     routable = [candidate for candidate in candidates if candidate.server is not None]
-    serving, state = _serving(routable, draining=draining)
-    method, method_notices = _oldest_word(name, routable, "method", NoticeKind.METHOD_DIFFERS)
-    keepalive, keepalive_notices = _oldest_word(name, routable, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
+    hold_s, hold_notices = _hold(name, candidates, refusal=hold_refusal)
+    serving, state = _serving(routable, draining=draining, holds=hold_s > 0)
+    # While requests wait for the next server it is the same upstream, with a server or without one.
+    speaking = routable or (_members(candidates) if hold_s else [])
+    method, method_notices = _oldest_word(name, speaking, "method", NoticeKind.METHOD_DIFFERS)
+    keepalive, keepalive_notices = _oldest_word(name, speaking, "keepalive", NoticeKind.KEEPALIVE_DIFFERS)
     sticky, sticky_notices = _sticky(name, routable, sticky_refusal=sticky_refusal)
     known = {} if before is None else before.served
-    keeping = () if sticky is None or state is not ServerState.UP else _keeping(routable, draining=draining)
+    keeps_any = sticky is not None and state is ServerState.UP and bool(serving)
+    keeping = _keeping(routable, draining=draining) if keeps_any else ()
     states = {id(each): state for each in serving} | {id(each): ServerState.DRAINING for each in keeping}
     by_place = _by_place((*serving, *keeping))
     keeps = {id(each) for each in keeping}
@@ -85,15 +96,18 @@ def grouped(
         method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
         keepalive=keepalive if isinstance(keepalive, int) else None,
         sticky=sticky,
+        hold_s=MAX_HOLD_S if is_paused else hold_s,
+        paused=is_paused,
     )
     if before is not None and upstream == before.upstream:
         upstream = before.upstream
-    group = Group(upstream=upstream, notices=method_notices + keepalive_notices + sticky_notices)
+    group = Group(upstream=upstream, hold_s=hold_s)
+    group.notices += method_notices + keepalive_notices + sticky_notices + hold_notices
     group.notices += _last_resort(name, serving, state=state, draining=draining)
     group.notices += [_keeps_clients(each, why=draining[each.container.id]) for each in keeping]
     for candidate in candidates:
         if (its := states.get(id(candidate))) is None:
-            group.routes.append(_left_out(candidate, draining))
+            group.routes.append(_left_out(candidate, draining, waits_s=0.0 if serving else hold_s))
             continue
         place = candidate.place
         route = _served(candidate, server=servers[place], by=by_place[place], state=its, known=known.get(id(candidate)))
@@ -133,15 +147,29 @@ def _class_of(candidate: Candidate, *, draining: Mapping[str, str]) -> _Class:
 
 
 def _is_sick(candidate: Candidate) -> bool:
-    unhealthy = candidate.container.health is Health.UNHEALTHY and not candidate.labels.health_ignored
-    return unhealthy or candidate.flapping is not None
+    return _fails(candidate) or candidate.flapping is not None
 
 
-def _serving(routable: list[Candidate], *, draining: Mapping[str, str]) -> tuple[list[Candidate], ServerState]:
-    """Return the first class of candidates that is not empty, and its state: an unhealthy server beats none at all."""
+def _fails(candidate: Candidate) -> bool:
+    return candidate.container.health is Health.UNHEALTHY and not candidate.labels.health_ignored
+
+
+def _serving(
+    routable: list[Candidate], *, draining: Mapping[str, str], holds: bool
+) -> tuple[list[Candidate], ServerState]:
+    """
+    Return the first class of candidates that is not empty, and its state: an unhealthy server beats none at all.
+
+    Args:
+        routable: Those with a server.
+        draining: Which containers drain, by id, and why.
+        holds: Whether requests wait for a server that is ready: then one that drains or fails its check gets none. One
+            whose check flips, and passes just now, is better than a wait that nobody knows the end of.
+    """
     classes: dict[_Class, list[Candidate]] = defaultdict(list)
     for candidate in routable:
-        classes[_class_of(candidate, draining=draining)].append(candidate)
+        if not holds or not (candidate.container.id in draining or _fails(candidate)):
+            classes[_class_of(candidate, draining=draining)].append(candidate)
     if not classes:
         return [], ServerState.UP
     return classes[min(classes)], _STATES[min(classes)]
@@ -217,17 +245,25 @@ def _served(candidate: Candidate, *, server: Server, by: Candidate, state: Serve
     return Route(container=candidate.container.name, upstream=candidate.upstream, server=server, state=state)
 
 
-def _left_out(candidate: Candidate, draining: Mapping[str, str]) -> Route:
-    """Return the route of one that has no server, or is of a lesser class than those that serve."""
+def _left_out(candidate: Candidate, draining: Mapping[str, str], *, waits_s: float) -> Route:
+    """
+    Return the route of one that has no server, or is of a lesser class than those that serve.
+
+    Args:
+        candidate: Any such one.
+        draining: Which containers drain, by id, and why.
+        waits_s: How many seconds requests wait for one that is ready, since none is; 0: others serve.
+    """
     if candidate.reason is not None:
         return unrouted(candidate, candidate.reason, candidate.detail)
+    wait = f"no server is ready, so that requests wait for one, for {waits_s:g} s at most"
     if (drained := draining.get(candidate.container.id)) is not None:
-        return unrouted(candidate, Reason.DRAINING, drained)
+        return unrouted(candidate, Reason.DRAINING, f"{drained}; {wait}" if waits_s else drained)
+    whole = wait if waits_s else "and others serve"
+    shows = f"docker inspect {candidate.container.name} shows its output"
     if candidate.flapping:
-        shows = f"docker inspect {candidate.container.name} shows its output"
-        return unrouted(candidate, Reason.FLAPPING, f"{candidate.flapping}, and others serve: {shows}")
-    detail = f"{_SICK}, and others serve: docker inspect {candidate.container.name} shows its output"
-    return unrouted(candidate, Reason.UNHEALTHY, detail)
+        return unrouted(candidate, Reason.FLAPPING, f"{candidate.flapping}, {whole}: {shows}")
+    return unrouted(candidate, Reason.UNHEALTHY, f"{_SICK}, {whole}: {shows}")
 
 
 def _sticky(
@@ -243,6 +279,35 @@ def _sticky(
     return None, [(each.container.name, dropped) for each in routable if each.labels.sticky is not None]
 
 
+def _members(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return those whose upstream it is, with a server or without one."""
+    return [each for each in candidates if each.reason is not Reason.NAME_TAKEN]
+
+
+def _hold(name: str, candidates: Iterable[Candidate], *, refusal: str | None) -> tuple[float, list[tuple[str, Notice]]]:
+    """
+    Return for how many seconds requests of an upstream wait for a server, and notices for those that say otherwise.
+
+    Stopped containers have their word too: it is just when none runs that requests should wait.
+
+    Args:
+        name: Of the upstream.
+        candidates: By age.
+        refusal: Why requests cannot wait, in words.
+    """
+    said = [(each, each.labels.hold_s) for each in _members(candidates) if each.labels.hold_s is not None]
+    if not said:
+        return 0.0, []
+    if refusal is not None:
+        unused = Notice(kind=NoticeKind.HOLD_NOT_USED, detail=f"hold is not used: {refusal}")
+        return 0.0, [(each.container.name, unused) for each, hold_s in said if hold_s and each.server is not None]
+    chosen_s = said[0][1]
+    detail = f"upstream {name} has hold {chosen_s:g}s, as its oldest container says; this one's label is not used"
+    differs = Notice(kind=NoticeKind.HOLD_DIFFERS, detail=detail)
+    others = [(each.container.name, differs) for each, hold_s in said if hold_s != chosen_s and each.server is not None]
+    return chosen_s, others
+
+
 def _oldest_word(
     name: str, group: list[Candidate], word: Literal["method", "keepalive", "sticky"], kind: NoticeKind
 ) -> tuple[Method | Sticky | int | None, list[tuple[str, Notice]]]:
@@ -253,4 +318,5 @@ def _oldest_word(
     chosen: Method | Sticky | int = said[0][1]
     detail = f"upstream {name} has {word} {chosen}, as its oldest container says; this one's label is not used"
     notice = Notice(kind=kind, detail=detail)
-    return chosen, [(candidate.container.name, notice) for candidate, value in said if value != chosen]
+    others = (each for each, value in said if value != chosen and each.server is not None)
+    return chosen, [(each.container.name, notice) for each in others]

@@ -5,6 +5,7 @@ Only what is written on one container is judged here; what several containers ma
 No label's text reaches nginx but through the checks below.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,12 @@ _NEARLY = 0.75  # the same, of prefixes: other tools have theirs
 _SLIP_CHARS = 2  # by so many a slip is longer or shorter
 _DAY_S = 86_400
 
+MAX_HOLD_S = 60.0
+"""A request waits no longer: by then most clients have gone, as nginx itself would (its timeouts are 60 s)."""
+
+_HOLD = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)(ms|s|m|)")
+_HOLD_UNIT_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
+
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
 _COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Of what a cookie's name may be (RFC 9110, 5.6.2) what needs no quotes anywhere."""
@@ -56,6 +63,7 @@ class UpstreamLabels:
         network: `None`: the first reachable one.
         method: `None`: no opinion; `round_robin` is one.
         health_ignored: Whether the container's health check has no say.
+        hold_s: How many seconds a request waits for a server while there is none; `None`: no opinion.
     """
 
     upstream: str | None = None
@@ -70,6 +78,7 @@ class UpstreamLabels:
     keepalive: int | None = None
     sticky: Sticky | None = None
     health_ignored: bool = False
+    hold_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +356,14 @@ def _time_s(text: str) -> int:
     return total
 
 
+def _hold_s(text: str) -> float:
+    match = _HOLD.fullmatch(text.strip())
+    seconds = math.inf if match is None else float(match[1]) * _HOLD_UNIT_S[match[2]]
+    if seconds > MAX_HOLD_S:
+        raise _RefusedError(f"it takes a time from 0s to {MAX_HOLD_S:g}s, such as 15s or 500ms")
+    return round(seconds, 3)
+
+
 def _method(text: str) -> Method:
     words = text.split()
     if len(words) == 1 and words[0] in _PLAIN_METHODS:
@@ -379,9 +396,10 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "keepalive": _integer(0, 10_000),
     "sticky": _sticky,
     "health": _choice("ignore", "auto"),
+    "hold": _hold_s,
 }
 _MEMBER_FIELDS = frozenset(_PARSERS) - {"enable", "upstream"}
-_ATTRIBUTES = {"health": "health_ignored"}
+_ATTRIBUTES = {"health": "health_ignored", "hold": "hold_s"}
 _OTHERS = {
     "com.docker.compose.project": "read: names the default upstream, with the service",
     "com.docker.compose.service": "read: names the default upstream, with the project",

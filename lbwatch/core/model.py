@@ -83,6 +83,8 @@ class NoticeKind(StrEnum):
     KEEPALIVE_DIFFERS = "keepalive-differs"
     STICKY_DIFFERS = "sticky-differs"
     STICKY_DROPPED = "sticky-dropped"
+    HOLD_DIFFERS = "hold-differs"
+    HOLD_NOT_USED = "hold-not-used"
     KEEPS_CLIENTS = "keeps-clients"
     SCALED_DOWN = "scaled-down"
     RESTARTED = "restarted"
@@ -531,16 +533,22 @@ class BalancerStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended:
     """
-    Which containers are suspended for a reason that is in no engine's state, by id.
+    What is so for a reason that is in no engine's state: which containers are suspended, by id, and which upstreams.
 
     Attributes:
         crash_looping: Those that restart in a loop, with the seconds that they must stay up.
         draining: Those that drain, with the reason in words.
         flapping: Those whose health check flips, with the seconds that they must stay healthy.
         former_names: The former names of those that were renamed just now.
+        paused: The names of the upstreams that an operator paused.
+        kept: By name, the upstreams whose last container went just now and whose requests wait for the next one.
+        hold_refusal: Why no request waits, for these or any others; `None`: they do.
     """
 
     crash_looping: Mapping[str, float] = field(default_factory=dict)
     draining: Mapping[str, str] = field(default_factory=dict)
     flapping: Mapping[str, float] = field(default_factory=dict)
     former_names: Mapping[str, str] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+    kept: Mapping[str, Upstream] = field(default_factory=dict)
+    hold_refusal: str | None = None

@@ -13,7 +13,8 @@ class MoveKind(StrEnum):
     """
     What became of a server, or of an upstream as a whole.
 
-    `RESTARTED` is in another life at its place; `EMPTY` is an upstream that has no server, as it had or was not there.
+    `RESTARTED` is in another life at its place; `EMPTY` is an upstream that has no server, as it had or was not there;
+    `PAUSED` and `RESUMED` are upstreams, by hand.
     """
 
     JOINED = "joined"
@@ -22,6 +23,8 @@ class MoveKind(StrEnum):
     RESTARTED = "restarted"
     CHANGED = "changed"
     EMPTY = "empty"
+    PAUSED = "paused"
+    RESUMED = "resumed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ def _reason(route: Route | None) -> str | None:
 def _moves(old: Upstream | None, new: Upstream | None) -> Iterator[Move]:
     name = new.name if new is not None else old.name if old is not None else ""
     had, has = (() if each is None else each.servers for each in (old, new))
+    was_paused, is_paused = (each is not None and each.paused for each in (old, new))
     was, now = _by_place(had, besides=has), _by_place(has, besides=had)
     gone: dict[str, list[Server]] = {}  # by container
     for place in was.keys() - now.keys():
@@ -84,6 +88,9 @@ def _moves(old: Upstream | None, new: Upstream | None) -> Iterator[Move]:
             yield _stayed(name, server, before=was[place])
     for server in sorted(chain.from_iterable(gone.values()), key=lambda each: (each.container, each.host_port)):
         yield Move(upstream=name, change=MoveKind.LEFT, container=server.container, server=server.host_port)
+    if is_paused != was_paused:  # which changes how long requests wait, too
+        yield Move(upstream=name, change=MoveKind.PAUSED if is_paused else MoveKind.RESUMED)
+        old, new = (each and replace(each, hold_s=0.0) for each in (old, new))
     if new is not None and not has and (old is None or had):
         yield Move(upstream=name, change=MoveKind.EMPTY)
     elif old is not None and new is not None and _own_words(old) != _own_words(new):
@@ -92,7 +99,7 @@ def _moves(old: Upstream | None, new: Upstream | None) -> Iterator[Move]:
 
 def _own_words(upstream: Upstream) -> tuple[object, ...]:
     """Return what an upstream has beside its servers."""
-    return upstream.method, upstream.keepalive, upstream.sticky
+    return upstream.method, upstream.keepalive, upstream.sticky, upstream.hold_s
 
 
 def _by_place(servers: tuple[Server, ...], *, besides: tuple[Server, ...]) -> dict[tuple[str, str, int], Server]:

@@ -13,6 +13,7 @@ from lbwatch.core.changes import changed_ids
 from lbwatch.core.crashloop import CrashLoops
 from lbwatch.core.draining import Drains
 from lbwatch.core.flapping import Flapping
+from lbwatch.core.holds import Holds
 from lbwatch.core.model import Container, Notice, Plan, Route, Snapshot, Suspended
 from lbwatch.core.placement import Rules
 from lbwatch.core.renames import Renames
@@ -29,10 +30,11 @@ class Planner:
         rules: Returns what holds about routing now.
         drains: Knows which containers drain.
         drained_by_hand: Returns the ids of those that an operator drains now.
+        paused_by_hand: Returns the names of the upstreams that an operator paused.
         known: Which are suspended, as a running daemon knows it; `None`: it is found out here.
 
     Attributes:
-        suspended: Which containers were suspended in the latest plan.
+        suspended: Which containers were suspended in the latest plan, and which upstreams are paused or kept.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Planner:
         rules: Callable[[], Rules],
         drains: Drains,
         drained_by_hand: Callable[[], Collection[str]],
+        paused_by_hand: Callable[[], Collection[str]] = tuple,
         known: Suspended | None = None,
     ) -> None:
         self.suspended = Suspended()
@@ -48,9 +51,11 @@ class Planner:
         self._rules = rules
         self._drains = drains
         self._drained_by_hand = drained_by_hand
+        self._paused_by_hand = paused_by_hand
         self._crash_loops = CrashLoops()
         self._flapping = Flapping()
         self._renames = Renames()
+        self._holds = Holds()
         self._table = Table()
         self._containers: Mapping[str, Container] = {}  # as of the latest plan
 
@@ -71,17 +76,27 @@ class Planner:
         changed = changed_ids(before, self._containers)
         others = [self._containers[id] for id in changed if id in self._containers]
         gone = [id for id in changed if id not in self._containers]
+        rules = self._rules()
         self.suspended = self._known or Suspended(
             crash_looping=self._crash_loops.crash_looping(self._containers, changed=changed, now=now),
             draining=self._drains.draining(snapshots, by_hand=self._drained_by_hand(), now=now),
             flapping=self._flapping.flapping(others, gone=gone, now=now),
             former_names=self._renames.former_names(others, gone=gone, now=now),
+            paused=frozenset(self._paused_by_hand()),
+            kept=self._holds.kept(now=now) if rules.hold_refusal is None else {},
+            hold_refusal=rules.hold_refusal,
         )
-        return self._table.plan(self._containers, changed=changed, rules=self._rules(), suspended=self.suspended)
+        plan = self._table.plan(self._containers, changed=changed, rules=rules, suspended=self.suspended)
+        if self._known is None and self._table.lost:
+            # Only now is it known which upstreams have lost their last container.
+            self._holds.lose(self._table.lost, now=now)
+            self.suspended = replace(self.suspended, kept=self._holds.kept(now=now))
+            plan = self._table.plan(self._containers, changed=(), rules=rules, suspended=self.suspended)
+        return plan
 
     def changes_at(self) -> float | None:
         """Return the loop time at which the plan changes although nothing happens; `None`: it does not."""
-        timers = (self._crash_loops, self._drains, self._flapping, self._renames)
+        timers = (self._crash_loops, self._drains, self._flapping, self._renames, self._holds)
         due = (timer.changes_at() for timer in timers)
         return min((at for at in due if at is not None), default=None)
 

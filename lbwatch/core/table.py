@@ -15,6 +15,7 @@ from itertools import chain
 from lbwatch.core.changes import spliced
 from lbwatch.core.claims import Claim, Claims
 from lbwatch.core.group import Group, grouped, unrouted
+from lbwatch.core.labels import MAX_HOLD_S
 from lbwatch.core.model import Container, Notice, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.placement import (
     Candidate,
@@ -50,9 +51,16 @@ class _Names:
 
 
 class Table:
-    """What was decided of all containers in the latest pass."""
+    """
+    What was decided of all containers in the latest pass.
+
+    Attributes:
+        lost: The upstreams whose requests wait for a server, and which lost their last container in that pass: as they
+            were, with how long their containers had requests wait.
+    """
 
     def __init__(self) -> None:
+        self.lost: tuple[Upstream, ...] = ()
         self._rules: Rules | None = None
         self._suspended = Suspended()
         self._plan = Plan()
@@ -82,13 +90,16 @@ class Table:
             containers: All, by id.
             changed: Ids of those that are another object than at the call before, those that are gone included.
             rules: What holds for all; where they are others than before everything is decided anew.
-            suspended: Which containers are left out although they run, or serve only as a last resort.
+            suspended: Which containers are left out although they run, or serve only as a last resort, and which
+                upstreams are there although no container is.
         """
-        touched, dirty = set(changed), set[str]()
+        touched, dirty, self.lost = set(changed), set[str](), ()
+        before, self._suspended = self._suspended, suspended
         if anew := rules != self._rules:
             self._clear()
             self._rules, touched, dirty = rules, set(containers), {name.lower() for name in rules.declare}
-        before, self._suspended = self._suspended, suspended
+            dirty |= suspended.paused | suspended.kept.keys()
+        dirty |= (before.paused ^ suspended.paused) | _differing(before.kept, suspended.kept)
         touched |= _otherwise_suspended(before, suspended) & containers.keys()
         touched = self._place(containers, touched, rules=rules)
         touched |= self._claim(touched, claims=self._applications, claimed=self._claimed_names)
@@ -246,20 +257,53 @@ class Table:
         for container in () if known is None else _named_in(known):
             self._rows[container].pop(name, None)
             names.add(container)
-        exists = bool(members) or any(name == each.lower() for each in declared)
+        kept, is_paused = self._suspended.kept.get(name), name in self._suspended.paused
+        exists = bool(members) or is_paused or kept is not None or any(name == each.lower() for each in declared)
         is_other = self._upstreams.set(name, there=exists)
         if not members:
             self._members.pop(name, None)
+            if known is not None and known.hold_s:
+                self.lost += (replace(known.upstream, hold_s=known.hold_s),)
         if exists:
-            candidates = list(chain.from_iterable((members or {}).values()))
-            sticky_refusal = None if self._rules is None else self._rules.sticky_refusal
-            draining = self._suspended.draining
-            group = grouped(name, candidates, draining=draining, sticky_refusal=sticky_refusal, before=known)
+            group = self._group(name, members or {}, kept=kept, is_paused=is_paused, before=known)
             self._groups[name] = group
             for container, row in _rows_of(group).items():
                 self._rows[container][name] = row
                 names.add(container)
         return is_other
+
+    def _group(
+        self,
+        name: str,
+        members: Mapping[str, tuple[Candidate, ...]],
+        *,
+        kept: Upstream | None,
+        is_paused: bool,
+        before: Group | None,
+    ) -> Group:
+        """
+        Return an upstream as it is now.
+
+        Args:
+            name: Of the upstream.
+            members: Its candidates, by id; none: it is there all the same.
+            kept: What it goes on as for a moment without them.
+            is_paused: Whether an operator paused it.
+            before: As it was made last.
+        """
+        if kept is not None and not members:
+            upstream = replace(kept, hold_s=MAX_HOLD_S, paused=True) if is_paused else kept
+            return Group(upstream=before.upstream if before is not None and before.upstream == upstream else upstream)
+        rules = self._rules or Rules()
+        return grouped(
+            name,
+            list(chain.from_iterable(members.values())),
+            draining=self._suspended.draining,
+            sticky_refusal=rules.sticky_refusal,
+            hold_refusal=rules.hold_refusal,
+            is_paused=is_paused,
+            before=before,
+        )
 
     # The rows of each container.
 

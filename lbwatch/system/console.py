@@ -32,7 +32,9 @@ _SENTENCES = {
     "source.synced": "containers seen: {containers}",
     "status.listening": "the page is at {url}",
     "template.loaded": "template read: {path}",
+    "upstream.paused": "{upstream} is paused by hand",
     "upstream.restored": "{upstream} is written in full again",
+    "upstream.resumed": "{upstream} is no longer paused by hand",
 }
 """By event; a line that lacks one of the values has the event and what there is, as all others have."""
 
@@ -48,6 +50,8 @@ _WORDS = {"not-running": "stopped"}
 """Reason codes that have a plainer word for people."""
 
 _SIGNS = {"joined": "+", "left": "-"}
+
+_OF_UPSTREAMS = {"empty": "has no server", "paused": "is paused", "resumed": "is resumed"}
 
 _NAMED = 2
 """So many changes are named also where that takes a second line: one that is counted cannot be looked up."""
@@ -131,7 +135,7 @@ def _by_upstream(moves: Sequence[Values], *, with_details: bool) -> str:
 def _move(move: Values, *, with_details: bool) -> str:
     change, container, server = move["change"], move.get("container"), move.get("server")
     if container is None:
-        return "has no server" if change == "empty" else "has other settings"
+        return _OF_UPSTREAMS.get(change, "has other settings")
     reason, place = move.get("reason"), f" {server}" if with_details else ""
     ending = f" ({_WORDS.get(reason, reason)})" if reason and with_details else ""
     if change in _SIGNS:

@@ -1,5 +1,5 @@
 """
-What must survive a restart of the daemon: the drains by hand, in a small JSON file below `state_dir`.
+What must survive a restart of the daemon: drains and pauses by hand, in a small JSON file below `state_dir`.
 
 It touches the disk and decides nothing. A state that cannot be kept is logged once; routing goes on.
 """
@@ -7,16 +7,18 @@ It touches the disk and decides nothing. A state that cannot be kept is logged o
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from lbwatch.core.errors import OutputError, StateError
+from lbwatch.core.model import UPSTREAM_NAME
 from lbwatch.system import files, place, reading
 
 FILE = "drains.json"
 
 MAX_BYTES = 16 << 20
-"""Of that file: 64,000 drained containers, whose names may be 128 bytes long."""
+"""Of that file: 64,000 drained containers, whose names may be 128 bytes long, or as many paused upstreams."""
 
 
 class _Drain(msgspec.Struct, frozen=True):
@@ -24,26 +26,29 @@ class _Drain(msgspec.Struct, frozen=True):
     name: str
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the file holds."""
 
     drained: tuple[_Drain, ...]
+    paused: tuple[Annotated[str, msgspec.Meta(pattern=rf"^{UPSTREAM_NAME.pattern}\Z")], ...] = ()
 
 
 class State:
     """
-    The drains by hand.
+    The drains and pauses by hand.
 
     Args:
         folder: Where the file is; it is made when there is something to keep.
 
     Attributes:
         drained: Names of the drained containers, by id.
+        paused: Names of the paused upstreams; never changed, only replaced.
         path: Of the file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.drained: dict[str, str] = {}
+        self.paused: frozenset[str] = frozenset()
         self.path = folder / FILE
         self._unsaved = False  # whether a change did not reach the disk
 
@@ -52,7 +57,7 @@ class State:
         Read what was kept; there may be nothing.
 
         Raises:
-            StateError: There is something, and it cannot be used; nothing is drained then.
+            StateError: There is something, and it cannot be used; nothing is drained or paused then.
         """
         try:
             kept = msgspec.json.decode(reading.of_ours(self.path, max_bytes=MAX_BYTES), type=_Kept)
@@ -63,6 +68,7 @@ class State:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StateError(self.path, reason=f"it is not what lbwatch keeps there ({error}): remove it") from error
         self.drained = {each.id: each.name for each in kept.drained}
+        self.paused = frozenset(map(str.lower, kept.paused))
 
     def check(self) -> None:
         """
@@ -98,6 +104,27 @@ class State:
         if self.drained.pop(id, None) is not None or self._unsaved:
             self._save()
 
+    def pause(self, name: str) -> None:
+        """
+        Keep that an upstream is paused, on the disk too.
+
+        Raises:
+            StateError: It is paused, but that does not survive.
+        """
+        self.paused |= {name}
+        self._save()
+
+    def resume(self, name: str) -> None:
+        """
+        Forget that an upstream is paused.
+
+        Raises:
+            StateError: It is not paused any more, but that does not survive.
+        """
+        if name in self.paused or self._unsaved:
+            self.paused -= {name}
+            self._save()
+
     def retain(self, ids: Collection[str]) -> None:
         """Forget the containers that are not among *ids*; on the disk with the next change."""
         self.drained = {id: name for id, name in self.drained.items() if id in ids}
@@ -106,10 +133,11 @@ class State:
         # True until the file is there: whatever is raised on the way leaves the next call to try again.
         self._unsaved = True
         self.check()
-        kept = _Kept(drained=tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items())))
+        drained = tuple(_Drain(id=id, name=name) for id, name in sorted(self.drained.items()))
+        kept = _Kept(drained=drained, paused=tuple(sorted(self.paused)))
         text = msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n"
         if len(text.encode()) > MAX_BYTES:
-            raise StateError(self.path, reason=f"it would be longer than {MAX_BYTES >> 20} MiB: undrain some")
+            raise StateError(self.path, reason=f"it would be longer than {MAX_BYTES >> 20} MiB: undrain or resume some")
         try:
             files.replace(self.path, text=text)
         except OutputError as error:

@@ -8,7 +8,10 @@ from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester, ContainerTester
 from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
+from lbwatch.balancers.nginx.config_test.shared import SharedFolder
 from lbwatch.balancers.nginx.container import ContainerControl
+from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.live.program import program
 from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.locate import HostNetwork, NginxContainer
@@ -22,6 +25,9 @@ from lbwatch.engines.docker.exec import EXEC_ASKED, SIGNAL_ASKED, ContainerExec
 from lbwatch.settings import Settings
 from lbwatch.system import mounts
 from lbwatch.system.programs import split_command
+
+NOT_LIVE = "requests can wait only where changes go out without a reload (the setting live), and here they do not"
+"""Why no request waits for a server, as long as nobody knows better."""
 
 _FIRST = 1
 """The process that everything in a pid namespace comes from."""
@@ -51,6 +57,15 @@ class NginxAccess:
         self._container = None if around is None else NginxContainer(around, known=known)  # the same, or the one around
         self._settings = settings
         self._exec = ContainerExec(client)
+        self._shared = SharedFolder(
+            self._exec,
+            output=settings.nginx.output,
+            output_there=settings.nginx.nginx_output,
+            mountinfo=mounts.mountinfo,
+        )
+        self._seen_at: tuple[object, Path] | None = (
+            None  # the start of nginx's container, and where that sees the output
+        )
         self._host = HostNetwork(pidfile=settings.nginx.nginx_pidfile)
 
     def tester(self, *, folder: Path, copy: Path | None = None, quiet: bool = False) -> Tester:
@@ -108,8 +123,43 @@ class NginxAccess:
             main=nginx.nginx_conf,
         )
 
+    def live_lines(self) -> LiveLines | None:
+        """Return the lines by which nginx's workers follow; `None`: they are not asked for."""
+        nginx = self._settings.nginx
+        if nginx.live == "off":
+            return None
+        refusal = None
+        if nginx.live == "auto" and nginx.test_command is not None:
+            refusal = (
+                "test_command tests for nginx, and what it asks is not known: live = on has the directives written"
+            )
+        return LiveLines(
+            program=program(), folder_there=self._output_folder, required=nginx.live == "on", refusal=refusal
+        )
+
+    async def _output_folder(self) -> Path:
+        """
+        Return where nginx sees the folder of the output.
+
+        Raises:
+            LbwatchError: There is no container of nginx's, or its mounts do not tell.
+        """
+        nginx = self._settings.nginx
+        if nginx.nginx_output is not None or self.nginx_container is None:
+            return nginx.nginx_output or nginx.output.parent
+        container = self.nginx_container.container()
+        start = container.id, container.started_ns
+        if self._seen_at is None or self._seen_at[0] != start:
+            self._seen_at = start, await self._shared.path_in(container)
+        return self._seen_at[1]
+
     def rules(
-        self, *, engine_pid: int | None, host_shared: bool | None = None, version: Version | None = None
+        self,
+        *,
+        engine_pid: int | None,
+        host_shared: bool | None = None,
+        version: Version | None = None,
+        hold_refusal: str | None = NOT_LIVE,
     ) -> Rules:
         """
         Return what holds about routing now.
@@ -118,6 +168,7 @@ class NginxAccess:
             engine_pid: Of the engine's process, where that can be seen.
             host_shared: Whether nginx shares the network of the engine's host; `None`: it is found out.
             version: Of nginx; `None`: not known.
+            hold_refusal: See `Rules`.
         """
         routing, container = self._settings.routing, self._container
         stated = {"true": True, "false": False}.get(routing.host_network)
@@ -133,6 +184,7 @@ class NginxAccess:
             host_shared=stated,
             refuses_key=limits.hash_key_refusal,
             sticky_refusal=sticky_refusal(version),
+            hold_refusal=hold_refusal,
         )
 
     def asked(self) -> tuple[str, ...]:
@@ -140,6 +192,11 @@ class NginxAccess:
         if self.nginx_container is None:
             return ASKED
         return (*ASKED, *(EXEC_ASKED if self._settings.nginx.nginx_reload == "exec" else SIGNAL_ASKED))
+
+
+def not_live(reason: str | None) -> str | None:
+    """Return why no request waits for a server, if changes take a reload for a reason; `None`: they take none."""
+    return None if reason is None else f"{NOT_LIVE}: {reason}"
 
 
 def selector(settings: Settings) -> Selector | None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Nginx, Tester
 from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER
 from lbwatch.balancers.nginx.evidence import FILE
+from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.quoting import settled
 from lbwatch.balancers.template import Renderer, shipped_templates
@@ -36,10 +38,12 @@ from lbwatch.system import logs, place
 from lbwatch.system.lock import FileLock
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
-from lbwatch.wiring.access import NginxAccess, followed
+from lbwatch.wiring.access import NOT_LIVE, NginxAccess, followed, not_live
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
+
+_EPOCH_BYTES = 4  # tell one run of lbwatch from another, to nginx's workers
 
 _log = structlog.get_logger()
 
@@ -119,6 +123,7 @@ async def build_daemon(
     tester: Tester | None = None,
     control: Control | None = None,
     watch: Callable[[LoadBalancer], LoadBalancer] = lambda balancer: balancer,
+    hold_refusal: Callable[[], str | None] = lambda: NOT_LIVE,
 ) -> AsyncIterator[Daemon]:
     """
     Make all parts of a daemon and their connections; everything is put away at the end.
@@ -128,6 +133,7 @@ async def build_daemon(
         tester: In the place of the one that settings ask for.
         control: Likewise.
         watch: Given the load balancer; what it returns is used instead.
+        hold_refusal: Returns why no request waits for a server now, see `Rules`.
     """
     if (reason := place.unusable_reason(settings.nginx.output)) is not None:
         raise SettingsError("output", value=settings.nginx.output, takes=reason)
@@ -143,20 +149,30 @@ async def build_daemon(
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address, asks_identity=True)
         access = NginxAccess(settings, client=client, known=source.containers)
+        # What stands in for nginx has no workers that could follow.
+        lines = access.live_lines() if tester is None else None
+        control = control or access.control()
+        push = None
+        if lines is not None:
+            epoch = secrets.token_hex(_EPOCH_BYTES)
+            push = Push(settings.nginx.output.parent, lines=lines, pids=control.serving_pids, epoch=epoch)
         balancer = Nginx(
             renderer,
             output=settings.nginx.output,
             tester=tester or access.tester(folder=scratch_folder(stack, output=settings.nginx.output)),
-            control=control or access.control(),
+            control=control,
             lock=lock,
             pace=ReloadPace(interval_s=settings.nginx.reload_interval),
             evidence=settings.routing.state_dir / FILE,
+            lines=lines,
+            push=push,
         )
         _restore(balancer)
         state = make_state(settings)
 
         def rules() -> Rules:
-            return access.rules(engine_pid=source.engine_pid, version=balancer.version)
+            refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)
+            return access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=refusal)
 
         yield Daemon(
             source=source,
@@ -187,7 +203,7 @@ def make_reconciler(
         source: The engine.
         balancer: What is kept in step.
         rules: Returns what holds about routing now.
-        state: Knows the drains by hand.
+        state: Knows the drains and pauses by hand.
         known: Who is suspended, as a running daemon said; `None`: it is found out here.
         logs_routes: Whether it logs what becomes of containers.
     """
@@ -195,6 +211,7 @@ def make_reconciler(
         rules=rules,
         drains=Drains(timeout_s=settings.routing.drain_timeout),
         drained_by_hand=lambda: state.drained,
+        paused_by_hand=lambda: state.paused,
         known=known,
     )
     return Reconciler(

@@ -21,7 +21,7 @@ from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.system.temporary import temporary_folder
-from lbwatch.wiring.access import NginxAccess, selector
+from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
 from lbwatch.wiring.daemon import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
 
 
@@ -81,12 +81,20 @@ async def build_look(
         access = NginxAccess(settings, client=client, known=source.containers)
         tester = _look_tester(access, settings=settings, stack=stack, recorded=recorded is not None) if tests else None
         watch = None if tester is None else VersionWatch(tester=tester, control=access.control())
-        balancer = DryRun(renderer, tester=tester, names_in_force=lambda: _names_in_force(settings), watch=watch)
+        balancer = DryRun(
+            renderer,
+            tester=tester,
+            names_in_force=lambda: _names_in_force(settings),
+            watch=watch,
+            lines=access.live_lines() if tests else None,
+        )
+
+        # Without a daemon nobody has requests wait; one that runs says whether they do.
+        hold_refusal = NOT_LIVE if suspended is None else suspended.hold_refusal
 
         def rules() -> Rules:
-            if isinstance(source, DockerSource):
-                return access.rules(engine_pid=source.engine_pid, version=balancer.version)
-            return access.rules(engine_pid=None, host_shared=False, version=balancer.version)
+            pid, shared = (source.engine_pid, None) if isinstance(source, DockerSource) else (None, False)
+            return access.rules(engine_pid=pid, host_shared=shared, version=balancer.version, hold_refusal=hold_refusal)
 
         yield Look(
             source=source,

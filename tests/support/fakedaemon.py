@@ -24,11 +24,13 @@ from lbwatch.api.client import request
 from lbwatch.api.control import ControlService
 from lbwatch.api.server import serving
 from lbwatch.core.explain import Explanation
-from lbwatch.core.model import Container, Route, Suspended
+from lbwatch.core.history import AppliedPlan
+from lbwatch.core.model import Container, Plan, Route, Suspended, Upstream
 from lbwatch.core.status import Status
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.system.state import State
 from lbwatch.tasks import run_until
+from lbwatch.wiring.access import NOT_LIVE
 from lbwatch.wiring.daemon import Daemon, build_daemon
 
 WEB = {"lbwatch.port": "80", "lbwatch.upstream": "web"}
@@ -53,13 +55,17 @@ class FixedView:
 class FixedLoop:
     """Knows its containers, and is settled or never will be."""
 
-    def __init__(self, *containers: Container, settles: bool = True) -> None:
+    def __init__(self, *containers: Container, settles: bool = True, upstreams: tuple[Upstream, ...] = ()) -> None:
+        self.upstreams = upstreams
         self.known: tuple[Container, ...] | None = containers
         self.settles = settles
         self.planner = SimpleNamespace(suspended=Suspended())
 
     def containers(self) -> tuple[Container, ...] | None:
         return self.known
+
+    def applied(self) -> AppliedPlan:
+        return AppliedPlan(plan=None if self.known is None else Plan(upstreams=self.upstreams))
 
     async def settled(self) -> tuple[Route, ...]:
         if not self.settles:
@@ -71,9 +77,11 @@ async def unasked(container: Container | None) -> Explanation:
     raise AssertionError(f"nobody asks for {container}")
 
 
-def fixed_service(state: State, *containers: Container, settles: bool = True) -> ControlService:
-    """A service of which nobody asks more than to drain these containers, and nothing comes of it."""
-    return ControlService(state, loop=FixedLoop(*containers, settles=settles), explain=unasked)
+def fixed_service(
+    state: State, *containers: Container, settles: bool = True, upstreams: tuple[Upstream, ...] = ()
+) -> ControlService:
+    """A service of which nobody asks more than to drain these containers, or pause these, and nothing comes of it."""
+    return ControlService(state, loop=FixedLoop(*containers, settles=settles, upstreams=upstreams), explain=unasked)
 
 
 @dataclass
@@ -156,7 +164,12 @@ async def listening(path: Path, *, service: ControlService) -> AsyncIterator[Non
 
 @asynccontextmanager
 async def running(
-    folder: Path, engine: FakeEngine, nginx: SimulatedNginx, **more: Any
+    folder: Path,
+    engine: FakeEngine,
+    nginx: SimulatedNginx,
+    *,
+    hold_refusal: Callable[[], str | None] = lambda: NOT_LIVE,
+    **more: Any,
 ) -> AsyncIterator[tuple[Client, Daemon]]:
     """The daemon as `daemon.run` builds it, with its server; the control socket is `settings.api.control_socket`."""
     settings = settings_with(
@@ -168,7 +181,7 @@ async def running(
         reload_interval=0.1,
         **more,
     )
-    async with build_daemon(settings, tester=nginx, control=nginx) as daemon:
+    async with build_daemon(settings, tester=nginx, control=nginx, hold_refusal=hold_refusal) as daemon:
         service = ControlService(daemon.state, loop=daemon.reconciler, explain=daemon.explain)
         async with served(daemon, service=service, control_socket=settings.api.control_socket) as client:
             stopped = asyncio.Event()
@@ -187,6 +200,7 @@ class DrainStage:
     socket: Path
     nginx: SimulatedNginx
     state: State
+    daemon: Daemon
 
     def servers(self) -> list[str]:
         return re.findall(r"server ([0-9.]+):", self.nginx.runs or "")
@@ -197,14 +211,26 @@ class DrainStage:
     async def undrain(self, container: str) -> str:
         return await request(self.socket, verb="undrain", container=container)
 
+    async def pause(self, upstream: str) -> str:
+        return await request(self.socket, verb="pause", upstream=upstream)
+
+    async def resume(self, upstream: str) -> str:
+        return await request(self.socket, verb="resume", upstream=upstream)
+
+    def waits(self) -> dict[str, tuple[bool, float]]:
+        """By upstream in force, whether it is paused, and how long its requests wait."""
+        return {each.name: (each.paused, each.hold_s) for each in self.daemon.reconciler.applied().in_force or ()}
+
 
 @asynccontextmanager
-async def drain_stage(folder: Path, engine: FakeEngine, nginx: SimulatedNginx) -> AsyncIterator[DrainStage]:
+async def drain_stage(
+    folder: Path, engine: FakeEngine, nginx: SimulatedNginx, **more: Any
+) -> AsyncIterator[DrainStage]:
     """The daemon once all that there is in the engine is in force."""
-    async with running(folder, engine, nginx) as (_, daemon):
+    async with running(folder, engine, nginx, **more) as (_, daemon):
         async with asyncio.timeout(10.0):
             await daemon.reconciler.settled()
-        yield DrainStage(socket=daemon.settings.api.control_socket, nginx=nginx, state=daemon.state)
+        yield DrainStage(socket=daemon.settings.api.control_socket, nginx=nginx, state=daemon.state, daemon=daemon)
 
 
 @contextmanager

@@ -153,6 +153,9 @@ class SimulatedNginx:
     async def workers(self) -> tuple[int, int] | None:
         return None if self.runs is None else (2, 1)
 
+    def serving_pids(self) -> frozenset[int] | None:
+        return None
+
     async def reload(self) -> None:
         self._before = self._generation
         if self.runs is None:

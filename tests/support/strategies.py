@@ -215,6 +215,7 @@ FIELDS = (
     "keepalive",
     "sticky",
     "health",
+    "hold",
 )
 
 NETWORKS = ("back", "front", "shop_back", "shop_front", "vpn")
@@ -274,6 +275,7 @@ _VALUES: Mapping[str, st.SearchStrategy[str]] = {
     "keepalive": st.integers(0, 10_000).map(str),
     "sticky": st.sampled_from(["cookie sid", "cookie route", "cookie a-b.c_9"]),
     "health": st.sampled_from(["auto", "ignore"]),
+    "hold": st.sampled_from(["0s", "15s", "500ms", "1m", "60", "2.5s"]),
 }
 
 
@@ -327,6 +329,7 @@ BAD_LABELS = (
     {"lbwatch.enable": "perhaps"},
     {"lbwatch.enable": "true", "lbwatch.keepalive": "10001"},
     {"lbwatch.enable": "true", "lbwatch.sticky": "cookie a;b"},
+    {"lbwatch.enable": "true", "lbwatch.hold": "61s"},
 )
 """Labels that the contract refuses, each for another reason."""
 
@@ -393,6 +396,7 @@ rules = st.builds(
     networks=st.one_of(st.just(()), st.lists(st.sampled_from(NETWORKS), max_size=3, unique=True).map(tuple)),
     declare=st.lists(st.sampled_from(["later", "web", "API"]), max_size=2, unique=True).map(tuple),
     host_shared=st.booleans(),
+    hold_refusal=st.sampled_from([None, None, "nginx has no Lua"]),
 )
 
 # -- what a template is given

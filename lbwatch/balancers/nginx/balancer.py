@@ -140,6 +140,13 @@ class Nginx:
             await self._tester.refresh()
             self._watch.forget()
 
+    async def follow(self) -> None:
+        """Listen for nginx's workers, for good."""
+        if self._push is None:
+            await asyncio.Event().wait()
+        else:
+            await self._push.run()
+
     @property
     def version(self) -> Version | None:
         """Return the version of nginx; `None` where it is not known."""
@@ -388,6 +395,8 @@ class Nginx:
         if self._push is not None and self._push.has_shape_of(candidate.written):
             self._push.set(candidate.written)  # new workers ask before the reload is seen to have happened
         self._is_pushed = False
+        if self._push is not None and directives.shape_in(candidate.text) is not None:
+            await asyncio.to_thread(self._push.write_program)
         await self.file.put(candidate.text, before=before, tested=candidate.tested)
         if self._push is not None:
             self._push.set(candidate.written, is_reload=True)

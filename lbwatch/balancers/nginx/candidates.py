@@ -73,8 +73,8 @@ class Candidates:
             if not self.has_same_template:  # the operator changed something: perhaps nginx's modules, too
                 self.lines.ask_again()
             await self.lines.prepare(running=self._running())
-        self._loads = self._renderer.loads
         found = await self._accepted(upstreams, names_before=names_before)
+        self._loads = self._renderer.loads
         together = tuple(sorted((*found.degraded, *degraded), key=lambda item: item.upstream))
         self._log(together, upstreams=upstreams)
         self._refused, self.degraded = found.degraded, together

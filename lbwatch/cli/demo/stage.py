@@ -208,6 +208,10 @@ class _NoNginx:
         """Return `None`: there are none."""
         return None
 
+    def serving_pids(self) -> frozenset[int] | None:
+        """Return `None`: there are none."""
+        return None
+
 
 @asynccontextmanager
 async def staged(settings: Settings, folder: Path, screen: Screen) -> AsyncIterator[Watched]:

@@ -292,6 +292,14 @@ class Recorded(ControlService):
         self.asked.append("/undrain")
         return ref
 
+    async def pause(self, ref: str) -> str:
+        self.asked.append("/pause")
+        return ref
+
+    async def resume(self, ref: str) -> str:
+        self.asked.append("/resume")
+        return ref
+
     async def explain(self, ref: str) -> Explanation:
         self.asked.append("/explain")
         return Explanation(source=ref, routes=())
@@ -317,7 +325,8 @@ async def test_nothing_that_changes_anything_is_reached_by_tcp(tmp_path: Path) -
     here, port = tmp_path / "s", free_port()
     routes = routes_of(application)
     closed = {route for route in routes if route[0] not in ("GET", "HEAD") or route[1] not in ROUTES}
-    assert {("POST", "/drain"), ("POST", "/undrain"), ("GET", "/explain"), ("GET", "/suspended")} < closed
+    orders = {"/drain", "/undrain", "/pause", "/resume"}
+    assert {("GET", "/explain"), ("GET", "/suspended"), *(("POST", each) for each in orders)} < closed
     assert {path for _, path in routes - closed} == set(ROUTES)
     async with serving(application, listen=f"127.0.0.1:{port}", control_socket=here):
         for method, path in closed:
@@ -328,7 +337,7 @@ async def test_nothing_that_changes_anything_is_reached_by_tcp(tmp_path: Path) -
         for method, path in closed:
             answer = await Client(socket=here).get(f"{path}?container=web-1", method="PUT" if method == "*" else method)
             assert answer.status == 200, (method, path)
-        assert set(service.asked) == {"/drain", "/undrain", "/explain", "added"}, "the walk saw them"
+        assert set(service.asked) == orders | {"/explain", "added"}, "the walk saw them"
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -346,24 +355,27 @@ async def test_the_unix_socket_answers_as_tcp_does_whatever_the_host(tmp_path: P
     [
         ("GET", "/drain", 405),
         ("GET", "/undrain", 405),
+        ("GET", "/pause", 405),
+        ("PUT", "/resume", 405),
         ("PUT", "/drain", 405),
         ("POST", "/", 405),
         ("POST", "/drain/web-1", 404),
         ("POST", "/drain", 409),
+        ("POST", "/pause", 409),
     ],
 )
-async def test_only_the_two_orders_are_taken_and_only_by_post(
+async def test_only_the_four_orders_are_taken_and_only_by_post(
     stage: DrainStage, method: str, path: str, status: int
 ) -> None:
     """A look must be harmless, and an order without a container is none."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(stage.socket))) as session,
         session.request(
-            method, f"http://lbwatch{path}", params={"container": "web-1"} if status != 409 else {}
+            method, f"http://lbwatch{path}", params={"container": "web-1", "upstream": "web"} if status != 409 else {}
         ) as said,
     ):
         assert said.status == status
-    assert stage.state.drained == {}
+    assert (stage.state.drained, stage.state.paused) == ({}, frozenset())
 
 
 # -- the loop goes on

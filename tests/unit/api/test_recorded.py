@@ -300,8 +300,14 @@ def test_explain_has_the_bytes_that_it_always_had(name: str) -> None:
 NEWER = {"name-taken"}
 """Reasons that came after the bytes were recorded."""
 
-NEWER_NOTICES = {NoticeKind.STICKY_DIFFERS, NoticeKind.STICKY_DROPPED, NoticeKind.KEEPS_CLIENTS}
-"""Likewise; those of `sticky` are core/test_group's."""
+NEWER_NOTICES = {
+    NoticeKind.STICKY_DIFFERS,
+    NoticeKind.STICKY_DROPPED,
+    NoticeKind.KEEPS_CLIENTS,
+    NoticeKind.HOLD_DIFFERS,
+    NoticeKind.HOLD_NOT_USED,
+}
+"""Likewise; those of `sticky` and `hold` are core/test_group's."""
 
 
 def test_there_is_something_of_everything() -> None:

@@ -4,7 +4,20 @@ import pytest
 from command import ESCAPE, lbwatch, on_a_terminal, plain
 from usersettings import setting_names
 
-COMMANDS = ["run", "check", "explain", "render", "events", "drain", "undrain", "health", "demo", "completion"]
+COMMANDS = [
+    "run",
+    "check",
+    "explain",
+    "render",
+    "events",
+    "drain",
+    "undrain",
+    "pause",
+    "resume",
+    "health",
+    "demo",
+    "completion",
+]
 
 
 async def test_the_overview_names_each_command_and_where_the_settings_are() -> None:
@@ -12,7 +25,7 @@ async def test_the_overview_names_each_command_and_where_the_settings_are() -> N
     code, out, err = await lbwatch("--help")
     assert (code, err) == (0, "")
     assert [
-        line.split()[0] for line in out.splitlines() if line.startswith("  ") and line[2] in "abcdefghrux"
+        line.split()[0] for line in out.splitlines() if line.startswith("  ") and line[2] in "abcdefghprux"
     ] == COMMANDS
     assert "lbwatch run --help" in out
     assert await lbwatch() == (0, out, "")

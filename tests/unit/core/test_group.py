@@ -1,11 +1,15 @@
 """One upstream out of its candidates; what did not change is the same object. The rules are in test_plan."""
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from strategies import container
 
 from lbwatch.core.group import Group, grouped
-from lbwatch.core.model import Container, Health, NoticeKind, Reason, ServerState, Sticky
+from lbwatch.core.model import Container, ContainerStatus, Health, NoticeKind, Reason, ServerState, Sticky
 from lbwatch.core.placement import Candidate, Rules, placement_of
 
 
@@ -23,9 +27,19 @@ def web(
     *candidates: Candidate,
     draining: dict[str, str] | None = None,
     sticky_refusal: str | None = None,
+    hold_refusal: str | None = None,
+    is_paused: bool = False,
     before: Group | None = None,
 ) -> Group:
-    return grouped("web", list(candidates), draining=draining or {}, sticky_refusal=sticky_refusal, before=before)
+    return grouped(
+        "web",
+        list(candidates),
+        draining=draining or {},
+        sticky_refusal=sticky_refusal,
+        hold_refusal=hold_refusal,
+        is_paused=is_paused,
+        before=before,
+    )
 
 
 def test_the_same_candidates_make_the_same_objects() -> None:
@@ -145,3 +159,155 @@ def test_at_one_address_whoever_is_ready_serves() -> None:
         (each.container, each.draining) for each in group.upstream.servers
     ] == [("two", False), ("st", False)]
     assert {route.container: route.reason for route in group.routes}["one"] is Reason.SAME_ADDRESS
+
+
+# -- requests that wait
+
+
+def holding(name: str, hold: str | None = "15s", **facts: Any) -> Candidate:
+    labels = {"lbwatch.upstream": "web"} | ({} if hold is None else {"lbwatch.hold": hold}) | facts.pop("labels", {})
+    return candidate(container(name, labels=labels, **facts))
+
+
+HOLDS = holding("ho")
+
+
+def details(group: Group) -> dict[str, tuple[str, str]]:
+    return {route.container: (str(route.reason), route.detail or "") for route in group.routes if route.reason}
+
+
+def test_where_requests_wait_nobody_serves_as_a_last_resort() -> None:
+    """A request that goes to one that was told to stop may be lost, and one that waits is not."""
+    sick = holding("si", None, health=Health.UNHEALTHY)
+    group = web(HOLDS, sick, draining={HOLDS.container.id: "it got its stop signal"})
+    assert (group.upstream.servers, group.upstream.hold_s) == ((), 15.0)
+    assert group.notices == []
+    wait = "no server is ready, so that requests wait for one, for 15 s at most"
+    assert details(group) == {
+        "ho": ("draining", f"it got its stop signal; {wait}"),
+        "si": ("unhealthy", f"its health check fails, {wait}: docker inspect si shows its output"),
+    }
+
+
+def test_where_one_is_ready_the_others_are_left_out_as_ever() -> None:
+    """Nobody waits then, and no words should say so."""
+    group = web(HOLDS, ONE, SICK, draining={HOLDS.container.id: "why"})
+    assert [each.container for each in group.upstream.servers] == ["one"]
+    assert details(group)["ho"] == ("draining", "why")
+    assert "and others serve" in details(group)["sick"][1]
+
+
+@pytest.mark.parametrize("hold", [None, "0s"])
+def test_without_a_wait_the_last_resort_serves(hold: str | None) -> None:
+    """A label of 0 s is as good as none."""
+    one = holding("on", hold)
+    group = web(one, draining={one.container.id: "why"})
+    assert (len(group.upstream.servers), group.upstream.hold_s) == (1, 0.0)
+
+
+def test_a_load_balancer_that_has_nobody_wait_goes_on_as_ever_and_says_why() -> None:
+    """An upstream without a server, in which no request waits, would fail requests that somebody could answer."""
+    group = web(HOLDS, ONE, draining={each.container.id: "why" for each in (HOLDS, ONE)}, hold_refusal="it has no Lua")
+    assert (len(group.upstream.servers), group.upstream.hold_s) == (2, 0.0)
+    assert ("ho", NoticeKind.HOLD_NOT_USED) in kinds(group)
+    assert ("one", NoticeKind.HOLD_NOT_USED) not in kinds(group)
+    assert "hold is not used: it has no Lua" in [notice.detail for _, notice in group.notices]
+    assert kinds(web(holding("ze", "0s"), hold_refusal="it has no Lua")) == []
+
+
+@pytest.mark.parametrize("status", [ContainerStatus.EXITED, ContainerStatus.PAUSED, ContainerStatus.RESTARTING])
+def test_who_does_not_run_has_his_word_too(status: ContainerStatus) -> None:
+    """It is just when nobody runs that requests should wait."""
+    labels = {"lbwatch.method": "least_conn", "lbwatch.keepalive": "8"}
+    runs, stopped = holding("ho", labels=labels), holding("ho", labels=labels, status=status)
+    before, after = web(runs).upstream, web(stopped).upstream
+    assert (after.servers, after.hold_s) == ((), 15.0)
+    assert replace(before, servers=()) == after, "nothing but its servers is another, so that nothing is reloaded"
+    plain = replace(stopped, labels=replace(stopped.labels, hold_s=None))
+    assert (web(plain).upstream.method, web(plain).upstream.keepalive) == (None, None)
+
+
+def test_whose_name_it_is_not_has_no_word() -> None:
+    """A stranger whose default name is the same must not have others' requests wait."""
+    stranger = replace(HOLDS, server=None, reason=Reason.NAME_TAKEN, detail="why")
+    assert web(stranger, ONE).upstream.hold_s == 0.0
+
+
+def test_of_two_holds_the_oldest_containers_counts_and_only_who_serves_is_told() -> None:
+    """As of all that is an upstream's; of a stopped container nobody asks."""
+    old, new = holding("aa", "15s"), holding("bb", "2.5s")
+    gone = holding("cc", "1s", status=ContainerStatus.EXITED)
+    group = web(new, gone, old)
+    assert group.upstream.hold_s == 15.0
+    assert kinds(group) == [("bb", NoticeKind.HOLD_DIFFERS)]
+    assert group.notices[0][1].detail == (
+        "upstream web has hold 15s, as its oldest container says; this one's label is not used"
+    )
+
+
+def test_a_check_that_flips_and_passes_just_now_is_better_than_a_wait() -> None:
+    """It may flip for ever; while it fails requests wait, and then they go on."""
+    passes = replace(holding("fl", health=Health.HEALTHY), flapping="its health check flips")
+    group = web(passes)
+    assert (states(group), kinds(group)) == (
+        {"fl": (ServerState.UNHEALTHY, False)},
+        [("fl", NoticeKind.SERVES_UNHEALTHY)],
+    )
+    fails = replace(holding("fl", health=Health.UNHEALTHY), flapping="its health check flips")
+    group = web(fails)
+    assert (group.upstream.servers, details(group)["fl"][0]) == ((), "flapping")
+    assert "its health check flips, no server is ready" in details(group)["fl"][1]
+    drains = web(passes, draining={passes.container.id: "why"})
+    assert (drains.upstream.servers, details(drains)["fl"][0]) == ((), "draining")
+
+
+def test_clients_of_one_that_drains_wait_too_where_nobody_is_ready() -> None:
+    """It was told to stop: an upstream of nothing but servers that drain takes no new client."""
+    sticks = holding("st", labels={"lbwatch.sticky": "cookie sid"})
+    group = web(sticks, draining={sticks.container.id: "why"})
+    assert (group.upstream.servers, kinds(group)) == ((), [])
+
+
+@pytest.mark.parametrize("refusal", [None, "it has no Lua"])
+def test_a_pause_changes_nothing_but_that_all_wait(refusal: str | None) -> None:
+    """Who serves is as ever, so that a load balancer that cannot have them wait goes on."""
+    plain, paused = web(ONE, SICK, hold_refusal=refusal), web(ONE, SICK, hold_refusal=refusal, is_paused=True)
+    assert paused.upstream == replace(plain.upstream, paused=True, hold_s=60.0)
+    assert (paused.routes, paused.notices, paused.hold_s) == (plain.routes, plain.notices, 0.0)
+    assert web(HOLDS, is_paused=True).hold_s == (15.0)
+
+
+members = st.lists(
+    st.tuples(
+        st.sampled_from([ContainerStatus.RUNNING] * 4 + [ContainerStatus.EXITED, ContainerStatus.PAUSED]),
+        st.sampled_from(list(Health)),
+        st.booleans(),  # whether it drains
+        st.booleans(),  # whether its check flips
+        st.sampled_from([None, "0s", "15s", "2s"]),
+    ),
+    max_size=5,
+)
+
+
+@given(members)
+def test_who_may_have_requests_wait_never_serves_by_one_that_is_not_ready(drawn: list[Any]) -> None:
+    """And never has them wait while one is ready: both halves of the promise, said a second time."""
+    everyone, draining = [], {}
+    for number, (status, health, drains, flips, hold) in enumerate(drawn):
+        one = holding(f"c{number}", hold, status=status, health=health)
+        everyone.append(replace(one, flapping="flips") if flips and one.server is not None else one)
+        draining |= {one.container.id: "why"} if drains else {}
+    held, plain = web(*everyone, draining=draining), web(*everyone, draining=draining, hold_refusal="no")
+    words = [hold for *_, hold in drawn if hold is not None]
+    assert held.upstream.hold_s == (float(words[0][:-1]) if words else 0.0)
+    if not held.upstream.hold_s:
+        assert held.upstream == plain.upstream
+        return
+    ready = [
+        each.container.name
+        for each in everyone
+        if each.server and each.container.id not in draining and each.container.health is not Health.UNHEALTHY
+    ]
+    steady = [each.container.name for each in everyone if each.container.name in ready and each.flapping is None]
+    assert [each.container for each in held.upstream.servers] == (steady or ready)
+    assert {route.container for route in held.routes} == {each.container.name for each in everyone}

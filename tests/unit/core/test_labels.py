@@ -73,6 +73,11 @@ ALLOWED: list[tuple[str, str, str, Any]] = [
     ("keepalive", "0", "keepalive", 0),
     ("keepalive", "1", "keepalive", 1),
     ("keepalive", "10000", "keepalive", 10_000),
+    ("hold", "0s", "hold_s", 0.0),
+    ("hold", "15s", "hold_s", 15.0),
+    ("hold", "1.5", "hold_s", 1.5),
+    ("hold", "500ms", "hold_s", 0.5),
+    ("hold", "1m", "hold_s", 60.0),
     ("sticky", "cookie sid", "sticky", "cookie sid"),
     ("sticky", f" cookie   {'Aa0_.-' * 10}aaaa ", "sticky", f"cookie {'Aa0_.-' * 10}aaaa"),
     ("health", "auto", "health_ignored", False),
@@ -98,6 +103,10 @@ REFUSED: list[tuple[str, str]] = [
     *(("max_conns", value) for value in ("", "-1", "many", "9" * 5000)),
     *(("backup", value) for value in ("", "1", "backup", "yes")),
     *(("keepalive", value) for value in ("", "10001", "-1", "on", "off")),
+    *(
+        ("hold", value)
+        for value in ("", "61s", "60.001", "-1s", "1h", "1m1s", "1 s", "1e1", "\uff11s", "nan", "forever")
+    ),
     *(
         ("sticky", value)
         for value in ("", "cookie", "sid", "cookie a b", "cookie a;", "cookie $a", "cookie a=b", "Cookie sid", "off")

@@ -65,6 +65,7 @@ def test_what_changes_of_an_upstream_itself_is_named() -> None:
     """Such as how it chooses."""
     assert moved(web(ONE), web(ONE, method=Method(name="least_conn"))) == [("changed", None, None, None)]
     assert moved(web(ONE), web(ONE, keepalive=8)) == [("changed", None, None, None)]
+    assert moved(web(ONE), web(ONE, hold_s=8.0)) == [("changed", None, None, None)]
     assert moved(web(ONE), web(ONE, sticky=Sticky(cookie="sid"))) == [("changed", None, None, None)]
     assert moved(web(ONE, TWO), web(ONE, replace(TWO, draining=True))) == [("changed", "web-2", "172.17.0.3:80", None)]
 

@@ -358,6 +358,7 @@ def test_the_first_class_that_is_not_empty_serves(
 @given(any_world, rules, st.data())
 def test_a_drain_never_empties_an_upstream(world: Any, rules_: Rules, data: st.DataObject) -> None:
     """The last servers stay until they die, whoever is drained, and no other upstream is touched."""
+    rules_ = replace(rules_, hold_refusal="requests that wait for a server are test_group's")
     ids = data.draw(st.sets(st.sampled_from([container.id for container in world]))) if world else set()
     before = decide_with(world, rules_)
     after = planned([snapshot(world)], rules=rules_, suspended=Suspended(draining=dict.fromkeys(ids, BY_HAND)))
@@ -540,6 +541,8 @@ def old_and_new(key: str, old: str | None, new: str | None) -> Plan:
         ("method", "least_conn", "ip_hash", lambda upstream: str(upstream.method) == "least_conn"),
         ("method", "round_robin", "ip_hash", lambda upstream: upstream.method is None),
         ("keepalive", "16", "32", lambda upstream: upstream.keepalive == 16),
+        ("hold", "15s", "0s", lambda upstream: upstream.hold_s == 15.0),
+        ("hold", "0s", "15s", lambda upstream: upstream.hold_s == 0.0),
     ],
 )
 def test_where_members_differ_the_oldest_container_wins_with_a_warning(

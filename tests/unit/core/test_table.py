@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import container, rules, snapshot
+from strategies import UPSTREAMS, container, rules, snapshot
 from worlds import any_world
 
 from lbwatch.core.changes import changed_ids
-from lbwatch.core.model import Container, ContainerStatus, Health, Plan, Reason, Suspended
+from lbwatch.core.model import Container, ContainerStatus, Health, Plan, Reason, Suspended, Upstream
 from lbwatch.core.plan import Rules, desired_state
 from lbwatch.core.table import Table
 
@@ -36,7 +36,10 @@ Step = tuple[str, int, int]
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ("gone", "status", "health", "name", "unused", "start", "owner", "new", "looping", "draining", "declare")
+            (
+                *("gone", "status", "health", "name", "unused", "start", "owner", "new"),
+                *("looping", "draining", "declare", "paused", "kept"),
+            )
         ),
         st.integers(0, 30),
         st.integers(0, 30),
@@ -67,6 +70,7 @@ def test_pass_by_pass_comes_to_the_same_as_from_nothing(
     passes = Passes(rules_)
     there = {each.id: each for each in world}
     looping, draining = dict[str, float](), dict[str, str]()
+    paused, kept = frozenset[str](), dict[str, Upstream]()
     for what, which, number in [("status", 0, 1), *taken_steps]:
         ids = list(there)
         id = ids[which % len(ids)] if ids else ""
@@ -80,9 +84,14 @@ def test_pass_by_pass_comes_to_the_same_as_from_nothing(
             looping = {id: float(number)}
         elif what == "draining":
             draining = {id: f"reason {number}"}
+        elif what == "paused":
+            paused ^= {UPSTREAMS[number % len(UPSTREAMS)].lower()}
+        elif what == "kept":
+            names = UPSTREAMS[: number % 3]
+            kept = {name.lower(): Upstream(name=name.lower(), hold_s=float(number), keepalive=which) for name in names}
         elif ids and what != "new":
             there[id] = _another(there[id], what, number, world=list(there.values()))
-        suspended = Suspended(crash_looping=looping, draining=draining)
+        suspended = Suspended(crash_looping=looping, draining=draining, paused=paused, kept=kept)
         plan = passes.plan(*there.values(), suspended=suspended)
         assert plan == desired_state([snapshot(tuple(there.values()))], rules=passes.rules, suspended=suspended)
 

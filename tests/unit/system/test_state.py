@@ -37,6 +37,37 @@ def test_a_drain_survives_a_restart_and_so_does_its_end(tmp_path: Path) -> None:
     assert loaded(tmp_path).drained == {}
 
 
+def test_a_pause_survives_a_restart_beside_the_drains_and_so_does_its_end(tmp_path: Path) -> None:
+    """A migration does not end because somebody updates lbwatch."""
+    state = State(tmp_path)
+    state.drain(ONE, "web-1")
+    state.pause("web")
+    state.pause("api")
+    assert (loaded(tmp_path).paused, loaded(tmp_path).drained) == ({"api", "web"}, {ONE: "web-1"})
+    state.resume("web")
+    assert (loaded(tmp_path).paused, loaded(tmp_path).drained) == ({"api"}, {ONE: "web-1"})
+
+
+def test_what_an_older_lbwatch_kept_is_read(tmp_path: Path) -> None:
+    """It knew no pauses, and its drains hold."""
+    (tmp_path / FILE).write_text(json.dumps({"drained": [{"id": ONE, "name": "web-1"}]}))
+    assert (loaded(tmp_path).paused, loaded(tmp_path).drained) == (frozenset(), {ONE: "web-1"})
+
+
+def test_an_end_of_a_pause_that_did_not_reach_the_disk_is_written_by_the_next_word(tmp_path: Path) -> None:
+    """Else it would come back with the next start."""
+    state = State(tmp_path)
+    state.pause("web")
+    (tmp_path / FILE).rename(tmp_path / "aside")
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(StateError):
+        state.resume("web")
+    (tmp_path / FILE).rmdir()
+    (tmp_path / "aside").rename(tmp_path / FILE)
+    state.resume("web")
+    assert loaded(tmp_path).paused == frozenset()
+
+
 @given(drained=st.dictionaries(st.text(max_size=70), st.text(max_size=20), max_size=5))
 def test_whatever_containers_are_called_comes_back_as_it_was(
     drained: dict[str, str], tmp_path_factory: pytest.TempPathFactory
@@ -88,6 +119,11 @@ def test_a_check_leaves_nothing_behind_and_changes_nothing(tmp_path: Path) -> No
         b"{}",
         b'{"drained": null}',
         b'{"drained": 7}',
+        b'{"drained": [], "paused": "web"}',
+        b'{"drained": [], "paused": [7]}',
+        b'{"drained": [], "paused": ["web; }"]}',
+        b'{"drained": [], "paused": ["web\\n"]}',
+        b'{"drained": [], "paused": [""]}',
         b'{"drained": "web-1"}',
         b'{"drained": {"id": "1", "name": "web-1"}}',
         b'{"drained": ["web-1"]}',

@@ -46,8 +46,8 @@ def line(upstream: Upstream) -> str | None:
     """Return the line in an upstream's block by which its workers follow; `None` where its changes take a reload."""
     if reload_reason(upstream) is not None:
         return None
-    # nginx counts a request's tries by the servers that the block had when it was read: the placeholder is one, too.
-    call = _CALL.format(call=f'balance("{upstream.name}", {len(upstream.servers) or 1})')
+    # nginx counts a request's tries by the servers that the block had when it was read; one that is down is none.
+    call = _CALL.format(call=f'balance("{upstream.name}", {len(upstream.servers)})')
     return f"balancer_by_lua_block {{ {call} }}"
 
 

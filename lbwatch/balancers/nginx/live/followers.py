@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from lbwatch.balancers.nginx.live.protocol import KEEP, MAX_LINE_BYTES, Have, have_in
-from lbwatch.core.errors import excerpt
+from lbwatch.core.errors import ThreadError, excerpt
 from lbwatch.system import listening
 
 ANSWER_S = 2.0
@@ -102,7 +102,7 @@ class Followers:
         while True:
             try:
                 listener, inode = await asyncio.to_thread(listening.bound_unix, self._path, mode=MODE)
-            except OSError as error:
+            except (OSError, ThreadError) as error:
                 self._note(error)
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -113,8 +113,9 @@ class Followers:
                 finally:
                     listening.unlink(self._path, inode=inode)
 
-    def _note(self, error: OSError) -> None:
-        words = f"there is no socket for nginx's workers: {excerpt(error.strerror or str(error))}"
+    def _note(self, error: OSError | ThreadError) -> None:
+        why = excerpt(getattr(error, "strerror", None) or str(error))
+        words = f"there is no socket for nginx's workers: {why}"
         if words != self.error:
             _log.warning("live.unavailable", path=str(self._path), reason=words)
         self.error = words

@@ -19,6 +19,7 @@ class LiveLines:
         refusal: Why they are never written; `None`: they are if nginx takes them.
 
     Attributes:
+        program: As given.
         reason: Why they do not stand in the file; `None`: they do, or will.
     """
 
@@ -31,7 +32,7 @@ class LiveLines:
         refusal: str | None = None,
     ) -> None:
         self.reason: str | None = refusal
-        self._program = program
+        self.program = program
         self._folder_there = folder_there
         self._required = required
         self._refusal = refusal
@@ -79,7 +80,7 @@ class LiveLines:
 
     def shape(self, upstreams: Iterable[Upstream]) -> str:
         """Return the name of the shape of these upstreams."""
-        return directives.shape_of(upstreams, program=self._program)
+        return directives.shape_of(upstreams, program=self.program)
 
     def tested(self, *, took: bool) -> bool:
         """Return whether a text with them may be put in force; *took*: nginx's test did, else there was none."""

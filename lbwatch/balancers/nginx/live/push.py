@@ -12,7 +12,9 @@ from lbwatch.balancers.nginx.live.protocol import Have
 from lbwatch.balancers.nginx.live.versions import Versions
 from lbwatch.balancers.nginx.live.workers import Workers
 from lbwatch.core.changes import changed_upstreams
+from lbwatch.core.errors import OutputError
 from lbwatch.core.model import Upstream, Waiting
+from lbwatch.system import files
 
 PROOF_S = 0.25
 """Within which every worker says that it has a change; it takes them milliseconds."""
@@ -22,6 +24,8 @@ LATE_S = 3.0
 
 FIRST_S = 2.0
 """At a start workers may have waited for lbwatch for long, and look for its socket once a second."""
+
+_FOLDER_MODE = 0o755
 
 PUSH_INTERVAL_S = 0.01
 """Least time between two changes: a push costs nothing, and what comes together may go together."""
@@ -47,8 +51,9 @@ class Push:
         self.is_followed = False
         self._lines = lines
         self._versions = Versions(epoch=epoch)
+        self._folder = folder / directives.FOLDER
         self._followers = Followers(
-            folder / directives.FOLDER / directives.SOCKET,
+            self._folder / directives.SOCKET,
             answer=self._answer,
             waits=lambda: self._versions.any_waits,
         )
@@ -58,6 +63,17 @@ class Push:
         self._shapes: frozenset[str] = frozenset()  # whoever was started with one of these can be told of them
         self._behind_since: float | None = None  # loop time
         self._pushed_at = 0.0  # likewise
+
+    def write_program(self) -> None:
+        """Put beside the output what its workers run; raises `OutputError`."""
+        path = self._folder / directives.PROGRAM
+        try:
+            self._folder.mkdir(exist_ok=True)
+            self._folder.chmod(_FOLDER_MODE)  # nginx's workers are another user
+        except OSError as error:
+            raise OutputError(self._folder, error=error) from error
+        if files.read(path) != self._lines.program:
+            files.replace(path, text=self._lines.program)
 
     def run(self) -> Coroutine[Any, Any, None]:
         """Listen for workers, for good."""

@@ -83,6 +83,9 @@ class FakeControl:
     async def workers(self) -> tuple[int, int] | None:
         return None
 
+    def serving_pids(self) -> frozenset[int] | None:
+        return None
+
 
 @dataclass
 class Trial:
