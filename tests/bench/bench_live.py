@@ -172,12 +172,20 @@ class Stage:
     """
 
     def __init__(
-        self, stack: ExitStack, *, namespace: str, way: str, version: str, upstreams: int, **settings: str
+        self,
+        stack: ExitStack,
+        *,
+        namespace: str,
+        way: str,
+        version: str,
+        upstreams: int = 1,
+        servers: int = SERVERS,
+        **settings: str,
     ) -> None:
         self.way = way
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
         self.folder = folder
-        options = json.dumps({"servers": SERVERS, "others": upstreams - 1, "labels": {"lbwatch.keepalive": "32"}})
+        options = json.dumps({"servers": servers, "others": upstreams - 1, "labels": {"lbwatch.keepalive": "32"}})
         self.engine = Program("commandedengine.py", str(folder / "docker.sock"), options)
         stack.callback(self.engine.close)
         self.there: list[dict[str, str]] = json.loads(self.engine.answer())["there"]
@@ -193,7 +201,7 @@ class Stage:
         self._api.sock.connect(str(folder / "docker.sock"))
         stack.callback(self._api.close)
         wait_until(
-            lambda: self.lbwatch.died() or {self.nginx.ask("/") for _ in range(4 * SERVERS)},
+            lambda: self.lbwatch.died() or {self.nginx.ask("/") for _ in range(4 * servers)},
             holds=lambda found: found in (True, {each["address"] for each in self.there}),
             within=IN_FORCE_S,
             what=f"the servers answer, {way} with {upstreams} upstreams",
@@ -424,8 +432,14 @@ class Prober(Thread):
             for connection in connections:
                 await connection.ask()
                 await asyncio.sleep(self.PAUSE_S)
-            answered = self.kept.answers[-len(connections) :]
-            self.covered = len({each.worker for each in answered}) >= self.workers
+            workers = [each.worker for each in self.kept.answers[-len(connections) :]]
+            by_worker = dict(zip(workers, connections, strict=True))
+            self.covered = len(by_worker) >= self.workers
+            if self.covered:  # one for each will do, and is asked the more often
+                surplus = [each for each in connections if each not in by_worker.values()]
+                connections = list(by_worker.values())
+                for connection in surplus:
+                    connection.close()
         for connection in connections:
             connection.close()
 
@@ -478,7 +492,15 @@ def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int
     with ExitStack() as stack:
         namespace = start_servers(stack)
         stages = [
-            Stage(stack, namespace=namespace, way=way, version=version, upstreams=upstreams, reload_interval="100ms")
+            Stage(
+                stack,
+                namespace=namespace,
+                way=way,
+                version=version,
+                upstreams=upstreams,
+                servers=2,  # so that the one which comes is asked soon
+                reload_interval="100ms",
+            )
             for way in ways
         ]
         for stage in stages:
@@ -504,7 +526,7 @@ def steadies(version: str, *, ways: Sequence[str], changes: int) -> dict[str, St
     done: dict[str, Steady] = {}
     for way in ("plain", *ways):
         with ExitStack() as stack:
-            stage = Stage(stack, namespace=start_servers(stack), way=way, version=version, upstreams=1)
+            stage = Stage(stack, namespace=start_servers(stack), way=way, version=version)
             if way == "plain":
                 stage.end_lbwatch()
             done[way] = steady(stage, changes=0 if way == "plain" else changes)
@@ -515,7 +537,7 @@ def full_cpus(version: str, *, ways: Sequence[str]) -> dict[str, float]:
     """Return what a request costs nginx in CPU at full load, in microseconds: nginx alone and each way in turns."""
     with ExitStack() as stack:
         namespace = start_servers(stack)
-        stages = [Stage(stack, namespace=namespace, way=way, version=version, upstreams=1) for way in ("plain", *ways)]
+        stages = [Stage(stack, namespace=namespace, way=way, version=version) for way in ("plain", *ways)]
         stages[0].end_lbwatch()
         for stage in stages:
             stage.wait_until_followed()
