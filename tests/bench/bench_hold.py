@@ -43,6 +43,8 @@ BETWEEN_S = 1.0
 MOST_OVER_GAP_S = 0.1
 """The aim: the slowest request takes no longer than the gap and this."""
 
+_LOCATION = "location / {"
+
 PROGRAMS = {
     "linger": "answers for 0.5 s more",
     "end": "answers what it has",
@@ -165,6 +167,7 @@ def stage_of(engine: RealEngine, folder: Path, *, live: str) -> Iterator[Stage]:
     if live == "on":
         nginx.program = lua_program(versions.NGINX)
         nginx.rewrite(main=lua_main(versions.NGINX), http=lua_http(versions.NGINX))
+    add_hold(nginx.folder / "conf.d" / "site.conf")
     settings = {"declare": UPSTREAM, "log-level": "info", "reload-interval": "1s", "live": live}
     stage = Stage(engine, nginx, folder=folder, settings={**settings, "nginx-command": nginx.program})
     try:
@@ -174,6 +177,14 @@ def stage_of(engine: RealEngine, folder: Path, *, live: str) -> Iterator[Stage]:
         yield stage
     finally:
         stage.close()
+
+
+def add_hold(site: Path) -> None:
+    """Have the shipped site's requests wait, unless it says so itself."""
+    text = site.read_text()
+    if "$lbwatch_hold" not in text:
+        assert text.count(_LOCATION) == 1
+        site.write_text(text.replace(_LOCATION, f"{_LOCATION}\n        set $lbwatch_hold {UPSTREAM};"))
 
 
 def recreated(engine: RealEngine, *, on_term: str, hold: bool, live: str, times: int) -> Recreated:
@@ -311,11 +322,11 @@ def main() -> None:
                 if hold == "on":
                     reached += list(aims(on_term, one))
                     if options.notes and not all(fine for _, fine, _ in reached):
-                        console.print(one.notes)
+                        console.print(one.notes, soft_wrap=True)
     console.print(table(rows, times=options.times))
     console.print(f"{os.cpu_count()} cores, load average {' '.join(f'{each:.1f}' for each in os.getloadavg())}")
     for what, fine, figure in reached:
-        console.print(f"{'PASS' if fine else 'FAIL'}  {what}: {figure}")
+        console.print(f"{'PASS' if fine else 'FAIL'}  {what}: {figure}", soft_wrap=True)
     sys.exit(not all(fine for _, fine, _ in reached))
 
 

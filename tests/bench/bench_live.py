@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
@@ -55,8 +55,12 @@ FULL_S, FULL_CONNECTIONS, TURNS = 6.0, 16, 3
 """How long and how often what a request costs is measured, on so many connections without a pause."""
 QUIET_S = 0.35
 """Between two changes whose time is taken: longer than a reload and the end of old workers."""
+BEHIND_S = 0.1
+"""Or so short, where it is measured what the first one costs the second."""
 AFTERWARDS_S = 0.05
 """So long clients still ask once a change is in force: who is late is seen."""
+REST_S = 1.0
+"""Who uses less than a tenth of this has nothing to do."""
 IN_FORCE_S = 120.0
 """A reload with 10,000 upstreams takes tens of seconds on a busy machine."""
 
@@ -69,8 +73,8 @@ STEADY_COLUMNS = (
 )
 LATENCY_TITLE = "One change of one upstream, milliseconds from the event: median (longest)"
 LATENCY_COLUMNS = (
-    *("nginx", "upstreams", "times", "bare inspect", "first right", "each worker", "last wrong"),
-    *("in force", "over inspect", "to off"),
+    *("nginx", "upstreams", "bare inspect", "first right", "each worker", "last wrong"),
+    *("in force", "over inspect", "to off", "right behind"),
 )
 
 _CONF = """\
@@ -248,6 +252,17 @@ class Stage:
             wait_until(
                 lambda: self.change("swap") and self.pushes(), within=IN_FORCE_S, what="a push", notes=self.notes
             )
+
+    def wait_until_idle(self) -> None:
+        """Wait until lbwatch does nothing: that it was started is another figure."""
+        used_s = [self.lbwatch_use().cpu_s]
+
+        def rests() -> bool:
+            time.sleep(REST_S)
+            used_s.append(self.lbwatch_use().cpu_s)
+            return used_s[-1] - used_s[-2] < REST_S / 10
+
+        wait_until(rests, within=IN_FORCE_S, what="lbwatch rests", notes=self.notes)
 
     def pushes(self) -> int:
         return len(self.lbwatch.logged("nginx.pushed"))
@@ -482,12 +497,34 @@ def latency(stage: Stage, command: str) -> Taken:
     )
 
 
+def right_behind(stage: Stage) -> float:
+    """Return how many seconds after its event a change was seen that came BEHIND_S after another one."""
+    stage.change("pause")
+    time.sleep(QUIET_S)
+    prober = Prober(stage)
+    wait_until(lambda: prober.covered, within=30, what="each worker is asked")
+    stage.engine.ask("unpause")
+    time.sleep(BEHIND_S)
+    event, _ = stage.change("swap")
+    at, came = event["at"], address_of(event, "came")
+    wait_until(lambda: prober.heard(came, since=at), within=IN_FORCE_S, what=f"{came} answers", notes=stage.notes)
+    return seen(prober.end(), at=at, came=came).first_s
+
+
 def address_of(event: dict[str, Any], side: str) -> str:
     """Return the address of the server that came or left; empty: none did."""
     return str(event[side]["address"]) if side in event else ""
 
 
-def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int) -> dict[str, list[Taken]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """Changes of one upstream among many, each after a quiet time; *behind_s*: right behind another one, see `right_behind`."""
+
+    single: list[Taken] = field(default_factory=list)
+    behind_s: list[float] = field(default_factory=list)
+
+
+def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int) -> dict[str, Latencies]:
     """Return the times of changes of one upstream among so many, the ways in turns."""
     with ExitStack() as stack:
         namespace = start_servers(stack)
@@ -505,10 +542,14 @@ def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int
         ]
         for stage in stages:
             stage.wait_until_followed()
-        taken: dict[str, list[Taken]] = {way: [] for way in ways}
+            stage.wait_until_idle()
+        taken = {way: Latencies() for way in ways}
         for number in range(2 * samples):
             for stage in stages:
-                taken[stage.way].append(latency(stage, "unpause" if number % 2 else "pause"))
+                taken[stage.way].single.append(latency(stage, "unpause" if number % 2 else "pause"))
+        for _ in range(samples):
+            for stage in stages:
+                taken[stage.way].behind_s.append(right_behind(stage))
         return taken
 
 
@@ -584,21 +625,22 @@ def steady_rows(version: str, done: dict[str, Steady]) -> Iterator[tuple[str, ..
         )
 
 
-def latency_rows(version: str, upstreams: int, taken: dict[str, list[Taken]]) -> Iterator[tuple[str, ...]]:
-    for way, samples in taken.items():
-        proven, off = [each.proven_s for each in samples], [each.proven_s for each in taken.get("off", [])]
-        came = [each.seen for each in samples if each.came]
+def latency_rows(version: str, upstreams: int, taken: dict[str, Latencies]) -> Iterator[tuple[str, ...]]:
+    off = [each.proven_s for each in taken["off"].single] if "off" in taken else []
+    for way, latencies in taken.items():
+        samples = latencies.single
+        proven, came = [each.proven_s for each in samples], [each.seen for each in samples if each.came]
         yield (
             f"{version} {way}",
             f"{upstreams:,}",
-            str(len(samples)),
-            ms([each.inspect_s for each in samples]),
+            f"{1000 * statistics.median(each.inspect_s for each in samples):.1f}",
             ms([each.first_s for each in came]),
             ms([each.everywhere_s for each in came]),
             ms([each.seen.last_wrong_s for each in samples if not each.came]),
             ms(proven),
             f"{over_inspect_ms(samples):.1f}",
             f"1/{median_ms(off) / median_ms(proven):.0f}" if off and way != "off" else "",
+            ms(latencies.behind_s),
         )
 
 
@@ -631,8 +673,8 @@ def steady_aims(version: str, done: dict[str, Steady]) -> Iterator[Aim]:
     yield f"{version}: no process more", one.before.processes == one.after.processes, str(one.after.processes)
 
 
-def latency_aims(version: str, taken: dict[int, dict[str, list[Taken]]]) -> Iterator[Aim]:
-    over = {upstreams: over_inspect_ms(ways["on"]) for upstreams, ways in taken.items() if "on" in ways}
+def latency_aims(version: str, taken: dict[int, dict[str, Latencies]]) -> Iterator[Aim]:
+    over = {upstreams: over_inspect_ms(ways["on"].single) for upstreams, ways in taken.items() if "on" in ways}
     for upstreams, over_ms in over.items():
         yield (
             f"{version}: proven at most {MOST_OVER_INSPECT_MS:g} ms after an inspect, {upstreams:,} upstreams",
@@ -673,7 +715,7 @@ def main() -> None:
             console.print(table(title, STEADY_COLUMNS, list(steady_rows(version, done))))
             aims += steady_aims(version, done)
         if "latency" in options.parts:
-            taken: dict[int, dict[str, list[Taken]]] = {}
+            taken: dict[int, dict[str, Latencies]] = {}
             for upstreams in options.upstreams:
                 samples = max(2, options.samples // max(1, round(math.log10(upstreams))))
                 taken[upstreams] = latencies(version, ways=options.ways, upstreams=upstreams, samples=samples)
@@ -686,7 +728,7 @@ def main() -> None:
             console.print(f"CPU of nginx for a request at full load, in us: {words}")
             aims += cpu_aims(version, cpus)
     for what, reached, figure in aims:
-        console.print(f"{'PASS' if reached else 'FAIL'}  {what}{f': {figure}' if figure else ''}")
+        console.print(f"{'PASS' if reached else 'FAIL'}  {what}{f': {figure}' if figure else ''}", soft_wrap=True)
     sys.exit(not all(reached for _, reached, _ in aims))
 
 
