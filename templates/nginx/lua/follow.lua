@@ -19,6 +19,7 @@ local flights = state.flights
 
 local BUSY = -3 -- nginx's own word for "no live upstreams": the client gets 502
 local DASH = byte("-")
+local ENOENT = 2
 
 local CONNECT_MS, SEND_MS = 1000, 1000
 local ANSWER_MS = 5000 -- lbwatch answers after 2 s at the latest
@@ -259,13 +260,19 @@ local function converse(connection)
     return connection.from > #connection.buffer
 end
 
+-- While lbwatch is not there its socket is not either: no connection is tried, since nginx would log each that fails.
+local function is_there(path)
+    local _, _, number = io.open(path) -- no socket can be opened so; the question is why not
+    return number ~= ENOENT
+end
+
 local function run(premature)
     if premature or ngx.worker.exiting() then
         return
     end
     local socket = ngx.socket.tcp()
     socket:settimeouts(CONNECT_MS, SEND_MS, ANSWER_MS)
-    if socket:connect("unix:" .. state.path, { pool = "lbwatch" }) then
+    if is_there(state.path) and socket:connect("unix:" .. state.path, { pool = "lbwatch" }) then
         local connection = { socket = socket, buffer = "", from = 1 }
         if converse(connection) then
             socket:setkeepalive(KEPT_MS, 1)
