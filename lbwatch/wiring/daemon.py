@@ -170,6 +170,7 @@ async def build_daemon(
             evidence=settings.routing.state_dir / FILE,
             lines=lines,
             push=push,
+            retest_s=access.retest_s(),
         )
         _restore(balancer)
         state = make_state(settings)

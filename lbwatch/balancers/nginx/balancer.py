@@ -95,6 +95,7 @@ class Nginx:
         evidence: Where what was verified is kept for the next start; `None`: nowhere.
         lines: Those by which nginx's workers follow; `None`: nobody asks for them.
         push: Tells nginx's workers of changes of servers, likewise.
+        retest_s: What needs no reload is tested only if the latest test is so long ago, where a test is dear.
 
     Attributes:
         file: The output, and the nginx that reads it.
@@ -113,13 +114,16 @@ class Nginx:
         evidence: Path | None = None,
         lines: LiveLines | None = None,
         push: Push | None = None,
+        retest_s: float = 0.0,
     ) -> None:
         self.file = LiveFile(output, control=control, lock=lock, evidence=Evidence(evidence))
         self.step = ""
-        self._candidates = Candidates(renderer, test=tester.test, lines=lines, running=control.running)
+        self._candidates = Candidates(
+            renderer, test=tester.test, lines=lines, running=control.running, container=control.program
+        )
         self._live = None
         if push is not None:
-            self._live = LivePath(push, candidates=self._candidates, file=self.file, control=control)
+            self._live = LivePath(push, candidates=self._candidates, file=self.file, control=control, retest_s=retest_s)
         self._turn = asyncio.Lock() if self._live is None else self._live.turn
         self._tester = tester
         self._control = control
@@ -323,6 +327,9 @@ class Nginx:
         """
         now = asyncio.get_running_loop().time()
         names = names_in(before or "")
+        if is_doubtful := self._live is not None and self._live.suspects_lines(str(refusal)):
+            with suppress(TakenBackError):
+                return trial, await self._bring(trial, began=began, before=before)
         try:
             for less in self._suspects.refused(trial, wanted=wanted, before=names, error=str(refusal), now=now):
                 with suppress(TakenBackError):
@@ -334,6 +341,9 @@ class Nginx:
             self._suspects.acquit()
             self._reloads = False
             raise
+        finally:
+            if is_doubtful and self._candidates.lines is not None:
+                self._candidates.lines.ask_again()  # it was not for them
         raise refusal
 
     async def _bring(self, trial: Trial, *, began: float, before: str | None) -> Applied:

@@ -17,7 +17,7 @@ from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.push import FIRST_S, PROOF_S, Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.suspects import Trial
-from lbwatch.core.errors import LbwatchError, NotTestedError, OutputError, ReloadError, UserConfigError
+from lbwatch.core.errors import LbwatchError, NotTestedError, OutputError, ReloadError, RenderError, UserConfigError
 from lbwatch.core.model import Upstream, Waiting
 
 FILE_PATIENCE_S = 0.05
@@ -69,26 +69,32 @@ class LivePath:
         candidates: Make the text.
         file: The output; nobody else may replace it while `turn` is held.
         control: Says whether nginx runs.
+        retest_s: The file is tested only if the latest test is so long ago, where a test is dear.
 
     Attributes:
         in_force: Whether what is in force is what the workers say that they have, and not what they were started with.
         turn: Held by whoever replaces the file.
     """
 
-    def __init__(self, push: Push, *, candidates: Candidates, file: LiveFile, control: Control) -> None:
+    def __init__(
+        self, push: Push, *, candidates: Candidates, file: LiveFile, control: Control, retest_s: float = 0.0
+    ) -> None:
         self.in_force = False
         self.turn = asyncio.Lock()
         self._push = push
         self._candidates = candidates
         self._file = file
         self._control = control
+        self._retest_s = retest_s
         self._is_started = False  # anything was brought into force since the start
         self._wanted: Trial | None = None  # what the file does not say yet
         self._asked = asyncio.Event()  # for it to say so
         self._ended = asyncio.Event()  # the latest try of that
         self._written: Written | None = None  # by the latest try; `None`: it failed, or takes a reload after all
         self._error: LbwatchError | None = None  # of the latest try
-        self._unstartable: str | None = None  # as of the latest file
+        self._unstartable: str | None = None  # as of the latest test
+        self._for_reload: Trial | None = None  # what takes a reload after all
+        self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
 
     @property
     def refusal(self) -> str | None:
@@ -135,7 +141,7 @@ class LivePath:
             RenderError, OutputError: The workers have it, and the file does not say so.
         """
         written = self._candidates.written(trial.upstreams)
-        if not await self._follows(written, now=began):
+        if trial == self._for_reload or not await self._follows(written, now=began):
             return None
         is_said = await self._push.push(written)
         live_s = asyncio.get_running_loop().time() - began
@@ -166,12 +172,17 @@ class LivePath:
             self._push.set(written)
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
-        self.in_force, self._wanted = False, None
+        self.in_force, self._wanted, self._for_reload = False, None, None
 
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
         self._push.set(written, is_reload=True)
         self._is_started = True
+
+    def suspects_lines(self, why: str) -> bool:
+        """Return whether nginx may have taken a reload back for the workers' lines, which are left out then."""
+        lines = self._candidates.lines
+        return lines is not None and not self._push.is_asked and lines.suspected(why, by=self._control.running())
 
     async def run(self) -> None:
         """Listen for workers, and keep the file in step with what they have, for good."""
@@ -181,7 +192,10 @@ class LivePath:
 
     async def _follows(self, written: tuple[Upstream, ...], *, now: float) -> bool:
         """Return whether all workers can be told of what is to be written."""
-        if self._control.running() is None or not self._candidates.has_same_template:
+        if self._control.running() is None:
+            return False
+        # At a start nobody knows which template the file is from: what it comes to now is compared with that.
+        if not self._candidates.has_same_template and self._is_started:
             return False
         if self.in_force and (until := self._push.waited_for_until()) is not None and until <= now:
             return False  # one that was told did not say so for too long
@@ -209,6 +223,7 @@ class LivePath:
             try:
                 async with self.turn:
                     written = await self._write(trial)
+                    self._for_reload = trial if written is None else None
             except LbwatchError as failure:
                 error = failure
             if self._wanted is trial:  # else there is a newer one
@@ -222,21 +237,39 @@ class LivePath:
         That something is wrong with the user's own files, or that nothing can be tested now, keeps no server out.
         """
         before = await asyncio.to_thread(self._file.look)
-        unstartable = None
-        try:
-            found = await self._candidates.candidate(
-                trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
-            )
-            text = found.text
-            if directives.shape_in(text) is None or not self._push.has_shape_of(found.written):
-                return None
-        except (UserConfigError, NotTestedError, ReloadError) as error:
-            text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.upstreams))
-            unstartable = str(error) if isinstance(error, UserConfigError) else None
+        text, unstartable = await self._text(trial, before=before)
+        if text is None or not await asyncio.to_thread(self._has_same_rest, before or "", text):
+            return None
         if text != before or not self._file.is_untouched():
             await self._file.rewrite(text)
         self._log(unstartable)
         return Written(text=text, before=before, unstartable=unstartable)
+
+    async def _text(self, trial: Trial, *, before: str | None) -> tuple[str | None, str | None]:
+        """Return the text of the file, `None` if it takes a reload after all; and why nginx could not start from it."""
+        if self._candidates.is_tested_since(asyncio.get_running_loop().time() - self._retest_s):
+            with suppress(RenderError):
+                written = self._candidates.written(trial.upstreams)
+                return await asyncio.to_thread(self._candidates.text, written), self._unstartable
+        try:
+            found = await self._candidates.candidate(
+                trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
+            )
+            is_told = directives.shape_in(found.text) is not None and self._push.has_shape_of(found.written)
+            return (found.text if is_told else None), None
+        except (UserConfigError, NotTestedError, ReloadError) as error:
+            text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.upstreams))
+            return text, str(error) if isinstance(error, UserConfigError) else None
+
+    def _has_same_rest(self, before: str, text: str) -> bool:
+        """Return whether two texts differ in nothing but what workers are told; *before*: the file as it is."""
+        if text == before:
+            return True
+        known, rest = self._rest
+        if known != before:
+            rest = directives.rest_of(before)
+        self._rest = text, directives.rest_of(text)
+        return self._rest[1] == rest
 
     def _log(self, unstartable: str | None) -> None:
         if unstartable is not None and unstartable != self._unstartable:

@@ -238,3 +238,18 @@ async def test_explain_tells_of_pauses_and_of_how_long_requests_wait(live: Drain
     assert "lbwatch: upstream web is paused by hand: no request waits; `lbwatch resume web` ends that\n" in err
     told = await client.explanation(live.socket, container="one")
     assert [(each.upstream, each.hold_s) for each in told.waits] == [("one", 15.0)]
+
+
+async def test_who_drains_the_only_one_where_requests_wait_is_told_so(live: DrainStage, engine: FakeEngine) -> None:
+    """Before that it would have served on; whoever drains it must know that nobody does now."""
+    labels = WEB | {"lbwatch.upstream": "one", "lbwatch.hold": "15s"}
+    for name in ("one-1", "one-2"):
+        engine.containers.run(name=name, labels=labels)
+    await eventually(lambda: len(live.servers()) == 5)
+    assert await live.drain("one-1") == "one-1 is drained; `lbwatch undrain one-1` ends that"
+    assert await live.drain("one-2") == (
+        "one-2 is drained, and no other server is ready: requests wait for one, for 15 s at most; "
+        "`lbwatch undrain one-2` ends that"
+    )
+    assert "127.0.0.1" in live.servers()
+    assert (await live.undrain("one-2")).startswith("one-2 is not drained any more; it serves upstream one")

@@ -8,7 +8,7 @@ from typing import Any
 from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.followers import Followers
 from lbwatch.balancers.nginx.live.lines import LiveLines
-from lbwatch.balancers.nginx.live.protocol import Have
+from lbwatch.balancers.nginx.live.protocol import NO_SHAPE, Have
 from lbwatch.balancers.nginx.live.versions import Versions
 from lbwatch.balancers.nginx.live.workers import Workers
 from lbwatch.core.changes import changed_upstreams
@@ -80,10 +80,17 @@ class Push:
         return self._followers.run()
 
     def _answer(self, have: Have) -> bytes | None:
+        if have.shape == NO_SHAPE:
+            return self._versions.answer(have.version)
         if have.shape not in self._shapes:
             return None
         self.is_followed |= have.version == self._versions.version
         return self._versions.answer(have.version)
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether any serving worker asks."""
+        return self._workers.all() is not None
 
     @property
     def error(self) -> str | None:
