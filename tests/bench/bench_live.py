@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -710,6 +711,7 @@ def main() -> None:
     parser.add_argument("--upstreams", type=int, nargs="*", default=[1, 1000, 10_000])
     parser.add_argument("--samples", type=int, default=15, help="servers that come, and as many that leave")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by which all that was started is put away
     console, aims = Console(width=110, highlight=False), list[Aim]()
     for version in options.nginx:
         console.print(f"\nnginx {version}; {machine()}")
