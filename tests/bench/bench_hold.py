@@ -43,7 +43,21 @@ BETWEEN_S = 1.0
 MOST_OVER_GAP_S = 0.1
 """The aim: the slowest request takes no longer than the gap and this."""
 
-_LOCATION = "location / {"
+_LOCATION = """    location / {
+        proxy_pass http://$upstream;
+    }
+"""
+_HELD = """\
+    location / {{
+        set $lbwatch_hold {upstream};
+        error_page 502 504 = @again;
+        proxy_pass http://$upstream;
+    }}
+    location @again {{
+        set $lbwatch_hold "{upstream} again";
+        proxy_pass http://$upstream;
+    }}
+"""
 
 PROGRAMS = {
     "linger": "answers for 0.5 s more",
@@ -184,7 +198,7 @@ def add_hold(site: Path) -> None:
     text = site.read_text()
     if "$lbwatch_hold" not in text:
         assert text.count(_LOCATION) == 1
-        site.write_text(text.replace(_LOCATION, f"{_LOCATION}\n        set $lbwatch_hold {UPSTREAM};"))
+        site.write_text(text.replace(_LOCATION, _HELD.format(upstream=UPSTREAM)))
 
 
 def recreated(engine: RealEngine, *, on_term: str, hold: bool, live: str, times: int) -> Recreated:

@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -238,13 +239,15 @@ class Stage:
         return event, max(self._proven(kind, name, since=since) for kind, name in wanted)
 
     def _proven(self, kind: str, name: str, *, since: int) -> float:
-        return wait_until(
+        at = wait_until(
             lambda: proven_at(self.lbwatch.lines()[since:], kind=kind, name=name),
             within=IN_FORCE_S,
             holds=lambda at: at is not None,
             what=f"{name} has {kind}",
             notes=self.notes,
         )
+        assert at is not None
+        return at
 
     def wait_until_followed(self) -> None:
         """Wait until nginx's workers follow, where they should: the first changes after a start may take a reload."""
@@ -300,8 +303,8 @@ def proven_at(lines: Sequence[dict[str, Any]], *, kind: str, name: str) -> float
     """
     Return the wall clock at which lbwatch had in force that a container joined or left; `None`: it has not yet.
 
-    A push is logged once the file is replaced, too. When it was proven is counted from the beginning of its pass, which
-    the line behind it has; planning comes before, and is left out, so that this is early rather than late.
+    A push is logged somewhat later than it was proven. When that was is counted from the beginning of its pass, which the
+    line behind it has; planning comes before and is left out, so that this is early rather than late.
     """
     for number, line in enumerate(lines):
         if name in line.get(kind, "").split(", "):
@@ -543,6 +546,8 @@ def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int
         for stage in stages:
             stage.wait_until_followed()
             stage.wait_until_idle()
+            for command in ("pause", "unpause"):  # the first change of its kind finds nothing remembered
+                stage.change(command)
         taken = {way: Latencies() for way in ways}
         for number in range(2 * samples):
             for stage in stages:
@@ -706,6 +711,7 @@ def main() -> None:
     parser.add_argument("--upstreams", type=int, nargs="*", default=[1, 1000, 10_000])
     parser.add_argument("--samples", type=int, default=15, help="servers that come, and as many that leave")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by which all that was started is put away
     console, aims = Console(width=110, highlight=False), list[Aim]()
     for version in options.nginx:
         console.print(f"\nnginx {version}; {machine()}")
