@@ -74,7 +74,7 @@ class PassLog:
             now: Loop time.
         """
         outage = _outage(self._failures.end(now=now))
-        if applied.reloaded:
+        if applied.event:
             times = {"live_s": round(applied.live_s, 4), "verified_s": round(applied.verified_s, 4)}
             values = _moved(applied, routes=plan.routes)
             _log.info(applied.event, digest=applied.digest, changed=applied.changed, **values, **times, **outage)
