@@ -140,7 +140,7 @@ MUTANTS = {
         "balancers/nginx/livefile.py", ("            await asyncio.to_thread(files.restore, self.path)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_livefile.py"
     ),
     "owed: an equal file counts as running": mutant(
-        "balancers/nginx/balancer.py", ("        if not changed and not outlived and (self.file.confirmed() or await self._is_recalled(candidate.text)):", "        if not changed and not outlived:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"
+        "balancers/nginx/balancer.py", ("        if not changed and not outlived and (self.confirmed() or await self._is_recalled(candidate.text)):", "        if not changed and not outlived:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"
     ),
     "owed: nginx is never looked at again": mutant(
         "balancers/nginx/livefile.py",

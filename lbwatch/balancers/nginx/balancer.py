@@ -132,6 +132,8 @@ class Nginx:
         self._reloads = True  # as far as is known, whatever the file is
         self._failed_by: object = None  # the nginx that did not take the latest apply
         self._is_pushed = False  # whether what is in force is what the workers say that they have
+        self._is_owed = False  # whether they were told of what did not get into the file yet
+        self._not_reloaded: object = None  # the nginx that has yet to read what was put into the file for it
 
     async def keep_fresh(self) -> None:
         """Have the tester look for what the user changed now and then; for good."""
@@ -170,7 +172,7 @@ class Nginx:
             at_once: Whether they go out as soon as nginx can follow.
         """
         if self._push is not None:
-            if self._is_pushed and upstreams == self._in_force and self.file.is_untouched():
+            if self._is_pushed and upstreams == self._in_force and self.file.is_untouched() and not self._is_owed:
                 return max(now, self._push.waited_for_until() or now)
             if self._push.takes(upstreams):
                 return self._push.due(now=now)
@@ -178,6 +180,8 @@ class Nginx:
 
     def confirmed(self) -> bool:
         """Return whether what was brought into force last still is, and the file was not changed by others."""
+        if self._is_owed:
+            return False
         if self._push is None or not self._is_pushed:
             return self.file.confirmed()
         return self.file.is_untouched() and self._control.running() is not None and self._push.holds()
@@ -276,6 +280,7 @@ class Nginx:
         if self._push is None or not await self._follows(written, before=before, now=began):
             return None
         self.step = "telling nginx's workers"
+        self._is_owed = True  # until the file says the same, or a reload has made them forget it
         is_said = await self._push.push(written)
         live_s = asyncio.get_running_loop().time() - began
         # What is in force by now is not held up by the file, in which nginx finds the same when it is started.
@@ -286,8 +291,13 @@ class Nginx:
         text, unstartable = found
         if is_other := text != before or not self.file.is_untouched():
             await self.file.rewrite(text)
+        self.file.keep(text)
+        self._is_owed = False
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
-        is_news = not self._is_pushed or bool(moved)
+        is_recalled = self._seen.file is None and not is_other
+        is_news = not is_recalled and (not self._is_pushed or bool(moved))
+        if is_recalled:
+            _log.info("nginx.recalled", digest=digest(text))
         self._seen.upstreams, self._is_pushed = trial.upstreams, True
         self._suspects.passed(trial, now=asyncio.get_running_loop().time())
         return Applied(
@@ -307,7 +317,10 @@ class Nginx:
     async def _follows(self, written: tuple[Upstream, ...], *, before: str | None, now: float) -> bool:
         """Return whether all workers can be told of what is to be written; *before*: the file as it is."""
         push = self._push
-        if push is None or self._control.running() is None or not self._candidates.has_same_template:
+        running = self._control.running()
+        if push is None or running is None or running == self._not_reloaded:
+            return False
+        if not self._candidates.has_same_template and not await self._is_read(before, written=written):
             return False
         if self._is_pushed and (until := push.waited_for_until()) is not None and until <= now:
             return False  # one that was told did not say so for too long
@@ -317,6 +330,21 @@ class Nginx:
         if directives.shape_in(before or "") not in push.shapes(written):
             return False
         return await push.follows(written, within_s=PROOF_S if self._seen.file is not None else FIRST_S)
+
+    async def _is_read(self, before: str | None, *, written: tuple[Upstream, ...]) -> bool:
+        """
+        Return whether nginx has read, but for servers, what is to be written, as an lbwatch before this one knew.
+
+        Args:
+            before: The file as it is.
+            written: What is to be written.
+        """
+        if self._seen.file is not None or directives.shape_in(before or "") is None:
+            return False
+        if before is None or not await self.file.recalls(before):
+            return False
+        text = await self._candidates.prepared_text(written)
+        return await asyncio.to_thread(directives.are_alike, before, text)
 
     async def _text_of_pushed(
         self, trial: Trial, *, written: tuple[Upstream, ...], before: str | None
@@ -332,8 +360,12 @@ class Nginx:
         except (UserConfigError, NotTestedError, ReloadError) as error:
             broken = str(error) if isinstance(error, UserConfigError) else None
             return await asyncio.to_thread(self._candidates.text, written), broken
-        if directives.shape_in(found.text) is None or not self._push.has_shape_of(found.written):
+        if directives.shape_in(found.text) is None:
             return None
+        if found.written != written:  # nginx refuses a part of it, or its own files need a name that went
+            if not self._push.takes(found.written):
+                return None
+            await self._push.push(found.written)
         return found.text, None
 
     async def _bring_less(
@@ -397,13 +429,15 @@ class Nginx:
         self._is_pushed = False
         if self._push is not None and directives.shape_in(candidate.text) is not None:
             await asyncio.to_thread(self._push.write_program)
+        self._not_reloaded = self._control.running()
         await self.file.put(candidate.text, before=before, tested=candidate.tested)
         if self._push is not None:
             self._push.set(candidate.written, is_reload=True)
         self.step = "verifying the reload"
         live_s, verified_s = await self.file.verify(began=began)
+        self._not_reloaded = None
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
-        self._seen.upstreams, self._seen.read = trial.upstreams, candidate.text
+        self._seen.upstreams, self._seen.read, self._is_owed = trial.upstreams, candidate.text, False
         difference = await self._noted(candidate.text, before=before)
         return Applied(
             digest=name,
@@ -419,15 +453,15 @@ class Nginx:
 
     async def _is_recalled(self, text: str) -> bool:
         """Return whether nginx is known to run a text since before this start, and note it."""
-        if self._seen.file is not None or not await self.file.recalls(text):
-            return False
+        if self._seen.file is not None or directives.shape_in(text) is not None or not await self.file.recalls(text):
+            return False  # workers that follow may have been told of other servers
         await self._noted(text, before=text)
         _log.info("nginx.recalled", digest=digest(text))
         return True
 
     def _runs_all_of(self, text: str, *, trial: Trial) -> bool:
         """Return whether nginx runs a trial's *text* already, beside names that are gone and had no server."""
-        if self._seen.read is None or not self.file.confirmed():
+        if self._seen.read is None or self._is_owed or not self.file.confirmed():
             return False
         # The texts may be long; most changes are of another kind.
         if any(new is not None for _, new in changed_upstreams(self._seen.upstreams, trial.upstreams)):

@@ -1,5 +1,6 @@
 """From upstreams to a text that nginx takes: rendered, tested, and with what it refuses degraded."""
 
+import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -85,6 +86,12 @@ class Candidates:
         if self.lines is None or not self.lines.wanted:
             return self._renderer.text(upstreams)
         return self.lines.in_text(self._renderer.text(upstreams, block=limits.live_block), upstreams=upstreams)
+
+    async def prepared_text(self, upstreams: tuple[Upstream, ...]) -> str:
+        """Return the same at a start, when it is not known yet where nginx sees the lines for its workers."""
+        if self.lines is not None:
+            await self.lines.prepare(running=self._running())
+        return await asyncio.to_thread(self.text, upstreams)
 
     def written(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
         """Return what would be written of upstreams if the same of them were refused as in the latest candidate."""

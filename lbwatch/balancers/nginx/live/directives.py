@@ -27,6 +27,13 @@ _CALL = "local live = package.loaded.lbwatch if live then live.{call} end"
 _LINE = re.compile(
     r'balancer_by_lua_block \{ local live = package\.loaded\.lbwatch if live then live\.balance\("([^"]+)"'
 )
+_TOLD = re.compile(
+    r"^(upstream \S+ \{\n(?:    (?!server )[^\n]*\n)*)(?:    server [^\n]*;\n)+"
+    r'(    balancer_by_lua_block \{[^\n]*live\.balance\("[^"]+", )[0-9]+\)',
+    re.MULTILINE,
+)
+"""An upstream of whose servers workers are told, as the shipped templates write it; any other has nginx reloaded."""
+
 _SHAPE = re.compile(r'^init_worker_by_lua_block \{ .*, "([0-9a-f]{12})"\) end \}$', re.MULTILINE)
 _BLAMED = re.compile(r"_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core")
 
@@ -54,6 +61,11 @@ def line(upstream: Upstream) -> str | None:
 def names_with_line(text: str) -> frozenset[str]:
     """Return the names of the upstreams whose line stands in a text."""
     return frozenset(_LINE.findall(text))
+
+
+def are_alike(text: str, other: str) -> bool:
+    """Return whether two texts are the same but for servers of which workers are told."""
+    return _TOLD.sub(r"\1\2", text) == _TOLD.sub(r"\1\2", other)
 
 
 def lines_for_all(shape: str, *, folder: str) -> str:
@@ -108,6 +120,11 @@ def without_servers(upstream: Upstream) -> Upstream:
 
 def _as_written(servers: tuple[Server, ...]) -> tuple[Server, ...]:
     return tuple(replace(server, started_ns=0) for server in servers)
+
+
+def is_told(upstream: Upstream) -> bool:
+    """Return whether workers can be told that an upstream has no server any more, or it never had one."""
+    return reload_reason(upstream) is None or not upstream.servers
 
 
 def is_same_shape(before: Upstream, after: Upstream) -> bool:

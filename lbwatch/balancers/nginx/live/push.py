@@ -101,8 +101,9 @@ class Push:
         if not others and self._shapes:
             return self._shapes
         shape = self._lines.shape(upstreams)
-        # A name that went, and had no server, may stand in nginx's file for as long as it likes.
-        if self._shapes and all(new is None and old is not None and not old.servers for old, new in others):
+        # A name that went may stand in what nginx has read for as long as it likes: workers are told that it has no
+        # server.
+        if self._shapes and all(new is None and old is not None and directives.is_told(old) for old, new in others):
             return self._shapes | {shape}
         return frozenset((shape,))
 
@@ -122,7 +123,8 @@ class Push:
 
     async def push(self, upstreams: tuple[Upstream, ...]) -> bool:
         """Return whether every worker that is not late anyway said within `PROOF_S` that these are in force in it."""
-        late = self._late()
+        if not (late := self._late()):
+            self._behind_since = None  # since a late one is waited for, changes that go on put nothing off
         self.set(upstreams)
         self._pushed_at = asyncio.get_running_loop().time()
         version = self._versions.version
@@ -143,7 +145,8 @@ class Push:
         self._shapes = frozenset((self._lines.shape(upstreams),)) if is_reload else self.shapes(upstreams)
         self._upstreams = upstreams
         self._versions.update(upstreams, is_reload=is_reload)
-        self._behind_since = None
+        if is_reload:
+            self._behind_since = None
         self._followers.publish()
 
     def holds(self) -> bool:
