@@ -108,8 +108,9 @@ class Push:
         if not others and self._shapes:
             return self._shapes
         shape = self._lines.shape(upstreams)
-        # A name that went, and had no server, may stand in nginx's file for as long as it likes.
-        if self._shapes and all(new is None and old is not None and not old.servers for old, new in others):
+        # A name that went may stand in what nginx has read for as long as it likes: workers are told that it has no
+        # server.
+        if self._shapes and all(new is None and old is not None and directives.is_told(old) for old, new in others):
             return self._shapes | {shape}
         return frozenset((shape,))
 
