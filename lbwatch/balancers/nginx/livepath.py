@@ -93,7 +93,6 @@ class LivePath:
         self._written: Written | None = None  # by the latest try; `None`: it failed, or takes a reload after all
         self._error: LbwatchError | None = None  # of the latest try
         self._unstartable: str | None = None  # as of the latest test
-        self._pushed: tuple[Upstream, ...] = ()
         self._for_reload: Trial | None = None  # what takes a reload after all
         self._not_reloaded: object = None  # the nginx that has yet to read what was put into the file for it
         self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
@@ -146,7 +145,6 @@ class LivePath:
         if trial == self._for_reload or not await self._follows(written, now=began):
             return None
         is_said = await self._push.push(written)
-        self._pushed = written
         live_s = asyncio.get_running_loop().time() - began
         is_first, self.in_force, self._is_started = not self.in_force, True, True
         if self._wanted != trial:
@@ -273,13 +271,14 @@ class LivePath:
             with suppress(RenderError):
                 written = self._candidates.written(trial.upstreams)
                 return await asyncio.to_thread(self._candidates.text, written), self._unstartable
+        told = self._candidates.written(trial.upstreams)
         try:
             found = await self._candidates.candidate(
                 trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
             )
             is_told = directives.shape_in(found.text) is not None and self._push.has_shape_of(found.written)
-            if is_told and found.written != self._pushed:
-                # nginx refuses a part of it, or its own files need a name that went.
+            # nginx refuses a part of it, or its own files need a name that went; unless something newer was told since.
+            if is_told and found.written != told and self._wanted is trial:
                 is_told = self._push.takes(found.written)
                 await self._push.push(found.written)
             return (found.text if is_told else None), None
