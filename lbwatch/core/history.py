@@ -21,6 +21,9 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 
 VERIFIED = "verified"
 """The outcome of an apply that reloaded nginx and was verified; those that failed have the name of their log event."""
 
+PUSHED = "pushed"
+"""The outcome of one that every worker took without a reload."""
+
 UNCHANGED = "unchanged"
 
 
@@ -31,10 +34,11 @@ class Change:
 
     Attributes:
         at: When it ended, seconds since the epoch by our own clock.
-        outcome: `verified`, or the log event of the failure.
+        outcome: `verified` or `pushed`, or the log event of the failure.
         digest: Of the file that was brought into force; empty where that failed.
         error: Why it failed, in words; `None` if it did not.
-        live_s: Seconds from the beginning of the apply to the new workers; so is *verified_s*, to the old ones' end.
+        live_s: Seconds from the beginning of the apply to the new workers; so is *verified_s*, to the old ones' end. Of
+            one that was pushed: until every worker had it; no worker ends.
         heard_s: Seconds from the first event that it is about until it was verified; `None`: no event was the cause.
         difference: Of the file, the first lines of it.
         times: How often it failed this way since one succeeded.
@@ -126,7 +130,7 @@ class History:
 
     def applied(self, applied: Applied, *, at: float, took_s: float, heard_s: float | None) -> None:
         """
-        Note an apply that was verified, or found nothing to do.
+        Note an apply that was verified or pushed, or found nothing to do.
 
         Args:
             applied: What came of it.
@@ -134,9 +138,9 @@ class History:
             took_s: Seconds that it took, verification included.
             heard_s: See `Change`.
         """
-        outcome = VERIFIED if applied.reloaded else UNCHANGED
+        outcome = VERIFIED if applied.reloaded else PUSHED if applied.pushed else UNCHANGED
         self._count(outcome, took_s=took_s)
-        if not applied.reloaded:
+        if outcome == UNCHANGED:
             return
         if heard_s is not None:
             self.heard.add(heard_s)

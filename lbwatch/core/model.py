@@ -486,6 +486,11 @@ class Applied:
     again_s: float | None = None
     unstartable: str | None = None
 
+    @property
+    def pushed(self) -> bool:
+        """Return whether it is in force without a reload: every worker was told, and said that it has it."""
+        return bool(self.event) and not self.reloaded
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:

@@ -35,6 +35,8 @@ _SENTENCES = {
     "upstream.paused": "{upstream} is paused by hand",
     "upstream.restored": "{upstream} is written in full again",
     "upstream.resumed": "{upstream} is no longer paused by hand",
+    "upstream.waited": "no request of {upstream} waits any more: {requests} at once, for {waited_s} s in all",
+    "upstream.waiting": "requests of {upstream} wait: {requests}",
 }
 """By event; a line that lacks one of the values has the event and what there is, as all others have."""
 
@@ -50,6 +52,9 @@ _WORDS = {"not-running": "stopped"}
 """Reason codes that have a plainer word for people."""
 
 _SIGNS = {"joined": "+", "left": "-"}
+
+_PUSHED = ("nginx.pushed",)
+"""Changes that needed no reload."""
 
 _OF_UPSTREAMS = {"empty": "has no server", "paused": "is paused", "resumed": "is resumed"}
 
@@ -90,8 +95,12 @@ def _message(values: Values, *, room: int) -> str:
     if "outage_s" in values:
         back = f", back after {_duration(values['outage_s'])}"
     if "live_s" in values:
-        ending = f", live in {_duration(values['live_s'])}{back}"
+        how = "pushed" if event in _PUSHED else "live"
+        ending = f", {how} in {_duration(values['live_s'])}{back}"
         return _moves(values, room=room - len(ending)) + ending
+    if "live" in values:
+        how = "without a reload" if values["live"] else f"by reloads: {values.get('reason', '')}"
+        return f"changes of servers go out {how}"
     try:
         return _SENTENCES[event].format_map(values) + back
     except KeyError:
@@ -114,7 +123,7 @@ def _moves(values: Values, *, room: int) -> str:
     """Return who came and who left, as exactly as there is room for."""
     moves: Sequence[Values] = values.get("moves", ())
     if not moves:
-        return "nginx reloaded"
+        return "no server moved" if values.get("event") in _PUSHED else "nginx reloaded"
     exact = [_by_upstream(moves, with_details=each) for each in (True, False)]
     if len(moves) <= _NAMED:
         forms = exact

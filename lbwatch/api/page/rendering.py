@@ -19,6 +19,7 @@ from lbwatch.api.page.search import Words, narrowed, words_of
 from lbwatch.api.page.words import clock, number, plural, seconds, visible
 from lbwatch.api.report import Report, report_of
 from lbwatch.core.explain import Explanation, stamp
+from lbwatch.core.history import PUSHED
 from lbwatch.core.status import Status
 
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -138,6 +139,7 @@ def _environment() -> Environment:
         "stamp": stamp,
     }
     environment.globals |= {"IDLE": IDLE, "LISTS": LISTS, "MAX_COLUMNS": MAX_COLUMNS, "PASSING": PASSING}
+    environment.globals |= {"PUSHED": PUSHED}
     return environment
 
 

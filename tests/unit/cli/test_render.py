@@ -13,7 +13,7 @@ from lbwatch.engines.fake import FakeEngine
 async def test_render_prints_and_writes_nothing(engine: FakeEngine, tmp_path: Path) -> None:
     """A look must be harmless."""
     engine.containers.run(name="web-1", labels=WEB)
-    code, out, err = await lbwatch("render", docker_host=engine.url, output=tmp_path / "out.conf")
+    code, out, err = await lbwatch("render", docker_host=engine.url, output=tmp_path / "out.conf", live="off")
     assert code == 0, err
     assert "upstream web {\n    server 172.17.0.2:80;\n}\n" in out
     assert not (tmp_path / "out.conf").exists()
@@ -23,7 +23,7 @@ async def test_render_prints_and_writes_nothing(engine: FakeEngine, tmp_path: Pa
 async def test_render_diff_shows_what_would_change(engine: FakeEngine, tmp_path: Path) -> None:
     """Before the first start on a live site one wants to know."""
     output = tmp_path / "out.conf"
-    _, text, _ = await lbwatch("render", docker_host=engine.url)
+    _, text, _ = await lbwatch("render", docker_host=engine.url, output=output)
     output.write_text(text)
     assert await lbwatch("render", "--diff", docker_host=engine.url, output=output) == (0, "", "")
     engine.containers.run(name="web-1", labels=WEB)

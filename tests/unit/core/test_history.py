@@ -13,7 +13,7 @@ from lbwatch.core.history import BUCKETS_S, KEPT_CHANGES, KEPT_LINES, Distributi
 from lbwatch.core.model import Plan, Reason, Route, ServerState, Upstream
 
 DURATIONS = st.floats(0.0, 100.0) | st.sampled_from(BUCKETS_S)
-OUTCOME = st.sampled_from(OUTCOMES[2:])
+OUTCOME = st.sampled_from(OUTCOMES[3:])
 DEEDS = st.lists(st.tuples(OUTCOME, st.sampled_from(["one", "two"])) | st.none(), max_size=40)
 SEATS = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, Reason.PAUSED, Reason.STARTING]))
 
@@ -59,6 +59,19 @@ def test_a_change_tells_all_that_came_of_it() -> None:
     assert (change.at, change.outcome, change.digest, change.error) == (AT, "verified", DIGEST, None)
     assert (change.live_s, change.verified_s, change.heard_s) == (0.02, 0.13, 0.5)
     assert (change.difference, change.times) == ("+ server 1;\n", 1)
+
+
+def test_what_was_pushed_is_a_change_and_no_reload() -> None:
+    """How long it took from the event counts as that of a reload does; the file's difference is kept, too."""
+    history = History()
+    history.applied(
+        applied(reloaded=False, event="nginx.pushed", live_s=0.003, difference="+one\n"), at=AT, took_s=0.1, heard_s=0.5
+    )
+    (change,) = history.changes
+    assert (change.outcome, change.live_s, change.heard_s, change.difference) == ("pushed", 0.003, 0.5, "+one\n")
+    assert (history.passes, sum(history.heard.counts)) == ({"pushed": 1}, 1)
+    history.applied(applied(reloaded=False), at=AT, took_s=0.1, heard_s=0.5)
+    assert (len(history.changes), sum(history.heard.counts)) == (1, 1), "nothing was to be done"
 
 
 def test_the_same_failure_in_a_row_is_one_change_with_a_count_and_the_latest_time() -> None:

@@ -25,6 +25,11 @@ def reloaded(*moves: dict[str, str], live_s: float = 0.018, **values: Any) -> st
     return line("nginx.reloaded", digest="d", changed=True, **found, live_s=live_s, verified_s=0.2, **values)
 
 
+def pushed(*moves: dict[str, str], **values: Any) -> str:
+    found = {"moves": list(moves)} if moves else {}
+    return line("nginx.pushed", digest="d", changed=True, **found, live_s=0.003, **values)
+
+
 JOINED = move("web joined web-2 172.17.0.3:80")
 LEFT = move("web left web-1 172.17.0.2:80", reason="not-running")
 MANY = [move(f"web joined web-{number} 172.17.0.{number}:80") for number in range(2, 8)]
@@ -57,6 +62,20 @@ ALL = [move(f"upstream-{number} joined container-{number} 172.17.0.{number}:80")
         (reloaded(*ALL), "+7 in all, live in 18 ms"),
         (reloaded(*ALL, moves_in_all={"joined": 498, "empty": 2}), "+498, 2 empty in all, live in 18 ms"),
         (reloaded(), "nginx reloaded, live in 18 ms"),
+        (pushed(JOINED), "web +web-2 172.17.0.3:80, pushed in 3 ms"),
+        (pushed(move("web paused")), "web is paused, pushed in 3 ms"),
+        (pushed(move("web resumed"), LEFT), "web is resumed, -web-1 172.17.0.2:80 (stopped), pushed in 3 ms"),
+        (line("nginx.live", live=True), "changes of servers go out without a reload"),
+        (
+            line("nginx.live", live=False, reason="nginx has no Lua"),
+            "changes of servers go out by reloads: nginx has no Lua",
+        ),
+        (line("upstream.waiting", upstream="web", requests=2), "requests of web wait: 2"),
+        (
+            line("upstream.waited", upstream="web", requests=7, waited_s=4.0),
+            "no request of web waits any more: 7 at once, for 4.0 s in all",
+        ),
+        (pushed(outage_s=42.4), "no server moved, pushed in 3 ms, back after 42 s"),
         (reloaded(outage_s=42.4), "nginx reloaded, live in 18 ms, back after 42 s"),
         (reloaded(JOINED, outage_s=7.0), "web +web-2 172.17.0.3:80, live in 18 ms, back after 7.0 s"),
         (line("reconcile.finished", digest="d", outage_s=300.0), "nginx is in step, back after 5 min"),

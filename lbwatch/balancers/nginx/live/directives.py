@@ -27,14 +27,8 @@ _CALL = "local live = package.loaded.lbwatch if live then live.{call} end"
 _LINE = re.compile(
     r'balancer_by_lua_block \{ local live = package\.loaded\.lbwatch if live then live\.balance\("([^"]+)"'
 )
-_TOLD = re.compile(
-    r"^(upstream \S+ \{\n(?:    (?!server )[^\n]*\n)*)(?:    server [^\n]*;\n)+"
-    r'(    balancer_by_lua_block \{[^\n]*live\.balance\("[^"]+", )[0-9]+\)',
-    re.MULTILINE,
-)
-"""An upstream of whose servers workers are told, as the shipped templates write it; any other has nginx reloaded."""
-
 _SHAPE = re.compile(r'^init_worker_by_lua_block \{ .*, "([0-9a-f]{12})"\) end \}$', re.MULTILINE)
+_BLOCK = re.compile(r"^[ \t]*upstream \S+ \{\n(?:(?![ \t]*\}[ \t]*\n).*\n)*[ \t]*\}[ \t]*\n", re.MULTILINE)
 _BLAMED = re.compile(r"_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core")
 
 
@@ -63,11 +57,6 @@ def names_with_line(text: str) -> frozenset[str]:
     return frozenset(_LINE.findall(text))
 
 
-def are_alike(text: str, other: str) -> bool:
-    """Return whether two texts are the same but for servers of which workers are told."""
-    return _TOLD.sub(r"\1\2", text) == _TOLD.sub(r"\1\2", other)
-
-
 def lines_for_all(shape: str, *, folder: str) -> str:
     """
     Return what stands once, for all of http.
@@ -91,6 +80,16 @@ def shape_in(text: str) -> str | None:
     """Return the name of a text's shape; `None`: nobody follows by it."""
     found = _SHAPE.search(text[-_LINES_FOR_ALL_CHARS:])
     return found[1] if found else None
+
+
+def rest_of(text: str) -> list[str]:
+    """
+    Return the lines of a text of which workers are not told: all but the blocks with an upstream's line, and the shape.
+
+    A template may write anything by who serves, a map of the upstreams that have a server, say.
+    """
+    without = _BLOCK.sub(lambda block: "" if _LINE.search(block[0]) else block[0], text)
+    return [line for line in _SHAPE.sub("", without).split("\n") if line]
 
 
 def is_blamed(stderr: str) -> bool:

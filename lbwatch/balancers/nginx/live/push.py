@@ -8,7 +8,7 @@ from typing import Any
 from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.followers import Followers
 from lbwatch.balancers.nginx.live.lines import LiveLines
-from lbwatch.balancers.nginx.live.protocol import Have
+from lbwatch.balancers.nginx.live.protocol import NO_SHAPE, Have
 from lbwatch.balancers.nginx.live.versions import Versions
 from lbwatch.balancers.nginx.live.workers import Workers
 from lbwatch.core.changes import changed_upstreams
@@ -42,6 +42,7 @@ class Push:
         epoch: Hex digits that no other run of lbwatch has.
 
     Attributes:
+        upstreams: What they should have.
         is_followed: Whether any worker ever said that it has what it was told.
     """
 
@@ -58,7 +59,7 @@ class Push:
             waits=lambda: self._versions.any_waits,
         )
         self._workers = Workers(self._followers, pids=pids)
-        self._upstreams: tuple[Upstream, ...] = ()
+        self.upstreams: tuple[Upstream, ...] = ()
         self._shape = ""
         self._shapes: frozenset[str] = frozenset()  # whoever was started with one of these can be told of them
         self._behind_since: float | None = None  # loop time
@@ -80,10 +81,17 @@ class Push:
         return self._followers.run()
 
     def _answer(self, have: Have) -> bytes | None:
+        if have.shape == NO_SHAPE:
+            return self._versions.answer(have.version)
         if have.shape not in self._shapes:
             return None
         self.is_followed |= have.version == self._versions.version
         return self._versions.answer(have.version)
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether any serving worker asks."""
+        return self._workers.all() is not None
 
     @property
     def error(self) -> str | None:
@@ -96,7 +104,7 @@ class Push:
 
     def shapes(self, upstreams: tuple[Upstream, ...]) -> frozenset[str]:
         """Return the names of the shapes with which a worker can be told of these upstreams."""
-        changes = changed_upstreams(self._upstreams, upstreams)
+        changes = changed_upstreams(self.upstreams, upstreams)
         others = [(old, new) for old, new in changes if not (old and new and directives.is_same_shape(old, new))]
         if not others and self._shapes:
             return self._shapes
@@ -143,7 +151,7 @@ class Push:
             is_reload: Whether nginx was reloaded for them: its workers are new ones.
         """
         self._shapes = frozenset((self._lines.shape(upstreams),)) if is_reload else self.shapes(upstreams)
-        self._upstreams = upstreams
+        self.upstreams = upstreams
         self._versions.update(upstreams, is_reload=is_reload)
         if is_reload:
             self._behind_since = None

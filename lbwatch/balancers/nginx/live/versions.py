@@ -51,6 +51,7 @@ class Versions:
         if is_reload:
             self._lines = {name: known for name, known in self._lines.items() if name not in self._gone}
             self._gone.clear()
+            self._whole = None
         for old, new in changed_upstreams(self._upstreams, upstreams):
             name, said = _said(old, new)
             if said is None or (new is None and is_reload):
