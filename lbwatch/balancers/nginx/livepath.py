@@ -94,7 +94,7 @@ class LivePath:
         self._error: LbwatchError | None = None  # of the latest try
         self._unstartable: str | None = None  # as of the latest test
         self._for_reload: Trial | None = None  # what takes a reload after all
-        self._not_reloaded: object = None  # the nginx that has yet to read what was put into the file for it
+        self._unread_by: object = None  # the nginx that was not seen yet to read what was put into the file
         self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
 
     @property
@@ -174,7 +174,7 @@ class LivePath:
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
         self.in_force, self._wanted, self._for_reload = False, None, None
-        self._not_reloaded = self._control.running()
+        self._unread_by = self._control.running()
 
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
@@ -183,7 +183,7 @@ class LivePath:
 
     def reloaded(self) -> None:
         """Note that nginx was seen to have read the file."""
-        self._not_reloaded = None
+        self._unread_by = None
 
     def suspects_lines(self, why: str) -> bool:
         """Return whether nginx may have taken a reload back for the workers' lines, which are left out then."""
@@ -198,7 +198,7 @@ class LivePath:
 
     async def _follows(self, written: tuple[Upstream, ...], *, now: float) -> bool:
         """Return whether all workers can be told of what is to be written."""
-        if (running := self._control.running()) is None or running == self._not_reloaded:
+        if (running := self._control.running()) is None or running == self._unread_by:
             return False
         if not self._is_started:
             return await self._is_read(written) and await self._push.follows(written, within_s=FIRST_S)
