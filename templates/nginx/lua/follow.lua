@@ -30,6 +30,7 @@ local LINES_AT_ONCE = 20 -- of a large set, before requests get their turn: half
 local EXCHANGES = 1000 -- of a timer: its memory is given back when it ends, and the next one takes its connection
 local KEPT_MS = 10000 -- how long that connection may lie between the two
 local MENDED_S = 5 -- so often connections are counted anew
+local COLLECTED_KIB = 200 -- each time: a fraction of a millisecond
 
 local start -- of a timer; at the end of this file
 
@@ -139,8 +140,10 @@ local function done()
     end
 end
 
--- Count the connections of servers anew, by the flights that are left.
+-- Count the connections of servers anew, by the flights that are left; a step of the collector, since where there is
+-- little to do it would come by too seldom.
 local function mend()
+    collectgarbage("step", COLLECTED_KIB)
     local counted = {}
     for _, flight in pairs(flights) do
         local server = flight.server
