@@ -6,13 +6,24 @@ The loop says what happened; what is worth a line is known here.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import structlog
 
 from lbwatch.core.changes import changed_containers, routes_of
 from lbwatch.core.errors import LbwatchError, excerpt
-from lbwatch.core.model import Applied, Level, Notice, NoticeKind, Plan, Reason, Route, Snapshot
+from lbwatch.core.model import (
+    Applied,
+    BalancerStatus,
+    Level,
+    Notice,
+    NoticeKind,
+    Plan,
+    Reason,
+    Route,
+    Snapshot,
+    Suspended,
+)
 from lbwatch.core.moves import Move, MoveKind, moves, reasoned
 from lbwatch.core.repeats import Repeats
 
@@ -120,6 +131,53 @@ def _names(containers: set[str]) -> str:
     return ", ".join(map(excerpt, few)) + (f" and {more} more" if more else "")
 
 
+class BalancerLog:
+    """Logs what passes do not say of a load balancer: whether its changes need a reload, and whose requests wait."""
+
+    def __init__(self) -> None:
+        self._live: tuple[bool | None, str | None] = None, None
+        self._waiting: dict[str, _Waited] = {}  # by upstream
+
+    def seen(self, status: BalancerStatus, *, now: float) -> None:
+        """
+        Log what is another than at the call before.
+
+        Args:
+            status: Of the load balancer, as far as it can be seen at once.
+            now: Loop time, in seconds.
+        """
+        live = status.live, status.live_reason
+        if live != self._live and status.live is not None:
+            _log_live(status, was=self._live[0])
+        self._live = live
+        waiting = {each.upstream: each for each in status.waiting if each.requests}
+        for name in sorted(self._waiting.keys() - waiting.keys()):
+            waited = self._waiting.pop(name)
+            _log.info("upstream.waited", upstream=name, requests=waited.most, waited_s=round(now - waited.since, 1))
+        for name, each in sorted(waiting.items()):
+            if name not in self._waiting:
+                self._waiting[name] = _Waited(since=now - each.longest_s)
+                _log.info("upstream.waiting", upstream=name, requests=each.requests)
+            self._waiting[name].most = max(self._waiting[name].most, each.requests)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waited:
+    """Since which loop time requests of an upstream wait, and how many did at most at one time."""
+
+    since: float
+    most: int = 0
+
+
+def _log_live(status: BalancerStatus, *, was: bool | None) -> None:
+    if status.live:
+        _log.info("nginx.live", live=True)
+        return
+    # That there never were any is how most nginx are; that there are none any more is somebody's mistake.
+    log = _log.warning if was else _log.info
+    log("nginx.live", live=False, reason=status.live_reason or "")
+
+
 class RouteLog:
     """Logs what becomes of containers, each thing once for as long as it lasts."""
 
@@ -127,6 +185,7 @@ class RouteLog:
         self._routes: tuple[Route, ...] = ()
         self._logged: dict[str, frozenset[tuple[Reason | Notice, str]]] = {}  # by container
         self._outlived: frozenset[str] = frozenset()  # by id
+        self._unpaused: tuple[frozenset[str], str | None] = frozenset(), None  # by name, and why
 
     def routes(self, routes: tuple[Route, ...]) -> None:
         """Log each container that is not routed, and each notice, unless it was so at the call before."""
@@ -148,6 +207,15 @@ class RouteLog:
             detail = "it still runs drain_timeout after its stop signal, and takes traffic again"
             _log.warning("container.outlived_drain", container=names[id], detail=detail)
         self._outlived = ids
+
+    def paused(self, suspended: Suspended) -> None:
+        """Log which upstreams are paused by hand, as was kept over a restart, say, although no request can wait."""
+        refusal = suspended.hold_refusal
+        unpaused = (frozenset[str](), None) if refusal is None else (suspended.paused, refusal)
+        if unpaused != self._unpaused:
+            for name in sorted(unpaused[0]):
+                _log.warning("upstream.not_paused", upstream=name, reason=refusal)
+        self._unpaused = unpaused
 
 
 def _remarkable(route: Route) -> Iterable[tuple[Reason | Notice, str]]:

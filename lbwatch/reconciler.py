@@ -178,6 +178,7 @@ class Reconciler:
         if self._route_log is not None:
             self._route_log.outlived(self.planner.outlived_drain, snapshots=snapshots)
             self._route_log.routes(plan.routes)
+            self._route_log.paused(self.planner.suspended)
         if self._holds(plan.upstreams, now=now):
             self._pass_log.settled(digest=self._applied.digest, now=now)
             self._settle()

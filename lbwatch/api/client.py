@@ -99,6 +99,14 @@ class AppliedState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NginxState:
+    """What is known of nginx; *live* says whether changes of servers need no reload, *live_reason* why they do."""
+
+    live: bool | None = None
+    live_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonState:
     """What commands read of `/api/state`, see `report.Report`."""
 
@@ -108,6 +116,7 @@ class DaemonState:
     engines: tuple[EngineState, ...] = ()
     upstreams: tuple[UpstreamState, ...] = ()
     applied: AppliedState | None = None
+    nginx: NginxState = NginxState()
 
 
 async def state(path: Path) -> DaemonState:

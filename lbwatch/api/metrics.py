@@ -170,6 +170,24 @@ def _in_force(status: Status, report: Report) -> Iterable[Metric]:
     yield servers
     yield skipped
     yield reduced
+    yield from _waits(status)
+
+
+def _waits(status: Status) -> Iterable[Metric]:
+    """Return what there is of requests that wait; of upstreams in which none ever does nothing."""
+    waiting = GaugeMetricFamily(
+        "lbwatch_upstream_waiting_requests",
+        "Requests that wait for a server, or for the end of a pause, where any may.",
+        labels=["upstream"],
+    )
+    paused = GaugeMetricFamily(
+        "lbwatch_upstream_paused", "Whether all new requests wait, by hand, where any may.", labels=["upstream"]
+    )
+    for each in status.waits:
+        waiting.add_metric([each.upstream], each.requests)
+        paused.add_metric([each.upstream], float(each.paused))
+    yield waiting
+    yield paused
 
 
 def _nginx(status: Status) -> Iterable[Metric]:
@@ -186,6 +204,12 @@ def _nginx(status: Status) -> Iterable[Metric]:
     if seen.running is not None:
         digests.add_metric(["running", seen.running], 1)
     yield digests
+    if seen.live is not None:
+        yield _gauge(
+            "lbwatch_live",
+            "Whether changes of servers go out without a reload; absent where nobody asked for that.",
+            seen.live,
+        )
     if seen.version is not None:
         version = InfoMetricFamily("lbwatch_nginx", "The version of nginx; absent where it cannot be known.")
         version.add_metric([], {"version": seen.version})

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lbwatch.core.explain import Story, degraded_words, stamp
+from lbwatch.core.explain import Story, Wait, degraded_words, stamp
 from lbwatch.core.history import AppliedPlan, Change
 from lbwatch.core.model import Degraded, EngineStatus, Level, Route, Server, ServerState, Upstream, bracketed
 from lbwatch.core.status import Status, unready
@@ -56,13 +56,44 @@ class ServerReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingReport:
+    """Requests that wait, and for how many seconds the first of them has."""
+
+    requests: int
+    longest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamReport:
-    """One upstream as nginx runs it; *note* says what of it could not be written as it should be."""
+    """
+    One upstream as nginx runs it.
+
+    Attributes:
+        note: What of it could not be written as it should be.
+        keepalive: Idle connections that are kept, 0: none; `None` is nginx's default.
+        sticky: How clients stay with a server; `None`: they do not.
+        hold_s: How many seconds a request waits at most, while there is no ready server or it is paused; 0: none waits.
+        paused: Whether an operator has all new requests wait.
+        waiting: Those that wait now; `None`: none does.
+    """
 
     name: str
     method: str
     servers: tuple[ServerReport, ...]
     note: str | None
+    keepalive: int | None = None
+    sticky: str | None = None
+    hold_s: float = 0.0
+    paused: bool = False
+    waiting: WaitingReport | None = None
+
+    @property
+    def words(self) -> str:
+        """Return what it has beside its servers, in a line."""
+        keepalive = None if self.keepalive is None else f"keepalive {self.keepalive}"
+        sticky = None if self.sticky is None else f"sticky {self.sticky}"
+        hold = f"hold {self.hold_s:g} s" if self.hold_s else None
+        return ", ".join(filter(None, (self.method, keepalive, sticky, hold)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +137,18 @@ class WorkersReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NginxReport:
-    """nginx itself; *version* is `None` where it cannot be known."""
+    """
+    nginx itself.
+
+    Attributes:
+        version: `None` where it cannot be known.
+        live: Whether changes of servers go out without a reload; `None`: nobody asked for that.
+        live_reason: Why they do not; `None` where they do.
+    """
 
     version: str | None
+    live: bool | None = None
+    live_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +201,15 @@ def report_of(status: Status) -> Report:
         at=_time(status.at),
         ready=not reasons,
         reasons=reasons,
-        remarks=status.balancer.remarks,
+        remarks=status.remarks,
         engines=tuple(_engine(engine, status=status) for engine in status.engines),
-        upstreams=tuple(_upstreams(status.applied)),
+        upstreams=tuple(_waiting(_upstreams(status.applied), waits=status.waits)),
         routes=status.routes,
         applied=_applied(status.applied, believed=status.balancer.believed),
         disk=status.balancer.digest,
-        nginx=NginxReport(version=status.balancer.version),
+        nginx=NginxReport(
+            version=status.balancer.version, live=status.balancer.live, live_reason=status.balancer.live_reason
+        ),
         workers=None if workers is None else WorkersReport(serving=workers[0], retiring=workers[1]),
         changes=tuple(_change(change) for change in reversed(status.history.changes)),
     )
@@ -196,8 +238,8 @@ def _unrouted(route: Route) -> dict[str, str | None]:
     }
 
 
-def route_json(route: Route) -> dict[str, Any]:
-    """Return a row of `explain --json`."""
+def route_json(route: Route, *, wait: Wait | None = None) -> dict[str, Any]:
+    """Return a row of `explain --json`; *wait*: of its upstream, `None` where no request waits."""
     return {
         "container": route.container,
         "upstream": route.upstream,
@@ -207,6 +249,9 @@ def route_json(route: Route) -> dict[str, Any]:
         "notices": [notice.detail for notice in route.notices],
         "state": route.state,
         "since": stamp(route.since),
+        "hold_s": 0.0 if wait is None else wait.hold_s,
+        "paused": wait is not None and wait.paused,
+        "waiting": 0 if wait is None else wait.requests,
     }
 
 
@@ -244,6 +289,17 @@ def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
         yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept)
 
 
+def _waiting(upstreams: Iterable[UpstreamReport], *, waits: Iterable[Wait]) -> Iterable[UpstreamReport]:
+    """Return upstreams with the requests that wait in them."""
+    known = {each.upstream: each for each in waits if each.requests}
+    for each in upstreams:
+        wait = known.get(each.name)
+        if wait is not None:
+            waiting = WaitingReport(requests=wait.requests, longest_s=round(wait.longest_s, 1))
+            each = replace(each, waiting=waiting)  # noqa: PLW2901 - the same with more
+        yield each
+
+
 def _keeps(route: Route) -> bool:
     """Return whether a container drains, and keeps its clients, beside others that serve."""
     return route.server is not None and route.server.draining
@@ -270,6 +326,10 @@ def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) 
         method=str(upstream.method or "round_robin"),
         servers=servers or (placeholder,),
         note=None if note is None else degraded_words(note),
+        keepalive=upstream.keepalive,
+        sticky=None if upstream.sticky is None else str(upstream.sticky),
+        hold_s=upstream.hold_s,
+        paused=upstream.paused,
     )
 
 

@@ -109,7 +109,9 @@ def _with_loops(plan: Plan, snapshot: Snapshot) -> Plan:
 def _as_json(told: Explanation) -> str:
     """Return a list of rows; where one container was asked for, each with its `story`."""
     story = {} if told.story is None else {"story": story_json(told.story)}
-    return json.dumps([route_json(route) | story for route in told.routes], indent=2) + "\n"
+    waits = {each.upstream: each for each in told.waits}
+    rows = [route_json(route, wait=waits.get(route.upstream or "")) | story for route in told.routes]
+    return json.dumps(rows, indent=2) + "\n"
 
 
 def _say(words: str) -> None:

@@ -47,6 +47,25 @@ class Running:
     missing: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """
+    An upstream whose requests may wait.
+
+    Attributes:
+        hold_s: How many seconds each waits at most.
+        paused: Whether an operator has all new ones wait, whoever serves.
+        requests: How many wait now.
+        longest_s: How many seconds the first of them has waited.
+    """
+
+    upstream: str
+    hold_s: float
+    paused: bool
+    requests: int = 0
+    longest_s: float = 0.0
+
+
 def stamped(
     routes: Iterable[Route],
     *,
@@ -119,6 +138,25 @@ def degraded_words(degraded: Degraded) -> str:
     else:
         how = "is left out"
     return f"upstream {degraded.upstream} {how}: {degraded.error}"
+
+
+def wait_words(wait: Wait, *, refusal: str | None) -> str | None:
+    """
+    Return what becomes of requests that wait, in words; `None` where none does.
+
+    Args:
+        wait: The upstream.
+        refusal: Why none can wait, also where an operator wants it.
+    """
+    ending = f"`lbwatch resume {wait.upstream}` ends that"
+    if wait.paused and refusal is not None:
+        return f"upstream {wait.upstream} is paused by hand, and yet no request waits: {refusal}; {ending}"
+    is_one = wait.requests == 1
+    many = f"{wait.requests} {'request waits' if is_one else 'requests wait'}"
+    first = f"{many}, for {wait.longest_s:.1f} s" if is_one else f"{many}, the first for {wait.longest_s:.1f} s"
+    if wait.paused:
+        return f"upstream {wait.upstream} is paused by hand: {first if wait.requests else 'no request waits'}; {ending}"
+    return f"upstream {wait.upstream} has no ready server: {first}" if wait.requests else None
 
 
 def stamp(seconds: float | None) -> str | None:
@@ -206,6 +244,7 @@ class Explanation:
         routes: Of all containers, or of the one that was asked for.
         reasons: Why the daemon is not in step, so that the rows may be old; empty if it is, or there is none.
         remarks: What else its operator should know.
+        waits: The upstreams whose requests may wait, of these routes.
         story: Of the container that was asked for; `None` where all were.
     """
 
@@ -213,6 +252,7 @@ class Explanation:
     routes: tuple[Route, ...]
     reasons: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    waits: tuple[Wait, ...] = ()
     story: Story | None = None
 
 

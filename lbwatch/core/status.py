@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lbwatch.core.changes import servers_in
 from lbwatch.core.errors import excerpt
-from lbwatch.core.explain import Running, stamped
+from lbwatch.core.explain import Running, Wait, stamped, wait_words
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, Container, EngineStatus, Route
 
@@ -19,6 +19,9 @@ unless it has to search for what nginx refuses."""
 
 FORGOTTEN_RESYNCS = 3
 """An engine that had no full look for so many intervals is not in step, whatever its stream says."""
+
+MAX_WAITS = 8
+"""So many upstreams whose requests wait are remarked on, each with a sentence."""
 
 NOTHING_YET = "nothing was brought into force yet"
 
@@ -35,6 +38,7 @@ class Status:
         containers: All that there are, as the engines described them last; none where nobody asked for them.
         label_prefix: As set.
         log_dropped: How many lines of the log were dropped, since standard error took none.
+        hold_refusal: Why no request waits, see `Rules`.
     """
 
     version: str
@@ -49,6 +53,7 @@ class Status:
     containers: tuple[Container, ...] = ()
     label_prefix: str = "lbwatch"
     log_dropped: int = 0
+    hold_refusal: str | None = None
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -60,6 +65,29 @@ class Status:
         not_yet = NOTHING_YET if applied.in_force is None else "its turn comes within reload_interval"
         running = Running(upstreams=runs, missing=applied.error or not_yet)
         return stamped(applied.plan.routes, degraded=applied.degraded, running=running, since=self.history.since)
+
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """Return the upstreams in force whose requests may wait, by name."""
+        waiting = {each.upstream: each for each in self.balancer.waiting}
+        return tuple(
+            Wait(
+                upstream=each.name,
+                hold_s=each.hold_s,
+                paused=each.paused,
+                requests=0 if (now := waiting.get(each.name)) is None else now.requests,
+                longest_s=0.0 if now is None else now.longest_s,
+            )
+            for each in self.applied.in_force or ()
+            if each.hold_s or each.name in waiting
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what its operator should know, although all is in step."""
+        words = [each for wait in self.waits if (each := wait_words(wait, refusal=self.hold_refusal)) is not None]
+        more = [f"so it is with {len(words) - MAX_WAITS} more upstreams"] if len(words) > MAX_WAITS else []
+        return (*self.balancer.remarks, *words[:MAX_WAITS], *more)
 
 
 def summary(status: Status) -> str:

@@ -35,6 +35,8 @@ _SENTENCES = {
     "upstream.paused": "{upstream} is paused by hand",
     "upstream.restored": "{upstream} is written in full again",
     "upstream.resumed": "{upstream} is no longer paused by hand",
+    "upstream.waited": "no request of {upstream} waits any more: {requests} at once, for {waited_s} s in all",
+    "upstream.waiting": "requests of {upstream} wait: {requests}",
 }
 """By event; a line that lacks one of the values has the event and what there is, as all others have."""
 
@@ -96,6 +98,9 @@ def _message(values: Values, *, room: int) -> str:
         how = "pushed" if event in _PUSHED else "live"
         ending = f", {how} in {_duration(values['live_s'])}{back}"
         return _moves(values, room=room - len(ending)) + ending
+    if "live" in values:
+        how = "without a reload" if values["live"] else f"by reloads: {values.get('reason', '')}"
+        return f"changes of servers go out {how}"
     try:
         return _SENTENCES[event].format_map(values) + back
     except KeyError:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lbwatch.balancers.nginx import limits
-from lbwatch.balancers.nginx.balancer import Tester
+from lbwatch.balancers.nginx.balancer import REFRESH_INTERVAL_S, Tester
 from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, ContainerRequiredTester, ContainerTester
 from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
 from lbwatch.balancers.nginx.config_test.shared import SharedFolder
@@ -122,6 +122,10 @@ class NginxAccess:
             command=words if by_exec else None,
             main=nginx.nginx_conf,
         )
+
+    def retest_s(self) -> float:
+        """Return how old a test may be of what needs no reload: in a container each costs the engine an exec."""
+        return 0.0 if self.nginx_container is None else REFRESH_INTERVAL_S
 
     def live_lines(self) -> LiveLines | None:
         """Return the lines by which nginx's workers follow; `None`: they are not asked for."""

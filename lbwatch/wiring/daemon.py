@@ -74,6 +74,7 @@ class Daemon:
             reload_interval_s=self.settings.nginx.reload_interval,
             label_prefix=self.settings.routing.label_prefix,
             log_dropped=logs.dropped(),
+            hold_refusal=self.reconciler.planner.suspended.hold_refusal,
         )
 
     async def status(self) -> Status:
@@ -92,11 +93,14 @@ class Daemon:
         # In a thread, as the story below: whoever looks at a page may ask, of ten thousand containers, and the owner of
         # one may have given it 12,000 labels.
         routes = await asyncio.to_thread(lambda: status.routes)
+        routes = tuple(each for each in routes if container is None or each.container == container.name)
+        upstreams = {each.upstream for each in routes}
         explanation = Explanation(
             source=self.source.name,
-            routes=tuple(each for each in routes if container is None or each.container == container.name),
+            routes=routes,
             reasons=tuple(unready(status)),
-            remarks=status.balancer.remarks,
+            remarks=status.remarks,
+            waits=tuple(each for each in status.waits if each.upstream in upstreams),
         )
         if container is None:
             return explanation
@@ -166,6 +170,7 @@ async def build_daemon(
             evidence=settings.routing.state_dir / FILE,
             lines=lines,
             push=push,
+            retest_s=access.retest_s(),
         )
         _restore(balancer)
         state = make_state(settings)

@@ -10,6 +10,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -58,6 +59,7 @@ class ContainerNginx(RealNginx):
     Attributes:
         container: Its name.
         program: Of this machine; what its image is made of.
+        more: Libraries of this machine, and folders of such and of Lua's, which the image has at the same places.
         options: More of `docker run`'s own, for the next start.
         volumes: Where folders and files of this machine lie in it, likewise.
         preparation: Shell commands that it runs before each start of nginx, likewise.
@@ -74,9 +76,11 @@ class ContainerNginx(RealNginx):
         container: str = "nginx",
         workers: int = 2,
         program: str = "nginx",
+        more: Collection[Path] = (),
     ) -> None:
         super().__init__(folder, engine.name, workers=workers, program=program)
         self.engine = engine
+        self.more = tuple(more)
         self.container = container
         self.options: tuple[str, ...] = ("--label", "role=edge", "--restart", "unless-stopped")
         self.preparation = ""
@@ -105,7 +109,7 @@ class ContainerNginx(RealNginx):
 
     def launch(self) -> None:
         """Create and start the container."""
-        image = import_nginx(self.engine, self.program)
+        image = import_nginx(self.engine, self.program, more=self.more)
         volumes = (word for here, there in self.volumes.items() for word in ("--volume", f"{here}:{there}"))
         named = ("--name", self.container, *(() if self.stop_signal is None else ("--stop-signal", self.stop_signal)))
         script = _START.format(preparation=self.preparation, command=self.command, extra=self.extra_directives)
@@ -142,24 +146,38 @@ class ContainerNginx(RealNginx):
             return []
 
 
-def import_nginx(engine: RealEngine, program: str) -> str:
-    """Return the image of a program, which is made once for each engine."""
+def import_nginx(engine: RealEngine, program: str, *, more: Collection[Path] = ()) -> str:
+    """Return the image of a program, and of what it loads beside its libraries; it is made once for each engine."""
     found = shutil.which(program)
     assert found is not None, f"no {program}"
-    image = f"{_IMAGE}:{hashlib.sha256(found.encode()).hexdigest()[:12]}"
+    name = hashlib.sha256("\n".join((found, *map(str, more))).encode()).hexdigest()[:12]
+    image = f"{_IMAGE}:{name}"
     if engine.docker("images", "--quiet", image):
         return image
     archive = engine.folder / f"{_IMAGE}.tar"
-    archive.write_bytes(_image_tar(Path(found)))
+    archive.write_bytes(_image_tar(Path(found), more=more))
     changes = ("EXPOSE 80", "ENV PATH=/usr/sbin:/bin")
     engine.docker("import", *(part for change in changes for part in ("--change", change)), str(archive), image)
     return image
 
 
-def _image_tar(nginx: Path) -> bytes:
+def _libraries(of: Path) -> set[str]:
+    listed = subprocess.run(["ldd", str(of)], check=True, capture_output=True, text=True, timeout=10).stdout
+    return {word for line in listed.splitlines() for word in line.split() if word.startswith("/")}
+
+
+def _files(more: Collection[Path]) -> Iterator[Path]:
+    """Return what is there, with the libraries that it needs in turn."""
+    for each in more:
+        for path in (each,) if each.is_file() else sorted(path for path in each.rglob("*") if path.is_file()):
+            yield path
+            if ".so" in path.suffixes:
+                yield from map(Path, _libraries(path))
+
+
+def _image_tar(nginx: Path, *, more: Collection[Path]) -> bytes:
     packed = io.BytesIO()
-    listed = subprocess.run(["ldd", str(nginx)], check=True, capture_output=True, text=True, timeout=10).stdout
-    libraries = {word for line in listed.splitlines() for word in line.split() if word.startswith("/")}
+    libraries = _libraries(nginx) | set(map(str, _files(more)))
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for folder in ("run", "tmp", "var/log/nginx", "var/lib/nginx", "etc/nginx/conf.d", "etc/nginx/sites", "shared"):
             entry = tarfile.TarInfo(folder)

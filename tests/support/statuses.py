@@ -23,6 +23,7 @@ from lbwatch.core.model import (
     Server,
     ServerState,
     Upstream,
+    Waiting,
 )
 from lbwatch.core.plan import noted
 from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status
@@ -116,6 +117,7 @@ def full_status() -> Status:
         container("api", labels={"lbwatch.upstream": "api", "lbwatch.weight": "3"}),
         container("wrong", labels={"lbwatch.port": "many"}),
         container("other", labels={}),
+        container("one", labels={"lbwatch.upstream": "one", "lbwatch.hold": "15s", "lbwatch.keepalive": "8"}),
     )
     plan = decide(*containers, declare=("later",))
     history = History()
@@ -131,7 +133,14 @@ def full_status() -> Status:
         engines=(engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
         applied=applied_plan(plan, degraded=(degraded,)),
         history=history.copy(),
-        balancer=BalancerStatus(digest=DIGEST, running=DIGEST, workers=(2, 4), version="1.26.3"),
+        balancer=BalancerStatus(
+            digest=DIGEST,
+            running=DIGEST,
+            workers=(2, 4),
+            version="1.26.3",
+            live=True,
+            waiting=(Waiting(upstream="one", requests=3, longest_s=1.25),),
+        ),
     )
 
 
@@ -252,6 +261,11 @@ STATE: dict[str, Any] = {
                 }
             ],
             "note": (str, MAYBE),
+            "keepalive": (int, MAYBE),
+            "sticky": (str, MAYBE),
+            "hold_s": NUMBER,
+            "paused": bool,
+            "waiting": (dict, MAYBE),
         }
     ],
     "unrouted": [
@@ -260,7 +274,7 @@ STATE: dict[str, Any] = {
     "warnings": [{"container": str, "detail": str}],
     "applied": {"digest": str, "verified": bool, "at": str},
     "disk": (str, MAYBE),
-    "nginx": {"version": (str, MAYBE)},
+    "nginx": {"version": (str, MAYBE), "live": (bool, MAYBE), "live_reason": (str, MAYBE)},
     "workers": {"serving": int, "retiring": int},
     "changes": [
         {
@@ -297,7 +311,8 @@ def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:
         if not isinstance(found, list):
             return [f"{where} is no list: {found!r}"]
         return [wrong for each in found for wrong in wrong_in(each, wanted[0], f"{where}[]")]
-    fits = isinstance(found, wanted) and (wanted is bool or not isinstance(found, bool))
+    takes_bool = wanted is bool or (isinstance(wanted, tuple) and bool in wanted)
+    fits = isinstance(found, wanted) and (takes_bool or not isinstance(found, bool))
     return [] if fits else [f"{where} is {found!r}, not {wanted}"]
 
 

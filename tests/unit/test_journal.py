@@ -11,6 +11,7 @@ import structlog
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError, OutputError, ReloadError, RenderError
 from lbwatch.core.model import (
     Applied,
+    BalancerStatus,
     Degraded,
     Level,
     Notice,
@@ -20,9 +21,11 @@ from lbwatch.core.model import (
     Route,
     Server,
     ServerState,
+    Suspended,
     Upstream,
+    Waiting,
 )
-from lbwatch.journal import MAX_MOVES, MAX_NAMED, PassLog, RouteLog
+from lbwatch.journal import MAX_MOVES, MAX_NAMED, BalancerLog, PassLog, RouteLog
 
 Logs = list[Any]
 
@@ -247,3 +250,65 @@ def test_a_container_that_asks_for_nothing_is_no_line() -> None:
             )
         )
     assert logs == []
+
+
+# -- what passes do not say
+
+
+def seen(log: BalancerLog, *, now: float = 0.0, **status: Any) -> Logs:
+    with structlog.testing.capture_logs() as logs:
+        log.seen(BalancerStatus(**status), now=now)
+    return list(logs)
+
+
+def test_whether_changes_need_a_reload_is_logged_once_and_when_it_changes() -> None:
+    """Who wonders why a reload was made must find the reason, and not each second."""
+    log = BalancerLog()
+    assert seen(log) == []
+    why = "nginx has no Lua"
+    assert seen(log, live=False, live_reason=why) == [
+        {"event": "nginx.live", "log_level": "info", "live": False, "reason": why}
+    ]
+    assert seen(log, live=False, live_reason=why) == []
+    assert seen(log, live=True) == [{"event": "nginx.live", "log_level": "info", "live": True}]
+    assert seen(log, live=True) == []
+    (lost,) = seen(log, live=False, live_reason="a worker does not answer")
+    assert (lost["log_level"], lost["reason"]) == ("warning", "a worker does not answer")
+    assert seen(log) == []
+
+
+def test_requests_that_wait_are_logged_when_they_begin_to_and_when_none_does() -> None:
+    """A line for each second of a deploy would bury what it was about."""
+    log = BalancerLog()
+
+    def wait(requests: int, longest_s: float = 0.0, name: str = "web") -> tuple[Waiting, ...]:
+        return (Waiting(upstream=name, requests=requests, longest_s=longest_s),)
+
+    assert seen(log, now=10.0, waiting=wait(2, 0.5)) == [
+        {"event": "upstream.waiting", "log_level": "info", "upstream": "web", "requests": 2}
+    ]
+    assert seen(log, now=11.0, waiting=wait(7, 1.5)) == []
+    assert [each["upstream"] for each in seen(log, now=12.0, waiting=(*wait(3), *wait(1, name="api")))] == ["api"]
+    assert seen(log, now=13.5, waiting=(*wait(0), *wait(1, name="api"))) == [
+        {"event": "upstream.waited", "log_level": "info", "upstream": "web", "requests": 7, "waited_s": 4.0}
+    ]
+    (line,) = seen(log, now=14.0)
+    assert (line["event"], line["upstream"], line["requests"]) == ("upstream.waited", "api", 1)
+    assert seen(log, now=15.0) == []
+
+
+def test_a_pause_that_cannot_be_is_logged_once_for_as_long_as_it_is_so() -> None:
+    """It was kept over a restart, and requests go through: nobody would know otherwise."""
+    log = RouteLog()
+
+    def paused(*names: str, refusal: str | None = "nginx has no Lua") -> Logs:
+        with structlog.testing.capture_logs() as logs:
+            log.paused(Suspended(paused=frozenset(names), hold_refusal=refusal))
+        return list(logs)
+
+    assert paused() == []
+    wanted = {"event": "upstream.not_paused", "log_level": "warning", "upstream": "web", "reason": "nginx has no Lua"}
+    assert paused("web") == [wanted]
+    assert paused("web") == []
+    assert paused("web", refusal=None) == []
+    assert paused("web") == [wanted], "again"

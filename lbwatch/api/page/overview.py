@@ -82,19 +82,26 @@ class Block:
     One upstream on the page.
 
     Attributes:
+        words: What it has beside its servers: its method and so on.
         count: How many servers it has, the placeholder not counted.
         states: How many of its servers are in each state.
         servers: Those that are shown; none: it is folded.
         more: How many more there are of an upstream that is not folded.
+        fate: What becomes of its requests where it has no server.
+        paused: Whether an operator has all new requests wait.
+        waiting: How many wait now.
     """
 
     name: str
-    method: str
+    words: str
     note: str | None
     count: int
     states: tuple[tuple[ServerState, int], ...]
     servers: tuple[ServerReport, ...] = ()
     more: int = 0
+    fate: str = ""
+    paused: bool = False
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +235,8 @@ def _is_down(upstream: UpstreamReport) -> bool:
 
 
 def _is_troubled(upstream: UpstreamReport) -> bool:
+    if upstream.paused or upstream.waiting is not None:
+        return True
     return upstream.note is not None or any(server.state is not ServerState.UP for server in upstream.servers)
 
 
@@ -256,8 +265,11 @@ def _block(upstream: UpstreamReport, *, servers: tuple[ServerReport, ...]) -> Bl
     states = Counter(server.state for server in upstream.servers)
     return Block(
         name=upstream.name,
-        method=upstream.method,
+        words=upstream.words,
         note=upstream.note,
+        fate=f"requests wait {upstream.hold_s:g} s for one" if upstream.hold_s else "nginx answers 502",
+        paused=upstream.paused,
+        waiting=0 if upstream.waiting is None else upstream.waiting.requests,
         count=sum(server.container is not None for server in upstream.servers),
         states=tuple((state, states[state]) for state in ServerState if states[state]),
         servers=servers,

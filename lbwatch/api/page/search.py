@@ -71,7 +71,8 @@ def _upstreams(
 ) -> Iterable[UpstreamReport]:
     """Return those of which something is found: all of one that is meant itself, else the servers that are."""
     for each in upstreams:
-        own = f"{each.name} {each.method} {each.note or ''}"
+        paused = "paused" if each.paused else ""
+        own = f"{each.name} {each.words} {each.note or ''} {paused}"
         if _has(own, terms):
             yield each
         elif servers := tuple(one for one in each.servers if _has(f"{own} {_server_text(one, words=words)}", terms)):

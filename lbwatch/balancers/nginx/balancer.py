@@ -13,10 +13,10 @@ from lbwatch.balancers.nginx.candidates import Candidates
 from lbwatch.balancers.nginx.evidence import Evidence
 from lbwatch.balancers.nginx.isolate import AcceptedConfig, names_in
 from lbwatch.balancers.nginx.limits import Limits
-from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.lines import LiveLines
-from lbwatch.balancers.nginx.live.push import FIRST_S, PROOF_S, Push
+from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
+from lbwatch.balancers.nginx.livepath import LivePath
 from lbwatch.balancers.nginx.marks import is_outlived
 from lbwatch.balancers.nginx.suspects import Suspects, Trial
 from lbwatch.balancers.nginx.version import Version
@@ -26,12 +26,9 @@ from lbwatch.core import diff
 from lbwatch.core.changes import changed_upstreams
 from lbwatch.core.errors import (
     LbwatchError,
-    NotTestedError,
     OutputError,
-    ReloadError,
     ReloadRefusedError,
     TakenBackError,
-    UserConfigError,
 )
 from lbwatch.core.model import Applied, BalancerStatus, Plan, Upstream
 from lbwatch.core.schedule import ReloadPace
@@ -98,6 +95,7 @@ class Nginx:
         evidence: Where what was verified is kept for the next start; `None`: nowhere.
         lines: Those by which nginx's workers follow; `None`: nobody asks for them.
         push: Tells nginx's workers of changes of servers, likewise.
+        retest_s: What needs no reload is tested only if the latest test is so long ago, where a test is dear.
 
     Attributes:
         file: The output, and the nginx that reads it.
@@ -116,11 +114,17 @@ class Nginx:
         evidence: Path | None = None,
         lines: LiveLines | None = None,
         push: Push | None = None,
+        retest_s: float = 0.0,
     ) -> None:
         self.file = LiveFile(output, control=control, lock=lock, evidence=Evidence(evidence))
         self.step = ""
-        self._candidates = Candidates(renderer, test=tester.test, lines=lines, running=control.running)
-        self._push = push
+        self._candidates = Candidates(
+            renderer, test=tester.test, lines=lines, running=control.running, container=control.program
+        )
+        self._live = None
+        if push is not None:
+            self._live = LivePath(push, candidates=self._candidates, file=self.file, control=control, retest_s=retest_s)
+        self._turn = asyncio.Lock() if self._live is None else self._live.turn
         self._tester = tester
         self._control = control
         self._pace = pace
@@ -131,7 +135,6 @@ class Nginx:
         self._suspects = Suspects()
         self._reloads = True  # as far as is known, whatever the file is
         self._failed_by: object = None  # the nginx that did not take the latest apply
-        self._is_pushed = False  # whether what is in force is what the workers say that they have
 
     async def keep_fresh(self) -> None:
         """Have the tester look for what the user changed now and then; for good."""
@@ -142,10 +145,10 @@ class Nginx:
 
     async def follow(self) -> None:
         """Listen for nginx's workers, for good."""
-        if self._push is None:
+        if self._live is None:
             await asyncio.Event().wait()
         else:
-            await self._push.run()
+            await self._live.run()
 
     @property
     def version(self) -> Version | None:
@@ -169,27 +172,24 @@ class Nginx:
             now: Loop time, in seconds.
             at_once: Whether they go out as soon as nginx can follow.
         """
-        if self._push is not None:
-            if self._is_pushed and upstreams == self._in_force and self.file.is_untouched():
-                return max(now, self._push.waited_for_until() or now)
-            if self._push.takes(upstreams):
-                return self._push.due(now=now)
+        if self._live is not None:
+            due = self._live.due(upstreams, is_same=upstreams == self._in_force, now=now)
+            if due is not None:
+                return due
         return self._pace.due(upstreams, before=self._in_force, now=now, at_once=at_once)
 
     def confirmed(self) -> bool:
         """Return whether what was brought into force last still is, and the file was not changed by others."""
-        if self._push is None or not self._is_pushed:
-            return self.file.confirmed()
-        return self.file.is_untouched() and self._control.running() is not None and self._push.holds()
+        return self._live.confirmed() if self._is_pushed and self._live else self.file.confirmed()
+
+    @property
+    def _is_pushed(self) -> bool:
+        return self._live is not None and self._live.in_force
 
     @property
     def live_refusal(self) -> str | None:
         """Return why changes of servers take a reload, in words; `None`: they take none."""
-        if self._push is None or self._candidates.lines is None:
-            return "live is off"
-        if (reason := self._candidates.lines.reason or self._push.error) is not None:
-            return reason
-        return None if self._push.is_followed else "no worker of nginx has asked for changes yet"
+        return "live is off" if self._live is None else self._live.refusal
 
     def text(self) -> str:
         """Return the file's text, for the status; empty where it cannot be read."""
@@ -212,9 +212,9 @@ class Nginx:
             workers=await self._control.workers(),
             version=None if self.version is None else str(self.version),
             remarks=tuple(remarks),
-            live=None if self._push is None else self.live_refusal is None,
-            live_reason=None if self._push is None else self.live_refusal,
-            waiting=() if self._push is None else self._push.waiting(),
+            live=None if self._live is None else self.live_refusal is None,
+            live_reason=None if self._live is None else self.live_refusal,
+            waiting=() if self._live is None else self._live.waiting(),
         )
 
     def runs(self) -> bool:
@@ -245,96 +245,71 @@ class Nginx:
         return applied
 
     async def _apply(self, upstreams: tuple[Upstream, ...], *, began: float) -> Applied:
+        trial = self._suspects.trial(upstreams, now=began)
+        if (pushed := await self._push(trial, began=began)) is not None:
+            return pushed
+        async with self._turn:
+            return await self._reload(trial, wanted=upstreams, began=began)
+
+    async def _reload(self, trial: Trial, *, wanted: tuple[Upstream, ...], began: float) -> Applied:
+        """
+        Return what came of bringing a trial into force by a reload, or less of it if nginx refuses it.
+
+        Args:
+            trial: What is to be written.
+            wanted: What should be.
+            began: Loop time of the call.
+        """
         clock = asyncio.get_running_loop().time
         self.step = "a look at the output"
-        trial = self._suspects.trial(upstreams, now=began)
-        before = await asyncio.to_thread(self.file.look)
-        if (pushed := await self._push_to_workers(trial, began=began, before=before)) is not None:
-            return pushed
-        self._pace.reloads(upstreams, before=self._in_force, now=began)
+        self._pace.reloads(wanted, before=self._in_force, now=began)
         if not self._reloads:
             await self.file.require_reloads()  # else what is new would only be put there and taken back again
             self._reloads = True
+        before = await asyncio.to_thread(self.file.look)
         try:
             applied = await self._bring(trial, began=began, before=before)
         except TakenBackError as error:
             self._tester.doubt()
-            trial, applied = await self._bring_less(trial, wanted=upstreams, refusal=error, began=began, before=before)
+            trial, applied = await self._bring_less(trial, wanted=wanted, refusal=error, began=began, before=before)
         self._suspects.passed(trial, now=clock())
         return replace(applied, again_s=self._suspects.again_s(now=clock()))
 
-    async def _push_to_workers(self, trial: Trial, *, began: float, before: str | None) -> Applied | None:
+    async def _push(self, trial: Trial, *, began: float) -> Applied | None:
         """
         Return what came of telling nginx's workers of other servers; `None`: a reload is needed.
 
         Args:
             trial: What should be in force.
             began: Loop time of the call.
-            before: The file as it is.
         """
-        written = self._candidates.written(trial.upstreams)
-        if self._push is None or not await self._follows(written, before=before, now=began):
-            return None
         self.step = "telling nginx's workers"
-        is_said = await self._push.push(written)
-        live_s = asyncio.get_running_loop().time() - began
-        # What is in force by now is not held up by the file, in which nginx finds the same when it is started.
-        self.step = "testing and replacing the file"
-        found = await self._text_of_pushed(trial, written=written, before=before)
-        if found is None:
+        if self._live is None or (pushed := await self._live.apply(trial, began=began)) is None:
             return None
-        text, unstartable = found
-        if is_other := text != before or not self.file.is_untouched():
-            await self.file.rewrite(text)
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
-        is_news = not self._is_pushed or bool(moved)
-        self._seen.upstreams, self._is_pushed = trial.upstreams, True
+        self._seen.upstreams = trial.upstreams
         self._suspects.passed(trial, now=asyncio.get_running_loop().time())
-        return Applied(
-            digest=digest(text),
-            changed=is_other,
+        written = pushed.written
+        is_recalled = self._seen.file is None and written is not None and written.text == written.before
+        if is_recalled and written is not None:
+            _log.info("nginx.recalled", digest=digest(written.text))
+        applied = Applied(
+            digest="" if written is None else digest(written.text),
+            changed=written is not None and written.text != written.before,
             reloaded=False,
-            event="nginx.pushed" if is_news else "",
+            event="nginx.pushed" if not is_recalled and (pushed.is_first or moved) else "",
             upstreams=moved,
-            difference=await self._noted(text, before=before),
-            live_s=live_s,
-            verified_s=live_s if is_said else 0.0,
-            degraded=self._candidates.degraded,
-            unstartable=unstartable,
-            again_s=self._suspects.again_s(now=asyncio.get_running_loop().time()),
+            difference="" if written is None else await self._noted(written.text, before=written.before),
+            live_s=pushed.live_s,
+            verified_s=pushed.live_s if pushed.is_said else 0.0,
         )
-
-    async def _follows(self, written: tuple[Upstream, ...], *, before: str | None, now: float) -> bool:
-        """Return whether all workers can be told of what is to be written; *before*: the file as it is."""
-        push = self._push
-        if push is None or self._control.running() is None or not self._candidates.has_same_template:
-            return False
-        if self._is_pushed and (until := push.waited_for_until()) is not None and until <= now:
-            return False  # one that was told did not say so for too long
-        if push.takes(written):
-            return True
-        # nginx may have just been started, or lbwatch: by the file that is there its workers will ask.
-        if directives.shape_in(before or "") not in push.shapes(written):
-            return False
-        return await push.follows(written, within_s=PROOF_S if self._seen.file is not None else FIRST_S)
-
-    async def _text_of_pushed(
-        self, trial: Trial, *, written: tuple[Upstream, ...], before: str | None
-    ) -> tuple[str, str | None] | None:
-        """
-        Return the text of what was pushed, and why nginx could not start from it; `None`: it takes a reload after all.
-
-        That something is wrong with the user's own files, or that nothing can be tested now, keeps no server out.
-        """
-        assert self._push is not None
-        try:
-            found = await self._candidate(trial, before=before)
-        except (UserConfigError, NotTestedError, ReloadError) as error:
-            broken = str(error) if isinstance(error, UserConfigError) else None
-            return await asyncio.to_thread(self._candidates.text, written), broken
-        if directives.shape_in(found.text) is None or not self._push.has_shape_of(found.written):
-            return None
-        return found.text, None
+        again_s = self._suspects.again_s(now=asyncio.get_running_loop().time())
+        return replace(
+            applied,
+            degraded=self._candidates.degraded,
+            unstartable=None if written is None else written.unstartable,
+            again_s=again_s,
+        )
 
     async def _bring_less(
         self, trial: Trial, *, wanted: tuple[Upstream, ...], refusal: TakenBackError, began: float, before: str | None
@@ -355,6 +330,9 @@ class Nginx:
         """
         now = asyncio.get_running_loop().time()
         names = names_in(before or "")
+        if is_doubtful := self._live is not None and self._live.suspects_lines(str(refusal)):
+            with suppress(TakenBackError):
+                return trial, await self._bring(trial, began=began, before=before)
         try:
             for less in self._suspects.refused(trial, wanted=wanted, before=names, error=str(refusal), now=now):
                 with suppress(TakenBackError):
@@ -366,6 +344,9 @@ class Nginx:
             self._suspects.acquit()
             self._reloads = False
             raise
+        finally:
+            if is_doubtful and self._candidates.lines is not None:
+                self._candidates.lines.ask_again()  # it was not for them
         raise refusal
 
     async def _bring(self, trial: Trial, *, began: float, before: str | None) -> Applied:
@@ -392,16 +373,15 @@ class Nginx:
                 digest=name, changed=True, reloaded=False, difference=difference, degraded=self._candidates.degraded
             )
         self.step = "replacing the file and reloading"
-        if self._push is not None and self._push.has_shape_of(candidate.written):
-            self._push.set(candidate.written)  # new workers ask before the reload is seen to have happened
-        self._is_pushed = False
-        if self._push is not None and directives.shape_in(candidate.text) is not None:
-            await asyncio.to_thread(self._push.write_program)
+        if self._live is not None:
+            await self._live.before_reload(candidate.written, text=candidate.text)
         await self.file.put(candidate.text, before=before, tested=candidate.tested)
-        if self._push is not None:
-            self._push.set(candidate.written, is_reload=True)
+        if self._live is not None:
+            self._live.after_reload(candidate.written)
         self.step = "verifying the reload"
         live_s, verified_s = await self.file.verify(began=began)
+        if self._live is not None:
+            self._live.reloaded()
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
         self._seen.upstreams, self._seen.read = trial.upstreams, candidate.text
         difference = await self._noted(candidate.text, before=before)

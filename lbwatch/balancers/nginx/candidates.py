@@ -1,5 +1,6 @@
 """From upstreams to a text that nginx takes: rendered, tested, and with what it refuses degraded."""
 
+import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -30,26 +31,39 @@ class Candidates:
         test: Tests whether nginx would take it, see `Tester`.
         lines: Those by which nginx's workers follow; `None`: nobody asks for them.
         running: Returns which nginx runs.
+        container: Returns the container that it is in, whether it runs or not; `None`: it is in none.
 
     Attributes:
         degraded: Which upstreams are less than they should be in the latest one.
     """
 
     def __init__(
-        self, renderer: Renderer, *, test: Test, lines: LiveLines | None, running: Callable[[], object]
+        self,
+        renderer: Renderer,
+        *,
+        test: Test,
+        lines: LiveLines | None,
+        running: Callable[[], object],
+        container: Callable[[], object] = lambda: None,
     ) -> None:
         self.degraded: tuple[Degraded, ...] = ()
         self.lines = lines
         self._renderer = renderer
         self._test = test
         self._running = running
+        self._container = container
         self._refused: tuple[Degraded, ...] = ()  # those of the degraded that a test refused
+        self._tested_at: float | None = None  # loop time of the latest one that nginx took
         self._loads = 0  # how often the template had been read at the latest candidate
 
     @property
     def has_same_template(self) -> bool:
         """Return whether the template was not read again since the latest candidate."""
         return self._loads == self._renderer.loads
+
+    def is_tested_since(self, since: float) -> bool:
+        """Return whether nginx took a candidate after *since*, in loop time."""
+        return self._tested_at is not None and self._tested_at > since
 
     async def candidate(
         self,
@@ -72,9 +86,11 @@ class Candidates:
         if self.lines is not None:
             if not self.has_same_template:  # the operator changed something: perhaps nginx's modules, too
                 self.lines.ask_again()
-            await self.lines.prepare(running=self._running())
+            await self.lines.prepare(running=self._running(), container=self._container())
         found = await self._accepted(upstreams, names_before=names_before)
         self._loads = self._renderer.loads
+        if found.tested:
+            self._tested_at = asyncio.get_running_loop().time()
         together = tuple(sorted((*found.degraded, *degraded), key=lambda item: item.upstream))
         self._log(together, upstreams=upstreams)
         self._refused, self.degraded = found.degraded, together
@@ -88,9 +104,12 @@ class Candidates:
 
     def written(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
         """Return what would be written of upstreams if the same of them were refused as in the latest candidate."""
-        return (
-            at_levels(upstreams, {each.upstream: each.level for each in self._refused}) if self._refused else upstreams
-        )
+        if not self._refused:
+            return upstreams
+        names = {each.name for each in upstreams}
+        kept = (Upstream(name=each.upstream) for each in self._refused if each.kept and each.upstream not in names)
+        together = tuple(sorted((*upstreams, *kept), key=lambda upstream: upstream.name))
+        return at_levels(together, {each.upstream: each.level for each in self._refused if not each.kept})
 
     async def _accepted(
         self, upstreams: tuple[Upstream, ...], *, names_before: Callable[[], Collection[str]]
@@ -115,7 +134,7 @@ class Candidates:
         except ConfigRejectedError as error:
             # Not for the search: it would blame one upstream after the other.
             if directives.is_blamed(error.stderr):
-                raise _LinesRefusedError(error.stderr) from error
+                raise _LinesRefusedError(str(error)) from error
             raise
 
     def _log(self, found: tuple[Degraded, ...], *, upstreams: tuple[Upstream, ...]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lbwatch.api import client
-from lbwatch.api.client import DaemonState
+from lbwatch.api.client import DaemonState, NginxState
 from lbwatch.cli.check.finding import Finding, failed, ok, warn, warnings
 from lbwatch.core.errors import NoDaemonError
 from lbwatch.settings import Settings
@@ -50,6 +50,8 @@ def _findings(state: DaemonState, *, engine: str) -> Iterator[Finding]:
     yield from (failed("daemon", reason) for reason in state.reasons)
     if not state.reasons:
         yield ok("daemon", f"lbwatch {state.version} is in step{_belief(state)}")
+    if state.nginx.live is not None:
+        yield _live(state.nginx)
     yield from warnings("daemon", (each.note for each in state.upstreams if each.note is not None))
     yield from warnings("daemon", state.remarks)
     for each in state.engines:
@@ -57,6 +59,12 @@ def _findings(state: DaemonState, *, engine: str) -> Iterator[Finding]:
             yield warn(
                 "daemon", f"engine {each.name}: {each.drift} changes had no event: see source.drifted in its log"
             )
+
+
+def _live(nginx: NginxState) -> Finding:
+    if nginx.live:
+        return ok("daemon", "changes of servers go out without a reload")
+    return ok("daemon", f"changes of servers go out by reloads: {nginx.live_reason}")
 
 
 def _belief(state: DaemonState) -> str:

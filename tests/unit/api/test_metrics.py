@@ -34,10 +34,12 @@ from lbwatch.core.model import (
     Level,
     Method,
     NoticeKind,
+    Plan,
     Reason,
     Route,
     ServerState,
     Upstream,
+    Waiting,
 )
 from lbwatch.core.status import Status
 
@@ -98,6 +100,9 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
         "lbwatch_servers",
         "lbwatch_containers_skipped",
         "lbwatch_upstreams_reduced",
+        "lbwatch_upstream_waiting_requests",
+        "lbwatch_upstream_paused",
+        "lbwatch_live",
         "lbwatch_config_info",
         "lbwatch_nginx_info",
         "lbwatch_nginx_workers",
@@ -410,3 +415,22 @@ def test_hostile_labels_and_names_of_real_containers_do_not_get_in_either() -> N
     assert "good" in accepted
     assert all(UPSTREAM_NAME.fullmatch(name) for name in accepted)
     assert {each for each in strings(text) if MARK in each} <= accepted
+
+
+def test_requests_that_wait_are_counted_where_any_may() -> None:
+    """Zeros too, since an alert cannot compare with a series that is absent; of all other upstreams nothing."""
+    upstreams = (
+        Upstream(name="api", hold_s=60.0, paused=True),
+        Upstream(name="plain"),
+        Upstream(name="web", hold_s=15.0),
+    )
+    waiting = (Waiting(upstream="web", requests=3, longest_s=1.2),)
+    look = made_status(Plan(upstreams=upstreams), balancer=BalancerStatus(waiting=waiting))
+    assert values(look, "lbwatch_upstream_waiting_requests", "upstream") == {"api": 0, "web": 3}
+    assert values(look, "lbwatch_upstream_paused", "upstream") == {"api": 1, "web": 0}
+
+
+def test_whether_changes_need_a_reload_is_a_number_where_anybody_asked() -> None:
+    """An alert for those who rely on it must not wake those who never did."""
+    for live, wanted in ((True, 1.0), (False, 0.0), (None, None)):
+        assert value(made_status(balancer=BalancerStatus(live=live)), "lbwatch_live") == wanted

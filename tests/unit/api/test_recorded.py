@@ -230,7 +230,7 @@ STATUSES = {each.__name__: each for each in (in_trouble, in_step, waiting, stopp
 def explained_by_daemon(status: Status, name: str | None = None) -> Explanation:
     """What `explain` is answered, for all containers or one of them."""
     routes = tuple(route for route in status.routes if name is None or route.container == name)
-    whole = Explanation(source=SOURCE, routes=routes, reasons=tuple(unready(status)), remarks=status.balancer.remarks)
+    whole = Explanation(source=SOURCE, routes=routes, reasons=tuple(unready(status)), remarks=status.remarks)
     if name is None:
         return whole
     routes = status.applied.plan.routes if status.applied.plan else ()

@@ -6,7 +6,7 @@ from fakedaemon import FixedView, served
 from statuses import MAYBE, NOW, PLAIN, STATE, applied_plan, engine_status, made_plan, made_status, server, wrong_in
 
 from lbwatch.api.report import report_of
-from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Route, ServerState, Sticky, Upstream
+from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Route, ServerState, Sticky, Upstream, Waiting
 from lbwatch.core.model import Reason as Why
 
 
@@ -42,7 +42,7 @@ async def test_the_placeholder_alone_is_down_and_has_no_container() -> None:
     upstreams = {each["name"]: each["servers"] for each in state["upstreams"]}
     assert upstreams["later"] == [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"} | PLAIN]
     rest = [line for name, lines in upstreams.items() if name != "later" for line in lines]
-    assert {line["container"] for line in rest} == {"web-1", "web-2", "sick", "api"}
+    assert {line["container"] for line in rest} == {"web-1", "web-2", "sick", "api", "one"}
     assert {line["state"] for line in rest} == {"up", "unhealthy"}
 
 
@@ -100,3 +100,58 @@ def test_the_version_of_nginx_is_told() -> None:
     """What its files may say depends on it."""
     assert report_of(made_status()).nginx.version == "1.26.3"
     assert report_of(made_status(balancer=BalancerStatus())).nginx.version is None
+
+
+WAITS = (
+    Upstream(name="api", hold_s=60.0, paused=True, servers=(server("api-1"),)),
+    Upstream(name="plain", servers=(server("plain", 3),)),
+    Upstream(name="web", hold_s=15.0, keepalive=8, sticky=Sticky(cookie="sid")),
+)
+
+
+def test_requests_that_wait_are_told_of_each_upstream() -> None:
+    """Whether a deploy may go on, and whether a pause is in force, is asked by scripts."""
+    waiting = (Waiting(upstream="api", requests=1, longest_s=0.5), Waiting(upstream="web", requests=3, longest_s=1.26))
+    status = made_status(Plan(upstreams=WAITS), balancer=BalancerStatus(live=True, waiting=waiting))
+    report = report_of(status)
+    found = {
+        each.name: (each.hold_s, each.paused, each.waiting and (each.waiting.requests, each.waiting.longest_s))
+        for each in report.upstreams
+    }
+    assert found == {"api": (60.0, True, (1, 0.5)), "plain": (0.0, False, None), "web": (15.0, False, (3, 1.3))}
+    assert [each.words for each in report.upstreams] == [
+        "round_robin, hold 60 s",
+        "round_robin",
+        "round_robin, keepalive 8, sticky cookie sid, hold 15 s",
+    ]
+    assert report.remarks == (
+        "upstream api is paused by hand: 1 request waits, for 0.5 s; `lbwatch resume api` ends that",
+        "upstream web has no ready server: 3 requests wait, the first for 1.3 s",
+    )
+    assert report.ready, "somebody wanted it so"
+
+
+def test_a_pause_without_requests_is_remarked_on_and_one_that_cannot_be_says_so() -> None:
+    """It has no end of its own, and must not be forgotten, least of all where it does not hold."""
+    status = made_status(Plan(upstreams=WAITS))
+    assert report_of(status).remarks == (
+        "upstream api is paused by hand: no request waits; `lbwatch resume api` ends that",
+    )
+    assert report_of(replace(status, hold_refusal="nginx has no Lua")).remarks == (
+        "upstream api is paused by hand, and yet no request waits: nginx has no Lua; `lbwatch resume api` ends that",
+    )
+
+
+def test_of_many_upstreams_whose_requests_wait_a_few_are_remarked_on() -> None:
+    """A host that lost its network has thousands."""
+    many = tuple(Upstream(name=f"u{number:03}", hold_s=15.0) for number in range(100))
+    waiting = tuple(Waiting(upstream=each.name, requests=1, longest_s=1.0) for each in many)
+    remarks = report_of(made_status(Plan(upstreams=many), balancer=BalancerStatus(waiting=waiting))).remarks
+    assert (len(remarks), remarks[-1]) == (9, "so it is with 92 more upstreams")
+
+
+def test_whether_changes_need_a_reload_is_told_with_the_reason() -> None:
+    """Three words for scripts: they do not, they do, nobody asked."""
+    for live, reason in ((True, None), (False, "nginx has no Lua"), (None, None)):
+        report = report_of(made_status(balancer=BalancerStatus(live=live, live_reason=reason)))
+        assert (report.nginx.live, report.nginx.live_reason) == (live, reason)

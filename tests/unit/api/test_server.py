@@ -277,7 +277,7 @@ async def test_what_is_no_socket_is_never_removed(tmp_path: Path, put: Callable[
         async with listening(path, service=fixed_service(State(tmp_path / "state"), container("web-1"))):
             pass
     assert [(log["event"], log["control_socket"]) for log in logs] == [("control.unavailable", str(path))]
-    assert "drain and undrain are not possible" in logs[0]["reason"]
+    assert "drain, undrain, pause and resume are not possible" in logs[0]["reason"]
     after = path.lstat()
     assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (before.st_ino, before.st_mode, before.st_mtime_ns)
 

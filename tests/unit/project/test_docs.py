@@ -151,7 +151,7 @@ def test_every_metric_is_explained() -> None:
         engines=(contact,),
         applied=progress,
         history=History(),
-        balancer=BalancerStatus(digest="d", workers=(1, 0), version="1.26.3"),
+        balancer=BalancerStatus(digest="d", workers=(1, 0), version="1.26.3", live=True),
         resync_interval_s=30.0,
         reload_interval_s=1.0,
     )

@@ -65,6 +65,16 @@ ALL = [move(f"upstream-{number} joined container-{number} 172.17.0.{number}:80")
         (pushed(JOINED), "web +web-2 172.17.0.3:80, pushed in 3 ms"),
         (pushed(move("web paused")), "web is paused, pushed in 3 ms"),
         (pushed(move("web resumed"), LEFT), "web is resumed, -web-1 172.17.0.2:80 (stopped), pushed in 3 ms"),
+        (line("nginx.live", live=True), "changes of servers go out without a reload"),
+        (
+            line("nginx.live", live=False, reason="nginx has no Lua"),
+            "changes of servers go out by reloads: nginx has no Lua",
+        ),
+        (line("upstream.waiting", upstream="web", requests=2), "requests of web wait: 2"),
+        (
+            line("upstream.waited", upstream="web", requests=7, waited_s=4.0),
+            "no request of web waits any more: 7 at once, for 4.0 s in all",
+        ),
         (pushed(outage_s=42.4), "no server moved, pushed in 3 ms, back after 42 s"),
         (reloaded(outage_s=42.4), "nginx reloaded, live in 18 ms, back after 42 s"),
         (reloaded(JOINED, outage_s=7.0), "web +web-2 172.17.0.3:80, live in 18 ms, back after 7.0 s"),

@@ -28,6 +28,7 @@ _LINE = re.compile(
     r'balancer_by_lua_block \{ local live = package\.loaded\.lbwatch if live then live\.balance\("([^"]+)"'
 )
 _SHAPE = re.compile(r'^init_worker_by_lua_block \{ .*, "([0-9a-f]{12})"\) end \}$', re.MULTILINE)
+_BLOCK = re.compile(r"^[ \t]*upstream \S+ \{\n(?:(?![ \t]*\}[ \t]*\n).*\n)*[ \t]*\}[ \t]*\n", re.MULTILINE)
 _BLAMED = re.compile(r"_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core")
 
 
@@ -81,6 +82,16 @@ def shape_in(text: str) -> str | None:
     return found[1] if found else None
 
 
+def rest_of(text: str) -> list[str]:
+    """
+    Return the lines of a text of which workers are not told: all but the blocks with an upstream's line, and the shape.
+
+    A template may write anything by who serves, a map of the upstreams that have a server, say.
+    """
+    without = _BLOCK.sub(lambda block: "" if _LINE.search(block[0]) else block[0], text)
+    return [line for line in _SHAPE.sub("", without).split("\n") if line]
+
+
 def is_blamed(stderr: str) -> bool:
     """Return whether what nginx printed is about these directives, or about what they need."""
     return _BLAMED.search(stderr) is not None
@@ -108,6 +119,11 @@ def without_servers(upstream: Upstream) -> Upstream:
 
 def _as_written(servers: tuple[Server, ...]) -> tuple[Server, ...]:
     return tuple(replace(server, started_ns=0) for server in servers)
+
+
+def is_told(upstream: Upstream) -> bool:
+    """Return whether workers can be told that an upstream has no server any more, or it never had one."""
+    return reload_reason(upstream) is None or not upstream.servers
 
 
 def is_same_shape(before: Upstream, after: Upstream) -> bool:

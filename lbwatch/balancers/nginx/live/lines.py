@@ -38,6 +38,7 @@ class LiveLines:
         self._refusal = refusal
         self._folder: str | None = None  # as nginx sees it
         self._is_taken = False  # by the latest test of this nginx
+        self._container: object = None  # the one that it was in then
         self._refused_by: object = None  # the nginx that did not take them
 
     @property
@@ -45,13 +46,17 @@ class LiveLines:
         """Return whether a text should have them."""
         return self._refusal is None and self._folder is not None and self._refused_by is None
 
-    async def prepare(self, *, running: object) -> None:
+    async def prepare(self, *, running: object, container: object = None) -> None:
         """
         Find out where nginx sees them, and have another nginx than the one that refused them asked anew.
 
         Args:
             running: Which nginx runs now; `None`: none.
+            container: The one that it is in, whether it runs or not; `None`: it is in none.
         """
+        if container not in (None, self._container):
+            # It may be of another image, whose nginx could not even start from a file that has them.
+            self._container, self._is_taken = container, False
         if self._refused_by is not None and running not in (None, self._refused_by):
             self.ask_again()
         if self._refusal is not None or self._refused_by is not None:
@@ -91,6 +96,19 @@ class LiveLines:
             "nothing here can test whether nginx takes the directives: live = on has them written all the same"
         )
         return False
+
+    def suspected(self, why: str, *, by: object) -> bool:
+        """
+        Have them left out for a try, and return whether that makes sense: nothing tested them, and they stand there.
+
+        Args:
+            why: What became of a reload with them.
+            by: Which nginx ran then.
+        """
+        if not self.wanted or self._is_taken or self.reason is not None:
+            return False
+        self.refused(why, by=by)
+        return True
 
     def refused(self, why: str, *, by: object) -> None:
         """Note that nginx does not take them; *by*: which nginx ran then."""

@@ -29,7 +29,9 @@ from lbwatch.api.page import rendering as subject
 from lbwatch.api.page.overview import OUTCOMES
 from lbwatch.api.page.query import LISTS, Query
 from lbwatch.api.report import Report, report_of, state_json
-from lbwatch.core.model import BalancerStatus, Reason, Server, Upstream
+from lbwatch.core.explain import Wait
+from lbwatch.core.history import History
+from lbwatch.core.model import BalancerStatus, Reason, Server, Upstream, Waiting
 from lbwatch.core.status import Status
 
 
@@ -94,6 +96,44 @@ def test_the_version_of_nginx_is_there() -> None:
     """What its files may say depends on it."""
     assert "Version 1.26.3" in outline(made_status()).text
     assert "Version not known" in outline(made_status(balancer=BalancerStatus())).text
+
+
+def test_what_was_pushed_is_told_apart_from_a_reload() -> None:
+    """No worker ended for it."""
+    history = History()
+    history.changes.append(verified(AT, outcome="pushed", live_s=0.003, heard_s=0.009))
+    text = outline(replace(made_status(), history=history)).text
+    assert "In every worker after 3.0 ms, without a reload; 9.0 ms from event to verified." in text
+    assert "New workers" not in text
+
+
+def test_whether_changes_need_a_reload_is_there() -> None:
+    """And why they do, where somebody asked for more."""
+    assert "live of servers go out without a reload" in outline(made_status(balancer=BalancerStatus(live=True))).text
+    slow = BalancerStatus(live=False, live_reason="nginx has no Lua")
+    assert "go out by reloads: nginx has no Lua" in outline(made_status(balancer=slow)).text
+    assert "Changes go out by reloads" in outline(made_status(balancer=BalancerStatus())).text
+
+
+def test_requests_that_wait_and_a_pause_are_seen_at_a_glance() -> None:
+    """Why nothing goes through, or why nothing fails, is what whoever looks wants to know first."""
+    servers = (Server(address="10.0.0.1", port=80, container="web-1"),)
+    upstreams = (
+        Upstream(name="idle", hold_s=15.0, keepalive=8),
+        Upstream(name="none"),
+        Upstream(name="paused", hold_s=60.0, paused=True, servers=servers),
+    )
+    waiting = (Waiting(upstream="idle", requests=1, longest_s=0.4), Waiting(upstream="paused", requests=3, longest_s=2))
+    seen = outline(made_status(upstreams=upstreams, balancer=BalancerStatus(waiting=waiting)))
+    assert (
+        "idle 0 servers, round_robin, keepalive 8, hold 15 s 1 request waiting no server: requests wait 15 s for one"
+        in (seen.text)
+    )
+    assert "none 0 servers, round_robin no server: nginx answers 502" in seen.text
+    assert "paused 1 server, round_robin, hold 60 s paused 3 requests waiting web-1" in seen.text
+    assert "upstream idle has no ready server: 1 request waits, for 0.4 s" in seen.text
+    assert "`lbwatch resume paused` ends that" in seen.text
+    assert "none 0 servers" not in outline(made_status(upstreams=upstreams), filter="paused").text
 
 
 def test_what_to_do_is_said_where_something_is_wrong_or_nothing_is_there() -> None:
@@ -179,6 +219,15 @@ def test_a_page_of_a_container_tells_its_story_but_no_value_for_templates() -> N
     assert "/home/ann" not in told, "what is not read is nobody's business either"
 
 
+def test_a_page_of_a_container_says_that_requests_of_its_upstream_wait() -> None:
+    """Its owner wonders why it gets none, or why nobody gets an error."""
+    waits = (Wait(upstream="api", hold_s=60.0, paused=True), Wait(upstream="web", hold_s=15.0, paused=False))
+    told = replace(explained("shop-web-1", shop()), waits=waits)
+    text = Outline(subject.container_html(subject.picture_of(shop()), name="x", explanation=told).decode()).text
+    assert "paused Requests of upstream api wait 60.0 s at most." in text
+    assert "hold Requests of upstream web wait 15.0 s at most, while it has no ready server." in text
+
+
 def test_a_line_of_megabytes_is_cut() -> None:
     """A template of one's own may write labels, and whoever may start a container chooses how long they are."""
     told = explained("shop-web-1", shop())
@@ -240,7 +289,7 @@ def test_the_page_is_small_and_asks_for_nothing_else() -> None:
     """No build step and no resource of anybody's: it must work on a host that reaches nothing."""
     sources = [path.read_text() for path in subject.FOLDER.glob("*.j2")]
     assert len(sources) == 4
-    assert sum(map(len, sources)) < 42_000
+    assert sum(map(len, sources)) < 43_000
     for source in sources:
         shown = source.replace("proxy_pass http://hello;", "")  # which is text
         assert not re.search(

@@ -14,7 +14,7 @@ from lbwatch.cli.check import daemon
 from lbwatch.cli.check.daemon import daemon_findings
 from lbwatch.cli.check.finding import Finding, Verdict
 from lbwatch.core.errors import RequestError
-from lbwatch.core.model import BalancerStatus, Degraded, Level
+from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Upstream
 from lbwatch.core.status import Status
 
 IN_STEP = made_status(engines=(engine_status(),), applied=applied_plan())
@@ -85,6 +85,24 @@ async def test_what_it_does_worse_than_it_should_is_a_warning(tmp_path: Path) ->
     assert "upstream api is left out: duplicate upstream" in words
     assert "2 containers are meant" in words
     assert "3 changes had no event" in words
+
+
+async def test_whether_changes_need_a_reload_is_said_where_somebody_asked_for_that(tmp_path: Path) -> None:
+    """Who set `live` wants to know what came of it; that most nginx cannot do it is no warning."""
+    for live, reason, words in (
+        (True, None, "changes of servers go out without a reload"),
+        (False, "nginx has no Lua", "changes of servers go out by reloads: nginx has no Lua"),
+    ):
+        status = replace(IN_STEP, balancer=BalancerStatus(live=live, live_reason=reason))
+        _, line = await found(status, tmp_path)
+        assert (line.verdict, line.words) == (Verdict.OK, words)
+
+
+async def test_a_paused_upstream_is_a_warning(tmp_path: Path) -> None:
+    """It has no end of its own, and whoever looks whether all is well may have forgotten it."""
+    paused = (Upstream(name="web", paused=True, hold_s=60.0),)
+    _, line = await found(replace(IN_STEP, applied=applied_plan(Plan(upstreams=paused))), tmp_path)
+    assert (line.verdict, line.words.startswith("upstream web is paused by hand")) == (Verdict.WARN, True)
 
 
 async def test_what_is_merely_believed_is_not_called_more(tmp_path: Path) -> None:

@@ -80,3 +80,30 @@ def test_what_was_written_is_found_in_a_text() -> None:
 def test_a_refusal_of_the_directives_is_told_from_any_other(printed: str, *, is_so: bool) -> None:
     """Of the former no upstream is to blame, and all of them can be written without the lines."""
     assert directives.is_blamed(printed) is is_so
+
+
+def text_of(*servers: str, name: str = "web", live: bool = True, more: str = "", shape: str = "0" * 12) -> str:
+    upstream = Upstream(name=name, servers=(ONE,) * len(servers))
+    lines = [f"server {each};" for each in servers or ("127.0.0.1:1 down",)]
+    block = [*lines, *([str(directives.line(upstream))] if live else []), "keepalive 2;"]
+    once = directives.lines_for_all(shape, folder="/f")
+    return f"\nupstream {name} {{\n" + "".join(f"    {each}\n" for each in block) + f"}}\n{more}{once}"
+
+
+def test_what_a_template_writes_by_who_serves_is_no_matter_for_workers_alone() -> None:
+    """A map of the upstreams that have a server would stay as nginx has read it."""
+    plain = directives.rest_of(text_of("192.0.2.1:80", more="map $host $up {\n    web web;\n}\n"))
+    for same in (
+        text_of(more="map $host $up {\n    web web;\n}\n", shape="1" * 12),
+        text_of("192.0.2.1:80", "192.0.2.2:80 weight=2", more="map $host $up {\n    web web;\n}\n").replace(
+            "    ", "\t"
+        ),
+        text_of("192.0.2.9:80", name="other", more="map $host $up {\n    web web;\n}\n"),
+    ):
+        assert [line.strip() for line in directives.rest_of(same)] == [line.strip() for line in plain]
+    for other in (
+        text_of("192.0.2.1:80", more="map $host $up {\n}\n"),
+        text_of("192.0.2.1:80"),
+        text_of("192.0.2.1:80", live=False, more="map $host $up {\n    web web;\n}\n"),
+    ):
+        assert directives.rest_of(other) != plain

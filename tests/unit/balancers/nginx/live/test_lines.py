@@ -93,3 +93,29 @@ async def test_settings_may_rule_them_out() -> None:
     one.ask_again()
     assert not one.wanted
     assert one.reason == "test_command tests"
+
+
+async def test_another_container_has_not_taken_them_yet() -> None:
+    """It may be of an image without Lua, and while it cannot start nothing can test: they have to go by themselves."""
+    one = lines()
+    await one.prepare(running="nginx", container="a")
+    assert one.tested(took=True)
+    await one.prepare(running=None, container="a")
+    assert one.tested(took=False), "it is down, and what it took it takes again"
+    await one.prepare(running=None, container="b")
+    assert not one.tested(took=False)
+
+
+async def test_they_are_suspected_only_if_nothing_tested_them() -> None:
+    """With live = on an nginx without Lua takes the reload back, and no upstream is to blame for that."""
+    one = lines(required=True)
+    await one.prepare(running="nginx")
+    one.in_text(TEXT, upstreams=[WEB])
+    assert one.suspected("nginx took the reload back", by="nginx")
+    assert not one.wanted
+    assert one.reason == "nginx does not take the directives: nginx took the reload back"
+    assert not one.suspected("again", by="nginx"), "they are not there"
+    one.ask_again()
+    await one.prepare(running="nginx")
+    one.tested(took=True)
+    assert not one.suspected("nginx took the reload back", by="nginx")
