@@ -10,7 +10,7 @@ PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages c
   PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test test-docs test-engines check bench bench-deaths bench-deploy recording mutants soak syscalls fuzz lock clean packages
+.PHONY: run test test-docs test-engines check bench bench-deaths bench-deploy bench-hold bench-live recording mutants soak syscalls fuzz lock clean packages
 
 # Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
@@ -67,6 +67,14 @@ bench-deploy: packages $(VENV)/.dev
 # How long a dead server stays in nginx's file, and in nginx, on the real engine.
 bench-deaths: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_deaths.py
+
+# What changes of servers cost without a reload and with one, on two nginxes: failed requests, times, memory, CPU. Needs root.
+bench-live: packages $(VENV)/.dev
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_live.py
+
+# What clients notice when Compose recreates the only container of an upstream, with lbwatch.hold and without. Needs root.
+bench-hold: packages $(VENV)/.dev
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_hold.py
 
 # The README's moving picture, docs/events.svg, and the recording that it is made of. Needs root.
 recording: packages $(VENV)/.dev

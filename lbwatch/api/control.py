@@ -123,6 +123,8 @@ class ControlService:
             outcome += ": clients that it has stay with it, new ones go to others"
         elif any(row.address for row in rows):
             outcome += ", but still gets requests, since no other server is ready"
+        elif (wait_s := self._longest_wait_s(each.upstream for each in rows if each.upstream is not None)) > 0:
+            outcome += f", and no other server is ready: requests wait for one, for {wait_s:g} s at most"
         # That it is drained is not worth saying again; a row that has another reason is.
         others = [words(row) for row in rows if row.reason is not Reason.DRAINING]
         return "; ".join((f"{outcome}{unkept}", *others, f"`lbwatch undrain {container.name}` ends that"))
@@ -179,6 +181,12 @@ class ControlService:
     def _known(self) -> set[str]:
         """Return the ids of all containers."""
         return {each.id for each in self._loop.containers() or ()}
+
+    def _longest_wait_s(self, names: Iterable[str]) -> float:
+        """Return for how many seconds requests wait in those of these upstreams that have no server; 0: none does."""
+        plan = self._loop.applied().plan
+        found = () if plan is None else upstreams_of(plan.upstreams, set(names))
+        return max((each.hold_s for each in found if not each.servers), default=0.0)
 
     def _serving_words(self, name: str) -> str:
         plan = self._loop.applied().plan

@@ -4,23 +4,26 @@
 Each scenario runs under a steady load of GET and POST for SECONDS, once with lbwatch as it is and once with draining and
 health switched off (`--drain-timeout 0s`, `lbwatch.health=ignore`): containers then come when they start and go when they
 die, as with other tools. Nothing is sent twice by the client; what nginx sends twice is the configuration's business.
+
+Each request has a connection of its own; with `--kept` clients keep theirs, and each scenario runs with `live = on` too,
+where nginx is not reloaded.
 """
 
 import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import versions
 from deployload import (
     Load,
     Outcome,
-    Request,
     Span,
     Websockets,
     outcome_of,
@@ -171,11 +174,15 @@ def measured(
     other_way: bool,
     replaced: int = 4,
     quiet_s: float = 0.0,
+    keeps: bool = False,
+    live: str = "off",
 ) -> Outcome:
     """
     Run one scenario under load.
 
     Args:
+        keeps: Whether clients keep their connections.
+        live: The setting.
         quiet_s: How long the programs must be without a request before they end. As a benchmark programs end half a
             second after TERM, however late nginx is; a busy machine may be later than that.
     """
@@ -183,28 +190,32 @@ def measured(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbw-", dir="/tmp")))
         stack.callback(engine.clear)
         drain = {"drain_timeout": "0s"} if other_way else {}
-        stage = stack.enter_context(shipped_stage(engine, folder, **drain))
+        stage = stack.enter_context(shipped_stage(engine, folder, live=live, **drain))
         deploy = Deploy(engine=engine, out=folder, other_way=other_way, replaced=replaced, quiet_s=quiet_s)
         names = [f"app{number}" for number in range(1, scenario.apps + 1)]
         deploy.run(*names, **dict(scenario.environment))
         wait_serving(stage, *names)
         before = len(stage.lbwatch.logged("nginx.reloaded"))
-        done = under_load(lambda: scenario.act(deploy), socket=stage.nginx.socket, seconds=seconds, slow=scenario.slow)
-        outcome = outcome_of(done, killed=deploy.killed)
+        loads = [
+            Load(stage.nginx.socket, RATE, keeps=keeps),
+            *([Load(stage.nginx.socket, SLOW_RATE, path="/slow", keeps=keeps)] if scenario.slow else []),
+        ]
+        under_load(lambda: scenario.act(deploy), loads=loads, seconds=seconds)
+        outcome = outcome_of([request for each in loads for request in each.done], killed=deploy.killed)
+        outcome.closed = sum(each.closed for each in loads)
         outcome.notes = stage.notes()
         outcome.reloads = len(stage.lbwatch.logged("nginx.reloaded")) - before
         assert outcome.requests >= 200 * seconds, f"only {outcome.requests} requests in {seconds} s"
         return outcome
 
 
-def under_load(act: Callable[[], None], *, socket: Path, seconds: float, slow: bool = False) -> list[Request]:
-    """Do something while the load runs, for so long and until it is done."""
+def under_load(act: Callable[[], None], *, loads: Sequence[Load], seconds: float) -> None:
+    """Do something while loads run, for so long and until it is done."""
 
-    async def load() -> list[Request]:
+    async def load() -> None:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + seconds
         acting: asyncio.Future[None] = loop.create_future()
-        loads = [Load(socket, RATE), *([Load(socket, SLOW_RATE, path="/slow")] if slow else [])]
         running = [each.run(until=lambda: acting.done() and loop.time() > ends_at) for each in loads]
         gathered = asyncio.gather(*running)
         await asyncio.sleep(1)  # the load is there when it begins
@@ -212,9 +223,8 @@ def under_load(act: Callable[[], None], *, socket: Path, seconds: float, slow: b
         deeds.add_done_callback(lambda _: acting.set_result(None))
         await gathered
         await deeds
-        return [request for each in loads for request in each.done]
 
-    return asyncio.run(load())
+    asyncio.run(load())
 
 
 SHUTDOWN_S = 10
@@ -249,35 +259,69 @@ def words(outcome: Outcome) -> str:
     return kinds or "none"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    title: str
+    other_way: bool = False
+    live: str = "off"
+
+
+WAYS = (Way(title="lbwatch"), Way(title="without drain and health", other_way=True))
+KEPT_WAYS = (WAYS[0], Way(title="lbwatch, live = on", live="on"), WAYS[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--only", help="the scenarios whose title has this in it")
+    parser.add_argument("--kept", action="store_true", help="clients keep their connections; with live = on, too")
     options = parser.parse_args()
+    for program in ("dockerd", "nginx") if options.kept else ():
+        versions.use(program)  # the nginx must be one whose Lua module can be had
     console = Console(width=200)
-    table = Table(title=f"{RATE:g} requests/s of GET and POST, {options.seconds:g} s each")
-    for column in ("scenario", "", "requests", "failures", "by kind", "inside the killed", "slowest", "reloads"):
+    connections = "on kept connections" if options.kept else "each on a connection of its own"
+    table = Table(title=f"{RATE:g} requests/s of GET and POST, {connections}, {options.seconds:g} s each")
+    for column in (
+        "scenario",
+        "",
+        "requests",
+        "failures",
+        "by kind",
+        "inside the killed",
+        "slowest",
+        "reloads",
+        "closed",
+    ):
         table.add_column(column)
     with RealEngine() as engine:
         engine.start()
         for scenario in SCENARIOS:
             if options.only and options.only not in scenario.title:
                 continue
-            for other_way in (False, True):
-                outcome = measured(scenario, engine, seconds=options.seconds, other_way=other_way)
+            for way in KEPT_WAYS if options.kept else WAYS:
+                outcome = measured(
+                    scenario,
+                    engine,
+                    seconds=options.seconds,
+                    other_way=way.other_way,
+                    keeps=options.kept,
+                    live=way.live,
+                )
                 row = (
-                    "" if other_way else scenario.title,
-                    "without drain and health" if other_way else "lbwatch",
+                    scenario.title if way is WAYS[0] else "",
+                    way.title,
                     str(outcome.requests),
                     str(outcome.failures),
                     words(outcome),
                     str(outcome.inside),
                     f"{outcome.slowest_s * 1000:.0f} ms",
                     str(outcome.reloads),
+                    str(outcome.closed) if options.kept else "",
                 )
                 console.print(" | ".join(row), highlight=False)
                 table.add_row(*row)
-        console.print(websockets_through_a_reload(engine), highlight=False)
+        if not options.kept:
+            console.print(websockets_through_a_reload(engine), highlight=False)
     console.print(table)
 
 

@@ -255,6 +255,21 @@ MUTANTS = {
     "drain by hand: not kept": mutant(
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
     ),
+    "hold: who was told to stop gets requests": mutant(
+        "core/group.py", ("if not holds or not (", "if True or not ("), tests="unit/core/test_group.py"
+    ),
+    "hold: the name goes with the last container": mutant(
+        "core/table.py", ("self.lost += (replace(known.upstream, hold_s=known.hold_s),)", "pass"), tests="unit/core/test_holds.py"
+    ),
+    "hold: it is used where no request can wait": mutant(
+        "core/group.py", ("    if refusal is not None:\n        unused", "    if False:\n        unused"), tests="unit/core/test_group.py"
+    ),
+    "pause: not kept": mutant(
+        "system/state.py", ("        self.paused |= {name}\n        self._save()\n", "        self.paused |= {name}\n"), tests="unit/system/test_state.py"
+    ),
+    "pause: promised where no request can wait": mutant(
+        "api/control.py", ("if (refusal := self.suspended.hold_refusal) is not None:", "if (refusal := None):"), tests="unit/api/test_pause.py"
+    ),
     "version: an old nginx gets `keepalive 0`": mutant(
         "balancers/nginx/limits.py", ("if upstream.keepalive != 0 or takes_keepalive_off(version):", "if True:"), tests="unit/balancers/nginx/test_limits.py"
     ),

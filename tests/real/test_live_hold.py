@@ -314,6 +314,21 @@ def test_other_requests_of_a_worker_are_served_while_some_wait(version: str) -> 
         assert {each.result().text for each in asked} == {"one"}
 
 
+def test_a_reload_ends_no_wait(version: str) -> None:
+    """The old worker has no successor for the requests in it: it asks on for them, as one that serves nobody new."""
+    with held_site(version) as site, backends("one") as (one,):
+        asked = [site.start(f"/{number}") for number in range(4)]
+        site.wait_for(4)
+        old = site.both.nginx.worker_pids()
+        follow = site.both.follow
+        site.both.nginx.reload()
+        follow.wait(lambda: {each.shape for each in follow.haves.values() if each.pid in old} == {"0"})
+        follow.wait(lambda: len({each.pid for each in follow.haves.values()} - old) == 2)
+        site.push(server(one.address))
+        assert [each.result().text for each in asked] == ["one"] * 4
+        follow.wait(lambda: not {each.pid for each in follow.haves.values()} & old)
+
+
 def test_what_was_found_wrong_is_in_no_error_log(version: str) -> None:
     """A wait that ends well leaves no error behind, so that an operator is not looking for one."""
     with held_site(version) as site, backends("one") as (one,):

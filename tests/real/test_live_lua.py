@@ -1,25 +1,24 @@
 """
 The program of nginx's workers on real nginxes that have the Lua module: it follows a server that speaks as lbwatch does.
-
-Beside it stands the same upstream without Lua, since its servers should answer in the same order.
 """
 
+import concurrent.futures
 import contextlib
-import functools
 import itertools
-import random
+import os
+import signal
+import socket
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import twoways
-from backendserver import BackendServer, backends, dead_address
+from backendserver import BackendServer, Deed, backends, dead_address
 from followserver import server, upstream
-from livenginx import followed
+from livenginx import Followed, followed
 from luanginx import live_upstream
-from twoways import Line
 from versions import LUA_NGINXES
 
 
@@ -74,125 +73,248 @@ def test_a_server_that_is_dead_costs_no_request(version: str) -> None:
         assert {both.ask() for _ in range(6)} == {"one"}
 
 
-def _same(found: dict[str, twoways.Outcome], *, what: object) -> None:
-    first = found[twoways.NATIVE]
-    assert all(each == first for each in found.values()), f"{what}: {found}"
-
-
-_NAMES = ("one", "two", "three", "four")
-_SHAPES: dict[str, Callable[[list[str]], list[Line]]] = {
-    "no failure counts": lambda at: [Line(address=each, max_fails=0) for each in at],
-    "one failure counts": lambda at: [Line(address=each) for each in at],
-    "weights": lambda at: [
-        Line(address=each, weight=weight, max_fails=50) for each, weight in zip(at, (5, 1, 3, 2), strict=True)
-    ],
-    "max_fails": lambda at: [
-        Line(address=each, weight=weight, max_fails=fails)
-        for each, weight, fails in zip(at, (5, 1, 3, 8), (2, 0, 3, 12), strict=True)
-    ],
-    "backup": lambda at: [
-        Line(address=each, backup=place > 1, weight=place + 1, max_fails=place * 20) for place, each in enumerate(at)
-    ],
-    "one and a backup": lambda at: [Line(address=at[0]), Line(address=at[1], backup=True)],
-    "single": lambda at: [Line(address=at[0])],
-    "with dead ones": lambda at: [
-        *(Line(address=each, weight=2, max_fails=fails) for each, fails in zip(at[:2], (0, 3), strict=True)),
-        Line(address=dead_address()),
-        Line(address=dead_address(), max_fails=5, weight=3),
-    ],
+_ONE = "web d1 round_robin 0 0 127.0.0.1:80,1,1,10,0,1"
+_REFUSED = {
+    "another word": "hello",
+    "no word": "",
+    "a number that is none": "set e.1 whole x",
+    "more upstreams than there can be": "set e.1 whole 999999999",
+    "another kind": "set e.1 some 0",
+    "an upstream twice": f"set e.1 whole 2\n{_ONE}\n{_ONE}",
+    "a name that is none": f"set e.1 whole 1\nx{_ONE.replace('web', 'w;b')}",
+    "another method": f"set e.1 whole 1\n{_ONE.replace('round_robin', 'ip_hash')}",
+    "no digest": "set e.1 whole 1\nweb",
+    "a hold that is none": f"set e.1 whole 1\n{_ONE.replace(' 0 0 ', ' -1 0 ')}",
+    "a hold of years": f"set e.1 whole 1\n{_ONE.replace(' 0 0 ', ' 99999999999 0 ')}",
+    "a pause that is none": f"set e.1 whole 1\n{_ONE.replace(' 0 0 ', ' 0 2 ')}",
+    "no port": f"set e.1 whole 1\n{_ONE.replace(':80', '')}",
+    "a port of 0": f"set e.1 whole 1\n{_ONE.replace(':80', ':0')}",
+    "a port that is none": f"set e.1 whole 1\n{_ONE.replace(':80', ':65536')}",
+    "a name for an address": f"set e.1 whole 1\n{_ONE.replace('127.0.0.1', 'localhost')}",
+    "a weight of 0": f"set e.1 whole 1\n{_ONE.replace(',1,1,10', ',0,1,10')}",
+    "a field too few": f"set e.1 whole 1\n{_ONE.replace(',0,1', ',1')}",
+    "a backup that is none": f"set e.1 whole 1\n{_ONE.replace(',0,1', ',2,1')}",
+    "a server of many upstreams": f"set e.1 whole 2\n{_ONE.replace('web', 'first')}\n{_ONE.replace(':80', ':x')}",
+    "a line without an end": "x" * (2 << 20),
 }
 
 
-@contextlib.contextmanager
-def _two_ways(
-    version: str,
-    lines: Callable[[list[str]], list[Line]],
-    *,
-    method: str = "round_robin",
-    more: str = "",
-    gates: twoways.Gates | None = None,
-) -> Iterator[tuple[Path, list[BackendServer]]]:
-    with followed(version, workers=1) as both, backends(*_NAMES) as servers:
+def test_an_answer_that_is_not_understood_changes_nothing(version: str) -> None:
+    """A set is in force whole or not at all; the worker says why in nginx's log, once, and asks anew."""
+    with followed(version, workers=1) as both, backends("one", "two") as (one, two):
+        both.start(live_upstream("web"))
+        both.follow.prove(upstream("web", [server(one.address)]), kind="whole", workers=1)
+        for connections, (what, answer) in enumerate(_REFUSED.items(), both.follow.connections + 1):
+            logged = both.nginx.errors().count("the connection is given up")
+            both.follow.answer_once(f"{answer}\n".encode() if len(answer) < 1 << 20 else answer.encode())
+            both.follow.wait(lambda: both.follow.connections == connections and bool(both.follow.haves))  # noqa: B023
+            (have,) = both.follow.haves.values()
+            assert have.version == both.follow.version, what
+            assert both.nginx.ask("/web/") == "one", what
+            assert both.nginx.errors().count("the connection is given up") in (logged + 1, 20), what
+            both.follow.prove(upstream("other", [server(two.address, life=str(connections))]), workers=1)
+        both.follow.prove(upstream("web", [server(two.address)]), workers=1)
+        assert both.nginx.ask("/web/") == "two"
+
+
+def test_a_set_that_breaks_off_changes_nothing(version: str) -> None:
+    """lbwatch may be killed while it speaks; half a set is no truth, however many of its lines are there."""
+    with followed(version, workers=1) as both, backends("one", "two") as (one, two):
+        both.start(live_upstream("web"))
+        both.follow.prove(upstream("web", [server(one.address)]), kind="whole", workers=1)
+        half = f"set e1.9 whole 2\n{upstream('web', [server(two.address)])}\n"
+        for answer in (half, half[:-4], "set e1.9 whole 0"):
+            before = both.follow.connections
+            both.follow.answer_once(answer.encode(), closes=True)
+            both.follow.wait(lambda: both.follow.connections > before and bool(both.follow.haves))  # noqa: B023
+            assert {have.version for have in both.follow.haves.values()} == {both.follow.version}
+            assert both.nginx.answers("web", 4) == {"one"}
+
+
+def test_requests_are_served_while_a_set_arrives(version: str) -> None:
+    """A set of many upstreams takes its time; until all of it is there the last one is in force, and nothing waits."""
+    with followed(version, workers=1) as both, backends("one", "two") as (one, two):
+        both.start(live_upstream("web"))
+        both.follow.prove(upstream("web", [server(one.address)]), kind="whole", workers=1)
+        many = [upstream(f"app{number}", [server(f"10.0.{number % 250}.1:80")]) for number in range(3000)]
+        text = "\n".join(("set e1.9 whole 3002", upstream("web", [server(two.address)]), *many))
+        both.follow.answer_once(f"{text}\n".encode())
+        assert both.nginx.answers("web", 6) == {"one"}
+        both.follow.prove(*many, upstream("web", [server(two.address)]), kind="whole", workers=1, within=30)
+        assert both.nginx.answers("web", 6) == {"two"}
+
+
+def test_a_worker_that_was_killed_is_followed_by_one_that_asks(version: str) -> None:
+    """The new worker begins with the file and says so, until it has what is in force."""
+    with followed(version) as both, backends("one", "two") as (one, two):
+        both.start(live_upstream("web", one.address))
+        both.follow.prove(upstream("web", [server(two.address)]), kind="whole")
+        killed = both.nginx.worker_pids()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        both.follow.wait(lambda: len(_pids(both) - killed) == 2 and _versions(both) == {both.follow.version})
+        assert both.nginx.answers("web") == {"two"}
+
+
+def test_what_is_in_force_stays_while_nobody_answers(version: str) -> None:
+    """lbwatch may be away for hours; its last word counts until it is back with another, in whatever words."""
+    with followed(version) as both, backends("one", "two", "three") as (one, two, three):
+        both.start(live_upstream("web", one.address))
+        both.follow.prove(upstream("web", [server(two.address)]), kind="whole")
+        both.follow.away()
+        assert both.nginx.answers("web") == {"two"}
+        both.follow.back(epoch="e2")
+        both.follow.prove(upstream("web", [server(three.address)]), kind="whole")
+        assert both.nginx.answers("web") == {"three"}
+
+
+def test_an_absent_lbwatch_fills_no_log(version: str) -> None:
+    """Each worker tries once a second: a line for each would hide what an operator is looking for."""
+    with followed(version) as both, backends("one") as (one,):
+        both.follow.away()
+        both.start(live_upstream("web", one.address))
+        time.sleep(2.5)  # nothing comes of it: that is what is looked at
+        assert "connect()" not in both.nginx.errors()
+
+
+def test_old_workers_stop_to_ask_and_keep_what_they_carry(version: str) -> None:
+    """After a reload they must not be taken for those that serve; what is open in them ends in peace."""
+    with followed(version) as both, backends("one", "two") as (one, two):
+        one.deed = two.deed = lambda request: Deed(after_s=4 if request.path.endswith("/slow") else 0)
+        both.start(live_upstream("web"), http=both.site("web"))
+        both.follow.prove(upstream("web", [server(one.address)]), kind="whole")
+        old = both.nginx.worker_pids()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            slow = pool.submit(both.ask, "/slow")
+            both.follow.wait(lambda: bool(one.requests))
+            both.nginx.reload()
+            both.follow.wait(lambda: len(_pids(both)) == 2 and not _pids(both) & old)
+            both.follow.prove(upstream("web", [server(two.address)]))
+            assert {both.ask() for _ in range(8)} == {"two"}
+            assert slow.result() == "one"
+
+
+def test_connections_to_servers_are_kept(version: str) -> None:
+    """`keepalive` means as much as without Lua: a connection for each request would cost more than all of this."""
+    with followed(version, workers=1) as both, backends("one", "two") as servers:
+        both.start(live_upstream("web", more="keepalive 8;"), http=both.site("web"))
+        both.follow.prove(upstream("web", [server(each.address) for each in servers]), kind="whole", workers=1)
+        assert {both.ask() for _ in range(40)} == {"one", "two"}
+        assert [each.connections for each in servers] == [1, 1]
+        both.follow.prove(upstream("web", [server(each.address) for each in servers], method="random"), workers=1)
+        assert {both.ask() for _ in range(40)} == {"one", "two"}
+        assert [each.connections for each in servers] == [1, 1]
+
+
+def test_a_post_that_was_sent_is_not_sent_again(version: str) -> None:
+    """An order that is placed twice is worse than one that failed: the client knows of it."""
+    with followed(version, workers=1) as both, backends("one", "two") as servers:
         for each in servers:
-            each.deed = functools.partial(gates.deed if gates else twoways.deed, name=each.name)
-        ours = lines([each.address for each in servers])
-        path = both.folder / "two.sock"
-        native = "" if method == "round_robin" else f"{method};"
-        both.start(
-            *twoways.blocks(ours, method=native, more=more),
-            http=twoways.site(path, read_ms=60_000 if gates else twoways.READ_MS),
+            each.deed = lambda _: Deed(status=None)
+        both.start(live_upstream("web"), http=both.site("web"))
+        both.follow.prove(
+            upstream("web", [server(each.address, max_fails=0) for each in servers]), kind="whole", workers=1
         )
-        both.follow.prove(*twoways.pushed(ours, method=method), kind="whole", workers=1)
-        yield path, servers
+        for method in ("POST", "GET"):
+            with twoways.UnixConnection(both.folder / "site.sock") as connection:
+                connection.request(method, "/", body="1")
+                assert connection.getresponse().status == 502
+        assert [each.method for each in itertools.chain.from_iterable(each.requests for each in servers)].count(
+            "POST"
+        ) == 1
+        assert sum(len(each.requests) for each in servers) == 3
 
 
-@pytest.mark.parametrize("more", ["", "keepalive 4;"])
-@pytest.mark.parametrize("shape", _SHAPES)
-def test_requests_go_to_the_servers_that_nginx_itself_would_take(version: str, shape: str, more: str) -> None:
-    """A user's weights, backups and limits on failures mean the same whether the file is served or what was pushed."""
-    rng = random.Random(f"{shape} {more}")
-    with _two_ways(version, _SHAPES[shape], more=more) as (path, _):
-        for number in range(120):
-            query = twoways.drawn_deeds(rng, _NAMES)
-            tries, method = rng.choice((0, 0, 1, 2, 3)), rng.choice(("GET", "GET", "POST"))
-            found = twoways.outcomes(path, f"{number}{query}", tries=tries, method=method)
-            _same(found, what=(number, query, tries, method))
+def test_an_open_connection_stays_where_it_is(version: str) -> None:
+    """A websocket outlives the change that takes its server away, while new requests go elsewhere."""
+    with followed(version) as both, backends("two") as (two,), _echo() as echo:
+        upgrade = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_read_timeout 60s;"
+        both.start(live_upstream("web"), http=both.site("web").replace("proxy_set_header Connection '';", upgrade))
+        both.follow.prove(upstream("web", [server(echo)]), kind="whole")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(both.folder / "site.sock"))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n")
+            assert b" 101 " in client.recv(4096)
+            both.follow.prove(upstream("web", [server(two.address)]))
+            assert {both.ask() for _ in range(8)} == {"two"}
+            client.sendall(b"still here")
+            assert client.recv(4096) == b"still here"
 
 
-def test_a_server_that_failed_is_looked_at_again_as_nginx_does(version: str) -> None:
-    """After fail_timeout one request may try it: if it fails the server is out again, else it is back for good."""
-    lines = lambda at: [Line(address=each, fail_timeout=1, weight=2) for each in at]  # noqa: E731 - as in _SHAPES
-    with _two_ways(version, lines, more="") as (path, _):
-        for step, deeds in enumerate(("?one=close", "?one=close", "?one=200", "?two=close&three=close&four=close", "")):
-            _into_second(step)
-            for number in range(9):
-                _same(twoways.outcomes(path, f"{step}-{number}{deeds}"), what=(step, number))
+@contextlib.contextmanager
+def _echo() -> Iterator[str]:
+    """Give the address of a server that switches protocols, once, and then says what it hears."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n")
+                while heard := connection.recv(4096):
+                    connection.sendall(heard)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
 
 
-def _into_second(step: int) -> None:
-    """Wait until nginx's clock, which counts whole seconds, has left a failure behind, and has just begun a second."""
-    began = time.time() + (2 if step else 0)
-    while (now := time.time()) < began or now % 1 > 0.2:
-        time.sleep(0.01)
+def test_what_is_known_of_a_server_stays_with_it(version: str) -> None:
+    """A push must not bring back a server that just failed; one that was restarted begins anew."""
+    with followed(version, workers=1) as both, backends("one", "two") as (one, two):
+        both.start(live_upstream("web"), http=both.site("web"))
+        dead = dead_address()
+        first = [server(dead, fail_timeout=3600), server(one.address)]
+        both.follow.prove(upstream("web", first), kind="whole", workers=1)
+        assert {both.ask() for _ in range(4)} == {"one"}
+        revived = BackendServer("revived", port=int(dead.rpartition(":")[2]))
+        with contextlib.closing(revived):
+            both.follow.prove(upstream("web", [*first, server(two.address)]), workers=1)
+            assert {both.ask() for _ in range(12)} == {"one", "two"}
+            both.follow.prove(upstream("web", [server(dead, fail_timeout=3600, life="2"), *first[1:]]), workers=1)
+            assert {both.ask() for _ in range(12)} == {"one", "revived"}
 
 
-@pytest.mark.parametrize("weights", [(1, 1, 1, 1), (4, 1, 2, 1)])
-def test_least_conn_takes_the_server_that_nginx_itself_would_take(version: str, weights: tuple[int, ...]) -> None:
-    """Requests that take long decide where the next ones go; each of them has to be counted up and down."""
-    rng = random.Random(str(weights))
-    gates = twoways.Gates()
-    lines = lambda at: [  # noqa: E731 - as in _SHAPES
-        Line(address=each, weight=weight, max_fails=0) for each, weight in zip(at, weights, strict=True)
-    ]
-    with _two_ways(version, lines, method="least_conn", more="", gates=gates) as (path, servers):
-        held: list[dict[str, twoways.Held]] = []
-        for number in range(80):
-            if held and rng.random() < (0.35 if len(held) < 9 else 0.8):
-                for each in held.pop(rng.randrange(len(held))).values():
-                    each.end()
-            elif rng.random() < 0.7:
-                ways = (twoways.NATIVE, *twoways.WAYS)
-                targets = {way: f"/0/{way}/{number}" for way in ways}
-                held.append(
-                    {way: twoways.Held(path, each, servers=servers, gates=gates) for way, each in targets.items()}
-                )
-                assert len({each.address for each in held[-1].values()}) == 1, number
-            else:
-                _same(twoways.outcomes(path, f"{number}?"), what=number)
-        for each in itertools.chain.from_iterable(one.values() for one in held):
-            each.end()
+@pytest.mark.parametrize("hidden", ["log_by_lua_block { local x = 1 }", "auth_request /auth;"])
+def test_connections_that_nobody_counts_down_are_counted_anew(version: str, hidden: str) -> None:
+    """A log_by_lua of the user's own hides ours, and a subrequest has none: least_conn must not shun a server for ever."""
+    with followed(version, workers=1) as both, backends("one", "two") as (one, two):
+        both.change_program("MENDED_S = 5", "MENDED_S = 0.2")
+        both.follow.held_s = 0.1
+        auth = "location = /auth { proxy_pass http://web; } location / {"
+        both.start(live_upstream("web"), http=both.site("web", more=hidden).replace("location / {", auth))
+        both.follow.prove(upstream("web", [server(one.address)], method="least_conn"), kind="whole", workers=1)
+        assert {both.ask() for _ in range(30)} == {"one"}
+        both.follow.prove(
+            upstream("web", [server(each.address) for each in (one, two)], method="least_conn"), workers=1
+        )
+        deadline = time.monotonic() + 20
+        while {both.ask() for _ in range(2)} != {"one", "two"}:
+            assert time.monotonic() < deadline, "one of them is shunned"
 
 
-def test_random_sends_to_each_server_as_its_weight_says(version: str) -> None:
-    """Chance cannot be compared request by request; what matters is each server's share, and that a dead one has none."""
-    lines = lambda at: [  # noqa: E731 - as in _SHAPES
-        *(Line(address=each, weight=weight) for each, weight in zip(at, (5, 1, 3, 1), strict=True)),
-        Line(address=dead_address(), weight=2),
-    ]
-    with _two_ways(version, lines, method="random", more="keepalive 8;") as (path, servers):
-        for way in (twoways.NATIVE, "same"):
-            found = Counter(twoways.outcome(path, f"/0/{way}/{number}").tried[-1] for number in range(400))
-            shares = [found[each.address] for each in servers]
-            assert all(abs(share - wanted) < 50 for share, wanted in zip(shares, (200, 40, 120, 40), strict=True)), (
-                shares
-            )
+def test_a_worker_that_asks_for_long_keeps_its_memory_and_its_connection(version: str) -> None:
+    """A worker lives for months and asks each 2 s."""
+    with followed(version, workers=1) as both:
+        both.start(live_upstream("web"))
+        both.follow.held_s = 0
+        (pid,) = both.nginx.worker_pids()
+        both.follow.wait(lambda: both.follow.exchanges > 4000, within=60)
+        before = _pss_kib(pid)
+        both.follow.wait(lambda: both.follow.exchanges > 24_000, within=100)
+        assert _pss_kib(pid) - before < 1500
+        assert both.follow.connections == 1
+
+
+def _pss_kib(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def _versions(both: Followed) -> set[str]:
+    return {each.version for each in both.follow.haves.values()}
+
+
+def _pids(both: Followed) -> set[int]:
+    return {each.pid for each in both.follow.haves.values()}

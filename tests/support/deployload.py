@@ -14,7 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import versions
 from daemon import Stage, flags_of, wait_until
+from luanginx import lua_http, lua_main, lua_program
 from realengine import IMAGE, RealEngine
 from realnginx import RealNginx
 
@@ -28,6 +30,7 @@ _DYING_S = 0.02  # how long a process may take to die: its sockets take connecti
 
 Span = tuple[float, float]  # from when to when by the wall clock
 _PYTHON = os.path.realpath(sys.executable)
+_Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ShippedNginx(RealNginx):
@@ -79,8 +82,12 @@ class ShippedNginx(RealNginx):
 def shipped_stage(
     engine: RealEngine, folder: Path, *, worker_shutdown_timeout: str = "5m", **settings: str
 ) -> Iterator[Stage]:
-    """Run lbwatch and an nginx with the shipped configuration, in the order of a first installation."""
+    """Run lbwatch and an nginx with the shipped configuration, with Lua for `live="on"`, in the order of a first installation."""
     nginx = ShippedNginx(folder / "nginx", engine.name, worker_shutdown_timeout=worker_shutdown_timeout)
+    if settings.get("live") == "on":
+        nginx.program = lua_program(versions.NGINX)
+        nginx.rewrite(main=lua_main(versions.NGINX), http=lua_http(versions.NGINX))
+        settings["nginx_command"] = nginx.program
     stage = Stage(
         engine,
         nginx,
@@ -161,12 +168,21 @@ class Request:
 
 @dataclass(slots=True)
 class Load:
-    """Requests at a steady rate, whatever becomes of them; each on a connection of its own, none sent twice."""
+    """
+    Requests at a steady rate, whatever becomes of them; none is sent twice.
+
+    Attributes:
+        keeps: Whether they go out on connections that earlier ones have left open; else each has one of its own.
+        closed: How many of the connections that were kept nginx has closed.
+    """
 
     socket: Path
     rate: float
     path: str = "/"
+    keeps: bool = False
     done: list[Request] = field(default_factory=list)
+    closed: int = 0
+    idle: list[_Ends] = field(default_factory=list)
 
     async def run(self, *, until: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -180,12 +196,14 @@ class Load:
             await asyncio.sleep(max(0.0, began + number / self.rate - loop.time()))
         if tasks:
             await asyncio.wait(tasks)
+        for _, writer in self.idle:
+            writer.close()
 
     async def _one(self, method: str) -> None:
         began, clock = time.time(), time.monotonic()
         try:
             async with asyncio.timeout(_GIVE_UP_S):
-                outcome = await self._ask(method)
+                outcome = await (self._ask_again(method) if self.keeps else self._ask(method))
         except TimeoutError:
             outcome = "no answer in time"
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
@@ -207,6 +225,32 @@ class Load:
         status = first.decode("latin-1").split(" ")[1] if first else ""
         whole = b"\r\n\r\n" in rest
         return "ok" if status == "200" and whole else f"status {status}" if status else "broken off (empty)"
+
+    async def _ask_again(self, method: str) -> str:
+        """Ask on a connection that is kept, the one that was used longest ago, as its end is not known yet."""
+        while self.idle and self.idle[0][0].at_eof():
+            self._give_up(self.idle.pop(0))
+        reader, writer = ends = self.idle.pop(0) if self.idle else await asyncio.open_unix_connection(str(self.socket))
+        body = _BODY if method == "POST" else b""
+        try:
+            head = f"{method} {self.path} HTTP/1.1\r\nHost: web\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+            headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            await reader.readexactly(int(headers["content-length"]))
+        except BaseException:
+            self._give_up(ends)
+            raise
+        if headers.get("connection") == "close":
+            self._give_up(ends)
+        else:
+            self.idle.append(ends)
+        status = first.split(" ")[1]
+        return "ok" if status == "200" else f"status {status}"
+
+    def _give_up(self, ends: _Ends) -> None:
+        ends[1].close()
+        self.closed += 1
 
 
 class Websockets:
@@ -261,6 +305,7 @@ class Outcome:
     Attributes:
         inside: Failures of requests that had reached a container which was killed with them inside.
         kinds: All other failures by kind.
+        closed: How many of the connections that clients keep nginx has closed.
         slowest_s: Of the requests that are quick by themselves.
         notes: The ends of the logs, for a failure.
     """
@@ -270,6 +315,7 @@ class Outcome:
     kinds: Counter[str]
     slowest_s: float
     reloads: int = 0
+    closed: int = 0
     notes: str = ""
 
     @property

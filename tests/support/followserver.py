@@ -74,7 +74,7 @@ class FollowServer:
         self.held_s = HELD_S
         self._sets: list[_Set] = []
         self._whole: dict[str, str] = {}
-        self._instead: bytes | None = None
+        self._instead: tuple[bytes, bool] | None = None
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._is_closed = False
@@ -109,10 +109,10 @@ class FollowServer:
         self.wait(lambda: sum(each.version == version for each in self.haves.values()) >= workers, within=within)
         return version
 
-    def answer_once(self, answer: bytes) -> None:
-        """Have the next worker that asks get these bytes, and all of them whose answer is held back are answered."""
+    def answer_once(self, answer: bytes, *, closes: bool = False) -> None:
+        """Have one worker get these bytes, the one whose answer is held back or the next that asks; closes: and no more."""
         with self._changed:
-            self._instead = answer
+            self._instead = (answer, closes)
             self._changed.notify_all()
 
     def wait(self, condition: Callable[[], bool], *, within: float = 12) -> None:
@@ -179,10 +179,10 @@ class FollowServer:
                     self.haves[number] = have
                     self.exchanges += 1
                     self._changed.notify_all()
-                    answer = self._answer(have)
-                if answer is None:
-                    return
+                    answer, closes = self._answer(have)
                 connection.sendall(answer)
+                if closes:
+                    return
         except OSError:
             pass
         finally:
@@ -192,20 +192,20 @@ class FollowServer:
                 self._changed.notify_all()
             connection.close()
 
-    def _answer(self, have: Have) -> bytes | None:
-        """Return the answer, held back as long as there is nothing new; `None`: no more."""
+    def _answer(self, have: Have) -> tuple[bytes, bool]:
+        """Return the answer, held back as long as there is nothing new, and whether the connection ends with it."""
         deadline = time.monotonic() + (min(self.held_s, HELD_WHILE_WAITING_S) if self.may_wait else self.held_s)
         while not self._is_closed:
             if self._instead is not None:
                 answer, self._instead = self._instead, None
                 return answer
             if self._sets and have.version != self.version:
-                return self._set_for(have.version)
+                return self._set_for(have.version), False
             left = deadline - time.monotonic()
             if left <= 0:
-                return b"keep\n"
+                return b"keep\n", False
             self._changed.wait(left)
-        return None
+        return b"", True
 
     def _set_for(self, version: str) -> bytes:
         last = self._sets[-1]

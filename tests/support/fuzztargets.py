@@ -300,6 +300,7 @@ def labels(data: bytes) -> None:
         assert 1 <= (one.port or 1) <= 65_535
         assert 1 <= one.weight <= 1000
         assert 0 <= (one.fail_timeout or 0) <= 86_400
+        assert 0 <= (one.hold_s or 0.0) <= 60
         assert one.method is None or str(one.method) in _PLAIN_METHODS or _HASH.fullmatch(str(one.method))
     for key, value in given:
         _is_one_line(label_words.meaning(key, value, prefix="lbwatch", refuses_key=refuses))
@@ -466,12 +467,14 @@ def kept(data: bytes) -> None:
         state.load()
     except StateError as error:
         _is_one_line(str(error))
-        assert state.drained == {}
+        assert (state.drained, state.paused) == ({}, frozenset())
     else:
         state.drain(_C1, "web-1")
         again = State(state.path.parent)
         again.load()
-        assert again.drained == state.drained
+        assert (again.drained, again.paused) == (state.drained, state.paused)
+        for name in state.paused:  # it stands in nginx's file, whether a container has it or not
+            assert re.fullmatch(r"[a-z0-9_.-]{1,255}", name)
     path = _folder() / evidence.FILE
     path.write_bytes(data)
     proof = evidence.Evidence(path)
@@ -547,7 +550,7 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "labels": (
         b"lbwatch.port=80\0lbwatch.upstream=Web\0lbwatch.method=hash ${uri}$arg_x consistent\0lbwatch.weight=3\0lbwatch.fail_timeout=1m30s",
         b"LBWATCH.Upstreams.api.v1.max_conns=5\0lbwatch.upstreams.x.backup=true\0lbwatch.keepalive=8\0lbwatch.vars.a=; }\0lbwatch.network=front",
-        b"lbwatch.fail_timeout=2d",
+        b"lbwatch.fail_timeout=2d\0lbwatch.hold=500ms",
         b"lbwatch.var.a\x07\n=1\0lbwatch.upstreams.\x1b[2J.prot=1",
         b"lbwacth.port=80\0lbwatch.prot=1\0lbwatch.enable=false\0com.docker.compose.project=shop\0com.docker.compose.service=web\0lbwatch.health=ignore",
     ),
@@ -574,6 +577,7 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     ),
     "kept": (
         b'{"drained":[{"id":"%b","name":"web-1"}]}' % _C1.encode(),
+        b'{"drained":[],"paused":["web","Shop.api_v1"]}',
         b'{"nginx":"x pid 1 1","output":"/a","stamp":[1,2,3],"digest":"00"}',
     ),
 }

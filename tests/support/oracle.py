@@ -21,7 +21,7 @@ PLACEHOLDER = ["server 127.0.0.1:1 down"]
 LIVE = {"lua_check_client_abort", "init_worker_by_lua_block", "rewrite_by_lua_block", "log_by_lua_block"}
 """What stands once, behind the upstreams, where nginx's workers follow; each upstream has a line of its own for it."""
 
-_KNOWN = {"enable", "upstream", "port", "network", "weight"}
+_KNOWN = {"enable", "upstream", "port", "network", "weight", "hold"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +33,13 @@ class Reach:
         networks: The setting of that name.
         expose_all: Whether `expose` is `all`.
         host_shared: Whether nginx shares the network of the engine's host.
+        holds: Whether requests can wait for a server.
     """
 
     networks: Sequence[str] = ()
     expose_all: bool = False
     host_shared: bool = True
+    holds: bool = False
 
 
 ANY_NETWORK = Reach()
@@ -72,6 +74,7 @@ def expected_blocks(
     draining: Collection[str] = (),
     crash_looping: Collection[str] = (),
     flapping: Collection[str] = (),
+    paused: Collection[str] = (),
 ) -> Blocks:
     """
     Tell what the file must hold.
@@ -81,13 +84,15 @@ def expected_blocks(
         draining: Names of those that got their stop signal and live on, which no inspect shows.
         crash_looping: Names of those that are left out since the engine restarted them in a loop.
         flapping: Names of those whose health check flips, so that they count as unhealthy.
+        paused: Names of the upstreams that are paused by hand, which are there without a container too.
 
     Returns:
         Blocks by name; a block's servers by address and port.
     """
     everyone = {each["Id"]: each for each in inspected}
     owners = _name_owners(everyone.values(), reach=reach)
-    members: dict[str, dict[int, dict[tuple[tuple[int, ...], int], str]]] = {}
+    holding = _holding(everyone.values(), owners=owners, reach=reach)
+    members: dict[str, dict[int, dict[tuple[tuple[int, ...], int], str]]] = {name: {} for name in paused}
     for container in everyone.values():
         read_labels = _wishes(container)
         try:
@@ -97,6 +102,8 @@ def expected_blocks(
             classes = members.setdefault(name, {})
             _require_own_name(owners.get(name), _application(container, read_labels))
             rank = _rank(container, draining=draining, crash_looping=crash_looping, flapping=flapping)
+            if name in holding and _must_not_serve(container, draining=draining):
+                continue
             address, port = _address(container, read_labels, reach, everyone), _port(container, read_labels)
         except _OutError:
             continue
@@ -110,6 +117,29 @@ def expected_blocks(
         (name, [line for _, line in sorted(classes[min(classes)].items())] if classes else PLACEHOLDER)
         for name, classes in sorted(members.items())
     ]
+
+
+def _holding(everyone: Iterable[Mapping[str, Any]], *, owners: Mapping[str, tuple[str, ...]], reach: Reach) -> set[str]:
+    """The upstreams whose requests wait: as the oldest of their containers says, running or not."""
+    said: dict[str, str] = {}
+    for container in sorted(everyone, key=_age) if reach.holds else ():
+        read_labels = _wishes(container)
+        with suppress(_OutError):
+            name = _upstream(container, read_labels, reach)
+            if name is not None and "hold" in read_labels:
+                _require_own_name(owners.get(name), _application(container, read_labels))
+                said.setdefault(name, read_labels["hold"])
+    return {name for name, hold in said.items() if hold != "0s"}
+
+
+def _must_not_serve(container: Mapping[str, Any], *, draining: Collection[str]) -> bool:
+    """Whether a request would rather wait than go there."""
+    health = (container["State"].get("Health") or {}).get("Status", "none")
+    return container["Name"].removeprefix("/") in draining or health == "unhealthy"
+
+
+def _age(container: Mapping[str, Any]) -> tuple[tuple[str, str], str]:
+    return _moment(container.get("Created", "")), container["Id"]
 
 
 def _wishes(container: Mapping[str, Any]) -> dict[str, str]:
@@ -156,7 +186,7 @@ def _application(container: Mapping[str, Any], read_labels: Mapping[str, str]) -
 def _name_owners(everyone: Iterable[Mapping[str, Any]], *, reach: Reach) -> dict[str, tuple[str, ...]]:
     """By default name, the application of its oldest container."""
     owners: dict[str, tuple[str, ...]] = {}
-    for container in sorted(everyone, key=lambda each: (_moment(each.get("Created", "")), each["Id"])):
+    for container in sorted(everyone, key=_age):
         read_labels = _wishes(container)
         with suppress(_OutError):
             name, application = _upstream(container, read_labels, reach), _application(container, read_labels)

@@ -16,6 +16,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ MAX_TRIED = 4096  # ways to be right, where some may be left out or not
 NETWORKS = ("front", "back")
 UPSTREAMS = ("api", "web", "Web", "shop")
 HOST_ELSEWHERE = Reach(host_shared=False)
+HOLD = "1s"  # and a reload's turn later, a name that lived on for that is gone: less than SOON_S
 
 STRANGER = "upstream stranger { server 192.0.2.1:80; }\n"
 BROKEN = "{{ upstreams | no_such_filter }}"
@@ -80,6 +82,9 @@ LABELS = st.sampled_from(
         {"lbwatch.upstream": "api", "lbwatch.port": "none"},
         {"lbwatch.upstream": "web; }", "lbwatch.port": "80"},
         {"lbwatch.enable": "false", "lbwatch.upstream": "web"},
+        {"lbwatch.upstream": "web", "lbwatch.hold": HOLD},
+        {"lbwatch.upstream": "shop", "lbwatch.hold": HOLD},
+        {"lbwatch.upstream": "shop", "lbwatch.hold": "0s"},
     ]
 )
 LISTS, LOOKS, STREAM, PING = "GET /containers/json", "GET /containers/ID/json", "GET /events", "GET /_ping"
@@ -115,15 +120,18 @@ class Anything(RuleBasedStateMachine):
         self.failed: dict[str, list[float]] = {}  # when whose health check failed that had passed
         self.told: dict[str, tuple[int, float]] = {}  # to stop: by the engine's clock, and the loop's
         self.by_hand: set[str] = set()  # who is drained so
+        self.paused: set[str] = set()  # which upstreams are
+        self.reach = HOST_ELSEWHERE
         self.kept = True  # whether the disk could take that
         self.steady: dict[str, tuple[str, str]] = {}  # whose server line must stay, whatever fails
         self.disk_full = False
         self._replace, files.replace = files.replace, self._replace_if_there_is_room
         self.daemon: asyncio.Task[None] | None = None
 
-    @initialize(kind=st.sampled_from(KINDS_DRAWN), stormy=st.booleans())
-    def begin(self, kind: str, stormy: bool) -> None:
+    @initialize(kind=st.sampled_from(KINDS_DRAWN), stormy=st.booleans(), holds=st.booleans())
+    def begin(self, kind: str, stormy: bool, holds: bool) -> None:
         self.stormy = stormy
+        self.reach = replace(HOST_ELSEWHERE, holds=holds)
         self.kind: Kind = KINDS[kind]
         self.engine = FakeEngine(
             socket=self.folder / "s", kind=self.kind, clock_ns=self._clock_ns, monotonic=self.loop.time
@@ -175,12 +183,17 @@ class Anything(RuleBasedStateMachine):
         began: asyncio.Future[Daemon] = self.loop.create_future()
 
         async def live() -> None:
-            async with build_daemon(wanted, tester=self.nginx, control=self.nginx) as daemon:
+            async with build_daemon(
+                wanted, tester=self.nginx, control=self.nginx, hold_refusal=self._hold_refusal
+            ) as daemon:
                 began.set_result(daemon)
                 await run_until(daemon, until=asyncio.Event().wait())
 
         self.daemon = asyncio.ensure_future(live())
         self.built = await began
+
+    def _hold_refusal(self) -> str | None:
+        return None if self.reach.holds else "it cannot have requests wait"
 
     async def _stop_daemon(self) -> None:
         assert self.daemon is not None
@@ -289,6 +302,34 @@ class Anything(RuleBasedStateMachine):
         except StateError:
             self.kept = False
         self.built.reconciler.wake()
+
+    @rule(name=st.sampled_from(["web", "shop"]), undo=st.booleans())
+    def pause_by_hand(self, name: str, undo: bool) -> None:
+        """Who serves is the same, and the name is there until it is undone."""
+        state = self.built.state
+        (self.paused.discard if undo else self.paused.add)(name)
+        changed = not undo or name in state.paused
+        try:
+            state.resume(name) if undo else state.pause(name)
+            self.kept |= changed
+        except StateError:
+            self.kept = False
+        self.built.reconciler.wake()
+
+    @precondition(lambda self: self.clean)
+    @rule()
+    def drain_and_remove_the_only_one(self) -> None:
+        """Where requests wait nobody serves then, and the name outlives the last container for that long alone."""
+        id = self.deed("run", labels={"lbwatch.upstream": "alone", "lbwatch.hold": HOLD})
+        self.wait(SOON_S)
+        self.by_hand.add(id)
+        self.built.state.drain(id, self.engine.containers.find(id).name)
+        self.built.reconciler.wake()
+        self.wait(SOON_S)
+        self._compare()
+        self.deed("remove", id, force=True)
+        self.wait(SOON_S)
+        self._compare()
 
     @rule(number=st.integers(0, 50), code=st.sampled_from([0, 1, 137]), times=st.sampled_from([1, 1, 1, 3]))
     def crash(self, number: int, code: int, times: int) -> None:
@@ -505,7 +546,8 @@ class Anything(RuleBasedStateMachine):
         self.do(self._start_daemon())
         if self.kept:
             assert self.built.state.drained.keys() == self.by_hand
-        self.by_hand = set(self.built.state.drained)
+            assert self.built.state.paused == self.paused
+        self.by_hand, self.paused = set(self.built.state.drained), set(self.built.state.paused)
 
     def _leave_alone_no_more(self, ids: Iterable[str]) -> None:
         for id in ids:
@@ -616,7 +658,12 @@ class Anything(RuleBasedStateMachine):
         for suspended, flapping in itertools.islice(self._left_out(found), MAX_TRIED):
             out = {*crash_looping, *suspended}
             wanted = expected_blocks(
-                everyone, reach=HOST_ELSEWHERE, crash_looping=out, flapping=flapping, draining=self._draining()
+                everyone,
+                reach=self.reach,
+                crash_looping=out,
+                flapping=flapping,
+                draining=self._draining(),
+                paused=self.paused,
             )
             if found == wanted:
                 break

@@ -131,7 +131,7 @@ class Candidates:
         except ConfigRejectedError as error:
             # Not for the search: it would blame one upstream after the other.
             if directives.is_blamed(error.stderr):
-                raise _LinesRefusedError(error.stderr) from error
+                raise _LinesRefusedError(str(error)) from error
             raise
 
     def _log(self, found: tuple[Degraded, ...], *, upstreams: tuple[Upstream, ...]) -> None:

@@ -8,6 +8,7 @@ from lbwatch.balancers.nginx.config_test.container import ContainerTester
 from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.config_test.sites import sites_in
 from lbwatch.balancers.nginx.isolate import names_in
+from lbwatch.balancers.nginx.live.lines import LiveLines
 from lbwatch.cli.check.finding import Finding, Verdict, failed, ok, warn, warnings
 from lbwatch.cli.check.servers import server_findings
 from lbwatch.cli.check.sites import site_words
@@ -43,10 +44,19 @@ async def _look_findings(look: Look, *, settings: Settings) -> tuple[Finding, ..
         await look.tester.test(look.balancer.text)
     return (
         _test_finding(look.tester, settings=settings, tested=look.balancer.tested),
+        *_live_findings(look.balancer.lines),
         *warnings("config", map(degraded_words, look.balancer.applied.degraded)),
         *(await _site_findings(look.tester, text=look.balancer.text) if look.balancer.tested else ()),
         *await server_findings(look.balancer.upstreams, settings=settings),
     )
+
+
+def _live_findings(lines: LiveLines | None) -> Iterable[Finding]:
+    """Return whether changes of servers will need no reload; nothing where nobody asked for that."""
+    if lines is not None and lines.reason is None:
+        yield ok("live", "nginx takes the directives by which changes of servers need no reload")
+    elif lines is not None:
+        yield ok("live", f"changes of servers take a reload: {lines.reason}")
 
 
 def _error_words(error: LbwatchError) -> str:

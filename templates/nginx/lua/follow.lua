@@ -20,12 +20,13 @@ local flights = state.flights
 local BUSY = -3 -- nginx's own word for "no live upstreams": the client gets 502
 local DASH = byte("-")
 local ENOENT = 2
+local NO_SHAPE = "0" -- of a worker that serves nobody new, so that it is taken for none that does
 
 local CONNECT_MS, SEND_MS = 1000, 1000
 local ANSWER_MS = 5000 -- lbwatch answers after 2 s at the latest
 local PAUSES_S = { 0, 0.05, 0.1, 0.2, 0.5, 1 } -- before each further try to connect; the last one from then on
 local CHUNK = 64 * 1024 -- bytes that are read at once
-local LINES_AT_ONCE = 50 -- of a large set, before requests get their turn
+local LINES_AT_ONCE = 20 -- of a large set, before requests get their turn: half a millisecond
 local EXCHANGES = 1000 -- of a timer: its memory is given back when it ends, and the next one takes its connection
 local KEPT_MS = 10000 -- how long that connection may lie between the two
 local MENDED_S = 5 -- so often connections are counted anew
@@ -217,8 +218,9 @@ end
 
 -- Ask once, and do what the answer says; return true, or nil and the reason.
 local function exchange(connection)
+    local shape = ngx.worker.exiting() and NO_SHAPE or state.shape
     local id, count = ngx.worker.id(), ngx.worker.count()
-    local have = table.concat({ "have 1", state.shape, id, count, state.version, hold.waiting() }, " ")
+    local have = table.concat({ "have 1", shape, id, count, state.version, hold.waiting() }, " ")
     local sent, problem = connection.socket:send(have .. "\n")
     if not sent then
         return nil, problem
@@ -241,11 +243,15 @@ local function exchange(connection)
     return true
 end
 
--- Ask until something fails or the worker ends; return true if another timer may take the connection.
+-- Ask until something fails or the worker ends, yet as long as requests wait in it; return true if another timer may
+-- take the connection.
 local function converse(connection)
-    for _ = 1, EXCHANGES do
+    local asked = 0
+    while asked < EXCHANGES or ngx.worker.exiting() do
+        asked = asked + 1
         local ok, problem = exchange(connection)
-        if ngx.worker.exiting() then
+        if ngx.worker.exiting() and (not ok or state.waiting == 0) then
+            state.is_over = true
             return false
         end
         if not ok then

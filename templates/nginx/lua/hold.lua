@@ -58,7 +58,7 @@ end
 -- Wait at a gate for one opening, or until the deadline. Where the client leaves meanwhile, nginx ends the request.
 local function wait_at(gates, name, deadline, entered)
     local left = deadline - ngx.now()
-    if left <= 0 or state.waiting >= MAX_WAITING then
+    if left <= 0 or state.waiting >= MAX_WAITING or state.is_over then
         return false
     end
     local visit = enter(gates, name, deadline)

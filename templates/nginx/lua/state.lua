@@ -10,6 +10,7 @@ return {
     probes = {}, -- by the name of the upstream: who waits until one of its servers takes connections
     waiting = 0, -- requests, at all gates and probes
     failures = 0, -- to connect or to understand, since the last answer
+    is_over = false, -- whether this worker has ceased to follow, since it ends
     mended = 0, -- when connections were counted anew, in seconds
     seed = 1, -- of the numbers drawn
 }

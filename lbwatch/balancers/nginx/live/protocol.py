@@ -18,6 +18,9 @@ MAX_LINE_BYTES = 256 * 1024
 
 NOTHING = "-"
 
+NO_SHAPE = "0"
+"""What a worker says that ends and has requests waiting: it serves nobody new, and asks for these alone."""
+
 KEEP = b"keep\n"
 
 _HAVE = re.compile(

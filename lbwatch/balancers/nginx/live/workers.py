@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from lbwatch.balancers.nginx.live.followers import Follower, Followers
-from lbwatch.balancers.nginx.live.protocol import Have
+from lbwatch.balancers.nginx.live.protocol import NO_SHAPE, Have
 from lbwatch.core.model import Waiting
 
 
@@ -38,6 +38,8 @@ class Workers:
         pids = self._pids()
         for each in sorted(self._followers, key=lambda follower: follower.heard_at):
             assert each.have is not None
+            if each.have.shape == NO_SHAPE:
+                continue
             latest[each.have.worker if pids is None else each.pid] = each
         if pids is None:
             # Of several that say one number the latest counts: an old one may be about to end.

@@ -31,7 +31,7 @@ async def test_check_names_each_part_and_fails_if_one_does(
     code, out, _ = await lbwatch("check", **settings)
     assert code == 0, out
     assert [line.split()[:2] for line in out.splitlines()] == [
-        *(["ok", part] for part in ("settings", "template", "engine", "output", "config", "nginx")),
+        *(["ok", part] for part in ("settings", "template", "engine", "output", "config", "live", "nginx")),
         ["warn", "daemon"],
     ]
     real_nginx.rewrite(http="nonsense on;")
@@ -147,3 +147,22 @@ def verdicts(out: str) -> dict[str, list[str]]:
             words = found.setdefault(line.split()[1], [line.split()[0]])
         words += line.split()
     return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, ["changes of servers take a reload: nginx does not take the directives: unknown directive "]),
+        ({"live": "off"}, []),
+    ],
+)
+async def test_check_says_whether_changes_of_servers_need_a_reload(
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path, settings: dict[str, str], says: list[str]
+) -> None:
+    """Before the first start, too: the log is read by nobody then."""
+    named = {"output": real_nginx.output, "nginx_pidfile": real_nginx.pidfile, "nginx_conf": real_nginx.conf}
+    _, out, _ = await lbwatch("check", docker_host=engine.url, control_socket=tmp_path / "c", **named, **settings)
+    lines = [line for line in out.splitlines() if line.split()[1:2] == ["live"]]
+    assert len(lines) == bool(says)
+    for words in says:
+        assert words in lines[0]

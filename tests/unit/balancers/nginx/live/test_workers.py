@@ -29,10 +29,11 @@ class Said:
         worker: int = 0,
         workers: int = 1,
         version: str | None = "aa.1",
+        shape: str = "5",
         waiting: tuple[Waiting, ...] = (),
     ) -> None:
         follower = Follower(pid=pid)
-        follower.have = Have(shape="s", worker=worker, workers=workers, version=version, waiting=waiting)
+        follower.have = Have(shape=shape, worker=worker, workers=workers, version=version, waiting=waiting)
         follower.heard_at = float(len(self.present))
         self.present.append(follower)
         self._heard.set()
@@ -107,3 +108,13 @@ def test_requests_wait_in_all_workers_together() -> None:
         Waiting(upstream="api", requests=1, longest_s=0.5),
         Waiting(upstream="web", requests=5, longest_s=4.0),
     )
+
+
+def test_one_that_ends_is_none_that_serves() -> None:
+    """It asks on for the requests that wait in it; what it has says nothing of where new ones go."""
+    said = Said()
+    workers = Workers(said, pids=lambda: None)
+    said.say(worker=0)
+    said.say(worker=0, version="aa.0", shape="0", waiting=(Waiting(upstream="web", requests=2, longest_s=1.0),))
+    assert has(workers) == {0: "aa.1"}
+    assert [each.requests for each in workers.waiting()] == [2]
