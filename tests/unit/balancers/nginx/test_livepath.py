@@ -114,15 +114,32 @@ class Candidates:
         return upstreams
 
 
+class Kept:
+    """What an lbwatch before this one saw nginx read."""
+
+    def __init__(self) -> None:
+        self.is_proof = True
+        self.texts: list[str] = []
+
+    def drop(self) -> None: ...
+
+    def keep(self, text: str, **_: object) -> None:
+        self.texts.append(text)
+
+    async def holds(self, _: str, **__: object) -> bool:
+        return self.is_proof
+
+
 class Stage:
     def __init__(self, folder: Path) -> None:
         self.output = folder / "lbwatch.conf"
         self.output.write_text(text_of(trial(1).upstreams))
         self.nginx: object = "nginx"
         control: Any = SimpleNamespace(running=lambda: self.nginx)
-        kept: Any = SimpleNamespace(drop=lambda: None)
+        kept: Any = Kept()
         self.lock = FileLock(self.output)
         self.file = LiveFile(self.output, control=control, lock=self.lock, evidence=kept)
+        self.kept: Kept = kept
         self.workers, self.candidates = Workers(), Candidates()
         some: Any = self.candidates
         push: Any = self.workers
@@ -182,6 +199,7 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
     stage.candidates.may.set()
     await eventually(lambda: stage.says(2, 3))
     await eventually(stage.path.confirmed)
+    assert stage.workers.told[-1] == trial(2, 3).upstreams, "nobody is told again what is long past"
     assert len(stage.candidates.tested) <= 3, "of those in between at most the one that was begun"
 
 
@@ -282,6 +300,24 @@ async def test_after_a_start_workers_are_waited_for_only_if_the_file_lets_them_a
     stage.output.write_text(text_of(trial(5).upstreams))
     assert await stage.apply(trial(1)) is not None
     assert stage.says(1)
+
+
+async def test_after_a_start_the_file_has_to_be_one_that_nginx_has_read(stage: Stage) -> None:
+    """Whoever was killed between a replacement and its reload left another one."""
+    stage.kept.is_proof = False
+    assert await stage.apply(trial(1)) is None
+    stage.kept.is_proof = True
+    assert await stage.apply(trial(1)) is not None
+    assert stage.kept.texts == [stage.output.read_text()], "the next start can build on it"
+
+
+async def test_what_nginx_has_yet_to_read_is_not_pushed_past(stage: Stage) -> None:
+    """A reload that failed is owed, whatever its workers say of servers."""
+    await stage.apply(trial(1))
+    await stage.path.before_reload(trial(2).upstreams, text=text_of(trial(2).upstreams))
+    assert await stage.apply(trial(2)) is None
+    stage.path.reloaded()
+    assert await stage.apply(trial(2)) is not None
 
 
 async def test_a_reload_has_new_workers_told_and_ends_what_was_pushed(stage: Stage) -> None:
