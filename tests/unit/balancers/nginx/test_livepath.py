@@ -48,6 +48,10 @@ class Workers:
         self.is_followed = True
         self.error = None
 
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        return self.told[-1] if self.told else ()
+
     def takes(self, _: tuple[Upstream, ...]) -> bool:
         return self.follow and bool(self.told)
 
@@ -332,7 +336,7 @@ async def test_what_nginx_has_yet_to_read_is_not_pushed_past(stage: Stage) -> No
     await stage.apply(trial(1))
     await stage.path.before_reload(trial(2).upstreams, text=text_of(trial(2).upstreams))
     assert await stage.apply(trial(2)) is None
-    stage.path.reloaded()
+    stage.path.after_reload(trial(2).upstreams)
     assert await stage.apply(trial(2)) is not None
 
 
