@@ -264,6 +264,22 @@ async def test_what_takes_a_reload_after_all_is_left_to_one(stage: Stage) -> Non
     assert not stage.path.confirmed()
 
 
+async def test_what_takes_a_reload_is_left_to_one_though_its_test_was_slow(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By exec each test takes longer than anybody waits for it: the same would be told again and again."""
+    await stage.apply(trial(1))
+    monkeypatch.setattr(livepath, "FILE_PATIENCE_S", 0.01)
+    stage.workers.same_shape = False
+    stage.candidates.may.clear()
+    assert await stage.apply(trial(2)) is not None
+    before = len(stage.candidates.tested)
+    stage.candidates.may.set()
+    await eventually(lambda: len(stage.candidates.tested) > before)
+    stage.candidates.may.clear()
+    assert await stage.apply(trial(2)) is None
+
+
 @pytest.mark.parametrize("what", ["nginx is down", "nobody follows", "another template", "late for too long"])
 async def test_where_it_cannot_be_told_nginx_is_reloaded(stage: Stage, what: str) -> None:
     """As ever."""
