@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from luanginx import LuaNginx
@@ -61,13 +61,23 @@ class LiveStage:
     nginx: LuaNginx
     balancer: Nginx
     servers: dict[str, Server]
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    lock: FileLock
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         return await self.balancer.apply(upstreams)
 
     async def answers(self, upstream: str = "web", n: int = 12) -> set[str]:
         return await asyncio.to_thread(self.nginx.answers, upstream, n)
+
+    async def followed(self, upstreams: tuple[Upstream, ...]) -> None:
+        """Wait until all workers could be told of these."""
+        await self.until(lambda: self.push.takes(upstreams))
+
+    @property
+    def push(self) -> Push:
+        """Return what tells the workers."""
+        assert self.balancer._push is not None
+        return self.balancer._push
 
     async def until(self, condition: Callable[[], bool], *, within: float = 12.0) -> None:
         async with asyncio.timeout(within):
@@ -107,7 +117,7 @@ async def live_stage(folder: Path, *, version: str, workers: int = 2) -> AsyncIt
             balancer = make_balancer(nginx, folder, lock=lock)
             with lock:
                 async with following(balancer):
-                    yield LiveStage(nginx=nginx, balancer=balancer, servers=servers)
+                    yield LiveStage(nginx=nginx, balancer=balancer, servers=servers, lock=lock)
 
 
 @asynccontextmanager

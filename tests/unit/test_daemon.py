@@ -214,4 +214,4 @@ def test_a_state_that_cannot_be_kept_or_is_another_s_is_told_and_hinders_nothing
         lbwatch_daemon._keep_state(state, lock=Full(state.path))
     assert [log["event"] for log in logs] == ["state.not_kept"] * 2
     assert "give this one its own" in logs[0]["reason"]
-    assert "No space left on device: drains by hand will not survive a restart" in logs[1]["reason"]
+    assert "No space left on device: drains and pauses by hand will not survive a restart" in logs[1]["reason"]

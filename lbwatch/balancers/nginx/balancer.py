@@ -290,11 +290,14 @@ class Nginx:
         self._seen.upstreams = trial.upstreams
         self._suspects.passed(trial, now=asyncio.get_running_loop().time())
         written = pushed.written
+        is_recalled = self._seen.file is None and written is not None and written.text == written.before
+        if is_recalled and written is not None:
+            _log.info("nginx.recalled", digest=digest(written.text))
         applied = Applied(
             digest="" if written is None else digest(written.text),
             changed=written is not None and written.text != written.before,
             reloaded=False,
-            event="nginx.pushed" if pushed.is_first or moved else "",
+            event="nginx.pushed" if not is_recalled and (pushed.is_first or moved) else "",
             upstreams=moved,
             difference="" if written is None else await self._noted(written.text, before=written.before),
             live_s=pushed.live_s,
@@ -377,6 +380,8 @@ class Nginx:
             self._live.after_reload(candidate.written)
         self.step = "verifying the reload"
         live_s, verified_s = await self.file.verify(began=began)
+        if self._live is not None:
+            self._live.reloaded()
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
         self._seen.upstreams, self._seen.read = trial.upstreams, candidate.text
         difference = await self._noted(candidate.text, before=before)

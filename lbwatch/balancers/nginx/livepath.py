@@ -93,7 +93,9 @@ class LivePath:
         self._written: Written | None = None  # by the latest try; `None`: it failed, or takes a reload after all
         self._error: LbwatchError | None = None  # of the latest try
         self._unstartable: str | None = None  # as of the latest test
+        self._pushed: tuple[Upstream, ...] = ()
         self._for_reload: Trial | None = None  # what takes a reload after all
+        self._not_reloaded: object = None  # the nginx that has yet to read what was put into the file for it
         self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
 
     @property
@@ -144,6 +146,7 @@ class LivePath:
         if trial == self._for_reload or not await self._follows(written, now=began):
             return None
         is_said = await self._push.push(written)
+        self._pushed = written
         live_s = asyncio.get_running_loop().time() - began
         is_first, self.in_force, self._is_started = not self.in_force, True, True
         if self._wanted != trial:
@@ -173,11 +176,16 @@ class LivePath:
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
         self.in_force, self._wanted, self._for_reload = False, None, None
+        self._not_reloaded = self._control.running()
 
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
         self._push.set(written, is_reload=True)
         self._is_started = True
+
+    def reloaded(self) -> None:
+        """Note that nginx was seen to have read the file."""
+        self._not_reloaded = None
 
     def suspects_lines(self, why: str) -> bool:
         """Return whether nginx may have taken a reload back for the workers' lines, which are left out then."""
@@ -192,21 +200,34 @@ class LivePath:
 
     async def _follows(self, written: tuple[Upstream, ...], *, now: float) -> bool:
         """Return whether all workers can be told of what is to be written."""
-        if self._control.running() is None:
+        if (running := self._control.running()) is None or running == self._not_reloaded:
             return False
-        # At a start nobody knows which template the file is from: what it comes to now is compared with that.
-        if not self._candidates.has_same_template and self._is_started:
+        if not self._is_started:
+            return await self._is_read(written) and await self._push.follows(written, within_s=FIRST_S)
+        if not self._candidates.has_same_template:
             return False
         if self.in_force and (until := self._push.waited_for_until()) is not None and until <= now:
             return False  # one that was told did not say so for too long
-        if self._push.takes(written):
-            return True
-        # nginx may have just been started, or lbwatch: by the file that is there its workers will ask.
+        # nginx may have just been started: by the file that is there its workers will ask.
+        return self._push.takes(written) or (
+            directives.shape_in(await self._file_text()) in self._push.shapes(written)
+            and await self._push.follows(written, within_s=PROOF_S)
+        )
+
+    async def _is_read(self, written: tuple[Upstream, ...]) -> bool:
+        """
+        Return whether, at a start, nginx has read the file that is there, and its workers will ask by it.
+
+        Whoever was killed between a replacement and its reload left one that nginx has not read. Which template it is
+        from nobody knows: what that comes to now is compared with it later.
+        """
+        text = await self._file_text()
+        return directives.shape_in(text) in self._push.shapes(written) and await self._file.recalls(text)
+
+    async def _file_text(self) -> str:
         with suppress(OutputError):
-            text = await asyncio.to_thread(self._file.read) or ""
-            if directives.shape_in(text) in self._push.shapes(written):
-                return await self._push.follows(written, within_s=PROOF_S if self._is_started else FIRST_S)
-        return False
+            return await asyncio.to_thread(self._file.read) or ""
+        return ""
 
     def _ask(self, trial: Trial) -> None:
         self._wanted, self._written, self._error = trial, None, None
@@ -242,6 +263,7 @@ class LivePath:
             return None
         if text != before or not self._file.is_untouched():
             await self._file.rewrite(text)
+        self._file.keep(text)
         self._log(unstartable)
         return Written(text=text, before=before, unstartable=unstartable)
 
@@ -256,6 +278,10 @@ class LivePath:
                 trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
             )
             is_told = directives.shape_in(found.text) is not None and self._push.has_shape_of(found.written)
+            if is_told and found.written != self._pushed:
+                # nginx refuses a part of it, or its own files need a name that went.
+                is_told = self._push.takes(found.written)
+                await self._push.push(found.written)
             return (found.text if is_told else None), None
         except (UserConfigError, NotTestedError, ReloadError) as error:
             text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.upstreams))

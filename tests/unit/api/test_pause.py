@@ -253,3 +253,21 @@ async def test_who_drains_the_only_one_where_requests_wait_is_told_so(live: Drai
     )
     assert "127.0.0.1" in live.servers()
     assert (await live.undrain("one-2")).startswith("one-2 is not drained any more; it serves upstream one")
+
+
+async def test_render_beside_a_daemon_comes_to_the_same(live: DrainStage, engine: FakeEngine, tmp_path: Path) -> None:
+    """Whether requests wait only the daemon knows; without it nobody is left out, and a paused name stays."""
+    engine.containers.run(name="one", labels=WEB | {"lbwatch.upstream": "one", "lbwatch.hold": "60s"})
+    await eventually(lambda: "one" in live.waits())
+    await live.drain("one")
+    await live.pause("api")
+    engine.containers.remove("api-1", force=True)
+    await eventually(lambda: live.servers().count("127.0.0.1") == 2)
+    settings = live.daemon.settings
+    given = {"docker_host": settings.engine.docker_host, "test_command": "true", "output": tmp_path / "other.conf"}
+    given["state_dir"] = settings.routing.state_dir
+    code, out, err = await lbwatch("render", control_socket=live.socket, **given)
+    assert (code, out) == (0, live.nginx.runs), err
+    code, out, err = await lbwatch("render", control_socket=tmp_path / "none", **given)
+    assert code == 0, err
+    assert out.count("127.0.0.1:1 down") == 1, "that of the paused one alone"

@@ -121,6 +121,11 @@ def _as_written(servers: tuple[Server, ...]) -> tuple[Server, ...]:
     return tuple(replace(server, started_ns=0) for server in servers)
 
 
+def is_told(upstream: Upstream) -> bool:
+    """Return whether workers can be told that an upstream has no server any more, or it never had one."""
+    return reload_reason(upstream) is None or not upstream.servers
+
+
 def is_same_shape(before: Upstream, after: Upstream) -> bool:
     """Return whether workers that have one upstream can be told of the other in its place."""
     return without_servers(before) == without_servers(after)

@@ -61,7 +61,7 @@ class Push:
         self._upstreams: tuple[Upstream, ...] = ()
         self._shape = ""
         self._shapes: frozenset[str] = frozenset()  # whoever was started with one of these can be told of them
-        self._behind_since: float | None = None  # loop time
+        self._behind: dict[int, tuple[float, int]] = {}  # who has not said a version, since when (loop time), and which
         self._pushed_at = 0.0  # likewise
 
     def write_program(self) -> None:
@@ -108,8 +108,9 @@ class Push:
         if not others and self._shapes:
             return self._shapes
         shape = self._lines.shape(upstreams)
-        # A name that went, and had no server, may stand in nginx's file for as long as it likes.
-        if self._shapes and all(new is None and old is not None and not old.servers for old, new in others):
+        # A name that went may stand in what nginx has read for as long as it likes: workers are told that it has no
+        # server.
+        if self._shapes and all(new is None and old is not None and directives.is_told(old) for old, new in others):
             return self._shapes | {shape}
         return frozenset((shape,))
 
@@ -150,29 +151,33 @@ class Push:
         self._shapes = frozenset((self._lines.shape(upstreams),)) if is_reload else self.shapes(upstreams)
         self._upstreams = upstreams
         self._versions.update(upstreams, is_reload=is_reload)
-        self._behind_since = None
         self._followers.publish()
 
     def holds(self) -> bool:
         """Return whether all serving workers say that they have what they should have."""
-        workers = self._workers.all()
-        is_so = workers is not None and all(_has(have, self._versions.version) for have in workers.values())
-        if is_so:
-            self._behind_since = None
-        elif self._behind_since is None:
-            self._behind_since = asyncio.get_running_loop().time()
-        return is_so
+        if (workers := self._workers.all()) is None:
+            return False
+        now, latest = asyncio.get_running_loop().time(), self._versions.number
+        behind: dict[int, tuple[float, int]] = {}
+        for key, have in workers.items():
+            said = self._versions.number_of(None if have is None else have.version)
+            if said == latest:
+                continue
+            # One that is told something new all the time is never late if it says what it was told before.
+            since, owed = self._behind.get(key, (now, latest))
+            behind[key] = (since, owed) if said < owed else (now, latest)
+        self._behind = behind
+        return not behind
 
     def _late(self) -> frozenset[int]:
-        """Return who did not say in time that it has the version of before."""
-        if self._behind_since is None or asyncio.get_running_loop().time() < self._behind_since + PROOF_S:
-            return frozenset()
-        workers = self._workers.all() or {}
-        return frozenset(pid for pid, have in workers.items() if not _has(have, self._versions.version))
+        """Return who did not say in time what it was told before."""
+        self.holds()
+        now = asyncio.get_running_loop().time()
+        return frozenset(key for key, (since, _) in self._behind.items() if now >= since + PROOF_S)
 
     def waited_for_until(self) -> float | None:
         """Return the loop time until which late workers are waited for; `None`: none is late."""
-        return None if self._behind_since is None else self._behind_since + LATE_S
+        return min(since for since, _ in self._behind.values()) + LATE_S if self._behind else None
 
     def due(self, *, now: float) -> float:
         """Return the loop time at which the next change may be pushed, never before *now*."""

@@ -34,6 +34,16 @@ class Versions:
         return f"{self._epoch}.{self._count}"
 
     @property
+    def number(self) -> int:
+        """Return which version is the latest; 0: there is none."""
+        return self._count
+
+    def number_of(self, version: str | None) -> int:
+        """Return which version is named so; 0: none of these."""
+        epoch, _, number = (version or "").partition(".")
+        return int(number) if epoch == self._epoch else 0
+
+    @property
     def any_waits(self) -> bool:
         """Return whether requests may wait now: some upstream is paused, or has no server and may hold them."""
         return any(each.paused or (each.hold_s and not each.servers) for each in self._upstreams)
@@ -73,9 +83,7 @@ class Versions:
         """Return what brings a worker to the latest version from the one that it has; `None`: it has it."""
         if have == self.version or self._count == 0:
             return None
-        epoch, _, count = (have or "").partition(".")
-        if epoch == self._epoch:
-            since = int(count)
+        if since := self.number_of(have):
             lines = [said for said, number in self._lines.values() if number > since]
             return set_of(lines, version=self.version, is_whole=False)
         if self._whole is None:
