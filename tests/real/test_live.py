@@ -51,6 +51,7 @@ async def test_other_servers_need_no_reload(stage: LiveStage) -> None:
         assert (applied.reloaded, applied.event) == (False, "nginx.pushed")
         assert 0 < applied.verified_s < 0.5
         assert await stage.answers() == (set(names) or {"status 502"})
+        await stage.until(stage.balancer.confirmed)
         text = stage.nginx.output.read_text()
         assert text == stage.balancer._candidates.text(wanted)
         assert stage.balancer.confirmed()
@@ -69,10 +70,10 @@ async def test_a_file_that_cannot_be_replaced_is_owed_and_so_is_the_way_back(
     with monkeypatch.context() as patch:
         patch.setattr(stage.balancer.file, "rewrite", full)
         with pytest.raises(OutputError):
-            await stage.apply(two)
+            await stage.settled(two)
     assert await stage.answers() == {"two"}
     assert not stage.balancer.confirmed()
-    await stage.apply(one)
+    await stage.settled(one)
     assert await stage.answers() == {"one"}
     assert stage.balancer.confirmed()
 
@@ -103,7 +104,6 @@ async def test_a_worker_that_hangs_holds_up_nothing_and_is_replaced_though_chang
     finally:
         os.kill(hung, signal.SIGCONT)
     await stage.until(lambda: hung not in stage.nginx.worker_pids())
-    assert (await stage.apply(web(servers["one"]))).reloaded, "that one was not verified"
     await stage.followed(web(servers["three"]))
     assert not (await stage.apply(web(servers["three"]))).reloaded
     assert await stage.answers() == {"three"}
@@ -113,13 +113,13 @@ async def test_names_that_go_and_come_back_need_no_reload(stage: LiveStage) -> N
     """A stack that is taken down and put up again while nginx has its upstream still costs nobody a connection."""
     one, two = stage.servers["one"], stage.servers["two"]
     both = (*web(one, name="a"), *web(two, name="b"))
-    assert (await stage.apply(both)).reloaded
+    assert (await stage.settled(both)).reloaded
     await stage.followed(both)
     workers = stage.nginx.worker_pids()
-    assert not (await stage.apply(web(one, name="a"))).reloaded
+    assert not (await stage.settled(web(one, name="a"))).reloaded
     assert await stage.answers("b") == {"status 502"}
     assert "upstream b" not in stage.nginx.output.read_text()
-    assert not (await stage.apply(both)).reloaded
+    assert not (await stage.settled(both)).reloaded
     assert await stage.answers("b") == {"two"}
     assert "upstream b" in stage.nginx.output.read_text()
     assert stage.nginx.worker_pids() == workers
@@ -129,15 +129,15 @@ async def test_a_name_that_went_before_a_reload_by_others_is_asked_for_by_anothe
     """The new workers read a file without it: nobody can tell them of its servers."""
     one, two = stage.servers["one"], stage.servers["two"]
     both = (*web(one, name="a"), *web(two, name="b"))
-    await stage.apply(both)
+    await stage.settled(both)
     await stage.followed(both)
-    await stage.apply(web(one, name="a"))
+    await stage.settled(web(one, name="a"))
     workers = stage.nginx.worker_pids()
     stage.nginx.reload()
     await stage.until(lambda: not workers & stage.nginx.worker_pids() and len(stage.nginx.worker_pids()) == 2)
     await stage.until(stage.balancer.confirmed)
-    assert not (await stage.apply(web(two, name="a"))).reloaded
-    assert (await stage.apply(both)).reloaded
+    assert not (await stage.settled(web(two, name="a"))).reloaded
+    assert (await stage.settled(both)).reloaded
     assert await stage.answers("b") == {"two"}
 
 
@@ -151,9 +151,17 @@ async def test_a_name_that_the_user_s_own_site_names_may_lose_its_last_container
             http=f"server {{ listen unix:{stage.nginx.folder}/s.sock; location / {{ proxy_pass http://web; }} }}"
         )
     workers = stage.nginx.worker_pids()
-    assert not (await stage.apply(())).reloaded
+    assert not (await stage.settled(())).reloaded
     assert await stage.answers() == {"status 502"}
     assert ("upstream web" in stage.nginx.output.read_text()) == static
-    assert not (await stage.apply(web(stage.servers["two"]))).reloaded
+    other = web(stage.servers["one"], name="other")
+    assert (await stage.settled(other)).reloaded
+    await stage.followed(other)
+    workers = stage.nginx.worker_pids()
+    assert not (await stage.settled(web(stage.servers["two"], name="other"))).reloaded
+    assert await stage.answers("other") == {"two"}
+    if not static:
+        return
+    assert not (await stage.settled((*other, *web(stage.servers["two"])))).reloaded
     assert await stage.answers() == {"two"}
     assert stage.nginx.worker_pids() == workers

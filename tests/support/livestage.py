@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luanginx import LuaNginx
@@ -66,6 +66,16 @@ class LiveStage:
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         return await self.balancer.apply(upstreams)
 
+    async def settled(self, upstreams: tuple[Upstream, ...], *, within: float = 20.0) -> Applied:
+        """Apply as the loop does until the file says it too; returns what came of it, `reloaded` if any of it was."""
+        applied = await self.apply(upstreams)
+        async with asyncio.timeout(within):
+            while not self.balancer.confirmed():
+                await asyncio.sleep(0.01)
+                again = await self.apply(upstreams)
+                applied = replace(again, reloaded=applied.reloaded or again.reloaded)
+        return applied
+
     async def answers(self, upstream: str = "web", n: int = 12) -> set[str]:
         return await asyncio.to_thread(self.nginx.answers, upstream, n)
 
@@ -76,8 +86,8 @@ class LiveStage:
     @property
     def push(self) -> Push:
         """Return what tells the workers."""
-        assert self.balancer._push is not None
-        return self.balancer._push
+        assert self.balancer._live is not None
+        return self.balancer._live._push
 
     async def until(self, condition: Callable[[], bool], *, within: float = 12.0) -> None:
         async with asyncio.timeout(within):

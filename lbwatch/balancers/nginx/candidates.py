@@ -104,9 +104,12 @@ class Candidates:
 
     def written(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
         """Return what would be written of upstreams if the same of them were refused as in the latest candidate."""
-        return (
-            at_levels(upstreams, {each.upstream: each.level for each in self._refused}) if self._refused else upstreams
-        )
+        if not self._refused:
+            return upstreams
+        names = {each.name for each in upstreams}
+        kept = (Upstream(name=each.upstream) for each in self._refused if each.kept and each.upstream not in names)
+        together = tuple(sorted((*upstreams, *kept), key=lambda upstream: upstream.name))
+        return at_levels(together, {each.upstream: each.level for each in self._refused if not each.kept})
 
     async def _accepted(
         self, upstreams: tuple[Upstream, ...], *, names_before: Callable[[], Collection[str]]

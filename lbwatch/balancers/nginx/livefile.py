@@ -168,16 +168,11 @@ class LiveFile:
         """
         running, was_confirmed = self._control.running(), self.confirmed()
         self._confirmed = None
-        await _to_the_end(asyncio.to_thread(self._replace, text, is_on_trial=False))
+        await _to_the_end(asyncio.to_thread(self._replace, text))
         await asyncio.to_thread(files.discard_backup, self.path)
         self._stamp = files.stamp(self.path)
         if was_confirmed and running == self._control.running():
             self._confirmed = self._evidence()
-
-    def keep(self, text: str) -> None:
-        """Keep for the next start that nginx has read this text, which the file has, but for what workers are told."""
-        self._confirmed = self._evidence()
-        self._kept.keep(text, running=self._control.running(), output=self.path)
 
     async def _replace_and_reload(self, text: str, *, before: str | None) -> None:
         # What somebody else put there, or took away, since it was looked at is not what nginx shall read.
@@ -203,12 +198,9 @@ class LiveFile:
             await asyncio.to_thread(files.restore, self.path)
             raise ReloadError("nginx is not running, and nothing can test the new file: the old one's turn")
 
-    def _replace(self, text: str, *, is_on_trial: bool = True) -> None:
+    def _replace(self, text: str) -> None:
         # At each replacement: the folder, and with it the file that was locked, may be another one since.
         self._lock.acquire()
-        if not is_on_trial:  # a backup would be put back by the next lbwatch, if this one were killed just now
-            files.replace(self.path, text=text)
-            return
         if is_first := not files.has_backup(self.path):
             files.backup(self.path)
         elif (reason := place.refusal(kept := files.backup_path(self.path))) is not None:

@@ -93,9 +93,8 @@ class LivePath:
         self._written: Written | None = None  # by the latest try; `None`: it failed, or takes a reload after all
         self._error: LbwatchError | None = None  # of the latest try
         self._unstartable: str | None = None  # as of the latest test
-        self._pushed: tuple[Upstream, ...] = ()
         self._for_reload: Trial | None = None  # what takes a reload after all
-        self._not_reloaded: object = None  # the nginx that has yet to read what was put into the file for it
+        self._unread_by: object = None  # the nginx that was not seen yet to read what was put into the file
         self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
 
     @property
@@ -146,7 +145,6 @@ class LivePath:
         if trial == self._for_reload or not await self._follows(written, now=began):
             return None
         is_said = await self._push.push(written)
-        self._pushed = written
         live_s = asyncio.get_running_loop().time() - began
         is_first, self.in_force, self._is_started = not self.in_force, True, True
         if self._wanted != trial:
@@ -176,7 +174,7 @@ class LivePath:
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
         self.in_force, self._wanted, self._for_reload = False, None, None
-        self._not_reloaded = self._control.running()
+        self._unread_by = self._control.running()
 
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
@@ -185,7 +183,7 @@ class LivePath:
 
     def reloaded(self) -> None:
         """Note that nginx was seen to have read the file."""
-        self._not_reloaded = None
+        self._unread_by = None
 
     def suspects_lines(self, why: str) -> bool:
         """Return whether nginx may have taken a reload back for the workers' lines, which are left out then."""
@@ -200,7 +198,7 @@ class LivePath:
 
     async def _follows(self, written: tuple[Upstream, ...], *, now: float) -> bool:
         """Return whether all workers can be told of what is to be written."""
-        if (running := self._control.running()) is None or running == self._not_reloaded:
+        if (running := self._control.running()) is None or running == self._unread_by:
             return False
         if not self._is_started:
             return await self._is_read(written) and await self._push.follows(written, within_s=FIRST_S)
@@ -273,13 +271,14 @@ class LivePath:
             with suppress(RenderError):
                 written = self._candidates.written(trial.upstreams)
                 return await asyncio.to_thread(self._candidates.text, written), self._unstartable
+        told = self._candidates.written(trial.upstreams)
         try:
             found = await self._candidates.candidate(
                 trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
             )
             is_told = directives.shape_in(found.text) is not None and self._push.has_shape_of(found.written)
-            if is_told and found.written != self._pushed:
-                # nginx refuses a part of it, or its own files need a name that went.
+            # nginx refuses a part of it, or its own files need a name that went; unless something newer was told since.
+            if is_told and found.written != told and self._wanted is trial:
                 is_told = self._push.takes(found.written)
                 await self._push.push(found.written)
             return (found.text if is_told else None), None

@@ -42,6 +42,7 @@ class Push:
         epoch: Hex digits that no other run of lbwatch has.
 
     Attributes:
+        upstreams: What they should have.
         is_followed: Whether any worker ever said that it has what it was told.
     """
 
@@ -58,7 +59,7 @@ class Push:
             waits=lambda: self._versions.any_waits,
         )
         self._workers = Workers(self._followers, pids=pids)
-        self._upstreams: tuple[Upstream, ...] = ()
+        self.upstreams: tuple[Upstream, ...] = ()
         self._shape = ""
         self._shapes: frozenset[str] = frozenset()  # whoever was started with one of these can be told of them
         self._behind: dict[int, tuple[float, int]] = {}  # who has not said a version, since when (loop time), and which
@@ -103,7 +104,7 @@ class Push:
 
     def shapes(self, upstreams: tuple[Upstream, ...]) -> frozenset[str]:
         """Return the names of the shapes with which a worker can be told of these upstreams."""
-        changes = changed_upstreams(self._upstreams, upstreams)
+        changes = changed_upstreams(self.upstreams, upstreams)
         others = [(old, new) for old, new in changes if not (old and new and directives.is_same_shape(old, new))]
         if not others and self._shapes:
             return self._shapes
@@ -149,7 +150,7 @@ class Push:
             is_reload: Whether nginx was reloaded for them: its workers are new ones.
         """
         self._shapes = frozenset((self._lines.shape(upstreams),)) if is_reload else self.shapes(upstreams)
-        self._upstreams = upstreams
+        self.upstreams = upstreams
         self._versions.update(upstreams, is_reload=is_reload)
         self._followers.publish()
 

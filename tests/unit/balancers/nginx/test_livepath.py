@@ -199,6 +199,7 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
     stage.candidates.may.set()
     await eventually(lambda: stage.says(2, 3))
     await eventually(stage.path.confirmed)
+    assert stage.workers.told[-1] == trial(2, 3).upstreams, "nobody is told again what is long past"
     assert len(stage.candidates.tested) <= 3, "of those in between at most the one that was begun"
 
 
