@@ -8,9 +8,11 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import images
 import pasting
@@ -226,9 +228,10 @@ def test_a_socket_of_another_group_and_a_volume_that_is_read_only_are_told(engin
 class Compose:
     """One project of a file in deploy/; `close` it last."""
 
-    def __init__(self, engine: RealEngine, file: str) -> None:
+    def __init__(self, engine: RealEngine, file: str, *, folder: Path = DEPLOY) -> None:
         self.engine = engine
         self.file = file
+        self.folder = folder
         self.kind = compose_of("2")
 
     def __call__(self, *words: str, within: float = 120) -> str:
@@ -241,7 +244,7 @@ class Compose:
             "HTTP_PORT": str(HTTP_PORT),
             **self.kind.environment,
         }
-        argv = [*self.kind.command, "--project-name", "demo", "--file", str(DEPLOY / self.file), *words]
+        argv = [*self.kind.command, "--project-name", "demo", "--file", str(self.folder / self.file), *words]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, timeout=within)
         assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
         return done.stdout
@@ -337,6 +340,52 @@ def test_nginx_may_be_restarted_and_made_anew(engine: RealEngine, compose: Compo
     compose("up", "--no-build", "--detach", "--force-recreate", "--timeout", "2", "--scale", "app=2")
     assert len(compose.hosts()) == 2
     compose.wait_served()
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.proxy.yaml"])
+def test_with_the_commented_lines_a_stack_needs_no_reload_for_servers(
+    stocked: RealEngine, engine: RealEngine, tmp_path: Path, file: str
+) -> None:
+    """Two lines to change; that of the second file may do nothing to nginx but send it HUP, and cannot see what it has."""
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    stack = tmp_path / "deploy" / file
+    text = stack.read_text()
+    for comment, instead in {
+        "    image: nginx:stable\n    # Instead of that line": "    # Instead of that line",
+        "    # build: ./nginx": f"    image: {images.NGINX_LUA}",  # the same, built without an index to ask
+        '# LBWATCH_LIVE: "on"': 'LBWATCH_LIVE: "on"',
+    }.items():
+        assert comment in text or (file == "compose.yaml" and "LIVE" in comment)
+        text = text.replace(comment, instead)
+    stack.write_text(text)
+    compose = Compose(stocked, file, folder=tmp_path / "deploy")
+    compose.kind = compose_of("2")
+    try:
+        compose.up(apps=2)
+        compose.wait_served()
+        wait_until(
+            lambda: engine.docker("exec", "lbwatch", "lbwatch", "check"),
+            holds=lambda said: "go out without a reload" in " ".join(said.split()),
+            within=20,
+            what="its workers ask",
+            notes=lambda: engine.log_of("lbwatch"),
+        )
+        (nginx,) = compose.containers("nginx")
+        before = workers_of(engine, nginx)
+        compose.up(apps=4)
+        compose.wait_served()
+        compose.up(apps=1)
+        compose.wait_served()
+        assert workers_of(engine, nginx) == before
+        assert "nginx.pushed" in engine.log_of("lbwatch")
+    finally:
+        compose.close()
+
+
+def workers_of(engine: RealEngine, container: str) -> set[str]:
+    """Return the pids of nginx's workers that serve."""
+    rows = engine.docker("top", container, "-eo", "pid,args").splitlines()[1:]
+    return {row.split()[0] for row in rows if row.endswith("nginx: worker process")}
 
 
 def test_without_write_access_nothing_else_is_asked_and_nothing_else_passes(

@@ -6,17 +6,21 @@ It has the Lua module, and its workers are another user than lbwatch.
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from containernginx import ContainerNginx
+from daemon import wait_until
 from faultproxy import FaultProxy
 from luacontainer import LUA_VERSION, LuaContainerNginx
 from needs import obtained
 from realengine import RealEngine
+from realnginx import asked
 from sidecar import SetSidecar, Sidecar
 from watcher import WEB
 
+SITE = Path(__file__).resolve().parents[2] / "deploy" / "nginx" / "site.conf"
 WITHOUT_LUA = "user www-data;"
 UNSUPERVISED = ("--label", "role=edge")
 
@@ -137,6 +141,32 @@ def test_lbwatch_may_be_made_anew_and_nginx_does_not_notice(
     engine.run("web3", labels=WEB)
     wait_served(stage, "web2", "web3")
     assert nginx.worker_pids() == pids
+
+
+def test_in_the_shipped_site_requests_wait_for_a_container_that_is_made_anew(
+    nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine
+) -> None:
+    """Whoever takes deploy/nginx as it is has but to add the label."""
+    labels = WEB | {"lbwatch.hold": "20s"}
+    nginx.rewrite(http=SITE.read_text().replace("listen 80;", "listen unix:/shared/site.sock;"))
+    nginx.start()
+    stage = set_sidecar(nginx)
+    engine.run("old", labels=labels)
+    wait_until(lambda: nginx.answers("web") == {"old"}, within=20, what="old serves", notes=stage.notes)
+    settled_pids(stage, nginx)
+    for name, former in (("new", "old"), ("newer", "new")):
+        engine.remove(former)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(asked, nginx.shared / "site.sock", "/")
+            wait_until(
+                lambda: stage.lbwatch.command("check")[1],
+                holds=lambda said: "1 request waits" in said,
+                within=20,
+                what="it waits",
+                notes=stage.notes,
+            )
+            engine.run(name, labels=labels)
+            assert waiting.result(40) == name
 
 
 def test_where_nothing_can_test_it_is_live_on_demand_and_needs_no_signal(

@@ -28,6 +28,11 @@ pytestmark = pytest.mark.timeout(600)  # the first test may wait for all images
 BUILD = "docker build --target proxy --tag lbwatch:proxy .\n"  # it is there, built without an index to ask
 README = readme.REPOSITORY / "README.md"
 NOBODY = "503"
+WAITING = """\
+import json, urllib.request
+state = json.load(urllib.request.urlopen("http://127.0.0.1:9180/api/state"))
+print([each["waiting"] for each in state["upstreams"]])
+"""
 PORT = {"lbwatch.port": "80"}
 
 
@@ -38,11 +43,11 @@ class Proxy:
         self.engine = engine
         self.id = id
 
-    def ask(self, host: str) -> str:
+    def ask(self, host: str, *, within: float = 5) -> str:
         """Return the body of a 200, else the status."""
-        argv = ["curl", "-sS", "-m", "5", "-H", f"Host: {host}", "-w", "\n%{http_code}", "http://127.0.0.1/"]
+        argv = ["curl", "-sS", "-m", str(within), "-H", f"Host: {host}", "-w", "\n%{http_code}", "http://127.0.0.1/"]
         done = subprocess.run(
-            in_namespace(self.engine.name, argv), check=False, capture_output=True, text=True, timeout=20
+            in_namespace(self.engine.name, argv), check=False, capture_output=True, text=True, timeout=within + 15
         )
         body, _, status = done.stdout.rpartition("\n")
         return body.strip() if status == "200" else status
@@ -68,10 +73,19 @@ class Proxy:
             notes=lambda: self.engine.log_of(self.id)[-4000:],
         )
 
+    def waiting(self) -> str:
+        """Return what the daemon knows of requests that wait, as Python writes it."""
+        return self.engine.docker("exec", self.id, "python3", "-c", WAITING)
+
     def process(self, title: str) -> int:
         """Return the pid of the first of its processes with such a title, as this machine sees it."""
         rows = self.engine.docker("top", self.id, "-eo", "pid,args").splitlines()[1:]
         return next(int(row.split()[0]) for row in rows if title in row)
+
+    def workers(self) -> set[int]:
+        """Return the pids of nginx's workers that serve."""
+        rows = self.engine.docker("top", self.id, "-eo", "pid,args").splitlines()[1:]
+        return {int(row.split()[0]) for row in rows if row.endswith("nginx: worker process")}
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +161,36 @@ def test_containers_come_and_go_by_host(proxy: Proxy) -> None:
     name = engine.inspect(proxy.id)["Name"].removeprefix("/")
     assert f"upstream {name} " not in engine.docker("exec", proxy.id, "lbwatch", "render", "--expose", "all")
     assert "FAILED" not in engine.docker("exec", proxy.id, "lbwatch", "check")
+
+
+def test_servers_come_and_go_without_a_reload(proxy: Proxy) -> None:
+    """It has all that this takes, and nobody should have to ask for it; names alone are new to nginx."""
+    engine = proxy.engine
+    engine.run("web-1", labels=PORT | {"lbwatch.upstream": "web"})
+    proxy.wait("web", "web-1")
+    proxy.wait_retired()
+    workers = proxy.workers()
+    engine.run("web-2", labels=PORT | {"lbwatch.upstream": "web"})
+    proxy.wait("whatever.example.org", "web-1", "web-2")
+    engine.docker("stop", "--time", "1", "web-1", "web-2")
+    proxy.wait("web", NOBODY)
+    engine.docker("start", "web-2")
+    proxy.wait("web", "web-2")
+    assert proxy.workers() == workers
+
+
+def test_requests_wait_for_a_container_that_is_made_anew_if_its_label_says_so(proxy: Proxy) -> None:
+    """Between the old one's stop and the new one's start nobody serves, and most people have but one."""
+    engine = proxy.engine
+    labels = PORT | {"lbwatch.upstream": "web", "lbwatch.hold": "20s"}
+    engine.run("old", labels=labels)
+    proxy.wait("web", "old")
+    engine.remove("old")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(proxy.ask, "web", within=30)
+        wait_until(proxy.waiting, holds=lambda said: "'requests': 1" in said, within=10, what="it waits")
+        engine.run("new", labels=labels)
+        assert waiting.result(30) == "new"
 
 
 def test_what_dies_in_it_is_started_again(proxy: Proxy) -> None:

@@ -108,6 +108,8 @@ ExecStart=/usr/sbin/nginx
 ExecReload=/bin/kill -HUP $MAINPID
 """
 
+LUA = ("/usr/lib/nginx/modules/ndk_http_module.so", "/usr/lib/nginx/modules/ngx_http_lua_module.so")
+
 # Logs, a key and ports as they are everywhere: root's.
 NGINX_CONF = """\
 user www-data;
@@ -181,12 +183,12 @@ class Machine(RealSystemd):
         lines = [f"LBWATCH_{name.upper()}={value}\n" for name, value in given.items()]
         self.write("/etc/lbwatch/lbwatch.env", (DEPLOY / "lbwatch.env").read_text() + "".join(lines))
 
-    def serve(self) -> None:
-        """Start an nginx with a site of the user's."""
+    def serve(self, *, main: str = "") -> None:
+        """Start an nginx with a site of the user's; main: more for its main file."""
         self.run("rm", "-rf", "/etc/nginx/sites-enabled", "/var/log/nginx")
         self.run("install", "-d", "/var/log/nginx")
         self.run("install", "-d", "-m", "700", "/etc/ssl/private")
-        self.write("/etc/nginx/nginx.conf", NGINX_CONF)
+        self.write("/etc/nginx/nginx.conf", main + NGINX_CONF)
         self.write("/etc/nginx/lbwatch/lbwatch.conf", "upstream web { server 127.0.0.1:1 down; }\n")
         pair = ("-keyout", "/etc/ssl/private/shop.key", "-out", "/etc/ssl/private/shop.pem")
         self.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=shop", *pair)
@@ -272,6 +274,19 @@ async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, 
     machine.run("systemctl", "stop", "lbwatch")
     assert machine.show("lbwatch", "Result") == "success"
     assert machine.read("/etc/nginx/lbwatch/lbwatch.conf"), "nginx could not start any more"
+
+
+async def test_where_nginx_has_lua_its_workers_are_told_of_servers(machine: Machine, engine: FakeEngine) -> None:
+    """They are another user, and all that lbwatch may write is one folder; the test of Lua runs in its sandbox, too."""
+    need(*LUA)
+    machine.serve(main="".join(f"load_module {each};\n" for each in LUA))
+    machine.run("systemctl", "start", "lbwatch")
+    await eventually(lambda: machine.status() == "in step: 1 upstream, 0 servers", what=machine.log)
+    workers = machine.run("pgrep", "-f", "nginx: worker").stdout
+    engine.containers.run(name="web-1", labels=WEB)
+    await eventually(lambda: '"event": "nginx.pushed"' in machine.log)
+    await eventually(lambda: "server 172.17.0.2:80;" in machine.output)
+    assert machine.run("pgrep", "-f", "nginx: worker").stdout == workers
 
 
 async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine, engine: FakeEngine) -> None:

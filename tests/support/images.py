@@ -25,7 +25,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FETCHED = REPOSITORY / "build" / "images"
 PYTHON, NGINX, APP, LBWATCH = "python:3.13-slim", "nginx:stable", "traefik/whoami", "lbwatch"
 PROXY = f"{LBWATCH}:proxy"
-_PROXY_BASE = "proxy-base"
+NGINX_LUA = "nginx-lua"
+"""As deploy/nginx/Dockerfile makes it, and with s6: what the image `proxy` is made of."""
+
 NEEDS = (*DEBIAN_NEEDS, "chroot")
 
 _PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "python3-venv")
@@ -55,7 +57,7 @@ EXPOSE 80
 STOPSIGNAL SIGQUIT
 CMD ["nginx", "-g", "daemon off;"]
 """
-_AS_PROXY_BASE = f"""\
+_AS_NGINX_LUA = f"""\
 FROM {NGINX}
 ADD proxy.tar /
 RUN mkdir -p /etc/nginx/modules-enabled && cd /etc/nginx/modules-enabled \\
@@ -94,7 +96,7 @@ def load(engine: RealEngine, shared: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not saved.exists():
             _make(engine, folder=shared)
-            engine.docker("save", "--output", str(saved), PYTHON, NGINX, LBWATCH, PROXY, within=120)
+            engine.docker("save", "--output", str(saved), PYTHON, NGINX, NGINX_LUA, LBWATCH, PROXY, within=120)
     if not engine.docker("images", "--quiet", LBWATCH):
         engine.docker("load", "--input", str(saved), within=120)
     engine.docker("tag", realengine.IMAGE, APP)
@@ -111,7 +113,7 @@ def _make(engine: RealEngine, *, folder: Path) -> None:
         context.mkdir()
         shutil.copytree(FETCHED / "wheels", context / "wheels")
         _stand_in(engine, NGINX, dockerfile=_AS_NGINX, archive="nginx.tar", folder=folder)
-        _stand_in(engine, _PROXY_BASE, dockerfile=_AS_PROXY_BASE, archive="proxy.tar", folder=folder)
+        _stand_in(engine, NGINX_LUA, dockerfile=_AS_NGINX_LUA, archive="proxy.tar", folder=folder)
     for name in _CONTEXT:
         source = REPOSITORY / name
         if source.is_dir():
@@ -120,7 +122,7 @@ def _make(engine: RealEngine, *, folder: Path) -> None:
             shutil.copy(source, context / name)
     # This builder makes each stage on the way to its target, and of a stage that it made before takes the result.
     for words in (("--tag", LBWATCH), ("--target", "proxy", "--tag", PROXY)):
-        arguments = ("--build-arg", "PIP_NO_INDEX=1", "--build-arg", f"PROXY_BASE={_PROXY_BASE}")
+        arguments = ("--build-arg", "PIP_NO_INDEX=1", "--build-arg", f"PROXY_BASE={NGINX_LUA}")
         engine.docker("build", "--quiet", *words, *arguments, str(context), within=300)
     shutil.rmtree(context)
 

@@ -380,8 +380,6 @@ class Nginx:
             self._live.after_reload(candidate.written)
         self.step = "verifying the reload"
         live_s, verified_s = await self.file.verify(began=began)
-        if self._live is not None:
-            self._live.reloaded()
         moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
         self._seen.upstreams, self._seen.read = trial.upstreams, candidate.text
         difference = await self._noted(candidate.text, before=before)

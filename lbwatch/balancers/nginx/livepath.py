@@ -179,11 +179,7 @@ class LivePath:
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
         self._push.set(written, is_reload=True)
-        self._is_started = True
-
-    def reloaded(self) -> None:
-        """Note that nginx was seen to have read the file."""
-        self._unread_by = None
+        self._is_started, self._unread_by = True, None
 
     def suspects_lines(self, why: str) -> bool:
         """Return whether nginx may have taken a reload back for the workers' lines, which are left out then."""
@@ -272,22 +268,24 @@ class LivePath:
             with suppress(RenderError):
                 written = self._candidates.written(trial.upstreams)
                 return await asyncio.to_thread(self._candidates.text, written), self._unstartable
-        told = self._candidates.written(trial.upstreams)
         try:
             found = await self._candidates.candidate(
                 trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
             )
-            is_told = directives.shape_in(found.text) is not None
-            # nginx refuses a part of it, or its own files need a name that went; unless something newer was told since.
-            if is_told and found.written != told and self._wanted is trial:
-                if is_told := self._push.takes(found.written):
-                    await self._push.push(found.written)
-            elif is_told:
-                is_told = self._push.has_shape_of(found.written)
+            is_told = directives.shape_in(found.text) is not None and await self._tells(found.written, trial=trial)
             return (found.text if is_told else None), None
         except (UserConfigError, NotTestedError, ReloadError) as error:
             text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.upstreams))
             return text, str(error) if isinstance(error, UserConfigError) else None
+
+    async def _tells(self, written: tuple[Upstream, ...], *, trial: Trial) -> bool:
+        """Return whether workers have what nginx took of a trial, or can be told: less, or names of its own files."""
+        if written == self._push.upstreams or self._wanted is not trial:
+            return self._push.has_shape_of(written)
+        if not self._push.takes(written):
+            return False
+        await self._push.push(written)
+        return True
 
     def _has_same_rest(self, before: str, text: str) -> bool:
         """Return whether two texts differ in nothing but what workers are told; *before*: the file as it is."""

@@ -141,11 +141,14 @@ class LocalControl:
         return len(workers.serving), len(workers.retiring)
 
     def serving_pids(self) -> frozenset[int] | None:
-        """Return the pids of the master's serving workers; `None` where no master is seen."""
+        """Return the pids of the master's serving workers, with those of an old one; `None` where no master is seen."""
         try:
-            return frozenset(worker.pid for worker in workers_of(find_master(self._pidfile)).serving)
+            serving = workers_of(master := find_master(self._pidfile)).serving
         except ReloadError:
             return None
+        if (upgrade := upgrade_of(master)) is not None:
+            serving |= upgrade.workers
+        return frozenset(worker.pid for worker in serving)
 
     def _log_belief(self) -> None:
         """Log, once, that nothing is verified: an operator who forgot the pid file would think that it is."""

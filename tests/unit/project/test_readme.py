@@ -26,6 +26,7 @@ RUN_BY = {
 DOCUMENTS_RUN_BY = {
     "deploy/systemd/README.md": "real/test_systemd",
     "docs/deployment.md": "real/test_image",
+    "docs/live.md": "real/test_live_document",
     "docs/operations.md": "real/test_troubleshooting",
     "docs/podman.md": "real/test_podman",
     "docs/recipes.md": "real/test_recipes",

@@ -48,6 +48,10 @@ class Workers:
         self.is_followed = True
         self.error = None
 
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        return self.told[-1] if self.told else ()
+
     def takes(self, _: tuple[Upstream, ...]) -> bool:
         return self.follow and bool(self.told)
 
@@ -260,6 +264,22 @@ async def test_what_takes_a_reload_after_all_is_left_to_one(stage: Stage) -> Non
     assert not stage.path.confirmed()
 
 
+async def test_what_takes_a_reload_is_left_to_one_though_its_test_was_slow(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By exec each test takes longer than anybody waits for it: the same would be told again and again."""
+    await stage.apply(trial(1))
+    monkeypatch.setattr(livepath, "FILE_PATIENCE_S", 0.01)
+    stage.workers.same_shape = False
+    stage.candidates.may.clear()
+    assert await stage.apply(trial(2)) is not None
+    before = len(stage.candidates.tested)
+    stage.candidates.may.set()
+    await eventually(lambda: len(stage.candidates.tested) > before)
+    stage.candidates.may.clear()
+    assert await stage.apply(trial(2)) is None
+
+
 @pytest.mark.parametrize("what", ["nginx is down", "nobody follows", "another template", "late for too long"])
 async def test_where_it_cannot_be_told_nginx_is_reloaded(stage: Stage, what: str) -> None:
     """As ever."""
@@ -316,7 +336,7 @@ async def test_what_nginx_has_yet_to_read_is_not_pushed_past(stage: Stage) -> No
     await stage.apply(trial(1))
     await stage.path.before_reload(trial(2).upstreams, text=text_of(trial(2).upstreams))
     assert await stage.apply(trial(2)) is None
-    stage.path.reloaded()
+    stage.path.after_reload(trial(2).upstreams)
     assert await stage.apply(trial(2)) is not None
 
 

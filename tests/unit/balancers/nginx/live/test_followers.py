@@ -157,8 +157,7 @@ async def test_where_there_can_be_no_socket_that_is_said_once_and_tried_again(
         await eventually(lambda: lbwatch.followers.error)
         await eventually(_times(3), what="some tries")
         path.parent.unlink()
-        await eventually(path.is_socket)
-        assert lbwatch.followers.error is None
+        await eventually(lambda: path.is_socket() and lbwatch.followers.error is None)
         running.cancel()
         await asyncio.wait([running])
     assert [log["event"] for log in logs] == ["live.unavailable"]
