@@ -31,7 +31,7 @@ _SHAPE = re.compile(r'^init_worker_by_lua_block \{ .*, "([0-9a-f]{12})"\) end \}
 _BLOCK = re.compile(r"^[ \t]*upstream \S+ \{\n(?:(?![ \t]*\}[ \t]*\n).*\n)*[ \t]*\}[ \t]*\n", re.MULTILINE)
 # Of a second `..._by_lua_block` the module says that it "is duplicate", and not what.
 _BLAMED = re.compile(
-    r"\[emerg\] is duplicate|^is duplicate|_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core"
+    r"\[emerg\] (?:\d+#\d+: )?is duplicate|_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core"
 )
 
 
