@@ -107,6 +107,10 @@ class LiveFile:
         self._confirmed = evidence
         return self.confirmed()
 
+    def keep(self, text: str) -> None:
+        """Keep for the next start that nginx runs what is here now; *text*: that, as its workers have said."""
+        self._kept.keep(text, running=self._control.running(), output=self.path)
+
     def restore(self) -> None:
         """Put the last good file back, where one that ended by a kill left another on trial. Raises `OutputError`."""
         files.remove_left_behind(self.path)
