@@ -202,7 +202,12 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
         assert stage.path.due(trial(*ports).upstreams, is_same=True, now=now) == now + 0.01
     stage.candidates.may.set()
     await eventually(lambda: stage.says(2, 3))
-    await eventually(stage.path.confirmed)
+    await eventually(lambda: stage.path.due(trial(2, 3).upstreams, is_same=True, now=now) == now)
+    assert not stage.path.confirmed(), "nobody was given what came of it"
+    pushed = await stage.apply(trial(2, 3))
+    assert pushed is not None
+    assert pushed.written is not None
+    assert stage.path.confirmed()
     assert stage.workers.told[-1] == trial(2, 3).upstreams, "nobody is told again what is long past"
     assert len(stage.candidates.tested) <= 3, "of those in between at most the one that was begun"
 
