@@ -212,6 +212,18 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
     assert len(stage.candidates.tested) <= 3, "of those in between at most the one that was begun"
 
 
+async def test_after_a_start_a_second_change_does_not_wait_for_the_first_one_s_file(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it is not known which template the file is from; a reload would tell, and cost connections."""
+    monkeypatch.setattr(livepath, "FILE_PATIENCE_S", 0.01)
+    stage.candidates.has_same_template = False
+    stage.candidates.may.clear()
+    for ports in ((1, 2), (2, 3)):
+        assert await stage.apply(trial(*ports)) is not None
+    assert stage.workers.told[-1] == trial(2, 3).upstreams
+
+
 async def test_what_is_wrong_with_the_users_own_files_keeps_no_server_out(stage: Stage) -> None:
     """nginx serves; that it could not start is for the operator to know, once."""
     await stage.apply(trial(1))
