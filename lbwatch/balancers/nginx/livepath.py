@@ -146,6 +146,8 @@ class LivePath:
             return None
         is_said = await self._push.push(written)
         live_s = asyncio.get_running_loop().time() - began
+        if is_said and self._candidates.lines is not None:
+            self._candidates.lines.followed()
         is_first, self.in_force, self._is_started = not self.in_force, True, True
         if self._wanted != trial:
             self._ask(trial)

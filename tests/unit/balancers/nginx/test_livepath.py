@@ -96,7 +96,7 @@ class Candidates:
         self.may.set()
         self.tested: list[str] = []
         self.has_same_template = True
-        self.lines = SimpleNamespace(reason=None)
+        self.lines = SimpleNamespace(reason=None, followed=lambda: None)
         self.tested_since = False
 
     def is_tested_since(self, _: float) -> bool:
