@@ -159,6 +159,8 @@ class LivePath:
             return None
         is_said = await self._push.push(written)
         live_s = asyncio.get_running_loop().time() - began
+        if is_said and self._candidates.lines is not None:
+            self._candidates.lines.followed()
         is_first, self.in_force = not self.in_force, True
         # What was long in testing is told now: that nginx could not start, say, or that the disk is full.
         if trial not in (self._wanted, self._result_of):

@@ -96,7 +96,7 @@ class Candidates:
         self.may.set()
         self.tested: list[str] = []
         self.has_same_template = True
-        self.lines = SimpleNamespace(reason=None)
+        self.lines = SimpleNamespace(reason=None, followed=lambda: None)
         self.tested_since = False
 
     def is_tested_since(self, _: float) -> bool:
@@ -203,10 +203,10 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
     stage.candidates.error = UserConfigError("site.conf:3", starts=False)
     stage.candidates.may.set()
     await eventually(lambda: stage.says(2, 3))
-    tested = len(stage.candidates.tested)
     now = asyncio.get_running_loop().time()
-    assert not stage.path.confirmed(), "nobody knows yet what came of it"
-    assert stage.path.due(trial(2, 3).upstreams, is_same=True, now=now) == now
+    await eventually(lambda: stage.path.due(trial(2, 3).upstreams, is_same=True, now=now) == now)
+    tested = len(stage.candidates.tested)
+    assert not stage.path.confirmed(), "nobody was given what came of it"
     pushed = await stage.apply(trial(2, 3))
     assert pushed is not None
     assert pushed.written is not None
