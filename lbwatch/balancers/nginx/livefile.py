@@ -178,11 +178,6 @@ class LiveFile:
         if was_confirmed and running == self._control.running():
             self._confirmed = self._evidence()
 
-    def keep(self, text: str) -> None:
-        """Keep for the next start that nginx has read this text, which the file has, but for what workers are told."""
-        self._confirmed = self._evidence()
-        self._kept.keep(text, running=self._control.running(), output=self.path)
-
     async def _replace_and_reload(self, text: str, *, before: str | None) -> None:
         # What somebody else put there, or took away, since it was looked at is not what nginx shall read.
         if text != before or files.stamp(self.path) != self._stamp:
