@@ -472,10 +472,12 @@ def test_an_lbwatch_that_may_open_few_files_serves_on_whoever_connects(stage: Li
     stage.follow("one")
     resource.prlimit(stage.lbwatch.process.pid, resource.RLIMIT_NOFILE, (256, 256))
     with contextlib.ExitStack() as stack:
+        shape = stage.shape()
         for _ in range(400):
-            peer = stack.enter_context(socket.socket(socket.AF_UNIX))
-            peer.setblocking(False)
-            peer.connect_ex(str(stage.live_socket))
-        stage.run("two")
-        stage.wait_answers("one", "two", within=20)
+            peer = stack.enter_context(connected(stage.live_socket))
+            with contextlib.suppress(OSError):
+                peer.send(f"have 1 {shape} 0 2 - -\n".encode())
+        stage.wait_pushed(lambda: stage.run("two"))
+        stage.wait_answers("one", "two")
         stage.wait_file("one", "two")
+    assert not stage.lbwatch.logged("output.failed")
