@@ -211,7 +211,9 @@ async def test_whatever_changes_nginx_answers_as_planned(stage: LiveStage) -> No
     for _ in range(int(os.environ.get("LIVE_STEPS", "25"))):
         upstreams = drawn(random, stage.servers)
         applied = await stage.settled(upstreams)
-        print(*(f"{each.name}={each.method}/{each.keepalive}:{len(each.servers)}" for each in upstreams), applied.reloaded)
+        print(
+            *(f"{each.name}={each.method}/{each.keepalive}:{len(each.servers)}" for each in upstreams), applied.reloaded
+        )
         pushed += not applied.reloaded
         text = stage.nginx.output.read_text()
         for each in upstreams:

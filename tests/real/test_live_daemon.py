@@ -192,12 +192,12 @@ def test_an_nginx_whose_main_file_lost_the_include_is_noticed(stage: LiveDaemon)
     """Nobody follows then: what is in force is not known, and lbwatch must not say that all is well."""
     stage.settings["status-listen"] = f"127.0.0.1:{(port := free_port())}"
     stage.follow("one")
-    text = stage.nginx.conf.read_text()
+    text, mark = stage.nginx.conf.read_text(), stage.lbwatch.mark()
     stage.nginx.conf.write_text(text.replace("include ", "# include "))
     before = stage.nginx.worker_pids()
     stage.nginx.reload()
     new_workers(stage, before)
-    wait_until(lambda: ready(port)[0], holds=lambda code: code == 503, within=SOON_S, what="it is not ready")
+    stage.lbwatch.wait_for_log("nginx.reloaded", since=mark)  # what can be tried
     stage.nginx.conf.write_text(text)
     stage.nginx.reload()
     stage.run("two")
