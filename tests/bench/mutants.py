@@ -471,11 +471,6 @@ MUTANTS = {
         ("    return reload_reason(upstream) is None or not upstream.servers\n", "    return not upstream.servers\n"),
         tests="real/test_live.py",
     ),
-    "live: a name that is kept for the user's files has nginx reloaded": mutant(
-        "balancers/nginx/candidates.py",
-        ("for each in self._refused if each.kept and each.upstream not in names)", "for each in self._refused if each.upstream is None)"),
-        tests="real/test_live.py",
-    ),
     "live: a second Lua block of the user's is not understood": mutant(
         "balancers/nginx/live/directives.py",
         ("(?:\\d+#\\d+: )?is duplicate|", "never|"),

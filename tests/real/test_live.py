@@ -211,6 +211,9 @@ async def test_whatever_changes_nginx_answers_as_planned(stage: LiveStage) -> No
     for _ in range(int(os.environ.get("LIVE_STEPS", "25"))):
         upstreams = drawn(random, stage.servers)
         applied = await stage.settled(upstreams)
+        print(
+            *(f"{each.name}={each.method}/{each.keepalive}:{len(each.servers)}" for each in upstreams), applied.reloaded
+        )
         pushed += not applied.reloaded
         text = stage.nginx.output.read_text()
         for each in upstreams:
@@ -221,11 +224,14 @@ async def test_whatever_changes_nginx_answers_as_planned(stage: LiveStage) -> No
             ) - {"127.0.0.1:1"}
         event = random.random()
         if event < 0.1:
+            print("reloaded by others")
             stage.nginx.reload()
         elif event < 0.2:
+            print("a worker is killed")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(min(stage.nginx.worker_pids()), signal.SIGKILL)
         elif event < 0.25:
+            print("started anew")
             await stage.restart()
     assert pushed
 

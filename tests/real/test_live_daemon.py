@@ -192,12 +192,12 @@ def test_an_nginx_whose_main_file_lost_the_include_is_noticed(stage: LiveDaemon)
     """Nobody follows then: what is in force is not known, and lbwatch must not say that all is well."""
     stage.settings["status-listen"] = f"127.0.0.1:{(port := free_port())}"
     stage.follow("one")
-    text = stage.nginx.conf.read_text()
+    text, mark = stage.nginx.conf.read_text(), stage.lbwatch.mark()
     stage.nginx.conf.write_text(text.replace("include ", "# include "))
     before = stage.nginx.worker_pids()
     stage.nginx.reload()
     new_workers(stage, before)
-    wait_until(lambda: ready(port)[0], holds=lambda code: code == 503, within=SOON_S, what="it is not ready")
+    stage.lbwatch.wait_for_log("nginx.reloaded", since=mark)  # what can be tried
     stage.nginx.conf.write_text(text)
     stage.nginx.reload()
     stage.run("two")
@@ -472,10 +472,12 @@ def test_an_lbwatch_that_may_open_few_files_serves_on_whoever_connects(stage: Li
     stage.follow("one")
     resource.prlimit(stage.lbwatch.process.pid, resource.RLIMIT_NOFILE, (256, 256))
     with contextlib.ExitStack() as stack:
+        shape = stage.shape()
         for _ in range(400):
-            peer = stack.enter_context(socket.socket(socket.AF_UNIX))
-            peer.setblocking(False)
-            peer.connect_ex(str(stage.live_socket))
-        stage.run("two")
-        stage.wait_answers("one", "two", within=20)
+            peer = stack.enter_context(connected(stage.live_socket))
+            with contextlib.suppress(OSError):
+                peer.send(f"have 1 {shape} 0 2 - -\n".encode())
+        stage.wait_pushed(lambda: stage.run("two"))
+        stage.wait_answers("one", "two")
         stage.wait_file("one", "two")
+    assert not stage.lbwatch.logged("output.failed")

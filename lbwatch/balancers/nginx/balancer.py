@@ -411,7 +411,7 @@ class Nginx:
 
     def _runs_all_of(self, text: str, *, trial: Trial) -> bool:
         """Return whether nginx runs a trial's *text* already, beside names that are gone and had no server."""
-        if self._seen.read is None or not self.file.confirmed():
+        if self._seen.read is None or not self.confirmed():
             return False
         # The texts may be long; most changes are of another kind.
         if any(new is not None for _, new in changed_upstreams(self._seen.upstreams, trial.upstreams)):
