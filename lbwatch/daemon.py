@@ -24,6 +24,7 @@ from lbwatch.core.errors import (
     excerpt,
 )
 from lbwatch.core.status import summary
+from lbwatch.journal import BalancerLog
 from lbwatch.settings import Settings
 from lbwatch.system import logs, signals
 from lbwatch.system.lock import FileLock
@@ -35,6 +36,9 @@ from lbwatch.wiring.daemon import Daemon, build_daemon
 
 RELOAD_SPACING_S = 1.0
 """Between two reads of the template; a reload takes 0.1 s, and whoever sends SIGHUPs in a row wants one."""
+
+BALANCER_LOOK_S = 1.0
+"""Between two looks at whose requests wait: who waits for less is no news."""
 
 TRACEBACK_LINES = 40
 TRACEBACK_CHARS = 8000
@@ -116,6 +120,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             loop=daemon.reconciler,
             explain=daemon.explain,
             reload_interval_s=settings.nginx.reload_interval,
+            takes_reload=daemon.rules().takes_reload,
         )
         application = make_application(daemon, service=service, hosts=settings.api.status_hosts)
         await stack.enter_async_context(
@@ -130,6 +135,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             chores={
                 "refresh": daemon.nginx.keep_fresh,
                 "live": daemon.nginx.follow,
+                "balancer": lambda: _log_balancer(daemon),
                 "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
             },
         )
@@ -147,6 +153,14 @@ def _keep_state(state: State, *, lock: FileLock) -> None:
         _log.warning("state.not_kept", reason=reason)
     except (StateError, OutputError) as error:  # a full disk, say: routing does not need it
         _log.warning("state.not_kept", reason=f"{error}: drains and pauses by hand will not survive a restart")
+
+
+async def _log_balancer(daemon: Daemon) -> None:
+    """Log what no pass has to say of the load balancer, for good."""
+    log, clock = BalancerLog(), asyncio.get_running_loop().time
+    while True:
+        await asyncio.sleep(BALANCER_LOOK_S)
+        log.seen(daemon.nginx.live_status(), now=clock())
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -16,7 +16,8 @@ from lbwatch.core.errors import RequestError, StateError, excerpt
 from lbwatch.core.explain import Explanation
 from lbwatch.core.history import AppliedPlan
 from lbwatch.core.labels import MAX_HOLD_S
-from lbwatch.core.model import Container, NoticeKind, Plan, Reason, Route, Suspended
+from lbwatch.core.model import Container, NoticeKind, Plan, Reason, Route, Suspended, Upstream
+from lbwatch.core.placement import takes_none
 from lbwatch.core.plan import Planner
 from lbwatch.core.status import counted
 from lbwatch.system.state import State
@@ -66,6 +67,7 @@ class ControlService:
         loop: What brings them into force.
         explain: Returns why all containers, or one, are or are not routed.
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
+        takes_reload: Returns why the requests of an upstream cannot wait, see `Rules`.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class ControlService:
         loop: Loop,
         explain: Callable[[Container | None], Awaitable[Explanation]],
         reload_interval_s: float = 0.0,
+        takes_reload: Callable[[Upstream], str | None] = takes_none,
     ) -> None:
         self._state = state
         self._loop = loop
         self._explain = explain
         self._reload_interval_s = reload_interval_s
+        self._takes_reload = takes_reload
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -146,8 +150,12 @@ class ControlService:
         Raises:
             RequestError: There is no such upstream, no request can wait, or it takes too long.
         """
-        name = self._upstream(ref)
-        if (refusal := self.suspended.hold_refusal) is not None:
+        upstream = self._upstream(ref)
+        name = upstream.name
+        refusal = self.suspended.hold_refusal
+        if refusal is None and (reason := self._takes_reload(upstream)) is not None:
+            refusal = f"changes of its servers take a reload: {reason}"
+        if refusal is not None:
             raise RequestError(f"upstream {name} cannot be paused: {refusal}")
         outcome = f"upstream {name} is paused" + (" already" if name in self._state.paused else "")
         _log.info("upstream.paused", upstream=name)
@@ -160,7 +168,7 @@ class ControlService:
 
     async def resume(self, ref: str) -> str:
         """Undo that; returns and raises as `pause` does."""
-        name = self._upstream(ref)
+        name = self._upstream(ref).name
         was = name in self._state.paused
         outcome = f"upstream {name} is not paused any more" if was else f"upstream {name} was not paused"
         if was:
@@ -169,13 +177,13 @@ class ControlService:
         await self._settled(outcome)
         return f"{outcome}{unkept}; {self._serving_words(name)}"
 
-    def _upstream(self, ref: str) -> str:
-        """Return the name of an upstream that is there, by how an operator wrote it."""
+    def _upstream(self, ref: str) -> Upstream:
+        """Return an upstream that is there, by how an operator wrote its name."""
         if (plan := self._loop.applied().plan) is None:
             raise RequestError(NOT_READ)
         name = ref.strip().lower()
-        if upstreams_of(plan.upstreams, {name}):
-            return name
+        if found := upstreams_of(plan.upstreams, {name}):
+            return found[0]
         raise RequestError(_no_upstream(ref, plan=plan))
 
     def _known(self) -> set[str]:

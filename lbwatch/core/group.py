@@ -5,7 +5,7 @@ Pure. Which candidates there are is `plan`'s.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 from typing import Literal
@@ -23,7 +23,7 @@ from lbwatch.core.model import (
     Sticky,
     Upstream,
 )
-from lbwatch.core.placement import Candidate
+from lbwatch.core.placement import Candidate, takes_none
 
 _SICK = "its health check fails"
 _ROUND_ROBIN = "round_robin"  # a method that has no directive anywhere
@@ -56,6 +56,7 @@ def grouped(
     draining: Mapping[str, str],
     sticky_refusal: str | None = None,
     hold_refusal: str | None = None,
+    takes_reload: Callable[[Upstream], str | None] = takes_none,
     is_paused: bool = False,
     before: Group | None = None,
 ) -> Group:
@@ -68,13 +69,15 @@ def grouped(
         draining: Which containers drain, by id, and why.
         sticky_refusal: See `Rules`.
         hold_refusal: Likewise.
+        takes_reload: Likewise.
         is_paused: Whether an operator has all new requests wait.
         before: As it was made last: what did not change stays the same object, so that nobody has to compare it.
     """
     # By age, not by name: a container that comes cannot change the method of those that serve already.
     candidates = sorted(candidates, key=_by_age)
     routable = [candidate for candidate in candidates if candidate.server is not None]
-    hold_s, hold_notices = _hold(name, candidates, refusal=hold_refusal)
+    refusal = hold_refusal or _refused_by(takes_reload, name, candidates)
+    hold_s, hold_notices = _hold(name, candidates, refusal=refusal)
     serving, state = _serving(routable, draining=draining, holds=hold_s > 0)
     # While requests wait for the next server it is the same upstream, with a server or without one.
     speaking = routable or (_members(candidates) if hold_s else [])
@@ -282,6 +285,28 @@ def _sticky(
 def _members(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return those whose upstream it is, with a server or without one."""
     return [each for each in candidates if each.reason is not Reason.NAME_TAKEN]
+
+
+def _refused_by(
+    takes_reload: Callable[[Upstream], str | None], name: str, candidates: Iterable[Candidate]
+) -> str | None:
+    """Return why requests of an upstream cannot wait, by what all its containers ask for, stopped ones too."""
+    members = _members(candidates)
+    if not any(each.labels.hold_s for each in members):
+        return None
+    method, _ = _oldest_word(name, members, "method", NoticeKind.METHOD_DIFFERS)
+    sticky, _ = _oldest_word(name, members, "sticky", NoticeKind.STICKY_DIFFERS)
+    servers = [
+        each.server or Server(address="", port=0, container="", max_conns=each.labels.max_conns) for each in members
+    ]
+    whole = Upstream(
+        name=name,
+        servers=tuple(servers),
+        method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
+        sticky=sticky if isinstance(sticky, Sticky) else None,
+    )
+    reason = takes_reload(whole)
+    return None if reason is None else f"changes of its servers take a reload: {reason}"
 
 
 def _hold(name: str, candidates: Iterable[Candidate], *, refusal: str | None) -> tuple[float, list[tuple[str, Notice]]]:

@@ -27,6 +27,7 @@ from lbwatch.core.model import (
     NoticeKind,
     Reason,
     Server,
+    Upstream,
 )
 from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
 from lbwatch.core.oneoff import one_off_of
@@ -37,6 +38,11 @@ HOST_ADDRESS = "127.0.0.1"
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
 _COMPOSE_SERVICE = "com.docker.compose.service"
+
+
+def takes_none(upstream: Upstream) -> str | None:  # noqa: ARG001 - stands for what looks at it
+    """Return `None`: no change takes a reload."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,8 @@ class Rules:
         refuses_key: Judges the KEY of a `hash` for the load balancer.
         sticky_refusal: Why the load balancer keeps no client with its server, in words; `None`: it can.
         hold_refusal: Why it has no request wait for a server, likewise.
+        takes_reload: Returns why changes of an upstream's servers need more than that the load balancer's processes are
+            told, so that its requests cannot wait, in words; `None`: they do not.
     """
 
     prefix: str = "lbwatch"
@@ -63,6 +71,7 @@ class Rules:
     refuses_key: HashKeyRefusal = takes_any_key
     sticky_refusal: str | None = None
     hold_refusal: str | None = None
+    takes_reload: Callable[[Upstream], str | None] = takes_none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -301,6 +301,7 @@ class Table:
             draining=self._suspended.draining,
             sticky_refusal=rules.sticky_refusal,
             hold_refusal=rules.hold_refusal,
+            takes_reload=rules.takes_reload,
             is_paused=is_paused,
             before=before,
         )

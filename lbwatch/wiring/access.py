@@ -10,6 +10,7 @@ from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER, Container
 from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
 from lbwatch.balancers.nginx.config_test.shared import SharedFolder
 from lbwatch.balancers.nginx.container import ContainerControl
+from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.lines import LiveLines
 from lbwatch.balancers.nginx.live.program import program
 from lbwatch.balancers.nginx.livefile import Control
@@ -189,6 +190,7 @@ class NginxAccess:
             refuses_key=limits.hash_key_refusal,
             sticky_refusal=sticky_refusal(version),
             hold_refusal=hold_refusal,
+            takes_reload=directives.reload_reason,
         )
 
     def asked(self) -> tuple[str, ...]:

@@ -268,7 +268,7 @@ MUTANTS = {
         "system/state.py", ("        self.paused |= {name}\n        self._save()\n", "        self.paused |= {name}\n"), tests="unit/system/test_state.py"
     ),
     "pause: promised where no request can wait": mutant(
-        "api/control.py", ("if (refusal := self.suspended.hold_refusal) is not None:", "if (refusal := None):"), tests="unit/api/test_pause.py"
+        "api/control.py", ("        if refusal is not None:\n            raise", "        if False:\n            raise"), tests="unit/api/test_pause.py"
     ),
     "version: an old nginx gets `keepalive 0`": mutant(
         "balancers/nginx/limits.py", ("if upstream.keepalive != 0 or takes_keepalive_off(version):", "if True:"), tests="unit/balancers/nginx/test_limits.py"

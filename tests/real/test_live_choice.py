@@ -64,6 +64,7 @@ def _two_ways(
     method: str = "round_robin",
     more: str = "",
     gates: twoways.Gates | None = None,
+    read_ms: int = 60_000,
 ) -> Iterator[tuple[Path, list[BackendServer]]]:
     with followed(version, workers=1) as both, backends(*_NAMES) as servers:
         for each in servers:
@@ -73,7 +74,7 @@ def _two_ways(
         native = "" if method == "round_robin" else f"{method};"
         both.start(
             *twoways.blocks(ours, method=native, more=more),
-            http=twoways.site(path, read_ms=60_000 if gates else twoways.READ_MS),
+            http=twoways.site(path, read_ms=read_ms),
         )
         both.follow.prove(*twoways.pushed(ours, method=method), kind="whole", workers=1)
         yield path, servers
@@ -149,3 +150,18 @@ def test_random_sends_to_each_server_as_its_weight_says(version: str) -> None:
             assert all(abs(share - wanted) < 50 for share, wanted in zip(shares, (200, 40, 120, 40), strict=True)), (
                 shares
             )
+
+
+def test_a_server_that_is_too_slow_has_failed(version: str) -> None:
+    """Where no other is left the client gets 504, as from nginx itself; and a slow server is left alone like a dead one."""
+    lines = lambda at: [  # noqa: E731 - as in _SHAPES
+        Line(address=at[0], max_fails=2, weight=4),
+        Line(address=at[1]),
+    ]
+    with _two_ways(version, lines, read_ms=1000) as (path, _):
+        found = []
+        for number, (tries, method) in enumerate(((1, "GET"), (0, "POST"), (0, "GET"), (0, "GET"))):
+            found.append(twoways.outcomes(path, f"{number}?one=slow", tries=tries, method=method))
+            _same(found[-1], what=number)
+        assert found[0][twoways.NATIVE].status == 504
+        assert {len(each[twoways.NATIVE].tried) for each in found} == {1, 2}

@@ -7,14 +7,18 @@ The engine is the fake one; what happens between it and lbwatch is no different 
 import contextlib
 import itertools
 import os
+import resource
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Self
 
 import pytest
+from backendserver import Deed
 from daemon import wait_until
 from fakedaemon import free_port
 from livedaemon import LiveDaemon, connected, live_daemon
@@ -382,3 +386,89 @@ def test_peers_that_talk_nonsense_or_too_much_hold_up_nothing(stage: LiveDaemon)
         assert max(times) < 1, times
         assert stage.reloads(since=mark) == 0
     assert not [line for line in stage.lbwatch.lines() if line["level"] in ("error", "critical")]
+
+
+# -- what users do
+
+
+def test_the_user_s_broken_files_are_told_of_until_they_are_mended(stage: LiveDaemon) -> None:
+    """Servers change all the same; but whoever restarts nginx then must know before that it would not start."""
+    stage.settings["status-listen"] = f"127.0.0.1:{(port := free_port())}"
+    stage.follow("one")
+    good = stage.nginx.conf.read_text()
+    stage.nginx.conf.write_text(good.replace("server {", "server { nonsense;", 1))
+    stage.wait_pushed(lambda: stage.run("two"))
+    stage.wait_answers("one", "two")
+    stage.wait_file("one", "two")
+    code, said = wait_until(lambda: ready(port), holds=lambda said: said[0] == 503, within=SOON_S, what="not ready")
+    assert "nginx serves, but could not start now" in said, code
+    assert "nonsense" in said
+    code, printed, _ = stage.lbwatch.command("check")
+    assert (code, "nonsense" in printed) == (1, True)
+    stage.nginx.conf.write_text(good)
+    wait_until(lambda: ready(port)[0], holds=lambda code: code == 200, within=60, what="ready", notes=stage.notes)
+    errors = [
+        line for line in stage.lbwatch.lines() if "nonsense" in str(line.get("error")) and line["level"] == "error"
+    ]
+    assert len(errors) == 1
+
+
+def test_a_slow_request_stays_where_it_is_while_its_server_leaves(stage: LiveDaemon) -> None:
+    """And no worker is left over for it: the one that has it serves on."""
+    stage.follow("one")
+    stage.servers["one"].deed = lambda _: Deed(after_s=1.5)
+    workers = stage.nginx.worker_pids()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(stage.nginx.ask, "/web/")
+        wait_until(lambda: stage.servers["one"].requests, within=SOON_S, what="the request is there")
+        before = len(stage.servers["one"].requests)
+        stage.wait_pushed(lambda: (stage.run("two"), stage.remove("one")))
+        stage.wait_file("two")
+        assert stage.nginx.answers("web") == {"two"}
+        assert slow.result(20) == "one"
+    assert before == len(stage.servers["one"].requests) or stage.nginx.answers("web") == {"two"}
+    assert stage.nginx.worker_pids() == workers
+
+
+def test_peers_that_come_and_go_leave_nothing(stage: LiveDaemon) -> None:
+    """A worker that cannot read what it is told connects anew once a second, for weeks."""
+    stage.follow("one")
+    shape, descriptors = stage.shape(), Path(f"/proc/{stage.lbwatch.process.pid}/fd")
+
+    def come_and_go(times: int) -> None:
+        for _ in range(times):
+            with connected(stage.live_socket) as peer:
+                peer.settimeout(10)
+                peer.sendall(f"have 1 {shape} 0 2 - -\n".encode())
+                assert peer.recv(65536).startswith(b"set ")
+
+    come_and_go(200)
+    before, kib = len(list(descriptors.iterdir())), resident_kib(stage.lbwatch.process.pid)
+    come_and_go(1000)
+    wait_until(
+        lambda: len(list(descriptors.iterdir())),
+        holds=lambda now: now <= before + 2,
+        within=SOON_S,
+        what="they are gone",
+    )
+    assert resident_kib(stage.lbwatch.process.pid) < kib + 2048
+
+
+def resident_kib(pid: int) -> int:
+    """Return how much memory a process has."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1])
+
+
+def test_an_lbwatch_that_may_open_few_files_serves_on_whoever_connects(stage: LiveDaemon) -> None:
+    """Descriptors are for the engine and the output first: every user of the machine may connect to this socket."""
+    stage.follow("one")
+    resource.prlimit(stage.lbwatch.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            peer = stack.enter_context(socket.socket(socket.AF_UNIX))
+            peer.setblocking(False)
+            peer.connect_ex(str(stage.live_socket))
+        stage.run("two")
+        stage.wait_answers("one", "two", within=20)
+        stage.wait_file("one", "two")

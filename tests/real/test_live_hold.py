@@ -62,7 +62,7 @@ server {{
     location /maintained/ {{ set $lbwatch_hold web; error_page 503 /sorry; proxy_pass http://web; }}
     location /sorry {{ set $lbwatch_hold web; proxy_pass http://web; }}
     location /fallback/ {{ set $lbwatch_hold web; error_page 503 = @static; proxy_pass http://web; }}
-    location @static {{ return 200 "static"; }}
+    location @static {{ proxy_pass http://other; }}
     location /guarded/ {{ set $lbwatch_hold web; auth_request /auth; proxy_pass http://web; }}
     location = /auth {{ set $lbwatch_hold web; proxy_pass http://auth; }}
     location /unguarded/ {{ auth_request /auth; proxy_pass http://other; }}
@@ -213,7 +213,8 @@ def test_bytes_of_the_next_request_are_no_client_that_left(version: str) -> None
 
 def test_it_waits_once_whatever_the_error_page_is(version: str) -> None:
     """A page for 503 that is itself passed on must not double the wait, and one that is not must not wait at all."""
-    with held_site(version) as site:
+    with held_site(version) as site, backends("static") as (other,):
+        site.both.follow.prove(upstream("other", [server(other.address)]))
         site.push(hold_ms=1500)
         once = site.ask("/maintained/")
         assert (once.status, once.seconds < 2.8) == (503, True), once
@@ -255,6 +256,17 @@ def test_a_request_that_no_server_has_seen_waits_until_one_takes_connections(ver
             site.wait_for(1)
             site.push(server(one.address))
             assert asked[0].result().text == "one"
+
+
+def test_a_server_that_is_back_gets_the_requests_that_waited_for_it(version: str) -> None:
+    """All of the upstream's servers had just failed: by nginx's rule each would get nothing for fail_timeout, 10 s."""
+    with held_site(version) as site:
+        address = dead_address()
+        site.push(server(address), server(dead_address()))
+        asked = [site.start(f"/again/{number}") for number in range(4)]
+        site.wait_for(4)
+        with contextlib.closing(BackendServer("one", port=int(address.rpartition(":")[2]))):
+            assert [each.result().text for each in asked] == ["one"] * 4
 
 
 def test_a_request_that_a_server_may_have_seen_is_not_held(version: str) -> None:

@@ -62,6 +62,8 @@ class LiveStage:
     balancer: Nginx
     servers: dict[str, Server]
     lock: FileLock
+    folder: Path
+    task: asyncio.Task[None] | None = None
 
     async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
         return await self.balancer.apply(upstreams)
@@ -88,6 +90,23 @@ class LiveStage:
         """Return what tells the workers."""
         assert self.balancer._live is not None
         return self.balancer._live._push
+
+    async def restart(self, *, template: str = "nginx/upstreams.conf.j2") -> None:
+        """Put another lbwatch in the place of the one that was there, which knows nothing; it follows at once."""
+        await self.end()
+        self.balancer = make_balancer(self.nginx, self.folder, lock=self.lock, template=template)
+        self.begin()
+
+    def begin(self) -> None:
+        """Listen for nginx's workers."""
+        self.task = asyncio.create_task(self.balancer.follow())
+
+    async def end(self) -> None:
+        """Listen no more; what ended before is the test's failure."""
+        assert self.task is not None
+        assert not self.task.done(), f"it ended by itself: {self.task}"
+        self.task.cancel()
+        await asyncio.wait([self.task])
 
     async def until(self, condition: Callable[[], bool], *, within: float = 12.0) -> None:
         async with asyncio.timeout(within):
@@ -126,16 +145,9 @@ async def live_stage(folder: Path, *, version: str, workers: int = 2) -> AsyncIt
             lock = FileLock(nginx.output)
             balancer = make_balancer(nginx, folder, lock=lock)
             with lock:
-                async with following(balancer):
-                    yield LiveStage(nginx=nginx, balancer=balancer, servers=servers, lock=lock)
-
-
-@asynccontextmanager
-async def following(balancer: Nginx) -> AsyncIterator[None]:
-    """Have it listen for nginx's workers meanwhile."""
-    task = asyncio.create_task(balancer.follow())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+                stage = LiveStage(nginx=nginx, balancer=balancer, servers=servers, lock=lock, folder=folder)
+                stage.begin()
+                try:
+                    yield stage
+                finally:
+                    await stage.end()

@@ -21,6 +21,7 @@ from lbwatch.core.model import (
     Server,
     ServerState,
     Upstream,
+    Waiting,
 )
 from lbwatch.core.status import Status
 
@@ -222,7 +223,11 @@ def any_world(chance: random.Random) -> Status:
     troubles = [Change(at=AT - 9, outcome="nginx.rejected", error=f"trouble {chance.random()}")]
     return made_status(
         upstreams=[
-            upstream(name, *((f"10.0.0.{each[1:]}", each) for each in names if homes[each] == name))
+            replace(
+                upstream(name, *((f"10.0.0.{each[1:]}", each) for each in names if homes[each] == name)),
+                paused=chance.random() < 0.2,
+                hold_s=chance.choice((0.0, 0.0, 15.0, 60.0)),
+            )
             for name in chance.sample(("web", "api", "mail"), chance.randrange(4))
         ],
         unrouted=[
@@ -240,9 +245,19 @@ def any_world(chance: random.Random) -> Status:
         ],
         error=chance.choice((None, "nginx is not there")),
         balancer=chance.choice(
-            (BalancerStatus(), BalancerStatus(digest=DIGEST, workers=(2, 1), remarks=("a remark",)))
+            (
+                BalancerStatus(),
+                BalancerStatus(digest=DIGEST, workers=(2, 1), remarks=("a remark",), live=True),
+                BalancerStatus(live=False, live_reason="nginx has no Lua", waiting=_waiting(chance)),
+            )
         ),
     )
+
+
+def _waiting(chance: random.Random) -> tuple[Waiting, ...]:
+    """Some requests that wait in an upstream, if it is there."""
+    requests, longest_s = chance.randrange(1, 4), round(chance.uniform(0, 60), 1)
+    return (Waiting(upstream=chance.choice(("web", "api")), requests=requests, longest_s=longest_s),)
 
 
 WORLDS = (shop, troubled, first_minute, hostile, made_status)

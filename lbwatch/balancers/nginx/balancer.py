@@ -191,6 +191,13 @@ class Nginx:
         """Return why changes of servers take a reload, in words; `None`: they take none."""
         return "live is off" if self._live is None else self._live.refusal
 
+    def live_status(self) -> BalancerStatus:
+        """Return what can be seen at once of the way without a reload."""
+        if self._live is None:
+            return BalancerStatus()
+        refusal = self._live.refusal
+        return BalancerStatus(live=refusal is None, live_reason=refusal, waiting=self._live.waiting())
+
     def text(self) -> str:
         """Return the file's text, for the status; empty where it cannot be read."""
         with suppress(OutputError):
@@ -206,15 +213,13 @@ class Nginx:
             remarks.append(str(error))
         verified, running = self._seen.file, self._control.running()
         is_same = self.confirmed() if self._is_pushed else running == self._seen.nginx
-        return BalancerStatus(
+        return replace(
+            self.live_status(),
             digest=None if text is None else digest(text),
             running=digest(verified) if verified is not None and is_same else None,
             workers=await self._control.workers(),
             version=None if self.version is None else str(self.version),
             remarks=tuple(remarks),
-            live=None if self._live is None else self.live_refusal is None,
-            live_reason=None if self._live is None else self.live_refusal,
-            waiting=() if self._live is None else self._live.waiting(),
         )
 
     def runs(self) -> bool:
@@ -297,7 +302,7 @@ class Nginx:
             digest="" if written is None else digest(written.text),
             changed=written is not None and written.text != written.before,
             reloaded=False,
-            event="nginx.pushed" if not is_recalled and (pushed.is_first or moved) else "",
+            event="nginx.pushed",
             upstreams=moved,
             difference="" if written is None else await self._noted(written.text, before=written.before),
             live_s=pushed.live_s,
@@ -306,6 +311,7 @@ class Nginx:
         again_s = self._suspects.again_s(now=asyncio.get_running_loop().time())
         return replace(
             applied,
+            event=applied.event if not is_recalled and (pushed.is_first or moved) else "",
             degraded=self._candidates.degraded,
             unstartable=None if written is None else written.unstartable,
             again_s=again_s,

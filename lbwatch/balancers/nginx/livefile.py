@@ -107,6 +107,10 @@ class LiveFile:
         self._confirmed = evidence
         return self.confirmed()
 
+    def keep(self, text: str) -> None:
+        """Keep for the next start that nginx runs what is here now; *text*: that, as its workers have said."""
+        self._kept.keep(text, running=self._control.running(), output=self.path)
+
     def restore(self) -> None:
         """Put the last good file back, where one that ended by a kill left another on trial. Raises `OutputError`."""
         files.remove_left_behind(self.path)
@@ -173,11 +177,6 @@ class LiveFile:
         self._stamp = files.stamp(self.path)
         if was_confirmed and running == self._control.running():
             self._confirmed = self._evidence()
-
-    def keep(self, text: str) -> None:
-        """Keep for the next start that nginx has read this text, which the file has, but for what workers are told."""
-        self._confirmed = self._evidence()
-        self._kept.keep(text, running=self._control.running(), output=self.path)
 
     async def _replace_and_reload(self, text: str, *, before: str | None) -> None:
         # What somebody else put there, or took away, since it was looked at is not what nginx shall read.

@@ -86,7 +86,7 @@ class LivePath:
         self._file = file
         self._control = control
         self._retest_s = retest_s
-        self._is_started = False  # anything was brought into force since the start
+        self._is_started = False  # a file was compared with what the template comes to, or nginx reloaded
         self._wanted: Trial | None = None  # what the file does not say yet
         self._asked = asyncio.Event()  # for it to say so
         self._ended = asyncio.Event()  # the latest try of that
@@ -148,7 +148,7 @@ class LivePath:
         live_s = asyncio.get_running_loop().time() - began
         if is_said and self._candidates.lines is not None:
             self._candidates.lines.followed()
-        is_first, self.in_force, self._is_started = not self.in_force, True, True
+        is_first, self.in_force = not self.in_force, True
         if self._wanted != trial:
             self._ask(trial)
         with suppress(TimeoutError):
@@ -198,9 +198,9 @@ class LivePath:
         """Return whether all workers can be told of what is to be written."""
         if (running := self._control.running()) is None or running == self._unread_by:
             return False
-        if not self._is_started:
+        if not (self._is_started or self.in_force):
             return await self._is_read(written) and await self._push.follows(written, within_s=FIRST_S)
-        if not self._candidates.has_same_template:
+        if self._is_started and not self._candidates.has_same_template:
             return False
         if self.in_force and (until := self._push.waited_for_until()) is not None and until <= now:
             return False  # one that was told did not say so for too long
@@ -243,6 +243,7 @@ class LivePath:
                     self._for_reload = trial if written is None else None
             except LbwatchError as failure:
                 error = failure
+            self._is_started |= written is not None
             if self._wanted is trial:  # else there is a newer one
                 self._wanted, self._written, self._error = None, written, error
                 self._ended.set()

@@ -39,6 +39,7 @@ function balance.upstream(fields)
     return {
         digest = fields.digest,
         method = fields.method,
+        is_counted = fields.method == "least_conn", -- whether it matters how many connections a server has
         hold_ms = fields.hold_ms,
         paused = fields.paused,
         by_token = fields.by_token,
@@ -159,7 +160,12 @@ end
 
 -- What is remembered of a request: `server` is the one that it is at, `tried` those of the group that it was sent to.
 function balance.flight()
-    return { upstream = nil, server = nil, tried = nil, is_backup = false, draws = 0 }
+    return { upstream = false, server = nil, tried = nil, is_backup = false, draws = 0 }
+end
+
+-- The same flight, of another request.
+function balance.begin(flight)
+    flight.upstream, flight.server, flight.tried, flight.is_backup, flight.draws = false, nil, nil, false, 0
 end
 
 local function pick(upstream, flight, now, draw)

@@ -10,12 +10,13 @@ local ffi = require("ffi")
 local ngx = ngx
 local var = ngx.var
 local byte, find, sub = string.byte, string.find, string.sub
-local cast, tonumber = ffi.cast, tonumber
+local cast, address, tonumber = ffi.cast, ffi.typeof("uintptr_t"), tonumber
 local get_request = base.get_request
 local set_current_peer, set_more_tries = peers.set_current_peer, peers.set_more_tries
 local get_last_failure = peers.get_last_failure
 local choose, settle, settle_tried = balance.choose, balance.settle, balance.settle_tried
-local flights = state.flights
+local ngx_time = ngx.time
+local flights, witnesses = state.flights, state.witnesses
 
 local BUSY = -3 -- nginx's own word for "no live upstreams": the client gets 502
 local DASH = byte("-")
@@ -30,13 +31,15 @@ local LINES_AT_ONCE = 20 -- of a large set, before requests get their turn: half
 local EXCHANGES = 1000 -- of a timer: its memory is given back when it ends, and the next one takes its connection
 local KEPT_MS = 10000 -- how long that connection may lie between the two
 local MENDED_S = 5 -- so often connections are counted anew
+local MAX_FLIGHTS = 20000 -- remembered; more than a worker has connections, as a rule
+local COLLECTED_KIB = 200 -- each time: a fraction of a millisecond
 
 local start -- of a timer; at the end of this file
 
 -- Choosing a server ----------------------------------------------------------------------------------------------
 
 local function request_key()
-    return tonumber(cast("uintptr_t", get_request()))
+    return tonumber(cast(address, get_request()))
 end
 
 -- Park and Miller's generator: a state of our own, since math.random's is everybody's.
@@ -65,16 +68,22 @@ local function has_earlier_failed()
     return is_failure(status, header_time)
 end
 
--- The request's ctx keeps its flight alive and nothing else does: where nobody reports the end of a request (a
--- subrequest, or a log_by_lua of the user's own), its connection ceases to count once Lua has collected the flight.
-local function new_flight(key, now)
-    local left = flights[key]
-    if left then
-        settle(left, has_earlier_failed(), now)
+-- A flight is used again by the next request at the same address, since that is most often the next one: nothing of it
+-- has to be collected. One that nobody ended (a subrequest, or a log_by_lua of the user's own) is ended by that.
+local function new_flight(key, upstream, now)
+    local flight = flights[key]
+    if not flight then
+        flight = balance.flight()
+        flights[key] = flight
+        state.flown = state.flown + 1
+    elseif flight.server then
+        settle(flight, has_earlier_failed(), now)
     end
-    local flight = balance.flight()
-    flights[key] = flight
-    ngx.ctx.lbwatch = flight
+    balance.begin(flight)
+    if upstream.is_counted then
+        local witness = {}
+        witnesses[key], ngx.ctx.lbwatch = witness, witness
+    end
     return flight
 end
 
@@ -98,8 +107,7 @@ local function bound_tries(wanted, loaded)
     set_more_tries(wanted < tries and wanted - tries or 0)
 end
 
-local function send_to(upstream, flight, now)
-    local server = choose(upstream, flight, now, draw)
+local function go_to(server)
     if not server then
         return ngx.exit(BUSY)
     end
@@ -116,45 +124,57 @@ local function balance_request(name, loaded)
     if not upstream then
         return loaded == 0 and ngx.exit(BUSY) or nil
     end
-    local now, key, last = ngx.time(), request_key(), get_last_failure()
-    local flight = last and flights[key]
-    if flight then
-        settle_tried(flight, last == "failed", now)
-    else
-        flight = new_flight(key, now)
-    end
+    local last = get_last_failure()
     if not last and upstream.tries ~= loaded then
         bound_tries(upstream.tries, loaded)
     end
-    return send_to(upstream, flight, now)
+    if upstream.single and not upstream.is_counted then
+        return go_to(upstream.primary[1]) -- of which nothing is remembered
+    end
+    local now, key = ngx_time(), request_key()
+    local flight = last and flights[key]
+    if flight and flight.server then
+        settle_tried(flight, last == "failed", now)
+    else
+        flight = new_flight(key, upstream, now)
+    end
+    return go_to(choose(upstream, flight, now, draw))
 end
 
 -- For the log phase.
 local function done()
-    local key = request_key()
-    local flight = flights[key]
-    if flight then
-        flights[key] = nil
-        settle(flight, has_last_failed(), ngx.time())
+    local flight = flights[request_key()]
+    if flight and flight.server then
+        settle(flight, has_last_failed(), ngx_time())
     end
 end
 
--- Count the connections of servers anew, by the flights that are left.
+-- Count the connections of an upstream's servers anew.
+local function count_again(upstream, counted)
+    for _, servers in ipairs({ upstream.primary, upstream.backup }) do
+        for _, server in ipairs(servers) do
+            server.connections = counted[server] or 0
+        end
+    end
+end
+
+-- Nobody may have ended a flight. Where connections count, its request's ctx has a witness, which is gone once Lua has
+-- collected what the request left; a step of the collector, since where there is little to do it comes by too seldom.
 local function mend()
-    local counted = {}
-    for _, flight in pairs(flights) do
+    collectgarbage("step", COLLECTED_KIB)
+    local counted, is_too_many = {}, state.flown > MAX_FLIGHTS
+    for key, flight in pairs(flights) do
         local server = flight.server
-        if server then
+        if server and witnesses[key] then
             counted[server] = (counted[server] or 0) + 1
+        elseif is_too_many then
+            flights[key] = nil
+            state.flown = state.flown - 1
         end
     end
     for _, upstream in pairs(state.upstreams) do
-        if upstream.method == "least_conn" then
-            for _, servers in ipairs({ upstream.primary, upstream.backup }) do
-                for _, server in ipairs(servers) do
-                    server.connections = counted[server] or 0
-                end
-            end
+        if upstream.is_counted then
+            count_again(upstream, counted)
         end
     end
     state.mended = ngx.now()

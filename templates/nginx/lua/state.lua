@@ -5,7 +5,9 @@ return {
     shape = "", -- of the file that nginx has loaded
     version = "-", -- of the set that is in force
     upstreams = {}, -- by name; one that is not here is nginx's own affair
-    flights = setmetatable({}, { __mode = "v" }), -- by the address of the request
+    flights = {}, -- by the address of the request
+    flown = 0, -- how many these are
+    witnesses = setmetatable({}, { __mode = "v" }), -- by the address of the request, whose ctx alone keeps them
     gates = {}, -- by the name of the upstream: who waits for it
     probes = {}, -- by the name of the upstream: who waits until one of its servers takes connections
     waiting = 0, -- requests, at all gates and probes

@@ -1,5 +1,6 @@
 """One upstream out of its candidates; what did not change is the same object. The rules are in test_plan."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import container
 
 from lbwatch.core.group import Group, grouped
-from lbwatch.core.model import Container, ContainerStatus, Health, NoticeKind, Reason, ServerState, Sticky
-from lbwatch.core.placement import Candidate, Rules, placement_of
+from lbwatch.core.model import Container, ContainerStatus, Health, NoticeKind, Reason, ServerState, Sticky, Upstream
+from lbwatch.core.placement import Candidate, Rules, placement_of, takes_none
 
 
 def candidate(container: Container) -> Candidate:
@@ -28,6 +29,7 @@ def web(
     draining: dict[str, str] | None = None,
     sticky_refusal: str | None = None,
     hold_refusal: str | None = None,
+    takes_reload: Callable[[Upstream], str | None] = takes_none,
     is_paused: bool = False,
     before: Group | None = None,
 ) -> Group:
@@ -37,6 +39,7 @@ def web(
         draining=draining or {},
         sticky_refusal=sticky_refusal,
         hold_refusal=hold_refusal,
+        takes_reload=takes_reload,
         is_paused=is_paused,
         before=before,
     )
@@ -213,6 +216,24 @@ def test_a_load_balancer_that_has_nobody_wait_goes_on_as_ever_and_says_why() -> 
     assert ("one", NoticeKind.HOLD_NOT_USED) not in kinds(group)
     assert "hold is not used: it has no Lua" in [notice.detail for _, notice in group.notices]
     assert kinds(web(holding("ze", "0s"), hold_refusal="it has no Lua")) == []
+
+
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("labels", [{"lbwatch.method": "ip_hash"}, {"lbwatch.max_conns": "3"}])
+def test_an_upstream_whose_servers_change_by_reloads_has_nobody_wait(labels: dict[str, str], *, runs: bool) -> None:
+    """Workers are not told of its servers, and a reload ends those in which requests would wait."""
+
+    def takes_reload(upstream: Upstream) -> str | None:
+        odd = upstream.method is not None or any(server.max_conns for server in upstream.servers)
+        return "of its method" if odd else None
+
+    one = holding("ho", labels=labels, status=ContainerStatus.RUNNING if runs else ContainerStatus.EXITED)
+    group = web(one, draining={one.container.id: "why"}, takes_reload=takes_reload)
+    assert (len(group.upstream.servers), group.upstream.hold_s) == (int(runs), 0.0)
+    if runs:
+        words = "hold is not used: changes of its servers take a reload: of its method"
+        assert words in [notice.detail for _, notice in group.notices]
+    assert web(HOLDS, takes_reload=takes_reload).upstream.hold_s == 15.0
 
 
 @pytest.mark.parametrize("status", [ContainerStatus.EXITED, ContainerStatus.PAUSED, ContainerStatus.RESTARTING])

@@ -29,7 +29,10 @@ _LINE = re.compile(
 )
 _SHAPE = re.compile(r'^init_worker_by_lua_block \{ .*, "([0-9a-f]{12})"\) end \}$', re.MULTILINE)
 _BLOCK = re.compile(r"^[ \t]*upstream \S+ \{\n(?:(?![ \t]*\}[ \t]*\n).*\n)*[ \t]*\}[ \t]*\n", re.MULTILINE)
-_BLAMED = re.compile(r"_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core")
+# Of a second `..._by_lua_block` the module says that it "is duplicate", and not what.
+_BLAMED = re.compile(
+    r"\[emerg\] (?:\d+#\d+: )?is duplicate|_by_lua|lua_check_client_abort|resty\.core|lua_load_resty_core"
+)
 
 
 def reload_reason(upstream: Upstream) -> str | None:

@@ -27,6 +27,8 @@ FIRST_S = 2.0
 
 _FOLDER_MODE = 0o755
 
+_NOBODY = -1  # stands for a worker where there is none that asks
+
 PUSH_INTERVAL_S = 0.01
 """Least time between two changes: a push costs nothing, and what comes together may go together."""
 
@@ -156,9 +158,9 @@ class Push:
 
     def holds(self) -> bool:
         """Return whether all serving workers say that they have what they should have."""
-        if (workers := self._workers.all()) is None:
-            return False
         now, latest = asyncio.get_running_loop().time(), self._versions.number
+        if (workers := self._workers.all()) is None:
+            workers = {_NOBODY: None}  # as nginx is just started, say
         behind: dict[int, tuple[float, int]] = {}
         for key, have in workers.items():
             said = self._versions.number_of(None if have is None else have.version)
