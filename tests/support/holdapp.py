@@ -11,11 +11,10 @@ READY_S after its start it listens, and its health check (`test -e /tmp/healthy`
     die     ends, with whatever it has
 """
 
+import asyncio
 import os
-import selectors
 import signal
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -30,39 +29,33 @@ class Server:
     def __init__(self) -> None:
         self.posted = os.open("/out/posted", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         self.listener = socket.socket()
-        self.open: set[threading.Thread] = set()
-        self.ends_at = float("inf")
+        self.open: set[asyncio.Task[None]] = set()
 
-    def run(self) -> None:
-        signal.signal(signal.SIGTERM, self.on_term)
-        woken, waker = socket.socketpair()
-        waker.setblocking(False)
-        signal.set_wakeup_fd(waker.fileno())
-        woken.settimeout(READY_S)
-        ready_at = time.monotonic() + READY_S
-        while self.ends_at == float("inf") and time.monotonic() < ready_at:
-            time.sleep(0.01)
+    async def serve(self) -> None:
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_term() -> None:
+            Path("/out/ended").write_text(str(time.time()))
+            if ON_TERM == "die":
+                os._exit(143)
+            told.set()
+
+        loop.add_signal_handler(signal.SIGTERM, on_term)
+        await asyncio.sleep(READY_S)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("0.0.0.0", PORT))
         self.listener.listen(512)
         self.listener.setblocking(False)
+        loop.add_reader(self.listener, self.accept)
         Path("/tmp/healthy").touch()
-        selector = selectors.DefaultSelector()
-        for each in (self.listener, woken):
-            selector.register(each, selectors.EVENT_READ)
-        while (left_s := self.ends_at - time.monotonic()) > 0:
-            selector.select(min(left_s, 60))
-            self.accept()
+        await told.wait()
+        if ON_TERM == "linger":
+            await asyncio.sleep(LINGER_S)
         self.accept()
+        loop.remove_reader(self.listener)
         self.listener.close()
-        for thread in tuple(self.open):
-            thread.join()
-
-    def on_term(self, *_: object) -> None:
-        Path("/out/ended").write_text(str(time.time()))
-        if ON_TERM == "die":
-            os._exit(143)
-        self.ends_at = time.monotonic() + (LINGER_S if ON_TERM == "linger" else 0.0)
+        while self.open:
+            await asyncio.wait(self.open)
 
     def accept(self) -> None:
         """Take all connections that wait."""
@@ -71,37 +64,29 @@ class Server:
                 connection, _ = self.listener.accept()
             except BlockingIOError:
                 return
-            thread = threading.Thread(target=self.answer, args=(connection,))
-            self.open.add(thread)
-            thread.start()
+            task = asyncio.get_running_loop().create_task(self.answer(connection))
+            self.open.add(task)
+            task.add_done_callback(self.open.discard)
 
-    def answer(self, connection: socket.socket) -> None:
+    async def answer(self, connection: socket.socket) -> None:
         """One request on each connection."""
-        connection.settimeout(30)
+        reader, writer = await asyncio.open_connection(sock=connection)
         try:
-            self.answered(connection)
-        except OSError:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *lines = head.split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            method, path, _ = first.split()
+            await reader.readexactly(int(headers.get("content-length", "0")))
+            if method == "POST":
+                os.write(self.posted, f"{path.removeprefix('/')}\n".encode())
+            await asyncio.sleep(WORK_S)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n")
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
             pass  # the client left
         finally:
-            connection.close()
-            self.open.discard(threading.current_thread())
-
-    def answered(self, connection: socket.socket) -> None:
-        with connection.makefile("rb") as received:
-            first, length = received.readline().decode("latin-1"), 0
-            if not first:
-                return
-            while (line := received.readline().decode("latin-1").strip()) != "":
-                name, _, value = line.partition(":")
-                if name.lower() == "content-length":
-                    length = int(value)
-            whole = len(received.read(length)) == length
-        method, path, _ = first.split()
-        if method == "POST" and whole:
-            os.write(self.posted, f"{path.removeprefix('/')}\n".encode())
-        time.sleep(WORK_S)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n")
+            writer.close()
 
 
 if __name__ == "__main__":
-    Server().run()
+    asyncio.run(Server().serve())

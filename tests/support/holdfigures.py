@@ -36,6 +36,12 @@ def over_gaps(done: Sequence[Request], *, gaps: Sequence[Gap]) -> list[float]:
     return [took_s - gap.seconds for took_s, gap in zip(slowest, gaps, strict=True)]
 
 
+def first_after(done: Iterable[Request], *, gaps: Sequence[Gap]) -> list[float]:
+    """Return for each gap how many seconds after its end the first good answer came; infinite: none did."""
+    ends = sorted(each.began + each.took_s for each in done if not each.failed)
+    return [next((end - gap.ended for end in ends if end >= gap.ended), float("inf")) for gap in gaps]
+
+
 DYING_S = 0.02
 """So long a program may take to die: its socket takes connections until then."""
 

@@ -14,7 +14,7 @@ import structlog
 from lbwatch.balancers.nginx.candidates import Candidates
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.live import directives
-from lbwatch.balancers.nginx.live.push import FIRST_S, PROOF_S, Push
+from lbwatch.balancers.nginx.live.push import FIRST_S, LATE_S, PROOF_S, Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.suspects import Trial
 from lbwatch.core.errors import LbwatchError, NotTestedError, OutputError, ReloadError, RenderError, UserConfigError
@@ -92,8 +92,10 @@ class LivePath:
         self._ended = asyncio.Event()  # the latest try of that
         self._written: Written | None = None  # by the latest try; `None`: it failed, or takes a reload after all
         self._error: LbwatchError | None = None  # of the latest try
+        self._result_of: Trial | None = None  # whose result these two are, while nobody was given it
         self._unstartable: str | None = None  # as of the latest test
         self._for_reload: Trial | None = None  # what takes a reload after all
+        self._down_since: float | None = None  # loop time at which nginx was first seen not to run
         self._unread_by: object = None  # the nginx that was not seen yet to read what was put into the file
         self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
 
@@ -111,7 +113,8 @@ class LivePath:
 
     def confirmed(self) -> bool:
         """Return whether all workers have what was pushed last, and the file says it and was not changed by others."""
-        is_written = self._wanted is None and self._written is not None and self._file.is_untouched()
+        is_known = self._wanted is None and self._result_of is None
+        is_written = is_known and self._written is not None and self._file.is_untouched()
         return is_written and self._push.holds() and self._control.running() is not None
 
     def due(self, upstreams: tuple[Upstream, ...], *, is_same: bool, now: float) -> float | None:
@@ -126,9 +129,19 @@ class LivePath:
         if self.in_force and is_same:
             if self._wanted is not None:
                 return now + FILE_PATIENCE_S
+            if self._result_of is not None:
+                return now
             if self._file.is_untouched():
-                return max(now, self._push.waited_for_until() or now)
+                return max(now, self._push.waited_for_until() or self._down_until(now=now) or now)
         return self._push.due(now=now) if self._push.takes(upstreams) else None
+
+    def _down_until(self, *, now: float) -> float | None:
+        """Return until when an nginx that is not there is waited for: it may be restarted, and reads the file then."""
+        if self._control.running() is not None:
+            self._down_since = None
+            return None
+        self._down_since = now if self._down_since is None else self._down_since
+        return self._down_since + LATE_S
 
     async def apply(self, trial: Trial, *, began: float) -> Pushed | None:
         """
@@ -149,11 +162,13 @@ class LivePath:
         if is_said and self._candidates.lines is not None:
             self._candidates.lines.followed()
         is_first, self.in_force = not self.in_force, True
-        if self._wanted != trial:
+        # What was long in testing is told now: that nginx could not start, say, or that the disk is full.
+        if trial not in (self._wanted, self._result_of):
             self._ask(trial)
         with suppress(TimeoutError):
             async with asyncio.timeout(FILE_PATIENCE_S):
                 await self._ended.wait()
+        self._result_of = None
         if self._error is not None:
             raise self._error
         if self._wanted is None and self._written is None:
@@ -175,7 +190,7 @@ class LivePath:
             self._push.set(written)
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
-        self.in_force, self._wanted, self._for_reload = False, None, None
+        self.in_force, self._wanted, self._result_of, self._for_reload = False, None, None, None
         self._unread_by = self._control.running()
 
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
@@ -226,7 +241,7 @@ class LivePath:
         return ""
 
     def _ask(self, trial: Trial) -> None:
-        self._wanted, self._written, self._error = trial, None, None
+        self._wanted, self._result_of, self._written, self._error = trial, None, None, None
         self._ended.clear()
         self._asked.set()
 
@@ -245,7 +260,7 @@ class LivePath:
                 error = failure
             self._is_started |= written is not None
             if self._wanted is trial:  # else there is a newer one
-                self._wanted, self._written, self._error = None, written, error
+                self._wanted, self._result_of, self._written, self._error = None, trial, written, error
                 self._ended.set()
 
     async def _write(self, trial: Trial) -> Written | None:

@@ -1,7 +1,7 @@
 """The arithmetic of `make bench-hold`: what it calls lost, and whom it calls slow."""
 
 from deployload import Request
-from holdfigures import DYING_S, Gap, inside, over_gaps, posted
+from holdfigures import DYING_S, Gap, first_after, inside, over_gaps, posted
 
 
 def request(
@@ -20,6 +20,13 @@ def test_the_slowest_request_of_each_gap_is_compared_with_that_gap() -> None:
 def test_a_gap_in_which_nobody_waited_is_far_from_it() -> None:
     """Where all were refused nobody was slow, and that is no success."""
     assert over_gaps([request("/1", began=10, took_s=0.5)], gaps=[Gap(began=10, ended=13)]) == [-2.5]
+
+
+def test_the_first_answer_after_a_gap_is_the_first_good_one() -> None:
+    """All that waited come at once, so that the last of them says more of the program than of who let them go."""
+    done = [request("/1", began=11, took_s=1), request("/2", began=10, took_s=3.2, outcome="status 502")]
+    done += [request("/3", began=10, took_s=3.5)]
+    assert first_after(done, gaps=[Gap(began=10, ended=13), Gap(began=20, ended=21)]) == [0.5, float("inf")]
 
 
 def test_a_post_that_was_answered_and_is_not_noted_is_lost() -> None:

@@ -200,9 +200,19 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
         assert not stage.path.confirmed()
         now = asyncio.get_running_loop().time()
         assert stage.path.due(trial(*ports).upstreams, is_same=True, now=now) == now + 0.01
+    stage.candidates.error = UserConfigError("site.conf:3", starts=False)
     stage.candidates.may.set()
     await eventually(lambda: stage.says(2, 3))
-    await eventually(stage.path.confirmed)
+    now = asyncio.get_running_loop().time()
+    await eventually(lambda: stage.path.due(trial(2, 3).upstreams, is_same=True, now=now) == now)
+    tested = len(stage.candidates.tested)
+    assert not stage.path.confirmed(), "nobody was given what came of it"
+    pushed = await stage.apply(trial(2, 3))
+    assert pushed is not None
+    assert pushed.written is not None
+    assert pushed.written.unstartable is not None
+    assert stage.path.confirmed()
+    assert len(stage.candidates.tested) == tested
     assert stage.workers.told[-1] == trial(2, 3).upstreams, "nobody is told again what is long past"
     assert len(stage.candidates.tested) <= 3, "of those in between at most the one that was begun"
 
