@@ -137,6 +137,12 @@ def test_lbwatch_may_be_made_anew_and_nginx_does_not_notice(
     pids = settled_pids(stage, nginx)
     engine.run("web2", labels=WEB)
     wait_served(stage, "web1", "web2")
+    evidence = stage.lbwatch.state_dir / "verified.json"  # without it a start cannot know what nginx has read
+    wait_until(
+        lambda: evidence.exists() and evidence.stat().st_mtime_ns > nginx.output.stat().st_mtime_ns,
+        within=20,
+        what="what was pushed is known to the next start",
+    )
     stage.lbwatch.kill9()
     engine.remove("web1")
     stage.lbwatch.start()
