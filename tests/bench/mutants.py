@@ -453,17 +453,17 @@ MUTANTS = {
     ),
     "live: what was told counts without its file": mutant(
         "balancers/nginx/livepath.py",
-        ("        is_written = is_known and self._written is not None and self._file.is_untouched()\n", "        is_written = True\n"),
-        tests="unit/balancers/nginx/test_livepath.py",
+        ("        is_written = self.behind.is_done and self._file.is_untouched()\n", "        is_written = True\n"),
+        tests="unit/balancers/nginx/test_livepath.py unit/balancers/nginx/test_behind.py",
     ),
     "live: what came of a long test is told to nobody": mutant(
-        "balancers/nginx/livepath.py",
-        ("        is_known = self._wanted is None and self._result_of is None\n", "        is_known = self._wanted is None\n"),
-        tests="unit/balancers/nginx/test_livepath.py",
+        "balancers/nginx/behind.py",
+        ("return self.wanted is None and self.result_of is None and", "return self.wanted is None and"),
+        tests="unit/balancers/nginx/test_behind.py",
     ),
     "live: after a start a change that comes at once has nginx reloaded": mutant(
         "balancers/nginx/livepath.py",
-        ("        is_first, self.in_force = not self.in_force, True\n", "        is_first, self.in_force, self._is_started = not self.in_force, True, True\n"),
+        ("        is_first, self.in_force = not self.in_force, True\n", "        is_first, self.in_force, self._is_reloaded = not self.in_force, True, True\n"),
         tests="unit/balancers/nginx/test_livepath.py",
     ),
     "live: a name that goes with its servers has nginx reloaded": mutant(

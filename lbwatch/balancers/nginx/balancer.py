@@ -124,7 +124,7 @@ class Nginx:
         self._live = None
         if push is not None:
             self._live = LivePath(push, candidates=self._candidates, file=self.file, control=control, retest_s=retest_s)
-        self._turn = asyncio.Lock() if self._live is None else self._live.turn
+        self._turn = asyncio.Lock() if self._live is None else self._live.behind.turn
         self._tester = tester
         self._control = control
         self._pace = pace
