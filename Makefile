@@ -10,7 +10,7 @@ PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages c
   PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test test-docs test-engines check bench bench-deaths bench-deploy bench-hold bench-live recording mutants soak syscalls fuzz lock clean packages
+.PHONY: run test test-docs test-engines test-live check bench bench-deaths bench-deploy bench-hold bench-live recording mutants soak syscalls fuzz lock clean packages
 
 # Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
@@ -34,12 +34,17 @@ run: $(VENV)/.run
 # Most tests wait for an engine or an nginx, each file for its own: JOBS files at once, in conftest.py's order.
 JOBS ?= 4
 test: packages check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(DOCS:%=--ignore %)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(DOCS) $(LIVE))
 
 # What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1, the service, recipes, Podman; 5 min.
 DOCS := $(patsubst %,tests/real/test_%.py,image recipes one_container podman systemd template troubleshooting)
 test-docs: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
+
+# What nginx's workers do by Lua, beside nginx's own choice of servers, on three nginxes, and in containers; 5 min.
+LIVE := $(patsubst %,tests/real/test_live_%.py,choice container document hold lua)
+test-live: packages $(VENV)/.dev
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(LIVE)
 
 # A short check of each thing on every engine with every nginx that can be had, and a table of it; 6 min. Needs root, and
 # 1.2 GB in ~/.cache/lbwatch-tests for Debian's packages, which are fetched once.

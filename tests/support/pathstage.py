@@ -67,6 +67,9 @@ class Workers:
     def has_shape_of(self, _: tuple[Upstream, ...]) -> bool:
         return self.same_shape
 
+    def listen(self) -> None:
+        self.listens = True
+
     def write_program(self) -> None:
         self.programs += 1
 

@@ -152,6 +152,7 @@ class LivePath:
             self._push.set(written)
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
+            self._push.listen()
         self.in_force = False
         self.behind.forget()
         self._unread_by = self._control.running()
@@ -168,6 +169,8 @@ class LivePath:
 
     async def run(self) -> None:
         """Listen for workers, and keep the file in step with what they have, for good."""
+        if directives.shape_in(await self._file_text()) is not None:
+            self._push.listen()  # workers that were started from it ask already
         async with asyncio.TaskGroup() as group:
             group.create_task(self._push.run(), name="live workers")
             group.create_task(self.behind.run(), name="live file")

@@ -87,6 +87,7 @@ class Followers:
         self._answer = answer
         self._waits = waits
         self._present: set[Follower] = set()
+        self._listens = asyncio.Event()  # anybody may ask
         self._news = asyncio.Event()  # something is to be said
         self._heard = asyncio.Event()  # somebody said something, came or went
 
@@ -103,8 +104,13 @@ class Followers:
         """Return what is set as soon as one of them says something, comes or goes from now on."""
         return self._heard
 
+    def listen(self) -> None:
+        """Have a socket from now on: nothing is put beside the output of an nginx that does not ask."""
+        self._listens.set()
+
     async def run(self) -> None:
-        """Listen for good; where there can be no socket that is logged once, and tried again."""
+        """Listen, once that is asked for, for good; where there can be no socket it is logged once, and tried again."""
+        await self._listens.wait()
         while True:
             try:
                 listener, inode = await asyncio.to_thread(listening.bound_unix, self._path, mode=MODE)

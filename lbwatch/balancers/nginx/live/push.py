@@ -78,6 +78,10 @@ class Push:
         if files.read(path) != self._lines.program:
             files.replace(path, text=self._lines.program)
 
+    def listen(self) -> None:
+        """Have a socket from now on, see `Followers`."""
+        self._followers.listen()
+
     def run(self) -> Coroutine[Any, Any, None]:
         """Listen for workers, for good."""
         return self._followers.run()

@@ -41,6 +41,7 @@ class Lbwatch:
 @asynccontextmanager
 async def listening(path: Path) -> AsyncIterator[Lbwatch]:
     lbwatch = Lbwatch(path)
+    lbwatch.followers.listen()
     running = asyncio.create_task(lbwatch.followers.run())
     try:
         yield lbwatch
@@ -152,6 +153,7 @@ async def test_where_there_can_be_no_socket_that_is_said_once_and_tried_again(
     path = tmp_path / "folder" / "live.sock"
     path.parent.write_text("no folder")
     lbwatch = Lbwatch(path)
+    lbwatch.followers.listen()
     with structlog.testing.capture_logs() as logs:
         running = asyncio.create_task(lbwatch.followers.run())
         await eventually(lambda: lbwatch.followers.error)
@@ -171,3 +173,15 @@ def _times(count: int) -> Callable[[], bool]:
         return left[0] < 0
 
     return asked
+
+
+async def test_nothing_is_put_beside_the_output_of_an_nginx_that_does_not_ask(tmp_path: Path) -> None:
+    """The folder is the user's, and most nginxes have no Lua."""
+    lbwatch = Lbwatch(tmp_path / ".lbwatch" / "live.sock")
+    running = asyncio.create_task(lbwatch.followers.run())
+    await asyncio.sleep(0)
+    assert list(tmp_path.iterdir()) == []
+    lbwatch.followers.listen()
+    await eventually(lbwatch.path.is_socket)
+    running.cancel()
+    await asyncio.wait([running])

@@ -86,6 +86,7 @@ class Nginx:
 @asynccontextmanager
 async def nginxes(folder: Path) -> AsyncIterator[Nginx]:
     nginx = Nginx(folder)
+    nginx.push.listen()
     following = asyncio.create_task(nginx.push.run())
     try:
         yield nginx
