@@ -446,6 +446,46 @@ MUTANTS = {
     "only one: a lock that was swapped is written to": mutant(
         "system/lock.py", ("                if not self._is_held_by(descriptor):", "                if False:"), tests="unit/system/test_lock.py"
     ),
+    "live: changes that go on put off a worker that is late": mutant(
+        "balancers/nginx/live/push.py",
+        ("            since, owed = self._behind.get(key, (now, latest))\n", "            since, owed = now, latest\n"),
+        tests="unit/balancers/nginx/live/test_push.py real/test_live.py",
+    ),
+    "live: what was told counts without its file": mutant(
+        "balancers/nginx/livepath.py",
+        ("        is_written = self.behind.is_done and self._file.is_untouched()\n", "        is_written = True\n"),
+        tests="unit/balancers/nginx/test_livepath.py unit/balancers/nginx/test_behind.py",
+    ),
+    "live: what came of a long test is told to nobody": mutant(
+        "balancers/nginx/behind.py",
+        ("return self.wanted is None and self.result_of is None and", "return self.wanted is None and"),
+        tests="unit/balancers/nginx/test_behind.py",
+    ),
+    "live: after a start a change that comes at once has nginx reloaded": mutant(
+        "balancers/nginx/livepath.py",
+        ("        is_first, self.in_force = not self.in_force, True\n", "        is_first, self.in_force, self._is_reloaded = not self.in_force, True, True\n"),
+        tests="unit/balancers/nginx/test_livepath.py",
+    ),
+    "live: a name that goes with its servers has nginx reloaded": mutant(
+        "balancers/nginx/live/directives.py",
+        ("    return reload_reason(upstream) is None or not upstream.servers\n", "    return not upstream.servers\n"),
+        tests="real/test_live.py",
+    ),
+    "live: a second Lua block of the user's is not understood": mutant(
+        "balancers/nginx/live/directives.py",
+        ("(?:\\d+#\\d+: )?is duplicate|", "never|"),
+        tests="real/test_live.py",
+    ),
+    "live: whoever connects is a worker": mutant(
+        "balancers/nginx/live/workers.py",
+        ("        pids = self._pids()\n", "        pids = None\n"),
+        tests="unit/balancers/nginx/live/test_workers.py real/test_live_daemon.py",
+    ),
+    "live: a server's next life is its old one": mutant(
+        "balancers/nginx/live/protocol.py",
+        ("        server.started_ns,\n", "        0,\n"),
+        tests="real/test_live.py",
+    ),
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ async def test_other_servers_need_no_reload(stage: LiveStage) -> None:
         assert (applied.reloaded, applied.event) == (False, "nginx.pushed")
         assert 0 < applied.verified_s < 0.5
         assert await stage.answers() == (set(names) or {"status 502"})
-        await stage.until(stage.balancer.confirmed)
+        assert not (await stage.settled(wanted)).reloaded
         text = stage.nginx.output.read_text()
         assert text == stage.balancer._candidates.text(wanted)
         assert stage.balancer.confirmed()
@@ -167,6 +167,7 @@ async def test_a_name_that_the_user_s_own_site_names_may_lose_its_last_container
     other = web(stage.servers["one"], name="other")
     assert (await stage.settled(other)).reloaded
     await stage.followed(other)
+    await stage.until(lambda: len(stage.nginx.worker_pids()) == stage.nginx.workers)
     workers = stage.nginx.worker_pids()
     assert not (await stage.settled(web(stage.servers["two"], name="other"))).reloaded
     assert await stage.answers("other") == {"two"}
@@ -210,6 +211,9 @@ async def test_whatever_changes_nginx_answers_as_planned(stage: LiveStage) -> No
     for _ in range(int(os.environ.get("LIVE_STEPS", "25"))):
         upstreams = drawn(random, stage.servers)
         applied = await stage.settled(upstreams)
+        print(
+            *(f"{each.name}={each.method}/{each.keepalive}:{len(each.servers)}" for each in upstreams), applied.reloaded
+        )
         pushed += not applied.reloaded
         text = stage.nginx.output.read_text()
         for each in upstreams:
@@ -220,11 +224,14 @@ async def test_whatever_changes_nginx_answers_as_planned(stage: LiveStage) -> No
             ) - {"127.0.0.1:1"}
         event = random.random()
         if event < 0.1:
+            print("reloaded by others")
             stage.nginx.reload()
         elif event < 0.2:
+            print("a worker is killed")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(min(stage.nginx.worker_pids()), signal.SIGKILL)
         elif event < 0.25:
+            print("started anew")
             await stage.restart()
     assert pushed
 

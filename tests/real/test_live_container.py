@@ -97,28 +97,33 @@ def test_a_restarted_nginx_serves_at_once_and_follows_again(
     assert nginx.worker_pids() == pids
 
 
+@pytest.mark.parametrize("live", ["auto", "on"])
 def test_an_nginx_that_is_made_anew_without_lua_is_served_by_reloads(
-    nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine
+    nginx: LuaContainerNginx, set_sidecar: SetSidecar, engine: RealEngine, live: str
 ) -> None:
     """It cannot even start from a file with the lines: they have to go while it tries, or nobody serves any more."""
+    if live == "on":
+        nginx.options = ("--label", "role=edge", "--restart", "always")
     nginx.start()
-    stage = set_sidecar(nginx)
+    stage = set_sidecar(nginx, live=live, nginx_reload="exec" if live == "auto" else "signal")
     engine.run("web1", labels=WEB)
     wait_served(stage, "web1")
+    engine.run("web2", labels=WEB)
+    wait_served(stage, "web1", "web2")
     assert has_lines(nginx)
     engine.remove(nginx.container)
     ContainerNginx.rewrite(nginx, main=WITHOUT_LUA)
     nginx.launch()
     nginx.wait_up(within=30)
-    assert not has_lines(nginx)
-    engine.run("web2", labels=WEB)
-    wait_served(stage, "web1", "web2")
+    engine.remove("web1")
+    wait_served(stage, "web2")
+    wait_until(lambda: not has_lines(nginx), within=20, what="they are tried no more", notes=stage.notes)
     engine.remove(nginx.container)
     nginx.rewrite()
     nginx.start()
     engine.run("web3", labels=WEB)
-    wait_served(stage, "web1", "web2", "web3")
-    assert has_lines(nginx)
+    wait_served(stage, "web2", "web3")
+    wait_until(lambda: has_lines(nginx), within=20, what="it follows again", notes=stage.notes)
 
 
 def test_lbwatch_may_be_made_anew_and_nginx_does_not_notice(
@@ -132,6 +137,12 @@ def test_lbwatch_may_be_made_anew_and_nginx_does_not_notice(
     pids = settled_pids(stage, nginx)
     engine.run("web2", labels=WEB)
     wait_served(stage, "web1", "web2")
+    evidence = stage.lbwatch.state_dir / "verified.json"  # without it a start cannot know what nginx has read
+    wait_until(
+        lambda: evidence.exists() and evidence.stat().st_mtime_ns > nginx.output.stat().st_mtime_ns,
+        within=20,
+        what="what was pushed is known to the next start",
+    )
     stage.lbwatch.kill9()
     engine.remove("web1")
     stage.lbwatch.start()

@@ -124,7 +124,7 @@ class Nginx:
         self._live = None
         if push is not None:
             self._live = LivePath(push, candidates=self._candidates, file=self.file, control=control, retest_s=retest_s)
-        self._turn = asyncio.Lock() if self._live is None else self._live.turn
+        self._turn = asyncio.Lock() if self._live is None else self._live.behind.turn
         self._tester = tester
         self._control = control
         self._pace = pace
@@ -411,7 +411,7 @@ class Nginx:
 
     def _runs_all_of(self, text: str, *, trial: Trial) -> bool:
         """Return whether nginx runs a trial's *text* already, beside names that are gone and had no server."""
-        if self._seen.read is None or not self.file.confirmed():
+        if self._seen.read is None or not self.confirmed():
             return False
         # The texts may be long; most changes are of another kind.
         if any(new is not None for _, new in changed_upstreams(self._seen.upstreams, trial.upstreams)):

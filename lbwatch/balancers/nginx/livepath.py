@@ -9,37 +9,17 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-import structlog
-
+from lbwatch.balancers.nginx.behind import FileBehind, Written
 from lbwatch.balancers.nginx.candidates import Candidates
-from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.live import directives
-from lbwatch.balancers.nginx.live.push import FIRST_S, PROOF_S, Push
+from lbwatch.balancers.nginx.live.push import FIRST_S, LATE_S, PROOF_S, Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.suspects import Trial
-from lbwatch.core.errors import LbwatchError, NotTestedError, OutputError, ReloadError, RenderError, UserConfigError
+from lbwatch.core.errors import OutputError
 from lbwatch.core.model import Upstream, Waiting
 
 FILE_PATIENCE_S = 0.05
 """So long a change waits for its file: tested and replaced in 20 ms as a rule; what takes longer goes on behind."""
-
-_log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """
-    The file of what was pushed.
-
-    Attributes:
-        text: What it holds.
-        before: What it held; `None`: there was none.
-        unstartable: Why nginx could not start from its files now; `None`: it could.
-    """
-
-    text: str
-    before: str | None
-    unstartable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,29 +53,21 @@ class LivePath:
 
     Attributes:
         in_force: Whether what is in force is what the workers say that they have, and not what they were started with.
-        turn: Held by whoever replaces the file.
+        behind: The file, which follows what the workers were told.
     """
 
     def __init__(
         self, push: Push, *, candidates: Candidates, file: LiveFile, control: Control, retest_s: float = 0.0
     ) -> None:
         self.in_force = False
-        self.turn = asyncio.Lock()
+        self.behind = FileBehind(push, candidates=candidates, file=file, retest_s=retest_s)
         self._push = push
         self._candidates = candidates
         self._file = file
         self._control = control
-        self._retest_s = retest_s
-        self._is_started = False  # a file was compared with what the template comes to, or nginx reloaded
-        self._wanted: Trial | None = None  # what the file does not say yet
-        self._asked = asyncio.Event()  # for it to say so
-        self._ended = asyncio.Event()  # the latest try of that
-        self._written: Written | None = None  # by the latest try; `None`: it failed, or takes a reload after all
-        self._error: LbwatchError | None = None  # of the latest try
-        self._unstartable: str | None = None  # as of the latest test
-        self._for_reload: Trial | None = None  # what takes a reload after all
+        self._is_reloaded = False  # nginx was, since the start
+        self._down_since: float | None = None  # loop time at which nginx was first seen not to run
         self._unread_by: object = None  # the nginx that was not seen yet to read what was put into the file
-        self._rest: tuple[str, list[str]] = "", []  # of the latest file, see `directives.rest_of`
 
     @property
     def refusal(self) -> str | None:
@@ -111,7 +83,7 @@ class LivePath:
 
     def confirmed(self) -> bool:
         """Return whether all workers have what was pushed last, and the file says it and was not changed by others."""
-        is_written = self._wanted is None and self._written is not None and self._file.is_untouched()
+        is_written = self.behind.is_done and self._file.is_untouched()
         return is_written and self._push.holds() and self._control.running() is not None
 
     def due(self, upstreams: tuple[Upstream, ...], *, is_same: bool, now: float) -> float | None:
@@ -124,11 +96,21 @@ class LivePath:
             now: Loop time, in seconds.
         """
         if self.in_force and is_same:
-            if self._wanted is not None:
+            if self.behind.wanted is not None:
                 return now + FILE_PATIENCE_S
+            if self.behind.result_of is not None:
+                return now
             if self._file.is_untouched():
-                return max(now, self._push.waited_for_until() or now)
+                return max(now, self._push.waited_for_until() or self._down_until(now=now) or now)
         return self._push.due(now=now) if self._push.takes(upstreams) else None
+
+    def _down_until(self, *, now: float) -> float | None:
+        """Return until when an nginx that is not there is waited for: it may be restarted, and reads the file then."""
+        if self._control.running() is not None:
+            self._down_since = None
+            return None
+        self._down_since = now if self._down_since is None else self._down_since
+        return self._down_since + LATE_S
 
     async def apply(self, trial: Trial, *, began: float) -> Pushed | None:
         """
@@ -142,21 +124,18 @@ class LivePath:
             RenderError, OutputError: The workers have it, and the file does not say so.
         """
         written = self._candidates.written(trial.upstreams)
-        if trial == self._for_reload or not await self._follows(written, now=began):
+        if trial == self.behind.for_reload or not await self._follows(written, now=began):
             return None
         is_said = await self._push.push(written)
         live_s = asyncio.get_running_loop().time() - began
+        if is_said and self._candidates.lines is not None:
+            self._candidates.lines.followed()
         is_first, self.in_force = not self.in_force, True
-        if self._wanted != trial:
-            self._ask(trial)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FILE_PATIENCE_S):
-                await self._ended.wait()
-        if self._error is not None:
-            raise self._error
-        if self._wanted is None and self._written is None:
+        self.behind.ask(trial)
+        written_file = await self.behind.result(within_s=FILE_PATIENCE_S)
+        if written_file is None and self.behind.wanted is None:
             return None
-        return Pushed(live_s=live_s, is_said=is_said, is_first=is_first, written=self._written)
+        return Pushed(live_s=live_s, is_said=is_said, is_first=is_first, written=written_file)
 
     async def before_reload(self, written: tuple[Upstream, ...], *, text: str) -> None:
         """
@@ -173,13 +152,14 @@ class LivePath:
             self._push.set(written)
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
-        self.in_force, self._wanted, self._for_reload = False, None, None
+        self.in_force = False
+        self.behind.forget()
         self._unread_by = self._control.running()
 
     def after_reload(self, written: tuple[Upstream, ...]) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
         self._push.set(written, is_reload=True)
-        self._is_started, self._unread_by = True, None
+        self._is_reloaded, self._unread_by = True, None
 
     def suspects_lines(self, why: str) -> bool:
         """Return whether nginx may have taken a reload back for the workers' lines, which are left out then."""
@@ -190,15 +170,16 @@ class LivePath:
         """Listen for workers, and keep the file in step with what they have, for good."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._push.run(), name="live workers")
-            group.create_task(self._write_for_good(), name="live file")
+            group.create_task(self.behind.run(), name="live file")
 
     async def _follows(self, written: tuple[Upstream, ...], *, now: float) -> bool:
         """Return whether all workers can be told of what is to be written."""
         if (running := self._control.running()) is None or running == self._unread_by:
             return False
-        if not (self._is_started or self.in_force):
+        is_started = self._is_reloaded or self.behind.is_compared
+        if not (is_started or self.in_force):
             return await self._is_read(written) and await self._push.follows(written, within_s=FIRST_S)
-        if self._is_started and not self._candidates.has_same_template:
+        if is_started and not self._candidates.has_same_template:
             return False
         if self.in_force and (until := self._push.waited_for_until()) is not None and until <= now:
             return False  # one that was told did not say so for too long
@@ -222,82 +203,3 @@ class LivePath:
         with suppress(OutputError):
             return await asyncio.to_thread(self._file.read) or ""
         return ""
-
-    def _ask(self, trial: Trial) -> None:
-        self._wanted, self._written, self._error = trial, None, None
-        self._ended.clear()
-        self._asked.set()
-
-    async def _write_for_good(self) -> None:
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            if (trial := self._wanted) is None:
-                continue
-            written, error = None, None
-            try:
-                async with self.turn:
-                    written = await self._write(trial)
-                    self._for_reload = trial if written is None else None
-            except LbwatchError as failure:
-                error = failure
-            self._is_started |= written is not None
-            if self._wanted is trial:  # else there is a newer one
-                self._wanted, self._written, self._error = None, written, error
-                self._ended.set()
-
-    async def _write(self, trial: Trial) -> Written | None:
-        """
-        Return the file after it was tested and replaced; `None`: it takes a reload after all.
-
-        That something is wrong with the user's own files, or that nothing can be tested now, keeps no server out.
-        """
-        before = await asyncio.to_thread(self._file.look)
-        text, unstartable = await self._text(trial, before=before)
-        if text is None or not await asyncio.to_thread(self._has_same_rest, before or "", text):
-            return None
-        if text != before or not self._file.is_untouched():
-            await self._file.rewrite(text)
-        self._file.keep(text)
-        self._log(unstartable)
-        return Written(text=text, before=before, unstartable=unstartable)
-
-    async def _text(self, trial: Trial, *, before: str | None) -> tuple[str | None, str | None]:
-        """Return the text of the file, `None` if it takes a reload after all; and why nginx could not start from it."""
-        if self._candidates.is_tested_since(asyncio.get_running_loop().time() - self._retest_s):
-            with suppress(RenderError):
-                written = self._candidates.written(trial.upstreams)
-                return await asyncio.to_thread(self._candidates.text, written), self._unstartable
-        try:
-            found = await self._candidates.candidate(
-                trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
-            )
-            is_told = directives.shape_in(found.text) is not None and await self._tells(found.written, trial=trial)
-            return (found.text if is_told else None), None
-        except (UserConfigError, NotTestedError, ReloadError) as error:
-            text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.upstreams))
-            return text, str(error) if isinstance(error, UserConfigError) else None
-
-    async def _tells(self, written: tuple[Upstream, ...], *, trial: Trial) -> bool:
-        """Return whether workers have what nginx took of a trial, or can be told: less, or names of its own files."""
-        if written == self._push.upstreams or self._wanted is not trial:
-            return self._push.has_shape_of(written)
-        if not self._push.takes(written):
-            return False
-        await self._push.push(written)
-        return True
-
-    def _has_same_rest(self, before: str, text: str) -> bool:
-        """Return whether two texts differ in nothing but what workers are told; *before*: the file as it is."""
-        if text == before:
-            return True
-        known, rest = self._rest
-        if known != before:
-            rest = directives.rest_of(before)
-        self._rest = text, directives.rest_of(text)
-        return self._rest[1] == rest
-
-    def _log(self, unstartable: str | None) -> None:
-        if unstartable is not None and unstartable != self._unstartable:
-            _log.error(UserConfigError.event, error=unstartable)
-        self._unstartable = unstartable

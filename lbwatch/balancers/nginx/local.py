@@ -9,6 +9,7 @@ import structlog
 from lbwatch.balancers.nginx.process import (
     Process,
     Workers,
+    begun_of,
     built_in_words,
     children_of,
     find_master,
@@ -143,7 +144,10 @@ class LocalControl:
     def serving_pids(self) -> frozenset[int] | None:
         """Return the pids of the master's serving workers, with those of an old one; `None` where no master is seen."""
         try:
-            serving = workers_of(master := find_master(self._pidfile)).serving
+            # One that has just begun accepts connections before its title says that it is a worker. Looked for first,
+            # since that may happen in between.
+            serving = begun_of(master := find_master(self._pidfile))
+            serving |= workers_of(master).serving
         except ReloadError:
             return None
         if (upgrade := upgrade_of(master)) is not None:

@@ -229,6 +229,12 @@ def workers_of(master: Process) -> Workers:
     return workers_by_title((process, title) for title, process in children if process is not None)
 
 
+def begun_of(master: Process) -> frozenset[Process]:
+    """Return the children of a master that have its title yet: workers, as a rule, that may accept connections soon."""
+    children = ((_title(pid), _process(pid)) for pid in children_of(master))
+    return frozenset(process for title, process in children if process is not None and is_master(title))
+
+
 def still_serving(workers: Iterable[Process]) -> frozenset[Process]:
     """Return those workers that live and accept connections, whatever became of their master."""
     titled = ((worker, _title(worker.pid)) for worker in workers if _process(worker.pid) == worker)

@@ -6,6 +6,7 @@ says: what counts is for `workers` to judge.
 """
 
 import asyncio
+import resource
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -29,6 +30,11 @@ SILENCE_S = 10.0
 
 MAX_CONNECTIONS = 1024
 """More than any nginx has workers, with the old ones of a reload beside the new ones."""
+
+MAX_OF_A_PROCESS = 4
+"""A worker has one, and two while it connects anew; descriptors are for the engine and the output first."""
+
+_SHARE = 2  # of the descriptors that the process may open, these connections take one in so many
 
 MODE = 0o666
 """Workers are another user, and in another container one of another number; see above for who else may connect."""
@@ -128,15 +134,23 @@ class Followers:
                 except OSError:  # for want of a descriptor, as a rule
                     await asyncio.sleep(PAUSE_S)
                     continue
-                if len(self._present) >= MAX_CONNECTIONS:
+                follower = Follower(pid=_pid_of(connection))
+                if self._is_full(follower.pid):
                     connection.close()
                     continue
-                group.create_task(self._follow(connection), name="live worker")
+                self._present.add(follower)
+                group.create_task(self._follow(connection, follower), name="live worker")
 
-    async def _follow(self, connection: socket.socket) -> None:
+    def _is_full(self, pid: int) -> bool:
+        """Return whether there are as many as there may be, of all or of one process; those unseen are all pid 0."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = MAX_CONNECTIONS if limit == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, limit // _SHARE)
+        return len(self._present) >= most or (
+            pid != 0 and sum(each.pid == pid for each in self._present) >= MAX_OF_A_PROCESS
+        )
+
+    async def _follow(self, connection: socket.socket, follower: Follower) -> None:
         reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_LINE_BYTES)
-        follower = Follower(pid=_pid_of(connection))
-        self._present.add(follower)
         try:
             with suppress(OSError, TimeoutError):
                 await self._serve(follower, reader, writer)

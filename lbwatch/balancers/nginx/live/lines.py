@@ -39,6 +39,7 @@ class LiveLines:
         self._folder: str | None = None  # as nginx sees it
         self._is_taken = False  # by the latest test of this nginx
         self._container: object = None  # the one that it was in then
+        self._is_down = False  # that container does not run
         self._refused_by: object = None  # the nginx that did not take them
 
     @property
@@ -57,6 +58,7 @@ class LiveLines:
         if container not in (None, self._container):
             # It may be of another image, whose nginx could not even start from a file that has them.
             self._container, self._is_taken = container, False
+        self._is_down = container is not None and running is None
         if self._refused_by is not None and running not in (None, self._refused_by):
             self.ask_again()
         if self._refusal is not None or self._refused_by is not None:
@@ -90,12 +92,18 @@ class LiveLines:
     def tested(self, *, took: bool) -> bool:
         """Return whether a text with them may be put in force; *took*: nginx's test did, else there was none."""
         self._is_taken |= took
-        if self._is_taken or self._required:
+        if self._is_taken or (self._required and not self._is_down):
             return True
         self.reason = (
-            "nothing here can test whether nginx takes the directives: live = on has them written all the same"
+            "nginx does not run, and could perhaps not start with the directives"
+            if self._required
+            else "nothing here can test whether nginx takes the directives: live = on has them written all the same"
         )
         return False
+
+    def followed(self) -> None:
+        """Note that nginx's workers ask: it has taken the directives, whatever could be tested."""
+        self._is_taken = True
 
     def suspected(self, why: str, *, by: object) -> bool:
         """

@@ -119,3 +119,19 @@ async def test_they_are_suspected_only_if_nothing_tested_them() -> None:
     await one.prepare(running="nginx")
     one.tested(took=True)
     assert not one.suspected("nginx took the reload back", by="nginx")
+
+
+async def test_on_demand_they_go_too_while_another_container_cannot_start() -> None:
+    """It runs in circles, and only a file that it can start from ends that; one that had taken them has them still."""
+    one = lines(required=True)
+    await one.prepare(running="nginx", container="a")
+    assert one.tested(took=False)
+    one.followed()
+    await one.prepare(running=None, container="a")
+    assert one.tested(took=False)
+    await one.prepare(running=None, container="b")
+    assert not one.tested(took=False)
+    assert one.reason is not None
+    assert "does not run" in one.reason
+    await one.prepare(running="nginx", container="b")
+    assert one.tested(took=False)
