@@ -544,13 +544,8 @@ def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int
             )
             for way in ways
         ]
-        for stage in stages:
-            stage.wait_until_followed()
-            stage.wait_until_idle()
-            for command in ("pause", "unpause"):  # the first change of its kind finds nothing remembered
-                stage.change(command)
         taken = {way: Latencies() for way in ways}
-        for number in range(3 * samples):
+        for number in range(-1, 3 * samples):
             for stage in stages[:]:
                 try:
                     add_sample(taken[stage.way], stage, number=number, singles=2 * samples)
@@ -562,7 +557,12 @@ def latencies(version: str, *, ways: Sequence[str], upstreams: int, samples: int
 
 def add_sample(latencies: Latencies, stage: Stage, *, number: int, singles: int) -> None:
     """Take the time of one change more: first those that are alone, then those right behind another one."""
-    if number < singles:
+    if number < 0:
+        stage.wait_until_followed()
+        stage.wait_until_idle()
+        for command in ("pause", "unpause"):  # the first change of its kind finds nothing remembered
+            stage.change(command)
+    elif number < singles:
         latencies.single.append(latency(stage, "unpause" if number % 2 else "pause"))
     else:
         latencies.behind_s.append(right_behind(stage))
