@@ -43,6 +43,7 @@ _EXPECTED = frozenset(
         Reason.DRAINING,
         NoticeKind.SERVES_DRAINING,
         NoticeKind.KEEPS_CLIENTS,
+        NoticeKind.TAKES_RELOAD,
     }
 )
 """

@@ -108,6 +108,8 @@ def grouped(
     group.notices += method_notices + keepalive_notices + sticky_notices + hold_notices
     group.notices += _last_resort(name, serving, state=state, draining=draining)
     group.notices += [_keeps_clients(each, why=draining[each.container.id]) for each in keeping]
+    if hold_refusal is None and (reason := takes_reload(upstream)) is not None:
+        group.notices += [_takes_reload(each, why=reason) for each in serving]
     for candidate in candidates:
         if (its := states.get(id(candidate))) is None:
             group.routes.append(_left_out(candidate, draining, waits_s=0.0 if serving else hold_s))
@@ -197,6 +199,12 @@ def _keeps_clients(candidate: Candidate, *, why: str) -> tuple[str, Notice]:
     """Return a notice for one that drains and has clients that stay with it."""
     detail = f"{why}: clients that it has in upstream {candidate.upstream} stay with it, new ones go to others"
     return candidate.container.name, Notice(kind=NoticeKind.KEEPS_CLIENTS, detail=detail)
+
+
+def _takes_reload(candidate: Candidate, *, why: str) -> tuple[str, Notice]:
+    """Return a notice for one of an upstream whose servers do not change as others' do."""
+    detail = f"changes of the servers of upstream {candidate.upstream} take a reload: {why}"
+    return candidate.container.name, Notice(kind=NoticeKind.TAKES_RELOAD, detail=detail)
 
 
 def _by_place(serving: Iterable[Candidate]) -> dict[tuple[int, int, int], Candidate]:

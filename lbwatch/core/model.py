@@ -86,6 +86,7 @@ class NoticeKind(StrEnum):
     HOLD_DIFFERS = "hold-differs"
     HOLD_NOT_USED = "hold-not-used"
     KEEPS_CLIENTS = "keeps-clients"
+    TAKES_RELOAD = "takes-reload"
     SCALED_DOWN = "scaled-down"
     RESTARTED = "restarted"
     SERVES_DRAINING = "serves-draining"

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from strategies import container
 
 from lbwatch.core.group import Group, grouped
-from lbwatch.core.model import Container, ContainerStatus, Health, NoticeKind, Reason, ServerState, Sticky, Upstream
+from lbwatch.core.model import (
+    Container,
+    ContainerStatus,
+    Health,
+    Notice,
+    NoticeKind,
+    Reason,
+    ServerState,
+    Sticky,
+    Upstream,
+)
 from lbwatch.core.placement import Candidate, Rules, placement_of, takes_none
 
 
@@ -216,6 +226,21 @@ def test_a_load_balancer_that_has_nobody_wait_goes_on_as_ever_and_says_why() -> 
     assert ("one", NoticeKind.HOLD_NOT_USED) not in kinds(group)
     assert "hold is not used: it has no Lua" in [notice.detail for _, notice in group.notices]
     assert kinds(web(holding("ze", "0s"), hold_refusal="it has no Lua")) == []
+
+
+def test_whoever_serves_is_told_if_changes_of_its_upstream_take_a_reload() -> None:
+    """Where all others' take none; where all do, nobody needs to hear it."""
+    hashed = web(ONE, SICK, takes_reload=lambda _: "its method is ip_hash")
+    assert [each for each in hashed.notices if each[1].kind is NoticeKind.TAKES_RELOAD] == [
+        (
+            "one",
+            Notice(
+                kind=NoticeKind.TAKES_RELOAD,
+                detail="changes of the servers of upstream web take a reload: its method is ip_hash",
+            ),
+        )
+    ]
+    assert web(ONE, takes_reload=lambda _: "why", hold_refusal="no Lua").notices == []
 
 
 @pytest.mark.parametrize("runs", [True, False])
