@@ -216,11 +216,22 @@ def ready(port: int) -> tuple[int, str]:
 # -- what happens to lbwatch
 
 
+def wait_kept(stage: LiveDaemon) -> None:
+    """Wait until it is kept for the next start what nginx has read: nothing but the next file is to be written then."""
+    evidence = stage.folder / "state" / "verified.json"
+    wait_until(
+        lambda: evidence.exists() and evidence.stat().st_mtime_ns > stage.nginx.output.stat().st_mtime_ns,
+        within=SOON_S,
+        what="what was pushed is kept",
+    )
+
+
 def test_lbwatch_killed_and_started_loses_no_request_and_needs_no_reload(stage: LiveDaemon) -> None:
     """Its update is no event for clients; workers look for it, and it looks for them before it thinks of a reload."""
     stage.follow("one", "two")
     stage.wait_pushed(lambda: stage.run("three"))
     workers = stage.nginx.worker_pids()
+    wait_kept(stage)
     with asking(stage) as seen:
         stage.lbwatch.kill9()
         stage.remove("one")
@@ -242,12 +253,7 @@ def test_lbwatch_killed_between_push_and_file_makes_the_file_right_at_its_next_s
     stage.again(program=("-m", "tests.support.killed", "rename.before", "SIGKILL", str(armed)))
     stage.wait_pushed(lambda: stage.run("three"))
     stage.wait_file("one", "two", "three")
-    evidence = stage.folder / "state" / "verified.json"
-    wait_until(
-        lambda: evidence.exists() and evidence.stat().st_mtime_ns > stage.nginx.output.stat().st_mtime_ns,
-        within=SOON_S,
-        what="nothing but the next file is to be renamed",
-    )
+    wait_kept(stage)
     armed.touch()
     stage.remove("one")
     stage.lbwatch.process.wait(30)

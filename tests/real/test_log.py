@@ -27,6 +27,7 @@ def test_each_change_is_one_line_that_names_upstream_container_and_address(stage
     engine = stage.engine
     stage.wait_in_step({})
     stage.lbwatch.wait_for_log("nginx.reloaded")
+    stage.lbwatch.wait_for_log("nginx.live")  # once, up to a second after the start
     mark = stage.lbwatch.mark()
     changes = []
 
@@ -63,6 +64,7 @@ def test_an_outage_of_engine_and_nginx_is_a_few_lines_and_its_end_is_one(
     engine.run("one", labels=WEB)
     stage.wait_in_step({"web": {"one"}})
     stage.lbwatch.wait_for_log("nginx.reloaded")
+    stage.lbwatch.wait_for_log("nginx.live")  # once, up to a second after the start
     mark = stage.lbwatch.mark()
     stage.nginx.stop()
     engine.kill9()

@@ -37,6 +37,7 @@ class LiveLines:
         self._required = required
         self._refusal = refusal
         self._folder: str | None = None  # as nginx sees it
+        self._is_followed = False  # by any worker, since then
         self._is_taken = False  # by the latest test of this nginx
         self._container: object = None  # the one that it was in then
         self._is_down = False  # that container does not run
@@ -57,7 +58,7 @@ class LiveLines:
         """
         if container not in (None, self._container):
             # It may be of another image, whose nginx could not even start from a file that has them.
-            self._container, self._is_taken = container, False
+            self._container, self._is_taken, self._is_followed = container, False, False
         self._is_down = container is not None and running is None
         if self._refused_by is not None and running not in (None, self._refused_by):
             self.ask_again()
@@ -103,24 +104,26 @@ class LiveLines:
 
     def followed(self) -> None:
         """Note that nginx's workers ask: it has taken the directives, whatever could be tested."""
-        self._is_taken = True
+        self._is_taken = self._is_followed = True
 
     def suspected(self, why: str, *, by: object) -> bool:
         """
-        Have them left out for a try, and return whether that makes sense: nothing tested them, and they stand there.
+        Have them left out for a try, and return whether that makes sense: they stand there, and no worker ever asked.
+
+        What tested them may be another nginx than the one that runs.
 
         Args:
             why: What became of a reload with them.
             by: Which nginx ran then.
         """
-        if not self.wanted or self._is_taken or self.reason is not None:
+        if not self.wanted or self._is_followed or self.reason is not None:
             return False
         self.refused(why, by=by)
         return True
 
     def refused(self, why: str, *, by: object) -> None:
         """Note that nginx does not take them; *by*: which nginx ran then."""
-        self._refused_by, self._is_taken = by if by is not None else _NOBODY, False
+        self._refused_by, self._is_taken, self._is_followed = by if by is not None else _NOBODY, False, False
         self.reason = f"nginx does not take the directives: {excerpt(why)}"
 
     def _unusable(self, folder: str) -> str | None:

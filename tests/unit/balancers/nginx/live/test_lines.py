@@ -106,7 +106,7 @@ async def test_another_container_has_not_taken_them_yet() -> None:
     assert not one.tested(took=False)
 
 
-async def test_they_are_suspected_only_if_nothing_tested_them() -> None:
+async def test_they_are_suspected_only_if_no_worker_asked_by_them() -> None:
     """With live = on an nginx without Lua takes the reload back, and no upstream is to blame for that."""
     one = lines(required=True)
     await one.prepare(running="nginx")
