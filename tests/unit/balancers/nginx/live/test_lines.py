@@ -118,6 +118,7 @@ async def test_they_are_suspected_only_if_no_worker_asked_by_them() -> None:
     one.ask_again()
     await one.prepare(running="nginx")
     one.tested(took=True)
+    one.followed()
     assert not one.suspected("nginx took the reload back", by="nginx")
 
 
