@@ -107,7 +107,7 @@ def test_an_answer_that_is_not_understood_changes_nothing(version: str) -> None:
         for connections, (what, answer) in enumerate(_REFUSED.items(), both.follow.connections + 1):
             logged = _given_up(both)
             both.follow.answer_once(f"{answer}\n".encode() if len(answer) < 1 << 20 else answer.encode())
-            both.follow.wait(lambda: both.follow.connections == connections and bool(both.follow.haves))  # noqa: B023
+            both.follow.wait(lambda: both.follow.connections == connections and len(both.follow.haves) == 1)  # noqa: B023
             (have,) = both.follow.haves.values()
             assert have.version == both.follow.version, what
             assert both.nginx.ask("/web/") == "one", what
