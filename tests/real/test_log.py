@@ -86,7 +86,8 @@ def test_an_outage_of_engine_and_nginx_is_a_few_lines_and_its_end_is_one(
         (back,) = [line for line in loud(stage, since=mark) if line["event"] == end]
         assert OUTAGE_S <= back["outage_s"] < 60
     stage.wait_in_step({"web": {"one"}})
-    assert {line["event"] for line in loud(stage, since=mark)} == {
+    # Another nginx is asked anew whether it takes Lua, and what it says may be a line, once.
+    assert {line["event"] for line in loud(stage, since=mark)} - {"nginx.live"} == {
         "nginx.reload_failed",
         "nginx.reloaded",
         "source.disconnected",

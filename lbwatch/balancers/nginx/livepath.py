@@ -15,7 +15,7 @@ from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.push import FIRST_S, LATE_S, PROOF_S, Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.suspects import Trial
-from lbwatch.core.errors import OutputError
+from lbwatch.core.errors import OutputError, ThreadError
 from lbwatch.core.model import Upstream, Waiting
 
 FILE_PATIENCE_S = 0.05
@@ -200,9 +200,12 @@ class LivePath:
         from nobody knows: what that comes to now is compared with it later.
         """
         text = await self._file_text()
+        if directives.shape_in(text) is None:
+            return False
+        self._push.listen()
         return directives.shape_in(text) in self._push.shapes(written) and await self._file.recalls(text)
 
     async def _file_text(self) -> str:
-        with suppress(OutputError):
+        with suppress(OutputError, ThreadError):
             return await asyncio.to_thread(self._file.read) or ""
         return ""

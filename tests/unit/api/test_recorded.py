@@ -306,6 +306,7 @@ NEWER_NOTICES = {
     NoticeKind.KEEPS_CLIENTS,
     NoticeKind.HOLD_DIFFERS,
     NoticeKind.HOLD_NOT_USED,
+    NoticeKind.TAKES_RELOAD,
 }
 """Likewise; those of `sticky` and `hold` are core/test_group's."""
 
