@@ -228,8 +228,13 @@ async def test_whatever_changes_nginx_answers_as_planned(stage: LiveStage) -> No
             stage.nginx.reload()
         elif event < 0.2:
             print("a worker is killed")
+            killed = min(stage.nginx.worker_pids())
             with contextlib.suppress(ProcessLookupError):
-                os.kill(min(stage.nginx.worker_pids()), signal.SIGKILL)
+                os.kill(killed, signal.SIGKILL)
+            # The next one serves what nginx was started with until it is told, some milliseconds after it was begun.
+            await stage.until(
+                lambda killed=killed: killed not in (pids := stage.nginx.worker_pids()) and len(pids) == 2
+            )
         elif event < 0.25:
             print("started anew")
             await stage.restart()
