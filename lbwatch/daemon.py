@@ -121,6 +121,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             explain=daemon.explain,
             reload_interval_s=settings.nginx.reload_interval,
             takes_reload=daemon.rules().takes_reload,
+            refresh=daemon.source.refresh,
         )
         application = make_application(daemon, service=service, hosts=settings.api.status_hosts)
         await stack.enter_async_context(

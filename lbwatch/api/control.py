@@ -6,13 +6,14 @@ How requests come in is `server`'s.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Protocol
 
 import structlog
 
 from lbwatch.core.changes import upstreams_of
-from lbwatch.core.errors import RequestError, StateError, excerpt
+from lbwatch.core.errors import RequestError, SourceError, StateError, excerpt
 from lbwatch.core.explain import Explanation
 from lbwatch.core.history import AppliedPlan
 from lbwatch.core.labels import MAX_HOLD_S
@@ -21,6 +22,9 @@ from lbwatch.core.placement import takes_none
 from lbwatch.core.plan import Planner
 from lbwatch.core.status import counted
 from lbwatch.system.state import State
+
+LOOK_TIMEOUT_S = 1.0
+"""Of a look at a container before it is undrained: an engine may hang just then."""
 
 IN_FORCE_TIMEOUT_S = 15.0
 """
@@ -68,6 +72,7 @@ class ControlService:
         explain: Returns why all containers, or one, are or are not routed.
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
         takes_reload: Returns why the requests of an upstream cannot wait, see `Rules`.
+        refresh: Looks at a container by its id, or raises `SourceError`.
     """
 
     def __init__(
@@ -78,12 +83,14 @@ class ControlService:
         explain: Callable[[Container | None], Awaitable[Explanation]],
         reload_interval_s: float = 0.0,
         takes_reload: Callable[[Upstream], str | None] = takes_none,
+        refresh: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._state = state
         self._loop = loop
         self._explain = explain
         self._reload_interval_s = reload_interval_s
         self._takes_reload = takes_reload
+        self._refresh = refresh
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -140,6 +147,11 @@ class ControlService:
         outcome = f"{container.name} is not drained any more" if was else f"{container.name} was not drained by hand"
         if was:
             _log.info("container.undrained", container=container.name)
+        # It may have been restarted meanwhile, and an engine may have told of its new address too early or not at all.
+        if self._refresh is not None:
+            with suppress(SourceError, TimeoutError):  # then what is known has to do
+                async with asyncio.timeout(LOOK_TIMEOUT_S):
+                    await self._refresh(container.id)
         unkept = await self._change(self._state.undrain, container.id, known=known)
         return "; ".join((f"{outcome}{unkept}", *map(words, await self._rows(container, outcome=outcome))))
 

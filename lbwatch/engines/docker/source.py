@@ -169,6 +169,11 @@ class DockerSource:
         found = await self._inspect(id)
         return found and self._cache.scope.trimmed(found)
 
+    async def refresh(self, id: str) -> None:
+        """Look at one container now, for whoever goes on by what it is; raises `SourceError`."""
+        self._settle(id, await self._inspect(id), priority=Priority.EVENT)
+        self._publish()
+
     def recent(self) -> tuple[Event, ...]:
         """Return the latest events of all containers, oldest first, without their labels."""
         return self._stream.recent.latest()

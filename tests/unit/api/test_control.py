@@ -14,7 +14,7 @@ from lbwatch.api import control
 from lbwatch.api.client import request
 from lbwatch.api.control import ControlService, find_container
 from lbwatch.balancers.nginx.version import version_in
-from lbwatch.core.errors import RequestError
+from lbwatch.core.errors import RequestError, SourceError
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.system.state import State
 
@@ -261,3 +261,22 @@ async def test_an_nginx_of_another_version_gets_what_it_takes(
                 ),
                 what=f"{version} has what it takes",
             )
+
+
+@pytest.mark.parametrize("error", [None, SourceError("no answer"), TimeoutError()])
+async def test_whoever_is_undrained_is_looked_at_first(tmp_path: Path, error: Exception | None) -> None:
+    """It may have another address since a restart; where it cannot be looked at, what is known has to do."""
+    state, looked = State(tmp_path / "state"), []
+
+    async def refresh(id: str) -> None:
+        looked.append((id, id in state.drained))
+        if error is not None:
+            raise error
+
+    web = container("web-1")
+    service = ControlService(state, loop=FixedLoop(web), explain=unasked, refresh=refresh)
+    await service.drain("web-1")
+    assert looked == []
+    assert "web-1 is not drained any more" in await service.undrain("web-1")
+    assert looked == [(web.id, True)], "before it gets requests"
+    assert web.id not in state.drained
