@@ -47,7 +47,7 @@ class LivePath:
     Args:
         push: Tells nginx's workers.
         candidates: Make the text.
-        file: The output; nobody else may replace it while `turn` is held.
+        file: The output.
         control: Says whether nginx runs.
         retest_s: The file is tested only if the latest test is so long ago, where a test is dear.
 
@@ -200,10 +200,10 @@ class LivePath:
         from nobody knows: what that comes to now is compared with it later.
         """
         text = await self._file_text()
-        if directives.shape_in(text) is None:
+        if (shape := directives.shape_in(text)) is None:
             return False
         self._push.listen()
-        return directives.shape_in(text) in self._push.shapes(written) and await self._file.recalls(text)
+        return shape in self._push.shapes(written) and await self._file.recalls(text)
 
     async def _file_text(self) -> str:
         with suppress(OutputError, ThreadError):

@@ -62,7 +62,6 @@ class Push:
         )
         self._workers = Workers(self._followers, pids=pids)
         self.upstreams: tuple[Upstream, ...] = ()
-        self._shape = ""
         self._shapes: frozenset[str] = frozenset()  # whoever was started with one of these can be told of them
         self._behind: dict[int, tuple[float, int]] = {}  # who has not said a version, since when (loop time), and which
         self._pushed_at = 0.0  # likewise
