@@ -183,6 +183,61 @@ class RoutingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSettings:
+    """What holds for all sites and streams."""
+
+    compat: Annotated[
+        Literal["", "nginx-proxy"],
+        Help(
+            "`nginx-proxy`: containers that say `VIRTUAL_HOST` are understood too, and its other variables and labels."
+        ),
+    ] = ""
+    default_host: Annotated[
+        str | None, Help("The host that gets requests for hosts that nobody serves. Unset: they get 503.", takes="HOST")
+    ] = None
+    http_port: Annotated[int, Help("The port of sites for plain HTTP.", takes="PORT")] = 80
+    https_port: Annotated[int, Help("Their port for HTTPS.", takes="PORT")] = 443
+    cert_dir: Annotated[
+        Path,
+        Help(
+            "Certificates of sites, `NAME.crt` with its `NAME.key`; nginx must see it by the same path.", takes="FOLDER"
+        ),
+    ] = Path("/etc/nginx/certs")
+    vhost_dir: Annotated[Path, Help("Your own lines for single hosts, a file each; likewise.", takes="FOLDER")] = Path(
+        "/etc/nginx/vhost.d"
+    )
+    htpasswd_dir: Annotated[Path, Help("Password files for single hosts, by `htpasswd`; likewise.", takes="FOLDER")] = (
+        Path("/etc/nginx/htpasswd")
+    )
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Help(
+            "CIDRs of proxies before nginx: their `X-Forwarded-*` headers are passed on, and whose address stands in "
+            "them is the client. From anyone else they are replaced."
+        ),
+    ] = ()
+    stream_output: Annotated[
+        Path | None,
+        Help(
+            "The file for nginx's `stream {}`, with the ports of `lbwatch.listen`. Unset: none is written.",
+            takes="FILE",
+        ),
+    ] = None
+    stream_template: Annotated[str, Help("Its template, found as `template` is.", takes="NAME")] = (
+        "nginx/streams.conf.j2"
+    )
+
+    def __post_init__(self) -> None:
+        _check_paths(self, "cert_dir", "vhost_dir", "htpasswd_dir", "stream_output")
+        _check_no_nul(self, "stream_template")
+        for name in ("http_port", "https_port"):
+            if not 1 <= (port := getattr(self, name)) <= _MAX_PORT:
+                raise SettingsError(name, value=port, takes=f"it takes a port, 1 to {_MAX_PORT}")
+        if self.http_port == self.https_port:
+            raise SettingsError("https_port", value=self.https_port, takes="it takes another port than http_port")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
     """Where the running daemon answers."""
 
@@ -231,6 +286,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     nginx: NginxSettings = field(default_factory=NginxSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
+    sites: SiteSettings = field(default_factory=SiteSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

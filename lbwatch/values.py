@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 _TIMES = "it takes 500ms, 1s, 2m or plain seconds"
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _MAX_HOURS = 100_000
 """Of a duration: eleven years, and few enough to be slept for, counted in nanoseconds and shown."""
@@ -86,8 +87,11 @@ class Setting:
             return self.read(",".join(value))
         if isinstance(self.default, float) and isinstance(value, int | float) and not isinstance(value, bool):
             return duration_s(str(value))
+        if isinstance(self.default, int) and isinstance(value, int) and not isinstance(value, bool):
+            return self.read(str(value))
         if not isinstance(value, str):
             takes = "a list of names" if self.is_list else "a text in quotes"
+            takes = "a whole number" if isinstance(self.default, int) else takes
             raise ValueError(_TIMES if isinstance(self.default, float) else f"it takes {takes}")  # noqa: TRY004 - see above
         return self.read(value)
 
@@ -113,6 +117,8 @@ def _reader(default: Any, *, type_: Any, choices: tuple[str, ...]) -> tuple[Call
     """Return what makes a value of a text, and what stands for that value in `--help`."""
     if isinstance(default, float):
         return duration_s, "DURATION"
+    if isinstance(default, int):
+        return _whole_number, "NUMBER"
     if default == ():
         return names, "LIST"
     if choices:
@@ -121,6 +127,12 @@ def _reader(default: Any, *, type_: Any, choices: tuple[str, ...]) -> tuple[Call
     if default is None:
         return lambda text: reads(text) if text else None, "TEXT"
     return reads, "TEXT"
+
+
+def _whole_number(text: str) -> int:
+    if not _WHOLE.fullmatch(text.strip()):
+        raise ValueError("it takes a whole number")
+    return int(text)
 
 
 def duration_s(text: str) -> float:

@@ -14,7 +14,8 @@ from itertools import islice
 from typing import Any
 
 from lbwatch.core.errors import excerpt
-from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method, Sticky
+from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method, Reason, Sticky
+from lbwatch.core.site import SiteWish
 
 ROUND_ROBIN = "round_robin"
 
@@ -64,6 +65,11 @@ class UpstreamLabels:
         method: `None`: no opinion; `round_robin` is one.
         health_ignored: Whether the container's health check has no say.
         hold_s: How many seconds a request waits for a server while there is none; `None`: no opinion.
+        sites: Which paths of which hosts the upstream should serve.
+        listen: Which ports of the load balancer's go to it as they are, each with `tcp` or `udp`.
+        assumed_port: Taken where no port is said, and not exactly one is exposed; `None`: then it has none.
+        is_compat: Whether nginx-proxy's variables ask for it.
+        waits_for_port: Whether it is ready only once its port has accepted a connection, since its latest start.
     """
 
     upstream: str | None = None
@@ -79,6 +85,11 @@ class UpstreamLabels:
     sticky: Sticky | None = None
     health_ignored: bool = False
     hold_s: float | None = None
+    sites: tuple[SiteWish, ...] = ()
+    listen: tuple[tuple[int, str], ...] = ()
+    assumed_port: int | None = None
+    is_compat: bool = False
+    waits_for_port: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +107,8 @@ class ContainerLabels:
         refusal: Why the labels cannot be used, in words; `None` if they can. A container with `enable` false is
             never refused.
         takes: What the refused label takes, which is the end of *refusal*.
+        reason: The refusal as a code.
+        dropped: Values that are not used and take nobody out, each in words: what concerns a whole host, say.
     """
 
     asks: bool = False
@@ -106,6 +119,8 @@ class ContainerLabels:
     more_unknown: int = 0
     refusal: str | None = None
     takes: str = ""
+    reason: Reason = Reason.BAD_LABEL
+    dropped: tuple[str, ...] = ()
 
 
 def takes_any_key(_: str) -> str | None:

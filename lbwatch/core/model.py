@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from lbwatch.core.site import Site
+
 UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 """What an upstream may be named; compared in lower case, since nginx does not tell `Web` from `web`."""
 
@@ -72,6 +74,13 @@ class Reason(StrEnum):
     FLAPPING = "flapping"
     UPSTREAM_REFUSED = "upstream-refused"
     NOT_IN_FORCE = "not-in-force"
+    BAD_HOST = "bad-host"
+    BAD_PATH = "bad-path"
+    BAD_VARIABLE = "bad-variable"
+    HOST_TAKEN = "host-taken"
+    HOST_REFUSED = "host-refused"
+    NO_CERTIFICATE = "no-certificate"
+    PORT_TAKEN = "port-taken"
 
 
 class NoticeKind(StrEnum):
@@ -94,6 +103,10 @@ class NoticeKind(StrEnum):
     SIGNAL_HIDDEN = "signal-hidden"
     NETWORK_GUESSED = "network-guessed"
     DEGRADED = "degraded"
+    SITE_DIFFERS = "site-differs"
+    SITE_NOT_USED = "site-not-used"
+    VALUE_NOT_USED = "value-not-used"
+    PORT_ASSUMED = "port-assumed"
 
 
 class ServerState(StrEnum):
@@ -172,6 +185,8 @@ class Container:
             none ever will.
         image: What it was made of, for people: a list has the image's id where its name was given to a newer one, and
             that is no change of the container.
+        env: Of its environment the variables that are read, sorted by name; there are any with the setting
+            `compat` alone, and no other is ever kept: an environment holds secrets.
     """
 
     id: str
@@ -190,6 +205,7 @@ class Container:
     exit_code: int | None = None
     unprobed: bool = False
     image: str = field(default="", compare=False)
+    env: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +378,35 @@ class Upstream:
     paused: bool = False
 
 
+STREAM_MARK = "~port "
+"""How the name of a stream begins among the parts of a plan; see `SITE_MARK`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """
+    One port of the load balancer's whose connections, or datagrams, go to an upstream as they are.
+
+    Attributes:
+        port: 1-65535.
+        protocol: `tcp` or `udp`.
+        upstream: Where they go.
+    """
+
+    port: int
+    protocol: str
+    upstream: Upstream
+
+    @property
+    def name(self) -> str:
+        """Return its name among the parts of a plan, by which it is told from an upstream."""
+        return f"{STREAM_MARK}{self.port}/{self.protocol}"
+
+
+Part = Upstream | Site | Stream
+"""What is written, tested and refused by itself: one never harms another."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Something that the owner of a routed container should know."""
@@ -382,6 +427,7 @@ class Route:
         upstream: `None` where the reason holds for all of the container.
         server: Where its requests go; `None` if it is not routed.
         state: Of that server.
+        site: Where the reason is about one path of a host, which the container does not get: that, as `HOST/PATH`.
         reason: Why it is not routed, as a code.
         detail: The same in words.
         notices: What its owner should know, of all of the container.
@@ -392,6 +438,7 @@ class Route:
     upstream: str | None = None
     server: Server | None = None
     state: ServerState | None = None
+    site: str | None = None
     reason: Reason | None = None
     detail: str | None = None
     notices: tuple[Notice, ...] = ()
@@ -416,10 +463,21 @@ class Plan:
     Attributes:
         upstreams: Sorted by name.
         routes: At least one for each container, sorted by container, upstream and address.
+        sites: Sorted by host; where any is served, the first is that of all hosts that nobody serves.
+        streams: Sorted by name.
     """
 
     upstreams: tuple[Upstream, ...] = ()
     routes: tuple[Route, ...] = ()
+    sites: tuple[Site, ...] = ()
+    streams: tuple[Stream, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return all that is to be written, sorted by name: the very same tuple where there are upstreams alone."""
+        if not self.sites and not self.streams:
+            return self.upstreams
+        return (*self.upstreams, *self.sites, *self.streams)
 
 
 class Level(StrEnum):

@@ -31,6 +31,7 @@ from lbwatch.core.model import (
 )
 from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
 from lbwatch.core.oneoff import one_off_of
+from lbwatch.core.site import SiteFiles, SiteRules
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
@@ -61,6 +62,12 @@ class Rules:
         hold_refusal: Why it has no request wait for a server, likewise.
         takes_reload: Returns why changes of an upstream's servers need more than that the load balancer's processes are
             told, so that its requests cannot wait, in words; `None`: they do not.
+        sites: What holds for all sites.
+        site_files: The files that they are made with, as they are now.
+        sites_refusal: Why nobody is served by host, in words, such as that the template writes no sites; `None`: they
+            are.
+        streams_refusal: Why no port is served as it is, likewise.
+        gateway: Address of the engine's host on the first network that nginx's container is on; empty: not known.
     """
 
     prefix: str = "lbwatch"
@@ -72,6 +79,11 @@ class Rules:
     sticky_refusal: str | None = None
     hold_refusal: str | None = None
     takes_reload: Callable[[Upstream], str | None] = takes_none
+    sites: SiteRules = field(default_factory=SiteRules)
+    site_files: SiteFiles = field(default_factory=SiteFiles)
+    sites_refusal: str | None = None
+    streams_refusal: str | None = None
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

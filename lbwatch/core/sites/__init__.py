@@ -1,0 +1,1 @@
+"""Sites: what containers say of hosts, judged by a grammar and made into `Site`s. Pure."""
