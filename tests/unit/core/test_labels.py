@@ -19,7 +19,8 @@ from strategies import (
 
 import lbwatch.core.labels as module
 from lbwatch.balancers.nginx.limits import hash_key_refusal
-from lbwatch.core.labels import ContainerLabels, UpstreamLabels, asks, meaning, nearest, read_labels, relevant, slip
+from lbwatch.core.labels import asks, meaning, nearest, read_labels, relevant, slip
+from lbwatch.core.wishes import ContainerLabels, UpstreamLabels
 
 PLAIN_METHODS = ("round_robin", "least_conn", "ip_hash", "random")
 HASH = re.compile(r"hash (?P<key>([A-Za-z0-9_.:/-]|\$\w+|\$\{\w+\})+)( consistent)?", re.ASCII)
