@@ -41,6 +41,7 @@ MAX_HOLD_S = 60.0
 _HOLD = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)(ms|s|m|)")
 _HOLD_UNIT_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
 
+_HEALTH_WORDS = ("auto", "ignore", "connect")
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
 _COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Of what a cookie's name may be (RFC 9110, 5.6.2) what needs no quotes anywhere."""
@@ -225,7 +226,7 @@ def _upstreams_asked(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> t
     What is true of the container itself (port, network, health) holds for its named upstreams too unless they say
     otherwise. With named ones, it joins the default one only if `port` or `upstream` asks for that.
     """
-    shared = {key: top[key] for key in ("port", "network", "health_ignored") if key in top}
+    shared = {key: top[key] for key in ("port", "network", "health_ignored", "waits_for_port") if key in top}
     members = [UpstreamLabels(upstream=name, **(shared | said)) for name, said in sorted(named.items())]
     if not members or "port" in top or "upstream" in top:
         members.insert(0, UpstreamLabels(**top))
@@ -239,6 +240,8 @@ def _parsed(key: str, field_name: str, value: str, *, refuses_key: HashKeyRefusa
         raise _RefusedError(f"{key}\n{error}") from None
     if isinstance(parsed, Method) and parsed.key is not None and (why := refuses_key(parsed.key)) is not None:
         raise _RefusedError(f"{key}\n{why}")
+    if field_name == "health":  # one label, and two questions: who says that it is ready, and from when on it may be
+        return {"health_ignored": parsed == "ignore", "waits_for_port": parsed == "connect"}
     return {_ATTRIBUTES.get(field_name, field_name): parsed}
 
 
@@ -257,6 +260,13 @@ def _choice(yes: str, no: str) -> Callable[[str], bool]:
         return word == yes
 
     return parse
+
+
+def _health(text: str) -> str:
+    word = text.strip().lower()
+    if word not in _HEALTH_WORDS:
+        raise _RefusedError(f"it takes {', '.join(_HEALTH_WORDS[:-1])} or {_HEALTH_WORDS[-1]}")
+    return word
 
 
 def _integer(least: int, most: int) -> Callable[[str], int]:
@@ -332,11 +342,11 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "method": _method,
     "keepalive": _integer(0, 10_000),
     "sticky": _sticky,
-    "health": _choice("ignore", "auto"),
+    "health": _health,
     "hold": _hold_s,
 }
 _MEMBER_FIELDS = frozenset(_PARSERS) - {"enable", "upstream"}
-_ATTRIBUTES = {"health": "health_ignored", "hold": "hold_s"}
+_ATTRIBUTES = {"hold": "hold_s"}
 _OTHERS = {
     "com.docker.compose.project": "read: names the default upstream, with the service",
     "com.docker.compose.service": "read: names the default upstream, with the project",
