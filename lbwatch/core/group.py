@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 from typing import Literal
 
-from lbwatch.core.labels import MAX_HOLD_S
+from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.model import (
     Health,
     Method,

@@ -83,6 +83,10 @@ ALLOWED: list[tuple[str, str, str, Any]] = [
     ("sticky", f" cookie   {'Aa0_.-' * 10}aaaa ", "sticky", f"cookie {'Aa0_.-' * 10}aaaa"),
     ("health", "auto", "health_ignored", False),
     ("health", "ignore", "health_ignored", True),
+    ("health", "auto", "waits_for_port", False),
+    ("health", "ignore", "waits_for_port", False),
+    ("health", " Connect", "waits_for_port", True),
+    ("health", "connect", "health_ignored", False),
 ]
 
 
