@@ -21,7 +21,7 @@ Pairs = Iterable[tuple[str, str]]
 
 def asks(env: Pairs) -> bool:
     """Return whether a container's environment says that it wants to be served."""
-    return any(name in (HOST, MULTIPORTS) and value.strip(" ,\t\r\n") for name, value in env)
+    return any(name in (HOST, MULTIPORTS) and value.replace(",", " ").strip() for name, value in env)
 
 
 def compat_labels(
