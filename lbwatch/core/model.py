@@ -326,7 +326,7 @@ class Method:
 
     Attributes:
         name: `round_robin`, `least_conn`, `ip_hash`, `random` or `hash`.
-        key: What is hashed, in the load balancer's own words; `None` for all but `hash`.
+        key: What is hashed, in the load balancer's own words; of `random` how it chooses: `two`, `two least_conn`.
         consistent: Whether a server that comes or goes moves only its own share of the keys.
     """
 
