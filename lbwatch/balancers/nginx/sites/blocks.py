@@ -143,6 +143,7 @@ class ProxyBlock:
         names_hash: What `server_names_hash_bucket_size` takes; `None`: nginx's default is enough.
         trusts_all: Whether forwarded headers of any client are passed on.
         trusted: Networks whose forwarded headers are passed on.
+        peer: nginx's variable with the address of who connects, or is said to by the PROXY protocol.
         real_ip_header: What `real_ip_header` takes; `None`: the client is who connects.
         real_ip_from: Networks that are believed who the client is.
         headers: A file that replaces all headers to programs, for `include`; `None`: there is none.
@@ -158,6 +159,7 @@ class ProxyBlock:
     names_hash: int | None = None
     trusts_all: bool = False
     trusted: tuple[str, ...] = ()
+    peer: str = "$remote_addr"
     real_ip_header: str | None = None
     real_ip_from: tuple[str, ...] = ()
     headers: str | None = None

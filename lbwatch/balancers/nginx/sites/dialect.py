@@ -77,6 +77,8 @@ class SiteDialect:
             names_hash=_bucket_size(sites),
             trusts_all=rules.trusts_downstream,
             trusted=rules.trusted_proxies,
+            # Where the client is who the header says, the one who connects has another name.
+            peer="$realip_remote_addr" if header == "X-Forwarded-For" else "$remote_addr",
             real_ip_header=header,
             # Each connection says by the protocol who it is of: whom nginx does not believe, it would take for a client.
             real_ip_from=_EVERYWHERE if everywhere else rules.trusted_proxies,
@@ -120,7 +122,9 @@ class _Around:
         """Return what a template gets of one site."""
         if not _is_writable(site):
             # Without what it names it might be open.
-            site = replace(site, certificate=None, clients=None, snippet=None, closed="a path that nginx cannot be given")
+            site = replace(
+                site, certificate=None, clients=None, snippet=None, closed="a path that nginx cannot be given"
+            )
         servers = self._catch_all(site) if not site.host else self._servers(site)
         return SiteBlock(host=hidden(site.host) if site.host else "", servers=tuple(servers))
 
@@ -180,7 +184,9 @@ class _Around:
         """Return blocks for what a host refuses, where else another host might get it."""
         default = self.default
         if site.on_http is OnHttp.REFUSES:
-            yield replace(self._http(site, kind=_CLOSED), listens=self._listens(site.http_port), acme=self.rules.acme_unknown)
+            yield replace(
+                self._http(site, kind=_CLOSED), listens=self._listens(site.http_port), acme=self.rules.acme_unknown
+            )
         is_taken = default is not None and default is not site and default.certificate is not None
         if is_taken and default is not None and site.certificate is None and default.https_port == site.https_port:
             certificate = None if self.catch_all is None else self.catch_all.certificate
@@ -269,7 +275,9 @@ def _port_words(port: int, *, usual: int) -> str:
 
 def _claims_acme(site: Site) -> bool:
     """Return whether a container serves the path of ACME challenges itself."""
-    return any(each.path.text == "/.well-known/acme-challenge/" and not each.path.match.is_regexp for each in site.locations)
+    return any(
+        each.path.text == "/.well-known/acme-challenge/" and not each.path.match.is_regexp for each in site.locations
+    )
 
 
 def _is_writable(site: Site) -> bool:

@@ -34,7 +34,9 @@ def locations_of(site: Site, *, live: Collection[str]) -> tuple[LocationBlock, .
 
 def has_root(site: Site) -> bool:
     """Return whether some location of a site is for whatever no other one is for."""
-    return any(each.path.text == "/" and each.path.match in (Match.PREFIX, Match.PREFIX_FIRST) for each in site.locations)
+    return any(
+        each.path.text == "/" and each.path.match in (Match.PREFIX, Match.PREFIX_FIRST) for each in site.locations
+    )
 
 
 def is_writable(site: Site) -> bool:

@@ -88,5 +88,7 @@ def answer(text: str) -> str:
     text = taken["text"]
     unknown = [found[0] for found in _VARIABLE.finditer(text or "") if (found[1] or found[2]) not in KNOWN_VARIABLES]
     if unknown:
-        raise UnwritableError(f"{unknown[0]} is none of the variables that it takes: {', '.join(sorted(KNOWN_VARIABLES))}")
+        raise UnwritableError(
+            f"{unknown[0]} is none of the variables that it takes: {', '.join(sorted(KNOWN_VARIABLES))}"
+        )
     return f"{taken['code']} {word(text)}" if text else taken["code"]
