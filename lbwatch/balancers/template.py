@@ -57,6 +57,8 @@ _QUOTED_AROUND = 2  # lines before and after one that is wrong
 SITES = "sites"
 """What a template that writes sites calls them."""
 
+OfSites = Callable[[tuple[Site, ...], Sequence[object]], Mapping[str, object]]
+
 _SITES = (
     Site(host=""),
     Site(
@@ -122,7 +124,8 @@ class Renderer:
         block: Makes of an upstream what the template gets, in the load balancer's dialect.
         filters: What templates may write behind a `|`, by name.
         settled: Returns the output with each text that is not the template's own in the place that it came to stand in.
-        of_sites: Returns what else the template gets, by name, of the sites that are to be served.
+        of_sites: Returns what else the template gets, by name: of the sites that are to be served, and of what it gets
+            for the upstreams.
 
     Attributes:
         name: As given.
@@ -138,7 +141,7 @@ class Renderer:
         block: Callable[[Upstream], object],
         filters: Mapping[str, Callable[..., str]],
         settled: Callable[[str], str],
-        of_sites: Callable[[tuple[Site, ...]], Mapping[str, object]] = lambda sites: {SITES: sites},
+        of_sites: OfSites = lambda sites, blocks: {SITES: sites},  # noqa: ARG005 - a port
     ) -> None:
         self.name = template
         self.loads = 0
@@ -203,7 +206,8 @@ class Renderer:
             if isinstance(template, Turns):
                 text = template.render(upstreams, block=block)
             else:
-                text = template.render(upstreams=tuple(map(block, upstreams)), **self._of_sites(sites))
+                blocks = tuple(map(block, upstreams))
+                text = template.render(upstreams=blocks, **self._of_sites(sites, blocks))
             text = self._settled(text)
             text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:
