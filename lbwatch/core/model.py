@@ -608,6 +608,8 @@ class Suspended:
         former_names: The former names of those that were renamed just now.
         paused: The names of the upstreams that an operator paused.
         kept: By name, the upstreams whose last container went just now and whose requests wait for the next one.
+        probed: What came of the ports that have to accept a connection first, by `PortProbe.key`: empty, it has done
+            so; else why it takes long, in words. Of a port that is not in it nothing is known yet.
         hold_refusal: Why no request waits, for these or any others; `None`: they do.
     """
 
@@ -617,4 +619,5 @@ class Suspended:
     former_names: Mapping[str, str] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     kept: Mapping[str, Upstream] = field(default_factory=dict)
+    probed: Mapping[str, str] = field(default_factory=dict)
     hold_refusal: str | None = None
