@@ -261,6 +261,7 @@ class SiteRules:
         proxy_conf: Path of the file that replaces all headers to programs; used if it is there.
         network_internal: Path of the file that says which networks are internal.
         access_log: Whether requests are logged; `log_format` is its format, `None`: nginx-proxy's.
+        log_escape: How nginx escapes what it logs: `default`, `json` or `none`.
     """
 
     compat: bool = False
@@ -285,6 +286,7 @@ class SiteRules:
     network_internal: str = "/etc/nginx/network_internal.conf"
     access_log: bool = True
     log_format: str | None = None
+    log_escape: str = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

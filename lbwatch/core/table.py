@@ -14,8 +14,8 @@ from itertools import chain
 
 from lbwatch.core.changes import spliced
 from lbwatch.core.claims import Claim, Claims
+from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.group import Group, grouped, unrouted
-from lbwatch.core.labels import MAX_HOLD_S
 from lbwatch.core.model import Container, Notice, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.placement import (
     Candidate,
