@@ -33,8 +33,8 @@ from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import LoadBalancer, Reconciler
-from lbwatch.settings import USER_TEMPLATES, Settings
-from lbwatch.system import logs, place
+from lbwatch.settings import DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST, USER_TEMPLATES, Settings
+from lbwatch.system import logs, mounts, place
 from lbwatch.system.connecting import PortTries
 from lbwatch.system.lock import FileLock
 from lbwatch.system.state import State
@@ -279,7 +279,17 @@ def _restore(balancer: Nginx) -> None:
 
 def make_address(settings: Settings) -> EngineAddress:
     """Return where the engine is, from settings and the docker client's own variables."""
-    return engine_address(settings.engine.docker_host, environ=os.environ)
+    return engine_address(settings.engine.docker_host, environ=os.environ, default=_default_docker_host())
+
+
+def _default_docker_host() -> str:
+    """
+    Return where the engine is if nobody says so.
+
+    In /tmp anyone can put a socket, which would be believed: a mount there is root's word.
+    """
+    usual, other = (Path(each.removeprefix("unix://")) for each in (DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST))
+    return MOUNTED_DOCKER_HOST if not usual.exists() and mounts.is_mounted(other) else DEFAULT_DOCKER_HOST
 
 
 def make_renderer(settings: Settings) -> Renderer:
