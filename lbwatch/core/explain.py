@@ -27,7 +27,8 @@ from lbwatch.core.model import (
     Upstream,
 )
 from lbwatch.core.networks import USED, weighed
-from lbwatch.core.placement import Rules, flapping_words, network_owner
+from lbwatch.core.placement import flapping_words, network_owner
+from lbwatch.core.rules import Rules
 
 Since = Mapping[tuple[str, str | None], float]
 """Since when each route stands as it does, by container and upstream, in seconds since the epoch."""

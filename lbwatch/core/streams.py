@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from lbwatch.core.claims import Claim, Claims
 from lbwatch.core.model import Notice, NoticeKind, Reason, Route, Stream, Upstream
-from lbwatch.core.placement import Candidate, Rules
+from lbwatch.core.placement import Candidate
+from lbwatch.core.rules import Rules
 
 Row = tuple[tuple[Route, ...], tuple[Notice, ...]]
 """What is said of one container: the ports that it does not get, and what its owner should know."""

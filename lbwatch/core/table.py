@@ -20,12 +20,12 @@ from lbwatch.core.model import STREAM_MARK, Container, Notice, Plan, Reason, Rou
 from lbwatch.core.placement import (
     Candidate,
     Placement,
-    Rules,
     marked_flapping,
     network_owner,
     placement_of,
     under_former_names,
 )
+from lbwatch.core.rules import Rules
 from lbwatch.core.streams import Streams
 
 _MANY = 100

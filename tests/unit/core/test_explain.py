@@ -30,7 +30,7 @@ from lbwatch.core.model import (
     Suspended,
     Upstream,
 )
-from lbwatch.core.placement import Rules
+from lbwatch.core.rules import Rules
 
 CONTAINERS, UPSTREAMS = ("a", "b", "c"), ("api", "web")
 REFUSAL = "invalid parameter in line 7"
