@@ -16,7 +16,7 @@ from lbwatch.core.changes import spliced
 from lbwatch.core.claims import Claim, Claims
 from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.group import Group, grouped, unrouted
-from lbwatch.core.model import Container, Notice, Plan, Reason, Route, Suspended, Upstream
+from lbwatch.core.model import STREAM_MARK, Container, Notice, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.placement import (
     Candidate,
     Placement,
@@ -27,6 +27,7 @@ from lbwatch.core.placement import (
 )
 from lbwatch.core.probes import PortProbe, id_of, until_accepted, waiting
 from lbwatch.core.rules import Rules
+from lbwatch.core.streams import Streams
 
 _MANY = 100
 """For so many changes the plan of before is patched; for more it is put together anew."""
@@ -78,6 +79,8 @@ class Table:
         self._addresses = Claims()
         self._members: dict[str, dict[str, tuple[Candidate, ...]]] = defaultdict(dict)  # by upstream and id
         self._groups: dict[str, Group] = {}  # by upstream
+        self._streams = Streams(self._rules or Rules())
+        self._asking: dict[str, tuple[str, ...]] = {}  # by upstream, of whose containers something is said of ports
         self._upstreams = _Names()
         self._rows: dict[str, dict[str, _Row]] = defaultdict(dict)  # by the container's name and by who says it
         self._routes: dict[str, tuple[Route, ...]] = {}  # by the container's name, the rows put together
@@ -99,8 +102,9 @@ class Table:
         touched, dirty, self.lost = set(changed), set[str](), ()
         before, self._suspended = self._suspended, suspended
         if anew := rules != self._rules:
+            self._rules = rules
             self._clear()
-            self._rules, touched, dirty = rules, set(containers), {name.lower() for name in rules.declare}
+            touched, dirty = set(containers), {name.lower() for name in rules.declare}
             dirty |= suspended.paused | suspended.kept.keys()
         dirty |= (before.paused ^ suspended.paused) | _differing(before.kept, suspended.kept)
         touched |= _otherwise_suspended(before, suspended) & containers.keys()
@@ -113,10 +117,12 @@ class Table:
         for id in _differing(before.draining, suspended.draining) & self._candidates.keys():
             dirty |= {each.upstream for each in self._candidates[id] if each.upstream is not None}
         others = [self._regroup(name, declared=rules.declare, names=names) for name in dirty]
+        self._put_streams(dirty, names=names)
         rows = [name for name in names if self._put_together(name)]
         if anew or dirty or rows:
             upstreams = self._all_upstreams(dirty, anew=anew or any(others))
-            self._plan = Plan(upstreams=upstreams, routes=self._all_routes(rows, anew=anew))
+            streams = self._streams.streams(lambda name: self._groups[name].upstream)
+            self._plan = Plan(upstreams=upstreams, routes=self._all_routes(rows, anew=anew), streams=streams)
         return self._plan
 
     # Each container by itself.
@@ -315,6 +321,29 @@ class Table:
             is_paused=is_paused,
             before=before,
         )
+
+    def _put_streams(self, dirty: set[str], *, names: set[str]) -> None:
+        """
+        Decide anew which ports go to some upstreams.
+
+        Args:
+            dirty: The names of these.
+            names: Gets the names of the containers of which something is said for it, or was.
+        """
+        touched: set[str] = set()
+        for name in dirty:
+            touched |= self._streams.put(name, chain.from_iterable(self._members.get(name, {}).values()))
+        for name in touched:
+            source = f"{STREAM_MARK}{name}"
+            for container in self._asking.pop(name, ()):
+                self._rows[container].pop(source, None)
+                names.add(container)
+            rows = self._streams.rows(name)
+            for container, row in rows.items():
+                self._rows[container][source] = row
+                names.add(container)
+            if rows:
+                self._asking[name] = tuple(rows)
 
     # The rows of each container.
 
