@@ -90,7 +90,7 @@ class PassLog:
             times = {"live_s": round(applied.live_s, 4)}
             if applied.reloaded:  # by what was pushed no worker is retired
                 times["verified_s"] = round(applied.verified_s, 4)
-            values = _moved(applied, routes=plan.routes)
+            values = _moved(applied, routes=plan.routes) | _others(applied)
             _log.info(applied.event, digest=applied.digest, changed=applied.changed, **values, **times, **outage)
             outage = {}
         values = {"upstreams": len(plan.upstreams), "duration_s": round(took_s, 4)}
@@ -120,6 +120,14 @@ def _moved(applied: Applied, *, routes: tuple[Route, ...]) -> dict[str, object]:
     if len(moved) > MAX_MOVES:
         values["moves_in_all"] = Counter(str(move.change) for move in moved)
     return values
+
+
+def _others(applied: Applied) -> dict[str, object]:
+    """Return which sites and ports are others as a value for the log; no key where none is."""
+    if not applied.others:
+        return {}
+    more = len(applied.others) - MAX_NAMED
+    return {"sites": ", ".join(map(excerpt, applied.others[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")}
 
 
 def _values(move: Move) -> dict[str, str]:

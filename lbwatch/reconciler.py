@@ -13,7 +13,8 @@ from lbwatch.core.changes import RowChanges, routes_of
 from lbwatch.core.errors import LbwatchError, ReloadError
 from lbwatch.core.explain import Running, stamped
 from lbwatch.core.history import AppliedPlan, History
-from lbwatch.core.model import Applied, Container, Plan, Route, Snapshot, Upstream
+from lbwatch.core.model import Applied, Container, Plan, Route, Snapshot
+from lbwatch.core.parts import Parts, PlanParts
 from lbwatch.core.plan import Planner
 from lbwatch.core.schedule import RETRY_LIMIT_S, EventTimes, Retry
 from lbwatch.journal import PassLog, RouteLog
@@ -50,18 +51,18 @@ class LoadBalancer(Protocol):
     def limited(self, plan: Plan) -> Plan:
         """Return the plan as it can be written: what had to be changed for that is noted in its routes."""
 
-    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
+    def due(self, parts: Parts, *, now: float, at_once: bool) -> float:
         """
         Return the loop time at which `apply` may be called, never before *now*.
 
         Args:
-            upstreams: What it would be called with.
+            parts: What it would be called with.
             now: Loop time, in seconds.
             at_once: Whether it should be as early as it can be, whatever the pace.
         """
 
-    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
-        """Return what came of bringing upstreams into force, or raise an `LbwatchError`."""
+    async def apply(self, parts: Parts) -> Applied:
+        """Return what came of bringing the parts of a plan into force, or raise an `LbwatchError`."""
 
     def confirmed(self) -> bool:
         """Return whether the latest verified `apply` still stands."""
@@ -116,6 +117,7 @@ class Reconciler:
         self._pass_log = PassLog()
         self._route_log = RouteLog() if logs_routes else None
         self._applied = AppliedPlan()
+        self._parts = PlanParts()
         self._rows = RowChanges()
         self._error: LbwatchError | None = None  # of the latest apply
         self._woken = asyncio.Event()
@@ -173,13 +175,14 @@ class Reconciler:
         # A request that comes from here on wants a plan that was made after it: it waits for the next pass.
         waiting = tuple(self._waiting)
         plan = self._balancer.limited(self.planner.plan(snapshots, now=now))
+        parts = self._parts.of(plan)
         self._applied = replace(self._applied, plan=plan)
         self._events.planned()
         if self._route_log is not None:
             self._route_log.outlived(self.planner.outlived_drain, snapshots=snapshots)
             self._route_log.routes(plan.routes)
             self._route_log.paused(self.planner.suspended)
-        if self._holds(plan.upstreams, now=now):
+        if self._holds(parts, now=now):
             self._pass_log.settled(digest=self._applied.digest, now=now)
             self._settle()
             self._answer(waiting, plan)
@@ -188,10 +191,10 @@ class Reconciler:
         # Counted from when it was planned, not from when it may go out: a wait for the pace is a wait too.
         if self._applied.behind_since is None:
             self._applied = replace(self._applied, behind_since=now)
-        if now < (due := self._due(plan.upstreams, now=now)):
+        if now < (due := self._due(parts, now=now)):
             return due
-        again_at = await self._apply(plan, now=now)
-        if self._applied.in_force is plan.upstreams:
+        again_at = await self._apply(plan, parts=parts, now=now)
+        if self._applied.parts is parts:
             self._answer(waiting, plan)
         return again_at
 
@@ -200,43 +203,43 @@ class Reconciler:
         # One engine that was not read yet would look like one without containers.
         return snapshots if len(snapshots) == len(self._sources) else None
 
-    def _holds(self, upstreams: tuple[Upstream, ...], *, now: float) -> bool:
+    def _holds(self, parts: Parts, *, now: float) -> bool:
         """Return whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""
         whole = not self._applied.degraded and self._applied.unstartable is None
         settled = whole or now < self._retry.at
-        in_force = upstreams == self._applied.in_force
+        in_force = parts == self._applied.parts
         return in_force and settled and not self._retry.renewed and self._balancer.confirmed()
 
-    def _due(self, upstreams: tuple[Upstream, ...], *, now: float) -> float:
-        if upstreams == self._retry.failed and not self._balancer.restarted():
+    def _due(self, parts: Parts, *, now: float) -> float:
+        if parts == self._retry.failed and not self._balancer.restarted():
             return max(now, self._retry.at)
-        return self._balancer.due(upstreams, now=now, at_once=self._retry.renewed)
+        return self._balancer.due(parts, now=now, at_once=self._retry.renewed)
 
-    async def _apply(self, plan: Plan, *, now: float) -> float:
+    async def _apply(self, plan: Plan, *, parts: Parts, now: float) -> float:
         # Put back if this fails, never cleared afterwards: a template that is loaded meanwhile needs another apply.
         renewed, self._retry.renewed = self._retry.renewed, False
         self._applied = replace(self._applied, applying=True)
         try:
-            applied = await self._balancer.apply(plan.upstreams)
+            applied = await self._balancer.apply(parts)
         except LbwatchError as error:
             self._retry.renewed |= renewed
-            return self._fail(error, upstreams=plan.upstreams, took_s=self._clock() - now)
+            return self._fail(error, parts=parts, took_s=self._clock() - now)
         finally:
             self._applied = replace(self._applied, applying=False)
-        self._succeed(applied, plan=plan, took_s=self._clock() - now)
+        self._succeed(applied, plan=plan, parts=parts, took_s=self._clock() - now)
         return now
 
-    def _fail(self, error: LbwatchError, *, upstreams: tuple[Upstream, ...], took_s: float) -> float:
+    def _fail(self, error: LbwatchError, *, parts: Parts, took_s: float) -> float:
         """Return the loop time of the next try of what failed."""
         now = self._clock()
-        wait_s = self._retry.fail(error, upstreams=upstreams, now=now)
+        wait_s = self._retry.fail(error, parts=parts, now=now)
         self._pass_log.failed(error, attempt=self._retry.attempt, retry_in_s=wait_s, now=now)
         self._error, self._applied = error, replace(self._applied, error=str(error))
         self.history.failed(error.event, error=str(error), at=self._wall(), took_s=took_s)
         self._note()
         return self._retry.at
 
-    def _succeed(self, applied: Applied, *, plan: Plan, took_s: float) -> None:
+    def _succeed(self, applied: Applied, *, plan: Plan, parts: Parts, took_s: float) -> None:
         self._retry.succeed(now=self._clock(), again_s=applied.again_s)
         # Where the same text was in force already nothing was verified anew: the old time stays.
         verified_at = self._applied.applied_at
@@ -245,6 +248,7 @@ class Reconciler:
         self._applied = replace(
             self._applied,
             in_force=plan.upstreams,
+            parts=parts,
             degraded=applied.degraded,
             digest=applied.digest,
             applied_at=verified_at,

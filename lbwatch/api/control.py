@@ -18,8 +18,8 @@ from lbwatch.core.explain import Explanation
 from lbwatch.core.history import AppliedPlan
 from lbwatch.core.labels import MAX_HOLD_S
 from lbwatch.core.model import Container, NoticeKind, Plan, Reason, Route, Suspended, Upstream
-from lbwatch.core.placement import takes_none
 from lbwatch.core.plan import Planner
+from lbwatch.core.rules import takes_none
 from lbwatch.core.status import counted
 from lbwatch.system.state import State
 

@@ -1,5 +1,5 @@
 """
-From upstreams and a template to text. The template only formats: everything it is given is checked and sorted.
+From a plan's parts and a template to text. The template only formats: everything it is given is checked and sorted.
 
 A template is looked up in the user's folder first, then among the shipped ones; it runs in Jinja's sandbox, where an
 undefined name is an error.
@@ -7,7 +7,7 @@ undefined name is an error.
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -24,11 +24,14 @@ from jinja2 import (
     TemplateSyntaxError,
 )
 from jinja2.loaders import split_template_path
+from jinja2.meta import find_referenced_templates, find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lbwatch.balancers.turns import Turns, cut
 from lbwatch.core.errors import RenderError, excerpt
 from lbwatch.core.model import Method, Server, Upstream
+from lbwatch.core.parts import Parts, sites_in, upstreams_in
+from lbwatch.core.site import Certificate, Location, Site, SitePath
 from lbwatch.system import reading
 
 MAX_BYTES = 1 << 20
@@ -50,6 +53,20 @@ _TEMPLATE_ERRORS = (
 )
 
 _QUOTED_AROUND = 2  # lines before and after one that is wrong
+
+SITES = "sites"
+"""What a template that writes sites calls them."""
+
+OfSites = Callable[[tuple[Site, ...], Sequence[object]], Mapping[str, object]]
+
+_SITES = (
+    Site(host=""),
+    Site(
+        host="sample.example",
+        locations=(Location(path=SitePath(), upstream="sample"),),
+        certificate=Certificate(name="sample", path="/sample.crt", key="/sample.key"),
+    ),
+)
 
 _SAMPLE = (
     Upstream(name="empty"),
@@ -107,10 +124,13 @@ class Renderer:
         block: Makes of an upstream what the template gets, in the load balancer's dialect.
         filters: What templates may write behind a `|`, by name.
         settled: Returns the output with each text that is not the template's own in the place that it came to stand in.
+        of_sites: Returns what else the template gets, by name: of the sites that are to be served, and of what it gets
+            for the upstreams.
 
     Attributes:
         name: As given.
         loads: How often it was read.
+        writes_sites: Whether it asks for the sites, once it was read.
     """
 
     def __init__(
@@ -121,9 +141,12 @@ class Renderer:
         block: Callable[[Upstream], object],
         filters: Mapping[str, Callable[..., str]],
         settled: Callable[[str], str],
+        of_sites: OfSites = lambda sites, blocks: {SITES: sites},  # noqa: ARG005 - a port
     ) -> None:
         self.name = template
         self.loads = 0
+        self.writes_sites = False
+        self._of_sites = of_sites
         self._folders = list(folders)
         self._block = block
         self._filters = filters
@@ -155,17 +178,18 @@ class Renderer:
         try:
             whole = environment.get_template(name)
             template = cut(whole, source=loader.get_source(environment, name)[0]) or whole
+            writes_sites = SITES in _names_read(environment, name)
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=folders) from error
-        self._rendered(template, upstreams=_SAMPLE, block=self._block)
-        self._template, self.loads = template, self.loads + 1
+        self._rendered(template, parts=(*_SAMPLE, *(_SITES if writes_sites else ())), block=self._block)
+        self._template, self.writes_sites, self.loads = template, writes_sites, self.loads + 1
 
-    def text(self, upstreams: tuple[Upstream, ...], *, block: Callable[[Upstream], object] | None = None) -> str:
+    def text(self, parts: Parts, *, block: Callable[[Upstream], object] | None = None) -> str:
         """
-        Return the upstreams as text, which ends with one newline.
+        Return the parts of a plan as text, which ends with one newline.
 
         Args:
-            upstreams: By name.
+            parts: By name.
             block: See above; `None`: the one that was given there.
 
         Raises:
@@ -174,21 +198,21 @@ class Renderer:
         if self._template is None:
             self.load()
         assert self._template is not None
-        return self._rendered(self._template, upstreams=upstreams, block=block or self._block)
+        return self._rendered(self._template, parts=parts, block=block or self._block)
 
-    def _rendered(
-        self, template: Template | Turns, *, upstreams: tuple[Upstream, ...], block: Callable[[Upstream], object]
-    ) -> str:
+    def _rendered(self, template: Template | Turns, *, parts: Parts, block: Callable[[Upstream], object]) -> str:
+        upstreams, sites = upstreams_in(parts), sites_in(parts)
         try:
             if isinstance(template, Turns):
                 text = template.render(upstreams, block=block)
             else:
-                text = template.render(upstreams=tuple(map(block, upstreams)))
+                blocks = tuple(map(block, upstreams))
+                text = template.render(upstreams=blocks, **self._of_sites(sites, blocks))
             text = self._settled(text)
             text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=self._folders) from error
-        return text.rstrip("\n") + "\n"
+        return text.rstrip("\n") + "\n" + _files_line(sites)
 
     def _error(self, error: Exception, *, folders: Sequence[Path]) -> RenderError:
         if isinstance(error, TemplateSyntaxError):
@@ -204,6 +228,33 @@ class Renderer:
         if where is None:
             return RenderError(message, path=self.name, line=None)
         return RenderError(message, path=where[0], line=where[1], around=_around(*where))
+
+
+def _names_read(environment: Environment, name: str) -> set[str]:
+    """Return the names that a template reads, with all that it extends or includes."""
+    names: set[str] = set()
+    seen, left = set[str](), [name]
+    assert environment.loader is not None
+    while left:
+        seen.add(one := left.pop())
+        try:
+            tree = environment.parse(environment.loader.get_source(environment, one)[0])
+        except TemplateNotFound:  # of an `include ... ignore missing`; any other fails when it is rendered
+            continue
+        names |= find_undeclared_variables(tree)
+        left += [each for each in find_referenced_templates(tree) if each is not None and each not in seen]
+    return names
+
+
+def _files_line(sites: Iterable[Site]) -> str:
+    """
+    Return a comment that is another one as soon as a file is that sites are served with; empty where they have none.
+
+    nginx reads such a file at a reload, and only then: one that was renewed by the same name has to change the text, so
+    that it is tested, reloaded and verified as everything else.
+    """
+    files = sorted({each for site in sites for each in site.files})
+    return f"# With the files of its sites as of {digest(repr(files))}.\n" if files else ""
 
 
 def digest(text: str) -> str:

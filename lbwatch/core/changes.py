@@ -10,12 +10,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from itertools import compress
 from operator import attrgetter, is_not
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from lbwatch.core.model import Container, Degraded, Plan, Route, Upstream
 
 T = TypeVar("T")
 C = TypeVar("C")
+N = TypeVar("N", bound="_Named")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
 
 _MANY = 100
 """So many names are looked for one by one; for more of them all routes are looked at."""
@@ -65,11 +72,16 @@ def changed_ids(before: Mapping[str, Container], now: Mapping[str, Container]) -
 @_of_latest
 def changed_upstreams(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> tuple[UpstreamChange, ...]:
     """Return the upstreams that are other objects; both are sorted by name."""
+    return changed(before, after)
+
+
+def changed(before: tuple[N, ...], after: tuple[N, ...]) -> tuple[tuple[N | None, N | None], ...]:
+    """Return what has a name and is another object, as it was and as it is; both are sorted by name."""
     pairs = tuple(compress(zip(before, after, strict=False), map(is_not, before, after)))
     # Most often only their servers differ: then they stand in the same places.
     if len(before) == len(after) and all(old.name == new.name for old, new in pairs):
         return pairs
-    was, now = ({each.name: each for each in upstreams} for upstreams in (before, after))
+    was, now = ({each.name: each for each in named} for named in (before, after))
     names = sorted(name for name in was.keys() | now.keys() if was.get(name) is not now.get(name))
     return tuple((was.get(name), now.get(name)) for name in names)
 

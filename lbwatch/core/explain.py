@@ -27,7 +27,10 @@ from lbwatch.core.model import (
     Upstream,
 )
 from lbwatch.core.networks import USED, weighed
-from lbwatch.core.placement import Rules, flapping_words, network_owner
+from lbwatch.core.parts import part_words
+from lbwatch.core.placement import flapping_words, network_owner
+from lbwatch.core.rules import Rules
+from lbwatch.core.site import SITE_MARK
 
 Since = Mapping[tuple[str, str | None], float]
 """Since when each route stands as it does, by container and upstream, in seconds since the epoch."""
@@ -128,8 +131,10 @@ def _is_written(route: Route, degraded: Degraded) -> bool:
 
 
 def degraded_words(degraded: Degraded) -> str:
-    """Return what became of an upstream that is not written as it should be, in words."""
-    if degraded.kept:
+    """Return what became of a part that is not written as it should be, in words."""
+    if degraded.upstream.startswith(SITE_MARK) and degraded.level in (Level.PLAIN, Level.EMPTY):
+        how = "answers 503 to everyone" + (", without HTTPS" if degraded.level is Level.EMPTY else "")
+    elif degraded.kept:
         how = "has no container any more and is kept, without a server, for nginx's own files (declare keeps it always)"
     elif degraded.level is Level.PLAIN:
         how = "is written without its parameters"
@@ -137,7 +142,7 @@ def degraded_words(degraded: Degraded) -> str:
         how = "stays as it was, less what has gone"
     else:
         how = "is left out"
-    return f"upstream {degraded.upstream} {how}: {degraded.error}"
+    return f"{part_words(degraded.upstream)} {how}: {degraded.error}"
 
 
 def wait_words(wait: Wait, *, refusal: str | None) -> str | None:

@@ -23,7 +23,8 @@ from lbwatch.core.model import (
     Sticky,
     Upstream,
 )
-from lbwatch.core.placement import Candidate, takes_none
+from lbwatch.core.placement import Candidate
+from lbwatch.core.rules import takes_none
 
 _SICK = "its health check fails"
 _ROUND_ROBIN = "round_robin"  # a method that has no directive anywhere

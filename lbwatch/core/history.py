@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from lbwatch.core.model import Applied, Degraded, Plan, Route, Upstream
+from lbwatch.core.parts import Parts
 
 KEPT_CHANGES = 50
 KEPT_LINES = 200  # of the difference of each change
@@ -80,6 +81,7 @@ class AppliedPlan:
     Attributes:
         plan: `None` before every engine was read.
         in_force: The upstreams that were verified last; `None` before the first time.
+        parts: Those, and all else that was.
         degraded: Which of them could not be written as they should be.
         confirmed: Whether that still stands: the same nginx runs, and the file was not changed.
         applying: Whether something is being brought into force just now.
@@ -95,6 +97,7 @@ class AppliedPlan:
 
     plan: Plan | None = None
     in_force: tuple[Upstream, ...] | None = None
+    parts: Parts | None = None
     degraded: tuple[Degraded, ...] = ()
     confirmed: bool = False
     applying: bool = False

@@ -8,14 +8,14 @@ No label's text reaches nginx but through the checks below.
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
 from lbwatch.core.errors import excerpt
-from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method, Reason, Sticky
-from lbwatch.core.site import SiteWish
+from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method, Sticky
+from lbwatch.core.wishes import ContainerLabels, HashKeyRefusal, UpstreamLabels, takes_any_key
 
 ROUND_ROBIN = "round_robin"
 
@@ -41,6 +41,7 @@ MAX_HOLD_S = 60.0
 _HOLD = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)(ms|s|m|)")
 _HOLD_UNIT_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
 
+_HEALTH_WORDS = ("auto", "ignore", "connect")
 _PLAIN_METHODS = (ROUND_ROBIN, "least_conn", "ip_hash", "random")
 _COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Of what a cookie's name may be (RFC 9110, 5.6.2) what needs no quotes anywhere."""
@@ -48,84 +49,6 @@ _COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _COOKIE_PREFIXES = ("__host-", "__secure-")  # browsers refuse such a cookie unless it is marked `Secure`
 _STICKY_TAKES = "it takes cookie NAME; NAME of letters, digits and _ . -, at most 64"
 _METHOD_TAKES = "it takes round_robin, least_conn, ip_hash, random, or hash KEY [consistent]"
-
-HashKeyRefusal = Callable[[str], str | None]
-"""Returns why a load balancer cannot hash by a key, in words; `None` if it can."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamLabels:
-    """
-    What a container asks of one upstream.
-
-    Attributes:
-        upstream: Its name, in lower case; `None` for the one that the container joins by default.
-        port: `None`: the only exposed TCP port.
-        network: `None`: the first reachable one.
-        method: `None`: no opinion; `round_robin` is one.
-        health_ignored: Whether the container's health check has no say.
-        hold_s: How many seconds a request waits for a server while there is none; `None`: no opinion.
-        sites: Which paths of which hosts the upstream should serve.
-        listen: Which ports of the load balancer's go to it as they are, each with `tcp` or `udp`.
-        assumed_port: Taken where no port is said, and not exactly one is exposed; `None`: then it has none.
-        is_compat: Whether nginx-proxy's variables ask for it.
-        waits_for_port: Whether it is ready only once its port has accepted a connection, since its latest start.
-    """
-
-    upstream: str | None = None
-    port: int | None = None
-    network: str | None = None
-    weight: int = 1
-    max_fails: int | None = None
-    fail_timeout: int | None = None
-    max_conns: int | None = None
-    backup: bool = False
-    method: Method | None = None
-    keepalive: int | None = None
-    sticky: Sticky | None = None
-    health_ignored: bool = False
-    hold_s: float | None = None
-    sites: tuple[SiteWish, ...] = ()
-    listen: tuple[tuple[int, str], ...] = ()
-    assumed_port: int | None = None
-    is_compat: bool = False
-    waits_for_port: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerLabels:
-    """
-    All that a container's labels say.
-
-    Attributes:
-        asks: Whether any label stands below the prefix.
-        enable: `None` where the label is absent.
-        upstreams: The upstreams it joins, by name, the default one first.
-        vars: For the user's own template.
-        unknown: The first label keys below the prefix that mean nothing, as excerpts.
-        more_unknown: How many more of them there are.
-        refusal: Why the labels cannot be used, in words; `None` if they can. A container with `enable` false is
-            never refused.
-        takes: What the refused label takes, which is the end of *refusal*.
-        reason: The refusal as a code.
-        dropped: Values that are not used and take nobody out, each in words: what concerns a whole host, say.
-    """
-
-    asks: bool = False
-    enable: bool | None = None
-    upstreams: tuple[UpstreamLabels, ...] = (UpstreamLabels(),)
-    vars: Mapping[str, str] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
-    more_unknown: int = 0
-    refusal: str | None = None
-    takes: str = ""
-    reason: Reason = Reason.BAD_LABEL
-    dropped: tuple[str, ...] = ()
-
-
-def takes_any_key(_: str) -> str | None:
-    """Return no refusal: of a load balancer that hashes by anything."""
-    return None
 
 
 class _RefusedError(Exception):
@@ -303,7 +226,7 @@ def _upstreams_asked(top: dict[str, Any], named: dict[str, dict[str, Any]]) -> t
     What is true of the container itself (port, network, health) holds for its named upstreams too unless they say
     otherwise. With named ones, it joins the default one only if `port` or `upstream` asks for that.
     """
-    shared = {key: top[key] for key in ("port", "network", "health_ignored") if key in top}
+    shared = {key: top[key] for key in ("port", "network", "health_ignored", "waits_for_port") if key in top}
     members = [UpstreamLabels(upstream=name, **(shared | said)) for name, said in sorted(named.items())]
     if not members or "port" in top or "upstream" in top:
         members.insert(0, UpstreamLabels(**top))
@@ -317,6 +240,8 @@ def _parsed(key: str, field_name: str, value: str, *, refuses_key: HashKeyRefusa
         raise _RefusedError(f"{key}\n{error}") from None
     if isinstance(parsed, Method) and parsed.key is not None and (why := refuses_key(parsed.key)) is not None:
         raise _RefusedError(f"{key}\n{why}")
+    if field_name == "health":  # one label, and two questions: who says that it is ready, and from when on it may be
+        return {"health_ignored": parsed == "ignore", "waits_for_port": parsed == "connect"}
     return {_ATTRIBUTES.get(field_name, field_name): parsed}
 
 
@@ -335,6 +260,13 @@ def _choice(yes: str, no: str) -> Callable[[str], bool]:
         return word == yes
 
     return parse
+
+
+def _health(text: str) -> str:
+    word = text.strip().lower()
+    if word not in _HEALTH_WORDS:
+        raise _RefusedError(f"it takes {', '.join(_HEALTH_WORDS[:-1])} or {_HEALTH_WORDS[-1]}")
+    return word
 
 
 def _integer(least: int, most: int) -> Callable[[str], int]:
@@ -410,11 +342,11 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "method": _method,
     "keepalive": _integer(0, 10_000),
     "sticky": _sticky,
-    "health": _choice("ignore", "auto"),
+    "health": _health,
     "hold": _hold_s,
 }
 _MEMBER_FIELDS = frozenset(_PARSERS) - {"enable", "upstream"}
-_ATTRIBUTES = {"health": "health_ignored", "hold": "hold_s"}
+_ATTRIBUTES = {"hold": "hold_s"}
 _OTHERS = {
     "com.docker.compose.project": "read: names the default upstream, with the service",
     "com.docker.compose.service": "read: names the default upstream, with the project",

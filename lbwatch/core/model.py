@@ -326,7 +326,7 @@ class Method:
 
     Attributes:
         name: `round_robin`, `least_conn`, `ip_hash`, `random` or `hash`.
-        key: What is hashed, in the load balancer's own words; `None` for all but `hash`.
+        key: What is hashed, in the load balancer's own words; of `random` how it chooses: `two`, `two least_conn`.
         consistent: Whether a server that comes or goes moves only its own share of the keys.
     """
 
@@ -530,6 +530,7 @@ class Applied:
         again_s: In how many seconds more of them is to be tried; `None`: whenever all is tried again.
         event: Under which name it is logged; empty: nothing is in force that was not before.
         upstreams: Those that were otherwise before, as they were and as they are, if logged; `None`: not there.
+        others: Sites and streams that were otherwise before, likewise, in words.
         unstartable: Why the load balancer could not start now although it serves: it refuses its operator's own files.
     """
 
@@ -538,6 +539,7 @@ class Applied:
     reloaded: bool
     event: str = ""
     upstreams: tuple[tuple[Upstream | None, Upstream | None], ...] = ()
+    others: tuple[str, ...] = ()
     difference: str = ""
     live_s: float = 0.0
     verified_s: float = 0.0

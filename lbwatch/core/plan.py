@@ -15,8 +15,8 @@ from lbwatch.core.draining import Drains
 from lbwatch.core.flapping import Flapping
 from lbwatch.core.holds import Holds
 from lbwatch.core.model import Container, Notice, Plan, Route, Snapshot, Suspended
-from lbwatch.core.placement import Rules
 from lbwatch.core.renames import Renames
+from lbwatch.core.rules import Rules
 from lbwatch.core.table import Table
 
 __all__ = ["Planner", "Rules", "desired_state", "noted"]

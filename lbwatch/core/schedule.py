@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from lbwatch.core.changes import changed_upstreams
 from lbwatch.core.errors import LbwatchError, ReloadError, TakenBackError
 from lbwatch.core.model import Upstream
+from lbwatch.core.parts import Parts, others_in, upstreams_in
 
 RETRY_FIRST_S = 0.1
 RETRY_LIMIT_S = 30.0
@@ -61,33 +62,36 @@ class ReloadPace:
     _last: float | None = field(default=None, init=False)  # loop time of the latest reload
     _last_added: float | None = field(default=None, init=False)  # of the latest one that added or changed a server
 
-    def due(
-        self, upstreams: tuple[Upstream, ...], *, before: tuple[Upstream, ...] | None, now: float, at_once: bool
-    ) -> float:
+    def due(self, parts: Parts, *, before: Parts | None, now: float, at_once: bool) -> float:
         """
-        Return the loop time at which these upstreams may be reloaded, never before *now*.
+        Return the loop time at which these parts may be reloaded, never before *now*.
 
         Args:
-            upstreams: What should be in force.
+            parts: What should be in force.
             before: What is; `None`: nothing yet.
             now: Loop time, in seconds.
             at_once: Whether they should not wait for the interval.
         """
-        removes = at_once or before is None or removes_servers(before, upstreams)
+        removes = at_once or before is None or removes_servers(upstreams_in(before), upstreams_in(parts))
         return reload_at(now, last=self._last, last_added=self._last_added, removes=removes, interval=self.interval_s)
 
-    def reloads(self, upstreams: tuple[Upstream, ...], *, before: tuple[Upstream, ...] | None, now: float) -> None:
+    def reloads(self, parts: Parts, *, before: Parts | None, now: float) -> None:
         """
         Note that a reload goes out now.
 
         Args:
-            upstreams: What it brings into force.
+            parts: What it brings into force.
             before: What was in force; `None`: nothing.
             now: Loop time, in seconds.
         """
         self._last = now
-        if before is None or adds_servers(before, upstreams):
+        if before is None or _adds_any(before, parts):
             self._last_added = now
+
+
+def _adds_any(before: Parts, after: Parts) -> bool:
+    is_same = others_in(before) == others_in(after)
+    return not is_same or adds_servers(upstreams_in(before), upstreams_in(after))
 
 
 def removes_servers(before: tuple[Upstream, ...], after: tuple[Upstream, ...]) -> bool:
@@ -168,7 +172,7 @@ class Retry:
 
     def __init__(self, *, limit_s: float, random: Callable[[], float]) -> None:
         self.at = 0.0
-        self.failed: tuple[Upstream, ...] | None = None
+        self.failed: Parts | None = None
         self.renewed = False
         self._limit_s = limit_s
         self._taken_back = 0  # how often since the latest success
@@ -183,13 +187,13 @@ class Retry:
         """Have everything tried again at once."""
         self.renewed, self.at = True, 0.0
 
-    def fail(self, error: LbwatchError, *, upstreams: tuple[Upstream, ...], now: float) -> float:
+    def fail(self, error: LbwatchError, *, parts: Parts, now: float) -> float:
         """
         Return how many seconds to wait after a failure.
 
         Args:
             error: Why it failed.
-            upstreams: What it was for.
+            parts: What it was for.
             now: Loop time, in seconds.
         """
         limit_s = OWED_LIMIT_S if isinstance(error, ReloadError) else self._limit_s
@@ -198,7 +202,7 @@ class Retry:
         if isinstance(error, TakenBackError):
             wait_s = min(TAKEN_BACK_LIMIT_S, limit_s * 2.0 ** min(self._taken_back, 32))
             self._taken_back += 1
-        self.failed, self.at = upstreams, now + wait_s
+        self.failed, self.at = parts, now + wait_s
         return wait_s
 
     def succeed(self, *, now: float, again_s: float | None = None) -> None:

@@ -20,12 +20,12 @@ from lbwatch.core.model import Container, Notice, Plan, Reason, Route, Suspended
 from lbwatch.core.placement import (
     Candidate,
     Placement,
-    Rules,
     marked_flapping,
     network_owner,
     placement_of,
     under_former_names,
 )
+from lbwatch.core.rules import Rules
 
 _MANY = 100
 """For so many changes the plan of before is patched; for more it is put together anew."""

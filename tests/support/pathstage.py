@@ -15,6 +15,7 @@ from lbwatch.balancers.nginx.livepath import LivePath
 from lbwatch.balancers.nginx.suspects import Trial
 from lbwatch.core.errors import LbwatchError
 from lbwatch.core.model import Server, Upstream
+from lbwatch.core.parts import Parts, upstreams_in
 from lbwatch.system.lock import FileLock
 
 SHAPE = "0123456789ab"
@@ -22,12 +23,12 @@ SHAPE = "0123456789ab"
 
 def trial(*ports: int) -> Trial:
     servers = tuple(Server(address="192.0.2.1", port=port, container=f"c{port}") for port in ports)
-    return Trial(upstreams=(Upstream(name="web", servers=servers),))
+    return Trial(parts=(Upstream(name="web", servers=servers),))
 
 
-def text_of(upstreams: tuple[Upstream, ...]) -> str:
+def text_of(parts: Parts) -> str:
     blocks = []
-    for upstream in upstreams:
+    for upstream in upstreams_in(parts):
         servers = "".join(f"    server {each.host_port};\n" for each in upstream.servers)
         blocks.append(f"upstream {upstream.name} {{\n{servers}    {directives.line(upstream)}\n}}\n")
     return "".join(blocks) + directives.lines_for_all(SHAPE, folder="/f")
@@ -102,19 +103,19 @@ class Candidates:
         return self.tested_since
 
     async def candidate(
-        self, upstreams: tuple[Upstream, ...], *, degraded: object, names_before: Callable[[], Collection[str]]
+        self, parts: Parts, *, degraded: object, names_before: Callable[[], Collection[str]]
     ) -> AcceptedConfig:
         await self.may.wait()
         if self.error is not None:
             raise self.error
-        self.tested.append(text_of(upstreams))
-        return AcceptedConfig(text=text_of(upstreams), tested=True, written=upstreams)
+        self.tested.append(text_of(parts))
+        return AcceptedConfig(text=text_of(parts), tested=True, written=parts)
 
-    def text(self, upstreams: tuple[Upstream, ...]) -> str:
-        return text_of(upstreams)
+    def text(self, parts: Parts) -> str:
+        return text_of(parts)
 
-    def written(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
-        return upstreams
+    def written(self, parts: Parts) -> Parts:
+        return parts
 
 
 class Kept:
@@ -136,7 +137,7 @@ class Kept:
 class Stage:
     def __init__(self, folder: Path) -> None:
         self.output = folder / "lbwatch.conf"
-        self.output.write_text(text_of(trial(1).upstreams))
+        self.output.write_text(text_of(trial(1).parts))
         self.nginx: object = "nginx"
         control: Any = SimpleNamespace(running=lambda: self.nginx)
         kept: Any = Kept()
@@ -152,7 +153,7 @@ class Stage:
         return await self.path.apply(one, began=asyncio.get_running_loop().time())
 
     def says(self, *ports: int) -> bool:
-        return self.output.read_text() == text_of(trial(*ports).upstreams)
+        return self.output.read_text() == text_of(trial(*ports).parts)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Brings upstreams into force: render, test, replace, reload, verify; and knows whether what it did still holds."""
+"""Brings a plan into force: render, test, replace, reload, verify; and knows whether what it did still holds."""
 
 import asyncio
 from contextlib import suppress
@@ -30,7 +30,8 @@ from lbwatch.core.errors import (
     ReloadRefusedError,
     TakenBackError,
 )
-from lbwatch.core.model import Applied, BalancerStatus, Plan, Upstream
+from lbwatch.core.model import Applied, BalancerStatus, Plan
+from lbwatch.core.parts import Parts, changed_parts, other_names, part_words, upstreams_in
 from lbwatch.core.schedule import ReloadPace
 from lbwatch.system.lock import FileLock
 
@@ -69,13 +70,13 @@ class _Seen:
     What nginx was seen to run last.
 
     Attributes:
-        upstreams: What its latest verified reload was for.
+        parts: What its latest verified reload was for.
         read: What that had it read; `None`: none was verified since the start.
         file: What the file has since then: names without a server may have left it.
         nginx: Which one it was, for comparison.
     """
 
-    upstreams: tuple[Upstream, ...] = ()
+    parts: Parts = ()
     read: str | None = None
     file: str | None = None
     nginx: object = None
@@ -130,7 +131,7 @@ class Nginx:
         self._pace = pace
         self._limits = Limits()
         self._watch = VersionWatch(tester=tester, control=control)
-        self._in_force: tuple[Upstream, ...] | None = None  # verified
+        self._in_force: Parts | None = None  # verified
         self._seen = _Seen()
         self._suspects = Suspects()
         self._reloads = True  # as far as is known, whatever the file is
@@ -163,20 +164,20 @@ class Nginx:
         """Return a plan that nginx takes, and can bear: what had to be changed for that is noted in its routes."""
         return self._limits.limited(plan, version=self._watch.version)
 
-    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
+    def due(self, parts: Parts, *, now: float, at_once: bool) -> float:
         """
-        Return the loop time at which upstreams may go out, never before *now*.
+        Return the loop time at which parts may go out, never before *now*.
 
         Args:
-            upstreams: What should be in force.
+            parts: What should be in force.
             now: Loop time, in seconds.
             at_once: Whether they go out as soon as nginx can follow.
         """
         if self._live is not None:
-            due = self._live.due(upstreams, is_same=upstreams == self._in_force, now=now)
+            due = self._live.due(parts, is_same=parts == self._in_force, now=now)
             if due is not None:
                 return due
-        return self._pace.due(upstreams, before=self._in_force, now=now, at_once=at_once)
+        return self._pace.due(parts, before=self._in_force, now=now, at_once=at_once)
 
     def confirmed(self) -> bool:
         """Return whether what was brought into force last still is, and the file was not changed by others."""
@@ -230,11 +231,11 @@ class Nginx:
         """Return whether another nginx runs than the one that did not take the latest `apply`."""
         return self._failed_by is not None and self._control.running() not in (None, self._failed_by)
 
-    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
+    async def apply(self, parts: Parts) -> Applied:
         """
-        Return what came of bringing *upstreams* into force; where they are already, and verified, nothing is done.
+        Return what came of bringing *parts* into force; where they are already, and verified, nothing is done.
 
-        Upstreams that nginx or the template refuses are degraded as far as they must be, and named in the answer.
+        Parts that nginx or the template refuses are degraded as far as they must be, and named in the answer.
 
         Raises:
             RenderError, ConfigRejectedError, OutputError: The old file serves on.
@@ -242,21 +243,21 @@ class Nginx:
         """
         began = asyncio.get_running_loop().time()
         try:
-            applied = await self._apply(upstreams, began=began)
+            applied = await self._apply(parts, began=began)
         except LbwatchError:
             self._failed_by = self._control.running()
             raise
-        self._in_force, self._failed_by = upstreams, None
+        self._in_force, self._failed_by = parts, None
         return applied
 
-    async def _apply(self, upstreams: tuple[Upstream, ...], *, began: float) -> Applied:
-        trial = self._suspects.trial(upstreams, now=began)
+    async def _apply(self, parts: Parts, *, began: float) -> Applied:
+        trial = self._suspects.trial(parts, now=began)
         if (pushed := await self._push(trial, began=began)) is not None:
             return pushed
         async with self._turn:
-            return await self._reload(trial, wanted=upstreams, began=began)
+            return await self._reload(trial, wanted=parts, began=began)
 
-    async def _reload(self, trial: Trial, *, wanted: tuple[Upstream, ...], began: float) -> Applied:
+    async def _reload(self, trial: Trial, *, wanted: Parts, began: float) -> Applied:
         """
         Return what came of bringing a trial into force by a reload, or less of it if nginx refuses it.
 
@@ -291,8 +292,8 @@ class Nginx:
         self.step = "telling nginx's workers"
         if self._live is None or (pushed := await self._live.apply(trial, began=began)) is None:
             return None
-        moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
-        self._seen.upstreams = trial.upstreams
+        moved = changed_upstreams(upstreams_in(self._seen.parts), upstreams_in(trial.parts))
+        self._seen.parts = trial.parts
         self._suspects.passed(trial, now=asyncio.get_running_loop().time())
         written = pushed.written
         is_recalled = self._seen.file is None and written is not None and written.text == written.before
@@ -318,7 +319,7 @@ class Nginx:
         )
 
     async def _bring_less(
-        self, trial: Trial, *, wanted: tuple[Upstream, ...], refusal: TakenBackError, began: float, before: str | None
+        self, trial: Trial, *, wanted: Parts, refusal: TakenBackError, began: float, before: str | None
     ) -> tuple[Trial, Applied]:
         """
         Return what nginx takes in the place of a trial that it refused, and what came of that.
@@ -368,7 +369,7 @@ class Nginx:
         candidate = await self._candidate(trial, before=before)
         name, changed = digest(candidate.text), candidate.text != before
         # Equal to the file is not equal to what runs: without a verified reload of this nginx a reload is owed.
-        outlived = is_outlived(self._seen.upstreams, trial.upstreams)
+        outlived = is_outlived(upstreams_in(self._seen.parts), upstreams_in(trial.parts))
         if not changed and not outlived and (self.confirmed() or await self._is_recalled(candidate.text)):
             return Applied(digest=name, changed=False, reloaded=False, degraded=self._candidates.degraded)
         if candidate.tested and not outlived and self._runs_all_of(candidate.text, trial=trial):
@@ -386,8 +387,9 @@ class Nginx:
             self._live.after_reload(candidate.written)
         self.step = "verifying the reload"
         live_s, verified_s = await self.file.verify(began=began)
-        moved = changed_upstreams(self._seen.upstreams, trial.upstreams)
-        self._seen.upstreams, self._seen.read = trial.upstreams, candidate.text
+        moved = changed_upstreams(upstreams_in(self._seen.parts), upstreams_in(trial.parts))
+        others = tuple(part_words(name) for name in other_names(self._seen.parts, trial.parts))
+        self._seen.parts, self._seen.read = trial.parts, candidate.text
         difference = await self._noted(candidate.text, before=before)
         return Applied(
             digest=name,
@@ -395,6 +397,7 @@ class Nginx:
             reloaded=True,
             event="nginx.reloaded",
             upstreams=moved,
+            others=others,
             difference=difference,
             live_s=live_s,
             verified_s=verified_s,
@@ -414,13 +417,13 @@ class Nginx:
         if self._seen.read is None or not self.confirmed():
             return False
         # The texts may be long; most changes are of another kind.
-        if any(new is not None for _, new in changed_upstreams(self._seen.upstreams, trial.upstreams)):
+        if any(new is not None for _, new in changed_parts(self._seen.parts, trial.parts)):
             return False
         return leftovers.are_all(self._seen.read, text)
 
     async def _candidate(self, trial: Trial, *, before: str | None) -> AcceptedConfig:
         return await self._candidates.candidate(
-            trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
+            trial.parts, degraded=trial.degraded, names_before=lambda: names_in(before or "")
         )
 
     async def _noted(self, text: str, *, before: str | None) -> str:

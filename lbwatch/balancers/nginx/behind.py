@@ -17,7 +17,7 @@ from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import LiveFile
 from lbwatch.balancers.nginx.suspects import Trial
 from lbwatch.core.errors import LbwatchError, NotTestedError, ReloadError, RenderError, UserConfigError
-from lbwatch.core.model import Upstream
+from lbwatch.core.parts import Parts, upstreams_in
 
 _log = structlog.get_logger()
 
@@ -118,7 +118,7 @@ class FileBehind:
         """Have the file say at the end what the workers have: whoever starts nginx then has no lbwatch to ask."""
         if (trial := self.wanted) is not None:
             with suppress(LbwatchError):
-                await self._file.rewrite(self._candidates.text(self._candidates.written(trial.upstreams)))
+                await self._file.rewrite(self._candidates.text(self._candidates.written(trial.parts)))
 
     async def _try(self, trial: Trial) -> None:
         written, error = None, None
@@ -153,25 +153,26 @@ class FileBehind:
         """Return the text of the file, `None` if it takes a reload after all; and why nginx could not start from it."""
         if self._candidates.is_tested_since(asyncio.get_running_loop().time() - self._retest_s):
             with suppress(RenderError):
-                written = self._candidates.written(trial.upstreams)
+                written = self._candidates.written(trial.parts)
                 return await asyncio.to_thread(self._candidates.text, written), self._unstartable
         try:
             found = await self._candidates.candidate(
-                trial.upstreams, degraded=trial.degraded, names_before=lambda: names_in(before or "")
+                trial.parts, degraded=trial.degraded, names_before=lambda: names_in(before or "")
             )
             is_told = directives.shape_in(found.text) is not None and await self._tells(found.written, trial=trial)
             return (found.text if is_told else None), None
         except (UserConfigError, NotTestedError, ReloadError) as error:
-            text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.upstreams))
+            text = await asyncio.to_thread(self._candidates.text, self._candidates.written(trial.parts))
             return text, str(error) if isinstance(error, UserConfigError) else None
 
-    async def _tells(self, written: tuple[Upstream, ...], *, trial: Trial) -> bool:
+    async def _tells(self, written: Parts, *, trial: Trial) -> bool:
         """Return whether workers have what nginx took of a trial, or can be told: less, or names of its own files."""
-        if written == self._push.upstreams or self.wanted is not trial:
-            return self._push.has_shape_of(written)
-        if not self._push.takes(written):
+        upstreams = upstreams_in(written)
+        if upstreams == self._push.upstreams or self.wanted is not trial:
+            return self._push.has_shape_of(upstreams)
+        if not self._push.takes(upstreams):
             return False
-        await self._push.push(written)
+        await self._push.push(upstreams)
         return True
 
     def _has_same_rest(self, before: str, text: str) -> bool:

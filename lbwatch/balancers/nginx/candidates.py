@@ -1,4 +1,4 @@
-"""From upstreams to a text that nginx takes: rendered, tested, and with what it refuses degraded."""
+"""From the parts of a plan to a text that nginx takes: rendered, tested, and with what it refuses degraded."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -11,15 +11,16 @@ from lbwatch.balancers.nginx.isolate import AcceptedConfig, Test, accepted, at_l
 from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.lines import LiveLines
 from lbwatch.balancers.template import Renderer
-from lbwatch.core.changes import upstreams_of
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError
-from lbwatch.core.model import Degraded, Upstream
+from lbwatch.core.model import STREAM_MARK, Degraded, Upstream
+from lbwatch.core.parts import Parts, parts_of, upstreams_in
+from lbwatch.core.site import SITE_MARK
 
 _log = structlog.get_logger()
 
 
 class _LinesRefusedError(LbwatchError):
-    """nginx's test refuses the lines by which its workers follow, whatever the upstreams are."""
+    """nginx's test refuses the lines by which its workers follow, whatever the parts are."""
 
 
 class Candidates:
@@ -34,7 +35,7 @@ class Candidates:
         container: Returns the container that it is in, whether it runs or not; `None`: it is in none.
 
     Attributes:
-        degraded: Which upstreams are less than they should be in the latest one.
+        degraded: Which parts are less than they should be in the latest one.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Candidates:
 
     async def candidate(
         self,
-        upstreams: tuple[Upstream, ...],
+        parts: Parts,
         *,
         degraded: tuple[Degraded, ...] = (),
         names_before: Callable[[], Collection[str]],
@@ -76,7 +77,7 @@ class Candidates:
         Return what may be put in force.
 
         Args:
-            upstreams: What should be written.
+            parts: What should be written.
             degraded: Which of them are less than is wanted already.
             names_before: Returns the names that are in force, see `accepted`.
 
@@ -87,34 +88,33 @@ class Candidates:
             if not self.has_same_template:  # the operator changed something: perhaps nginx's modules, too
                 self.lines.ask_again()
             await self.lines.prepare(running=self._running(), container=self._container())
-        found = await self._accepted(upstreams, names_before=names_before)
+        found = await self._accepted(parts, names_before=names_before)
         self._loads = self._renderer.loads
         if found.tested:
             self._tested_at = asyncio.get_running_loop().time()
         together = tuple(sorted((*found.degraded, *degraded), key=lambda item: item.upstream))
-        self._log(together, upstreams=upstreams)
+        self._log(together, parts=parts)
         self._refused, self.degraded = found.degraded, together
         return found
 
-    def text(self, upstreams: tuple[Upstream, ...]) -> str:
-        """Return upstreams as text, with the lines for its workers if nginx takes them; or raise `RenderError`."""
+    def text(self, parts: Parts) -> str:
+        """Return parts as text, with the lines for its workers if nginx takes them; or raise `RenderError`."""
         if self.lines is None or not self.lines.wanted:
-            return self._renderer.text(upstreams)
-        return self.lines.in_text(self._renderer.text(upstreams, block=limits.live_block), upstreams=upstreams)
+            return self._renderer.text(parts)
+        text = self._renderer.text(parts, block=limits.live_block)
+        return self.lines.in_text(text, upstreams=upstreams_in(parts))
 
-    def written(self, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
-        """Return what would be written of upstreams if the same of them were refused as in the latest candidate."""
+    def written(self, parts: Parts) -> Parts:
+        """Return what would be written of parts if the same of them were refused as in the latest candidate."""
         if not self._refused:
-            return upstreams
-        names = {each.name for each in upstreams}
+            return parts
+        names = {each.name for each in parts}
         kept = (Upstream(name=each.upstream) for each in self._refused if each.kept and each.upstream not in names)
-        together = tuple(sorted((*upstreams, *kept), key=lambda upstream: upstream.name))
+        together = tuple(sorted((*parts, *kept), key=lambda part: part.name))
         return at_levels(together, {each.upstream: each.level for each in self._refused if not each.kept})
 
-    async def _accepted(
-        self, upstreams: tuple[Upstream, ...], *, names_before: Callable[[], Collection[str]]
-    ) -> AcceptedConfig:
-        search = partial(accepted, upstreams, known=self._refused, before=names_before)
+    async def _accepted(self, parts: Parts, *, names_before: Callable[[], Collection[str]]) -> AcceptedConfig:
+        search = partial(accepted, parts, known=self._refused, before=names_before)
         if self.lines is None or not self.lines.wanted:
             return await search(render=self._renderer.text, test=self._test)
         try:
@@ -137,8 +137,8 @@ class Candidates:
                 raise _LinesRefusedError(str(error)) from error
             raise
 
-    def _log(self, found: tuple[Degraded, ...], *, upstreams: tuple[Upstream, ...]) -> None:
-        """Log which upstreams are degraded since the candidate before, and which no longer are."""
+    def _log(self, found: tuple[Degraded, ...], *, parts: Parts) -> None:
+        """Log which parts are degraded since the candidate before, and which no longer are."""
         known = {(item.upstream, item.level) for item in self.degraded}
         for item in found:
             if (item.upstream, item.level) in known:
@@ -146,6 +146,17 @@ class Candidates:
             if item.kept:
                 _log.warning("upstream.kept", upstream=item.upstream, error=item.error)
             else:
-                _log.error("upstream.degraded", upstream=item.upstream, degraded_to=str(item.level), error=item.error)
-        for whole in upstreams_of(upstreams, {name for name, _ in known} - {item.upstream for item in found}):
-            _log.info("upstream.restored", upstream=whole.name)
+                kind, key = _logged(item.upstream)
+                _log.error(f"{kind}.degraded", **key, degraded_to=str(item.level), error=item.error)
+        for whole in parts_of(parts, {name for name, _ in known} - {item.upstream for item in found}):
+            kind, key = _logged(whole.name)
+            _log.info(f"{kind}.restored", **key)
+
+
+def _logged(name: str) -> tuple[str, dict[str, str]]:
+    """Return what a part is for the log, as the subject of an event and as its key, by the part's name."""
+    if name.startswith(STREAM_MARK):
+        return "stream", {"port": name.removeprefix(STREAM_MARK)}
+    if name.startswith(SITE_MARK):
+        return "site", {"host": name.removeprefix(SITE_MARK)}
+    return "upstream", {"upstream": name}

@@ -14,7 +14,8 @@ from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer, digest
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, RenderError
-from lbwatch.core.model import Applied, Plan, Upstream
+from lbwatch.core.model import Applied, Plan
+from lbwatch.core.parts import Parts
 
 _NOTHING = Applied(digest="", changed=False, reloaded=False)
 
@@ -33,7 +34,7 @@ class DryRun:
 
     Attributes:
         step: What it does: there is only one thing.
-        upstreams: What was applied last.
+        parts: What was applied last.
         text: What would be written for them; `None` if nothing would.
         tested: Whether nginx tested it; not where nothing here can.
         error: Why nothing would be written.
@@ -51,7 +52,7 @@ class DryRun:
         lines: LiveLines | None = None,
     ) -> None:
         self.step = "the test"
-        self.upstreams: tuple[Upstream, ...] = ()
+        self.parts: Parts = ()
         self.text: str | None = None
         self.tested = False
         self.error: LbwatchError | None = None
@@ -77,24 +78,24 @@ class DryRun:
         """Return the plan as nginx takes it, see `Nginx.limited`."""
         return limits.limited(plan, version=self.version)
 
-    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:  # noqa: ARG002 - a port
+    def due(self, parts: Parts, *, now: float, at_once: bool) -> float:  # noqa: ARG002 - a port
         """
         Return *now*: nothing has to be waited for.
 
         Args:
-            upstreams: Any.
+            parts: Any.
             now: Loop time, in seconds.
             at_once: Either way.
         """
         return now
 
-    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
-        """Return what came of a test of *upstreams*; what would be an error is kept, so that the answer can show it."""
-        self.upstreams, self.text, self.tested, self.error, self.applied = upstreams, None, False, None, _NOTHING
+    async def apply(self, parts: Parts) -> Applied:
+        """Return what came of a test of *parts*; what would be an error is kept, so that the answer can show it."""
+        self.parts, self.text, self.tested, self.error, self.applied = parts, None, False, None, _NOTHING
         if self._candidates is None:
             return self.applied
         try:
-            found = await self._candidates.candidate(upstreams, names_before=self._names_in_force)
+            found = await self._candidates.candidate(parts, names_before=self._names_in_force)
         # Not raised as a real one does: the loop would try again, and a command wants its answer now.
         except (RenderError, ConfigRejectedError, ReloadError) as error:
             self.error = error

@@ -1,20 +1,25 @@
 """
-Finds what can be written when nginx, or the template, refuses the whole: one bad upstream must not hold back the rest.
+Finds what can be written when nginx, or the template, refuses the whole: one bad part must not hold back the rest.
 
-An upstream that cannot be written as it should be is degraded to a lesser level (see `Level`), and only as far as it
-must. Which ones are to blame is guessed from the message of the refusal, else found by bisection; whatever was guessed,
-only what passed the test is ever returned.
+A part of a plan, an upstream or a site, that cannot be written as it should be is degraded to a lesser level (see
+`Level`), and only as far as it must. Which ones are to blame is guessed from the message of the refusal, else found by
+bisection; whatever was guessed, only what passed the test is ever returned.
 """
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
+from lbwatch.balancers.nginx.levels import at_level
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError, UserConfigError
-from lbwatch.core.model import Degraded, Level, Server, Upstream
+from lbwatch.core.model import STREAM_MARK, Degraded, Level, Part, Upstream
+from lbwatch.core.parts import Parts, sites_in
+from lbwatch.core.site import SITE_MARK
 
 MAX_TRIES = 96
 """Renderings and tests of each way of searching; bisection finds one among thousands in fewer than 20."""
@@ -32,8 +37,12 @@ _MISSING = re.compile(r'(?:host not found|no port) in upstream "([A-Za-z0-9_.-]{
 """The former for `proxy_pass`, the latter for all others, such as `fastcgi_pass` and `grpc_pass`."""
 
 _OPENS = re.compile(r'\s*upstream\s+["\']?([A-Za-z0-9_.-]+)["\']?\s*\{')
+_BEGINS = re.compile(r"# (?:site(?P<host>$| .+)|stream (?P<port>.+))")
+"""How the templates of sites and streams mark where the blocks of each begin, at the beginning of a line."""
 
-Render = Callable[[tuple[Upstream, ...]], str]
+_IN_FILE = re.compile(r" in (/.{1,4096}):[0-9]+$", re.MULTILINE)
+
+Render = Callable[[Parts], str]
 Test = Callable[[str], Awaitable[bool]]
 Refusal = RenderError | ConfigRejectedError
 Levels = Mapping[str, Level]
@@ -46,18 +55,18 @@ class AcceptedConfig:
 
     Attributes:
         tested: Whether nginx judged it; not where nothing here can.
-        degraded: By upstream; empty where all is as it should be.
-        written: What it is the text of: the upstreams as far as they are not degraded.
+        degraded: By part; empty where all is as it should be.
+        written: What it is the text of: the parts as far as they are not degraded.
     """
 
     text: str
     tested: bool
     degraded: tuple[Degraded, ...] = ()
-    written: tuple[Upstream, ...] = ()
+    written: Parts = ()
 
 
 async def accepted(
-    upstreams: tuple[Upstream, ...],
+    parts: Parts,
     *,
     render: Render,
     test: Test,
@@ -65,10 +74,10 @@ async def accepted(
     before: Callable[[], Collection[str]] = tuple,
 ) -> AcceptedConfig:
     """
-    Return the text of *upstreams* that passes, with as few of them degraded as can be, and those as little.
+    Return the text of *parts* that passes, with as few of them degraded as can be, and those as little.
 
     Args:
-        upstreams: What should be written.
+        parts: What should be written.
         render: Returns a text, or raises `RenderError`; called in a thread.
         test: Returns whether a text could be tested; raises `ConfigRejectedError` if it was and is refused.
         known: What the search before this one came to: tried first.
@@ -78,10 +87,10 @@ async def accepted(
     Raises:
         NotTestedError: No candidate can be tested now.
         UserConfigError: nginx refuses the user's own files, whatever is written.
-        RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at single upstreams: most
+        RenderError, ConfigRejectedError: The refusal of the whole, where it cannot be laid at single parts: most
             would have to go, and then the old file serves better.
     """
-    search = _Search(upstreams, render=render, test=test, before=before)
+    search = _Search(parts, render=render, test=test, before=before)
     with suppress(_ExhaustedError):
         refusal = await search.attempt({})
         if refusal is None or await search.find_levels(refusal, known=known):
@@ -103,38 +112,45 @@ class _Search:
         refusal: The first one, which is of the whole.
     """
 
-    def __init__(
-        self, upstreams: tuple[Upstream, ...], *, render: Render, test: Test, before: Callable[[], Collection[str]]
-    ) -> None:
+    def __init__(self, parts: Parts, *, render: Render, test: Test, before: Callable[[], Collection[str]]) -> None:
         self.candidate = AcceptedConfig(text="", tested=False)
         self.refusal: Refusal | None = None
-        self._whole = upstreams
+        self._whole = parts
         self._before = before
         self._render = render
         self._test = test
         self._tries_left = MAX_TRIES
         self._ends_at = asyncio.get_running_loop().time() + TIME_LIMIT_S
         self._text = ""  # the latest that was rendered
-        self._errors: dict[str, str] = {}  # by upstream: the refusal that it was degraded for
+        self._errors: dict[str, str] = {}  # by part: the refusal that it was degraded for
         self._kept: dict[str, Degraded] = {}  # upstreams that are there for nginx's own files alone
 
     @cached_property
-    def _upstreams(self) -> dict[str, Upstream]:
-        return {upstream.name: upstream for upstream in self._whole}
+    def _parts(self) -> dict[str, Part]:
+        return {part.name: part for part in self._whole}
 
     @cached_property
     def _names(self) -> list[str]:
-        return [upstream.name for upstream in self._whole]
+        return [part.name for part in self._whole]
+
+    @cached_property
+    def _sites_by_file(self) -> Mapping[str, Sequence[str]]:
+        """The names of the sites that a file is read for, by its path."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for site in sites_in(self._whole):
+            for path, _ in site.files:
+                found[path].append(site.name)
+        return found
 
     async def attempt(self, levels: Levels) -> Refusal | None:
-        """Return why the upstreams are refused at these levels (`FULL` where none is named); `None`: they pass."""
+        """Return why the parts are refused at these levels (`FULL` where none is named); `None`: they pass."""
         self._tries_left -= 1
         if self._tries_left < 0 or asyncio.get_running_loop().time() > self._ends_at:
             raise _ExhaustedError
         wanted = self._whole  # nearly always that is all there is to try, and there may be thousands
         if levels or self._kept:
-            wanted = at_levels(tuple(self._upstreams.values()), levels)
-        # A test that could not be run says nothing of any upstream: on a full disk each try would blame another one.
+            wanted = at_levels(tuple(self._parts.values()), levels)
+        # A test that could not be run says nothing of any part: on a full disk each try would blame another one.
         try:
             self._text = await asyncio.to_thread(self._render, wanted)
             tested = await self._test(self._text)
@@ -145,7 +161,7 @@ class _Search:
             if self._keep_missing(refusal):
                 return await self.attempt(levels)
             # Nothing that is written here would help, unless it is the name of one that was left out just now.
-            if isinstance(refusal, UserConfigError) and _missing_in(refusal) not in self._upstreams:
+            if isinstance(refusal, UserConfigError) and _missing_in(refusal) not in self._parts:
                 raise
             return refusal
         degraded = {
@@ -160,13 +176,14 @@ class _Search:
     def _keep_missing(self, refusal: Refusal) -> bool:
         """Return whether nginx misses an upstream that it had: it is kept from now on."""
         name = _missing_in(refusal)
-        if not name or name in self._upstreams or name not in (before := self._before()):
+        if not name or name in self._parts or name not in (before := self._before()):
             return False
         # nginx looks for names after it has read, and could have refused, all else: this is the only thing wrong now.
-        all_gone = [each for each in before if each not in self._upstreams]
+        all_gone = [each for each in before if each not in self._parts]
         gone = [name] if len(self._kept) < MAX_KEPT_SINGLY else all_gone
         self._kept |= {each: Degraded(upstream=each, level=Level.EMPTY, error=str(refusal), kept=True) for each in gone}
-        self._upstreams = dict(sorted((self._upstreams | {each: Upstream(name=each) for each in gone}).items()))
+        kept: dict[str, Part] = {each: Upstream(name=each) for each in gone}
+        self._parts = dict(sorted((self._parts | kept).items()))
         return True
 
     async def find_levels(self, refusal: Refusal, *, known: Sequence[Degraded]) -> bool:
@@ -177,7 +194,7 @@ class _Search:
             refusal: The one of all in full.
             known: What the search before this one came to.
         """
-        before = {item.upstream: item.level for item in known if item.upstream in self._upstreams}
+        before = {item.upstream: item.level for item in known if item.upstream in self._parts}
         self._errors = {item.upstream: item.error for item in known}
         if before and await self.attempt(before) is None:
             levels: Levels | None = before
@@ -193,8 +210,10 @@ class _Search:
         """Return whether at least half of the upstreams with servers keep them, but for those whose name is taken."""
         entitled = [
             name
-            for name, upstream in self._upstreams.items()
-            if upstream.servers and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
+            for name, part in self._parts.items()
+            if isinstance(part, Upstream)
+            and part.servers
+            and f'{_DUPLICATE} "{name}"' not in self._errors.get(name, "").lower()
         ]
         kept = [name for name in entitled if levels.get(name, Level.FULL) in (Level.FULL, Level.PLAIN)]
         return 2 * len(kept) >= len(entitled)
@@ -219,18 +238,25 @@ class _Search:
         return levels
 
     async def _named_in(self, refusal: Refusal, levels: Levels) -> list[str]:
-        """Return the upstreams that a refusal is about; none if it names none that could be degraded further."""
+        """Return the parts that a refusal is about; none if it names none that could be degraded further."""
         if isinstance(refusal, RenderError):
             return await asyncio.to_thread(self._not_renderable, levels)
-        at_line = () if refusal.line is None else _upstream_at(self._text, refusal.line)
-        guesses = (*at_line, *(word.lower() for word in _QUOTED.findall(refusal.stderr)))
-        return [name for name in guesses if name in self._upstreams and levels.get(name) is not Level.OUT][:1]
+        quoted = _QUOTED.findall(refusal.stderr)
+        # Of a file that several sites are served with each is to blame, and each would be tried in vain.
+        named = chain.from_iterable(
+            self._sites_by_file.get(path, ()) for path in (*quoted, *_IN_FILE.findall(refusal.stderr))
+        )
+        if sites := [name for name in dict.fromkeys(named) if levels.get(name) in (None, Level.FULL, Level.PLAIN)]:
+            return sites
+        at_line = () if refusal.line is None else _part_at(self._text, refusal.line)
+        guesses = (*at_line, *(word.lower() for word in quoted))
+        return [name for name in guesses if name in self._parts and levels.get(name) is not Level.OUT][:1]
 
     def _not_renderable(self, levels: Levels) -> list[str]:
-        """Return the names of the upstreams that the template fails on, each by itself."""
+        """Return the names of the parts that the template fails on, each by itself."""
         failed = []
-        for name, upstream in self._upstreams.items():
-            if (written := _at_level(upstream, levels.get(name, Level.FULL))) is None:
+        for name, part in self._parts.items():
+            if (written := at_level(part, levels.get(name, Level.FULL))) is None:
                 continue
             try:
                 self._render((written,))
@@ -253,7 +279,7 @@ class _Search:
         return None
 
     async def _bisect(self, *, base: Level) -> Levels:
-        """Return the upstreams that are refused in full, all of them at the level *base*, which passes for all."""
+        """Return the parts that are refused in full, all of them at the level *base*, which passes for all."""
         levels: dict[str, Level] = {}
         # The first look is at all in full: a cause may have passed. Then each round finds the first culprit that is
         # left, by bisection over how many names can be in full while the rest is at *base*.
@@ -293,24 +319,10 @@ def _missing_in(refusal: Refusal) -> str:
     return missing[1].lower() if missing else ""
 
 
-def at_levels(upstreams: tuple[Upstream, ...], levels: Levels) -> tuple[Upstream, ...]:
-    """Return what is written of upstreams at these levels, by name; those that are not named are whole."""
-    written = (_at_level(each, levels.get(each.name, Level.FULL)) for each in upstreams)
+def at_levels(parts: Parts, levels: Levels) -> Parts:
+    """Return what is written of parts at these levels, by name; those that are not named are whole."""
+    written = (at_level(each, levels.get(each.name, Level.FULL)) for each in parts)
     return tuple(each for each in written if each is not None)
-
-
-def _at_level(upstream: Upstream, level: Level) -> Upstream | None:
-    if level is Level.FULL:
-        return upstream
-    if level is Level.OUT:
-        return None
-    return Upstream(name=upstream.name, servers=_plain(upstream.servers) if level is Level.PLAIN else ())
-
-
-def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:
-    # Whoever drains takes no new client, and cannot be told so without a parameter.
-    stay = (server for server in servers if not server.draining)
-    return tuple(Server(address=server.address, port=server.port, container=server.container) for server in stay)
 
 
 def names_in(text: str) -> frozenset[str]:
@@ -318,12 +330,16 @@ def names_in(text: str) -> frozenset[str]:
     return frozenset(opened[1].lower() for line in text.split("\n") if (opened := _OPENS.match(line)))
 
 
-def _upstream_at(text: str, line: int) -> tuple[str, ...]:
-    """Return the name of the `upstream` block around a line, counted from 1; none if another block ended in between."""
+def _part_at(text: str, line: int) -> tuple[str, ...]:
+    """Return the name of the part whose block is around a line, counted from 1; none if another block ended before."""
     lines = text.split("\n")[:line]
+    is_inside = True
     for number in range(len(lines) - 1, -1, -1):
+        if (marked := _BEGINS.match(lines[number])) is not None:
+            mark, of = (SITE_MARK, marked["host"]) if marked["port"] is None else (STREAM_MARK, marked["port"])
+            return (f"{mark}{of.strip()}",)
         if (opened := _OPENS.match(lines[number])) is not None:
-            return (opened[1].lower(),)
-        if lines[number].startswith("}") and number != len(lines) - 1:
-            return ()
+            return (opened[1].lower(),) if is_inside else ()
+        # A site may have several blocks, and only a mark tells where they begin.
+        is_inside = is_inside and (number == len(lines) - 1 or not lines[number].startswith("}"))
     return ()

@@ -17,6 +17,7 @@ from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.suspects import Trial
 from lbwatch.core.errors import OutputError, ThreadError
 from lbwatch.core.model import Upstream, Waiting
+from lbwatch.core.parts import Parts, others_in, upstreams_in
 
 FILE_PATIENCE_S = 0.05
 """So long a change waits for its file: tested and replaced in 20 ms as a rule; what takes longer goes on behind."""
@@ -66,6 +67,7 @@ class LivePath:
         self._file = file
         self._control = control
         self._is_reloaded = False  # nginx was, since the start
+        self._others: Parts | None = None  # sites and streams, as nginx has read them; `None`: not known yet
         self._down_since: float | None = None  # loop time at which nginx was first seen not to run
         self._unread_by: object = None  # the nginx that was not seen yet to read what was put into the file
 
@@ -86,12 +88,12 @@ class LivePath:
         is_written = self.behind.is_done and self._file.is_untouched()
         return is_written and self._push.holds() and self._control.running() is not None
 
-    def due(self, upstreams: tuple[Upstream, ...], *, is_same: bool, now: float) -> float | None:
+    def due(self, parts: Parts, *, is_same: bool, now: float) -> float | None:
         """
-        Return the loop time at which upstreams may be pushed, or looked at again; `None`: they take a reload.
+        Return the loop time at which parts may be pushed, or looked at again; `None`: they take a reload.
 
         Args:
-            upstreams: What should be in force.
+            parts: What should be in force.
             is_same: Whether that was pushed already.
             now: Loop time, in seconds.
         """
@@ -102,7 +104,8 @@ class LivePath:
                 return now
             if self._file.is_untouched():
                 return max(now, self._push.waited_for_until() or self._down_until(now=now) or now)
-        return self._push.due(now=now) if self._push.takes(upstreams) else None
+        is_pushed = self._has_others_of(parts) and self._push.takes(upstreams_in(parts))
+        return self._push.due(now=now) if is_pushed else None
 
     def _down_until(self, *, now: float) -> float | None:
         """Return until when an nginx that is not there is waited for: it may be restarted, and reads the file then."""
@@ -123,10 +126,11 @@ class LivePath:
         Raises:
             RenderError, OutputError: The workers have it, and the file does not say so.
         """
-        written = self._candidates.written(trial.upstreams)
+        written = self._candidates.written(trial.parts)
         if trial == self.behind.for_reload or not await self._follows(written, now=began):
             return None
-        is_said = await self._push.push(written)
+        is_said = await self._push.push(upstreams_in(written))
+        self._others = others_in(written)
         live_s = asyncio.get_running_loop().time() - began
         if is_said and self._candidates.lines is not None:
             self._candidates.lines.followed()
@@ -137,7 +141,7 @@ class LivePath:
             return None
         return Pushed(live_s=live_s, is_said=is_said, is_first=is_first, written=written_file)
 
-    async def before_reload(self, written: tuple[Upstream, ...], *, text: str) -> None:
+    async def before_reload(self, written: Parts, *, text: str) -> None:
         """
         Prepare a reload: its workers ask before it is seen to have happened.
 
@@ -148,8 +152,9 @@ class LivePath:
         Raises:
             OutputError: What the workers run cannot be put where they find it.
         """
-        if self._push.has_shape_of(written):
-            self._push.set(written)
+        upstreams = upstreams_in(written)
+        if self._push.has_shape_of(upstreams):
+            self._push.set(upstreams)
         if directives.shape_in(text) is not None:
             await asyncio.to_thread(self._push.write_program)
             self._push.listen()
@@ -157,9 +162,10 @@ class LivePath:
         self.behind.forget()
         self._unread_by = self._control.running()
 
-    def after_reload(self, written: tuple[Upstream, ...]) -> None:
+    def after_reload(self, written: Parts) -> None:
         """Note that nginx's workers are new ones, started with the file; *written*: what is in that."""
-        self._push.set(written, is_reload=True)
+        self._push.set(upstreams_in(written), is_reload=True)
+        self._others = others_in(written)
         self._is_reloaded, self._unread_by = True, None
 
     def suspects_lines(self, why: str) -> bool:
@@ -175,8 +181,15 @@ class LivePath:
             group.create_task(self._push.run(), name="live workers")
             group.create_task(self.behind.run(), name="live file")
 
-    async def _follows(self, written: tuple[Upstream, ...], *, now: float) -> bool:
+    def _has_others_of(self, parts: Parts) -> bool:
+        """Return whether nothing is another but servers, as far as is known: of sites and ports nobody is told."""
+        return self._others is None or self._others == others_in(parts)
+
+    async def _follows(self, parts: Parts, *, now: float) -> bool:
         """Return whether all workers can be told of what is to be written."""
+        written = upstreams_in(parts)
+        if not self._has_others_of(parts):
+            return False
         if (running := self._control.running()) is None or running == self._unread_by:
             return False
         is_started = self._is_reloaded or self.behind.is_compared

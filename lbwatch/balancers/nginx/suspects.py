@@ -1,5 +1,5 @@
 """
-Which upstreams may be to blame where nginx did not take a reload, and what is written meanwhile. Pure.
+Which parts of a plan may be to blame where nginx did not take a reload, and what is written meanwhile. Pure.
 
 nginx does not say why it took a reload back, and each try stands before an nginx that may be started from it just then.
 So what is in force goes on, less what must go; what is new or changed since is tried by halves, and whoever is found to
@@ -9,8 +9,8 @@ be to blame waits, longer each time.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from lbwatch.core.changes import upstreams_of
-from lbwatch.core.model import Degraded, Level, Upstream
+from lbwatch.core.model import Degraded, Level, Part, Upstream
+from lbwatch.core.parts import Parts, parts_of, upstreams_in
 
 NEXT_HALF_S = 1.0
 """Until the next half is tried: what changed meanwhile goes out first."""
@@ -26,18 +26,18 @@ class Trial:
     What is to be written.
 
     Attributes:
-        degraded: The upstreams that are not as they should be in it, or not in it at all.
+        degraded: The parts that are not as they should be in it, or not in it at all.
     """
 
-    upstreams: tuple[Upstream, ...]
+    parts: Parts
     degraded: tuple[Degraded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Blame:
-    """Why an upstream is not written as it should be, and until when, in loop time."""
+    """Why a part is not written as it should be, and until when, in loop time."""
 
-    upstream: Upstream
+    part: Part
     error: str
     wait_s: float
     until: float
@@ -47,26 +47,26 @@ class Suspects:
     """What is known of whom to blame, from one reload to the next."""
 
     def __init__(self) -> None:
-        self._verified: tuple[Upstream, ...] | None = None  # as the latest verified reload had them; none yet
+        self._verified: Parts | None = None  # as the latest verified reload had them; none yet
         self._blamed: dict[str, _Blame] = {}
         self._waiting: list[str] = []  # suspects, in the order in which they are tried
         self._guilty: list[str] = []  # the first of them, one of whom at least is to blame
-        self._wanted: tuple[Upstream, ...] = ()  # at the latest trial
+        self._wanted: Parts = ()  # at the latest trial
         self._error = ""  # that they are suspected for
         self._before: tuple[dict[str, _Blame], list[str], list[str]] = {}, [], []  # the latest refusal
 
-    def trial(self, upstreams: tuple[Upstream, ...], *, now: float) -> Trial:
+    def trial(self, parts: Parts, *, now: float) -> Trial:
         """
         Return what to try: all that is wanted, less whoever waits.
 
         Args:
-            upstreams: What is wanted.
+            parts: What is wanted.
             now: Loop time, in seconds.
         """
-        self._wanted = upstreams
-        if not self._blamed and not self._waiting:  # the rule: thousands of upstreams need not be looked at
-            return Trial(upstreams=upstreams)
-        wanted = {each.name: each for each in upstreams}
+        self._wanted = parts
+        if not self._blamed and not self._waiting:  # the rule: thousands of parts need not be looked at
+            return Trial(parts=parts)
+        wanted = {each.name: each for each in parts}
         self._blamed = {name: blame for name, blame in self._blamed.items() if name in wanted}
         self._waiting = [name for name in self._waiting if name in wanted]
         if not wanted.keys() >= set(self._guilty):
@@ -78,12 +78,12 @@ class Suspects:
         waits = {
             name: blame.error
             for name, blame in self._blamed.items()
-            if _written(blame.upstream) == _written(wanted[name]) and name != again
+            if _written(blame.part) == _written(wanted[name]) and name != again
         } | dict.fromkeys(self._waiting[next_ones:], self._error)
-        return self._careful(upstreams, waits)
+        return self._careful(parts, waits)
 
     def refused(
-        self, trial: Trial, *, wanted: tuple[Upstream, ...], before: Collection[str], error: str, now: float
+        self, trial: Trial, *, wanted: Parts, before: Collection[str], error: str, now: float
     ) -> tuple[Trial, ...]:
         """
         Return what to try instead of a trial that nginx refused, in that order; empty: nothing of which less is left.
@@ -97,7 +97,7 @@ class Suspects:
         """
         self._before = dict(self._blamed), list(self._waiting), list(self._guilty)
         held = {each.upstream for each in trial.degraded}
-        changed = [each for each in trial.upstreams if each.name not in held and self._adds(each, before=before)]
+        changed = [each for each in trial.parts if each.name not in held and self._adds(each, before=before)]
         if len(changed) == 1:
             self._blame(changed[0], error=error, now=now)
         elif changed:
@@ -115,13 +115,13 @@ class Suspects:
     def passed(self, trial: Trial, *, now: float) -> None:
         """Note that nginx took a trial: what was in it in full is innocent. *now*: loop time, in seconds."""
         held = {each.upstream for each in trial.degraded}
-        self._verified = trial.upstreams
+        self._verified = trial.parts
         self._blamed = {name: blame for name, blame in self._blamed.items() if name in held}
         self._waiting = [name for name in self._waiting if name in held]
         was_guilty, self._guilty = self._guilty, [name for name in self._guilty if name in held]
         # Of those who were refused together it is the last one, then: nobody needs to try it.
         if len(self._guilty) == 1 < len(was_guilty):
-            (last,) = upstreams_of(self._wanted, self._guilty)
+            (last,) = parts_of(self._wanted, self._guilty)
             self._blame(last, error=self._error, now=now)
 
     def again_s(self, *, now: float) -> float | None:
@@ -130,30 +130,31 @@ class Suspects:
             return NEXT_HALF_S
         return max(0.0, min(blame.until for blame in self._blamed.values()) - now) if self._blamed else None
 
-    def _adds(self, upstream: Upstream, *, before: Collection[str]) -> bool:
-        """Return whether more is new in an upstream than that servers went."""
+    def _adds(self, part: Part, *, before: Collection[str]) -> bool:
+        """Return whether more is new in a part than that servers went."""
         if self._verified is None:
-            return upstream.name not in before
-        old = next(iter(upstreams_of(self._verified, [upstream.name])), None)
-        return old is None or _less(old, wanted=upstream) != upstream
+            return part.name not in before
+        old = next(iter(parts_of(self._verified, [part.name])), None)
+        return old is None or _less(old, wanted=part) != part
 
-    def _blame(self, upstream: Upstream, *, error: str, now: float) -> None:
-        known = self._blamed.get(upstream.name)
+    def _blame(self, part: Part, *, error: str, now: float) -> None:
+        known = self._blamed.get(part.name)
         wait_s = FIRST_WAIT_S if known is None else min(LAST_WAIT_S, 2 * known.wait_s)
-        self._waiting, self._guilty = [name for name in self._waiting if name != upstream.name], []
-        self._blamed[upstream.name] = _Blame(upstream=upstream, error=error, wait_s=wait_s, until=now + wait_s)
+        self._waiting, self._guilty = [name for name in self._waiting if name != part.name], []
+        self._blamed[part.name] = _Blame(part=part, error=error, wait_s=wait_s, until=now + wait_s)
 
-    def _careful(self, upstreams: Iterable[Upstream], waits: Mapping[str, str]) -> Trial:
+    def _careful(self, parts: Iterable[Part], waits: Mapping[str, str]) -> Trial:
         """
         Return what is wanted, but those that wait as they were, less the servers that must go.
 
         Args:
-            upstreams: What is wanted.
+            parts: What is wanted.
             waits: Who waits, by name, and for which error.
         """
-        written, degraded = [], []
+        written: list[Part] = []
+        degraded = []
         verified = {each.name: each for each in self._verified or ()}
-        for each in upstreams:
+        for each in parts:
             if each.name not in waits:
                 written.append(each)
                 continue
@@ -162,26 +163,29 @@ class Suspects:
                 old = _less(old, wanted=each)
                 written.append(old)
             level = Level.OUT if old is None else Level.OLD
-            servers = () if old is None else old.servers
+            servers = old.servers if isinstance(old, Upstream) else ()
             degraded.append(Degraded(upstream=each.name, level=level, error=waits[each.name], servers=servers))
-        return Trial(upstreams=tuple(written), degraded=tuple(degraded))
+        return Trial(parts=tuple(written), degraded=tuple(degraded))
 
     def _with_gone(self, trial: Trial, *, error: str) -> tuple[Trial, ...]:
         """Return a trial with the upstreams that went, if any did: nginx's own files may need their names."""
-        there = {each.name for each in trial.upstreams} | {each.upstream for each in trial.degraded}
-        gone = sorted(each.name for each in self._verified or () if each.name not in there)
+        there = {each.name for each in trial.parts} | {each.upstream for each in trial.degraded}
+        before = upstreams_in(self._verified or ())
+        gone = sorted(each.name for each in before if each.name not in there)
         kept = tuple(Degraded(upstream=name, level=Level.EMPTY, error=error, kept=True) for name in gone)
-        upstreams = (*trial.upstreams, *(Upstream(name=name) for name in gone))
-        upstreams = tuple(sorted(upstreams, key=lambda each: each.name))
-        return (Trial(upstreams=upstreams, degraded=(*trial.degraded, *kept)),) if gone else ()
+        parts = (*trial.parts, *(Upstream(name=name) for name in gone))
+        parts = tuple(sorted(parts, key=lambda each: each.name))
+        return (Trial(parts=parts, degraded=(*trial.degraded, *kept)),) if gone else ()
 
 
-def _less(old: Upstream, *, wanted: Upstream) -> Upstream:
+def _less(old: Part, *, wanted: Part) -> Part:
     """
-    Return an upstream as it was, without the servers that are not wanted any more; each in the life it is in now.
+    Return a part as it was, an upstream without servers that are not wanted any more, each in the life it is in now.
 
     One that drains by now does so where clients stay with it, and goes where they do not.
     """
+    if not isinstance(old, Upstream) or not isinstance(wanted, Upstream):
+        return old  # a site does not lose what protects it, nor a port its upstream, for what others are refused for
     now = {(server.address, server.port, server.container): server for server in wanted.servers}
     stay = (
         replace(one, started_ns=new.started_ns, draining=new.draining)
@@ -192,6 +196,8 @@ def _less(old: Upstream, *, wanted: Upstream) -> Upstream:
     return replace(old, servers=tuple(stay))
 
 
-def _written(upstream: Upstream) -> Upstream:
-    """Return what is written of an upstream: a restart of a server makes it no other one to nginx's eyes."""
-    return replace(upstream, servers=tuple(replace(server, started_ns=0) for server in upstream.servers))
+def _written(part: Part) -> Part:
+    """Return what is written of a part: a restart of a server makes its upstream no other one to nginx's eyes."""
+    if not isinstance(part, Upstream):
+        return part
+    return replace(part, servers=tuple(replace(server, started_ns=0) for server in part.servers))

@@ -15,6 +15,7 @@ from lbwatch.cli.check.sites import site_words
 from lbwatch.cli.look import looked
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
 from lbwatch.core.explain import degraded_words
+from lbwatch.core.parts import upstreams_in
 from lbwatch.settings import NginxSettings, Settings
 from lbwatch.system import files
 from lbwatch.system.programs import find_program, split_command, unusable_reason
@@ -47,7 +48,7 @@ async def _look_findings(look: Look, *, settings: Settings) -> tuple[Finding, ..
         *_live_findings(look.balancer.lines),
         *warnings("config", map(degraded_words, look.balancer.applied.degraded)),
         *(await _site_findings(look.tester, text=look.balancer.text) if look.balancer.tested else ()),
-        *await server_findings(look.balancer.upstreams, settings=settings),
+        *await server_findings(upstreams_in(look.balancer.parts), settings=settings),
     )
 
 

@@ -20,6 +20,7 @@ from lbwatch.balancers.nginx.version import Version
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.core.errors import DemoError, ReloadError
 from lbwatch.core.model import Applied, Plan, Upstream
+from lbwatch.core.parts import Parts, upstreams_in
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.decode import EventDecoder
 from lbwatch.reconciler import LoadBalancer
@@ -102,9 +103,9 @@ class Watched:
         """See `LoadBalancer`."""
         return self._inner.limited(plan)
 
-    def due(self, upstreams: tuple[Upstream, ...], *, now: float, at_once: bool) -> float:
+    def due(self, parts: Parts, *, now: float, at_once: bool) -> float:
         """See `LoadBalancer`."""
-        return self._inner.due(upstreams, now=now, at_once=at_once)
+        return self._inner.due(parts, now=now, at_once=at_once)
 
     def runs(self) -> bool:
         """See `LoadBalancer`."""
@@ -119,18 +120,18 @@ class Watched:
         """See `LoadBalancer`."""
         return self._inner.step
 
-    async def apply(self, upstreams: tuple[Upstream, ...]) -> Applied:
+    async def apply(self, parts: Parts) -> Applied:
         """Return what the inner one applied, after showing the difference and how long it took."""
         before = _shown(self._output)
         try:
-            applied = await self._inner.apply(upstreams)
+            applied = await self._inner.apply(parts)
         finally:
             self._screen.difference(before, _shown(self._output))
         if applied.reloaded:
             self.reloads.append(applied)
             await self._show(applied)
         async with self._applied:
-            self.in_force = upstreams
+            self.in_force = upstreams_in(parts)
             self._applied.notify_all()
         return applied
 

@@ -45,6 +45,7 @@ from lbwatch.balancers.template import Renderer, digest, shipped_templates
 from lbwatch.core.errors import RenderError
 from lbwatch.core.model import Container, Endpoint, Server, Upstream
 from lbwatch.core.plan import Rules
+from lbwatch.core.site import Site
 
 DEFAULT = "nginx/upstreams.conf.j2"
 SERVER = Server(address="172.18.0.2", port=80, container="web-1", vars={"team": "red"})
@@ -590,3 +591,47 @@ def test_line_ends_of_any_kind_are_read_as_before(tmp_path: Path) -> None:
     (tmp_path / "my.j2").write_bytes(FINE.replace("\n", "\r\n").encode())
     mine = make_renderer("my.j2", folders=[tmp_path])
     assert mine.text((WEB,)) == user(tmp_path, FINE, name="other.j2").text((WEB,))
+
+
+SITE = Site(host="a.example", files=(("/certs/a.example.crt", "1"), ("/certs/a.example.key", "2")))
+
+
+def site_renderer(folder: Path, text: str, **others: str) -> Renderer:
+    for name, content in {"mine.conf.j2": text, **{f"{name}.j2": each for name, each in others.items()}}.items():
+        (folder / name).write_text(content)
+    renderer = make_renderer("mine.conf.j2", folders=[folder])
+    renderer.load()
+    return renderer
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("{% for site in sites %}{{ site.host }}\n{% endfor %}", ""),
+        ('{% include "base.j2" %}\n', "{{ sites | length }}\n"),
+        (
+            '{% extends "base.j2" %}{% block mine %}x{% endblock %}\n',
+            "{{ sites | length }}{% block mine %}{% endblock %}\n",
+        ),
+    ],
+)
+def test_a_template_that_asks_for_the_sites_is_known_by_that(tmp_path: Path, text: str, base: str) -> None:
+    """Whoever writes lbwatch.host and is not served is told that the template is why."""
+    assert site_renderer(tmp_path, text, base=base).writes_sites
+    assert not shipped().writes_sites
+
+
+def test_a_file_that_changes_is_another_text_although_nothing_else_is(tmp_path: Path) -> None:
+    """nginx reads a renewed certificate at its next reload, which there would never be."""
+    renderer = site_renderer(tmp_path, "{% for site in sites %}# {{ site.host }}\n{% endfor %}")
+    renewed = replace(SITE, files=(("/certs/a.example.crt", "new"), SITE.files[1]))
+    before, after = renderer.text((WEB, SITE)), renderer.text((WEB, renewed))
+    assert before != after
+    assert before.splitlines()[:-1] == after.splitlines()[:-1] == ["# a.example"]
+    assert all(line.startswith("#") for line in after.splitlines())
+
+
+def test_where_no_file_is_read_nothing_is_said_of_files(tmp_path: Path) -> None:
+    """The file of those who use no sites stays as it was, byte for byte."""
+    renderer = site_renderer(tmp_path, "{% for site in sites %}# {{ site.host }}\n{% endfor %}")
+    assert renderer.text((WEB, Site(host="a.example"))) == "# a.example\n"

@@ -30,7 +30,7 @@ from lbwatch.core.model import (
     Suspended,
     Upstream,
 )
-from lbwatch.core.placement import Rules
+from lbwatch.core.rules import Rules
 
 CONTAINERS, UPSTREAMS = ("a", "b", "c"), ("api", "web")
 REFUSAL = "invalid parameter in line 7"
@@ -407,3 +407,17 @@ server 172.18.0.9:80;
         "proxy_pass http://172.18.0.2:80;",
     )
     assert told(replace(web, status=ContainerStatus.EXITED), text=text).lines == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "words"),
+    [
+        ("~host a.example", Level.PLAIN, "host a.example answers 503 to everyone: no"),
+        ("~host a.example", Level.EMPTY, "host a.example answers 503 to everyone, without HTTPS: no"),
+        ("~host a.example", Level.OLD, "host a.example stays as it was, less what has gone: no"),
+        ("~port 53/udp", Level.OUT, "port 53/udp is left out: no"),
+    ],
+)
+def test_a_site_and_a_port_that_are_refused_have_words_too(name: str, level: Level, words: str) -> None:
+    """An operator has to know who is turned away, and by what."""
+    assert degraded_words(Degraded(upstream=name, level=level, error="no")) == words

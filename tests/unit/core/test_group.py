@@ -21,7 +21,8 @@ from lbwatch.core.model import (
     Sticky,
     Upstream,
 )
-from lbwatch.core.placement import Candidate, Rules, placement_of, takes_none
+from lbwatch.core.placement import Candidate, placement_of
+from lbwatch.core.rules import Rules, takes_none
 
 
 def candidate(container: Container) -> Candidate:

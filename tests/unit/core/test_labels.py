@@ -19,7 +19,8 @@ from strategies import (
 
 import lbwatch.core.labels as module
 from lbwatch.balancers.nginx.limits import hash_key_refusal
-from lbwatch.core.labels import ContainerLabels, UpstreamLabels, asks, meaning, nearest, read_labels, relevant, slip
+from lbwatch.core.labels import asks, meaning, nearest, read_labels, relevant, slip
+from lbwatch.core.wishes import ContainerLabels, UpstreamLabels
 
 PLAIN_METHODS = ("round_robin", "least_conn", "ip_hash", "random")
 HASH = re.compile(r"hash (?P<key>([A-Za-z0-9_.:/-]|\$\w+|\$\{\w+\})+)( consistent)?", re.ASCII)
@@ -82,6 +83,10 @@ ALLOWED: list[tuple[str, str, str, Any]] = [
     ("sticky", f" cookie   {'Aa0_.-' * 10}aaaa ", "sticky", f"cookie {'Aa0_.-' * 10}aaaa"),
     ("health", "auto", "health_ignored", False),
     ("health", "ignore", "health_ignored", True),
+    ("health", "auto", "waits_for_port", False),
+    ("health", "ignore", "waits_for_port", False),
+    ("health", " Connect", "waits_for_port", True),
+    ("health", "connect", "health_ignored", False),
 ]
 
 

@@ -11,7 +11,8 @@ from worlds import any_world, joined
 
 from lbwatch.core.model import Container, Endpoint, Plan, bracketed
 from lbwatch.core.networks import USED, weighed
-from lbwatch.core.placement import HOST_ADDRESS, Placement, Rules, network_owner, placement_of
+from lbwatch.core.placement import HOST_ADDRESS, Placement, network_owner, placement_of
+from lbwatch.core.rules import Rules
 
 COMPOSE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
 ENABLED = {"lbwatch.enable": "true"}

@@ -21,7 +21,8 @@ from strategies import (
 from worlds import any_world, drained, joined, web
 
 from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Reason
-from lbwatch.core.placement import Placement, Rules, network_owner, placement_of
+from lbwatch.core.placement import Placement, network_owner, placement_of
+from lbwatch.core.rules import Rules
 
 COMPOSE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
 SWARM = {"com.docker.swarm.service.name": "stack_web"}

@@ -16,6 +16,8 @@ ELSEWHERE = {
     "core/errors": "words alone, which each test of a failure reads",
     "engines/docker/shapes": "types alone, which engines/docker/test_answers fills with anything",
     "core/model": "types alone, which each test makes",
+    "core/rules": "likewise",
+    "core/wishes": "likewise",
     "cli/check/finding": "likewise",
 }
 """Modules without a test file of their own, and why."""

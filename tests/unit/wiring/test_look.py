@@ -41,7 +41,7 @@ async def test_a_look_takes_no_lock_and_writes_nothing(way: str, engine: FakeEng
     settings.nginx.output.write_text(OLD)
     before = tree(site)
     async with looked(settings) as look:
-        assert (look.balancer.text or look.renderer.text(look.balancer.upstreams)).count("server 172.17.0.2:80;") == 1
+        assert (look.balancer.text or look.renderer.text(look.balancer.parts)).count("server 172.17.0.2:80;") == 1
     after = tree(site)
     changed = {path for path in before | after if before.get(path) != after.get(path)}
     # A test in nginx's container needs a folder that it sees too, for as long as the look takes.

@@ -31,15 +31,15 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
         pushed = await stage.apply(trial(*ports))
         assert pushed is not None
         assert pushed.written is None
-        assert stage.workers.told[-1] == trial(*ports).upstreams
+        assert stage.workers.told[-1] == trial(*ports).parts
         assert not stage.path.confirmed()
         now = asyncio.get_running_loop().time()
-        assert stage.path.due(trial(*ports).upstreams, is_same=True, now=now) == now + 0.01
+        assert stage.path.due(trial(*ports).parts, is_same=True, now=now) == now + 0.01
     stage.candidates.error = UserConfigError("site.conf:3", starts=False)
     stage.candidates.may.set()
     await eventually(lambda: stage.says(2, 3))
     now = asyncio.get_running_loop().time()
-    await eventually(lambda: stage.path.due(trial(2, 3).upstreams, is_same=True, now=now) == now)
+    await eventually(lambda: stage.path.due(trial(2, 3).parts, is_same=True, now=now) == now)
     tested = len(stage.candidates.tested)
     assert not stage.path.confirmed(), "nobody was given what came of it"
     pushed = await stage.apply(trial(2, 3))
@@ -48,7 +48,7 @@ async def test_a_file_that_is_long_in_testing_holds_up_no_change(stage: Stage, m
     assert pushed.written.unstartable is not None
     assert stage.path.confirmed()
     assert len(stage.candidates.tested) == tested
-    assert stage.workers.told[-1] == trial(2, 3).upstreams, "nobody is told again what is long past"
+    assert stage.workers.told[-1] == trial(2, 3).parts, "nobody is told again what is long past"
     assert len(stage.candidates.tested) <= 3, "of those in between at most the one that was begun"
 
 
@@ -93,7 +93,7 @@ async def test_a_file_that_cannot_be_written_is_an_error_until_it_is(stage: Stag
             await stage.apply(trial(2))
         assert not stage.path.confirmed()
     assert stage.says(1)
-    assert stage.workers.told[-1] == trial(2).upstreams
+    assert stage.workers.told[-1] == trial(2).parts
     stage.candidates.error = None
     await stage.apply(trial(2))
     assert stage.says(2)
@@ -145,7 +145,7 @@ async def test_what_a_reload_replaces_is_not_written_behind_it(stage: Stage, mon
     monkeypatch.setattr(livepath, "FILE_PATIENCE_S", 0.01)
     stage.candidates.may.clear()
     await stage.apply(trial(2))
-    await stage.path.before_reload(trial(3).upstreams, text="plain")
+    await stage.path.before_reload(trial(3).parts, text="plain")
     assert stage.path.behind.wanted is None
     stage.candidates.may.set()
     async with stage.path.behind.turn:

@@ -42,7 +42,7 @@ async def test_what_would_be_written_is_kept_with_what_was_tested() -> None:
     applied = await balancer.apply((API, WEB))
     assert balancer.text == judge.texts[-1]
     assert "server 172.18.0.2:80 weight=2;" in (balancer.text or "")
-    assert (balancer.tested, balancer.error, balancer.upstreams) == (True, None, (API, WEB))
+    assert (balancer.tested, balancer.error, balancer.parts) == (True, None, (API, WEB))
     assert (applied.changed, applied.reloaded, applied.degraded) == (False, False, ())
     assert applied.digest
 
@@ -72,7 +72,7 @@ async def test_without_a_tester_nothing_is_rendered_or_tested(tmp_path: Path) ->
     broken = make_renderer(str(tmp_path / "none.j2"))
     balancer = DryRun(broken, tester=None, names_in_force=lambda: ())
     await balancer.apply((WEB,))
-    assert (balancer.text, balancer.upstreams) == (None, (WEB,))
+    assert (balancer.text, balancer.parts) == (None, (WEB,))
 
 
 def test_it_limits_as_nginx_does_and_waits_for_nothing() -> None:

@@ -18,6 +18,8 @@ from lbwatch.balancers.nginx.isolate import MAX_TRIES, AcceptedConfig, accepted
 from lbwatch.balancers.template import shipped_templates
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, RenderError, UserConfigError
 from lbwatch.core.model import Degraded, Level, Server, Sticky, Upstream
+from lbwatch.core.parts import Parts
+from lbwatch.core.site import Certificate, Location, Site, SitePath
 
 FORMS = (Level.FULL, Level.PLAIN, Level.EMPTY, Level.OUT)
 
@@ -258,7 +260,7 @@ async def test_a_stop_in_the_middle_of_a_search_is_obeyed_at_once() -> None:
 # -- names that nginx's own files use
 
 
-class Site(Judge):
+class UsersNames(Judge):
     """
     An nginx whose own files pass requests to names: one at a time, it misses those that are not written.
 
@@ -318,7 +320,7 @@ async def test_whatever_way_nginx_s_files_use_it_it_is_kept(
 
 async def test_an_upstream_that_is_gone_but_still_used_is_kept_as_a_placeholder() -> None:
     """Its last container was removed; nginx would refuse everybody's changes and, worse, not start any more."""
-    found = await Site(WHOLE, uses=["web"], bears={}).found(before=["web", "old", *NAMES])
+    found = await UsersNames(WHOLE, uses=["web"], bears={}).found(before=["web", "old", *NAMES])
     assert extras(found) == {"web": 0}
     (degraded,) = found.degraded
     assert (degraded.upstream, degraded.level) == ("web", Level.EMPTY)
@@ -328,7 +330,7 @@ async def test_an_upstream_that_is_gone_but_still_used_is_kept_as_a_placeholder(
 
 async def test_several_that_are_gone_are_each_kept_and_those_not_used_are_not() -> None:
     """`docker compose down` removes a whole stack, and nginx names one at a time."""
-    found = await Site(WHOLE, uses=["web", "api", "Db"], bears={}).found(before=["db", "web", "old", "api"])
+    found = await UsersNames(WHOLE, uses=["web", "api", "Db"], bears={}).found(before=["db", "web", "old", "api"])
     assert extras(found) == {"api": 0, "db": 0, "web": 0}
     assert list(extras(found)) == ["api", "db", "web"], "in order: the same world gives the same file"
     assert [item.upstream for item in found.degraded] == ["api", "db", "web"]
@@ -337,14 +339,14 @@ async def test_several_that_are_gone_are_each_kept_and_those_not_used_are_not() 
 @pytest.mark.parametrize("before", [(), ("old",), NAMES])
 async def test_a_name_that_was_never_an_upstream_of_ours_is_the_user_s_own_mistake(before: Sequence[str]) -> None:
     """Such as a DNS name that does not resolve just now: a placeholder in its place would send it nowhere for good."""
-    site = Site(WHOLE, uses=["db.example.com"], bears={})
+    site = UsersNames(WHOLE, uses=["db.example.com"], bears={})
     with pytest.raises(ConfigRejectedError, match=r"host not found in upstream \"db\.example\.com\""):
         await site.found(before=before)
 
 
 async def test_one_that_is_kept_and_one_that_was_never_ours_are_refused_as_a_whole() -> None:
     """What remains wrong after the name was kept is still the user's."""
-    site = Site(WHOLE, uses=["web", "db.example.com"], bears={})
+    site = UsersNames(WHOLE, uses=["web", "db.example.com"], bears={})
     with pytest.raises(ConfigRejectedError, match="host not found"):
         await site.found(before=["web"])
 
@@ -354,7 +356,7 @@ async def test_what_is_kept_and_what_is_refused_are_found_together(
     bears: dict[str, Level], used: set[str], talks: bool, renders: bool
 ) -> None:
     """A bad weight and a stack that goes down on the same day."""
-    site = Site(WHOLE, uses=sorted(used), bears=bears, talks=talks, renders=renders)
+    site = UsersNames(WHOLE, uses=sorted(used), bears=bears, talks=talks, renders=renders)
     found = await site.found(before=["web", "api", "a", "old"])
     levels = {name: level for name, level in (line.split()[:2] for line in found.text.splitlines()) if name != "extra"}
     assert levels == dict.fromkeys(NAMES, Level.FULL) | bears
@@ -367,7 +369,7 @@ async def test_what_is_kept_and_what_is_refused_are_found_together(
 async def test_a_large_stack_that_is_gone_at_once_is_kept_or_refused_and_never_ends_the_daemon() -> None:
     """Each name costs a test; what is too much for one search must be told in the words of the refusal."""
     gone = [f"gone{number:03}" for number in range(2 * MAX_TRIES)]
-    site = Site(WHOLE, uses=gone, bears={})
+    site = UsersNames(WHOLE, uses=gone, bears={})
     try:
         found = await site.found(before=gone)
     except ConfigRejectedError as error:
@@ -529,3 +531,84 @@ async def test_who_drains_is_not_written_where_it_cannot_be_told_apart() -> None
     assert [(each.upstream, each.level) for each in found.degraded] == [("web", Level.PLAIN)]
     assert "192.0.2.1:80;" in found.text
     assert "192.0.2.9" not in found.text
+
+
+HOSTS = ("a.example", "b.example", "c.example")
+
+
+def site(host: str, *files: str) -> Site:
+    return Site(
+        host=host,
+        locations=(Location(path=SitePath(), upstream="u00"),),
+        certificate=Certificate(name=host, path=f"/certs/{host}.crt", key=f"/certs/{host}.key"),
+        files=tuple((path, "digest") for path in (f"/certs/{host}.crt", *files)),
+    )
+
+
+class SiteJudge:
+    """Has some sites refused at some levels, and says so in nginx's ways."""
+
+    def __init__(self, *refuses: str, words: str, least: Level = Level.PLAIN) -> None:
+        self.refuses, self.words, self.least = refuses, words, least
+        self.tries = 0
+
+    def render(self, parts: Parts) -> str:
+        lines = []
+        for each in parts:
+            if isinstance(each, Upstream):
+                lines += [f"upstream {each.name} {{", "}"]
+            elif isinstance(each, Site):
+                level = "full" if each.closed is None else "plain" if each.certificate else "empty"
+                lines += [f"# site {each.host}".strip(), "server {", f"  # {level} {each.host}", "}", "server {", "}"]
+        return "\n".join(lines) + "\n"
+
+    async def test(self, text: str) -> bool:
+        self.tries += 1
+        lines = text.splitlines()
+        for host in self.refuses:
+            for bad in [f"  # full {host}", *([f"  # plain {host}"] if self.least is Level.EMPTY else [])]:
+                if bad in lines:
+                    line = lines.index(bad) + 4  # in the second block
+                    raise ConfigRejectedError(
+                        self.words.format(host=host, line=line), line=line if "{line}" in self.words else None
+                    )
+        return True
+
+
+MESSAGES = (
+    "[emerg] no such thing in /out.conf:{line}",
+    '[emerg] cannot load certificate "/certs/{host}.crt": PEM_read_bio_X509_AUX() failed',
+    "[emerg] no",
+)
+
+
+@pytest.mark.parametrize("words", MESSAGES)
+@pytest.mark.parametrize("least", [Level.PLAIN, Level.EMPTY])
+async def test_a_site_that_nginx_refuses_is_closed_and_no_other_is(words: str, least: Level) -> None:
+    """The unit is the host: one certificate that does not fit its key must not take the proxy down."""
+    judge = SiteJudge("b.example", words=words, least=least)
+    parts = (*WHOLE, Site(host=""), *map(site, HOSTS))
+    found = await accepted(parts, render=judge.render, test=judge.test)
+    assert [(each.upstream, each.level) for each in found.degraded] == [("~host b.example", least)]
+    assert "  # full a.example" in found.text
+    assert "  # full c.example" in found.text
+    assert f"  # {least} b.example" in found.text
+
+
+async def test_all_sites_that_a_broken_file_is_read_for_are_closed_at_once() -> None:
+    """A hundred may share one file of the operator's, and nginx takes its time for each test."""
+    hosts = [f"h{number:03}.example" for number in range(100)]
+    judge = SiteJudge(*hosts, words="[emerg] unknown directive in /vhost.d/default:7")
+    parts = (*WHOLE, Site(host=""), site("fine.example"), *(site(host, "/vhost.d/default") for host in hosts))
+    found = await accepted(tuple(sorted(parts, key=lambda each: each.name)), render=judge.render, test=judge.test)
+    assert {each.upstream for each in found.degraded} == {f"~host {host}" for host in hosts}
+    assert "  # full fine.example" in found.text
+    assert judge.tries < 120
+
+
+async def test_that_every_site_is_closed_takes_no_upstream_along() -> None:
+    """An nginx without TLS refuses them all; what others include serves on."""
+    judge = SiteJudge(*HOSTS, words="[emerg] no", least=Level.EMPTY)
+    found = await accepted((*WHOLE[:1], *map(site, HOSTS)), render=judge.render, test=judge.test)
+    assert {each.level for each in found.degraded} == {Level.EMPTY}
+    assert len(found.degraded) == len(HOSTS)

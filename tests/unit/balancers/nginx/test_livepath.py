@@ -8,6 +8,8 @@ from pathstage import Stage, running, text_of, trial
 from waiting import eventually
 
 from lbwatch.balancers.nginx import livepath
+from lbwatch.balancers.nginx.suspects import Trial
+from lbwatch.core.site import Site
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ async def test_workers_are_told_and_the_file_says_the_same(stage: Stage) -> None
     assert pushed is not None
     assert pushed.is_first
     assert pushed.written is not None
-    assert stage.workers.told == [trial(1, 2).upstreams]
+    assert stage.workers.told == [trial(1, 2).parts]
     assert stage.says(1, 2)
     assert stage.path.in_force
     assert stage.path.confirmed()
@@ -61,9 +63,9 @@ async def test_where_it_cannot_be_told_nginx_is_reloaded(stage: Stage, what: str
         case _:
             stage.workers.late_until = 0.0
     assert await stage.apply(trial(2)) is None
-    assert stage.workers.told == [trial(1).upstreams]
+    assert stage.workers.told == [trial(1).parts]
     if what == "nobody follows":
-        assert stage.path.due(trial(2).upstreams, is_same=False, now=0.0) is None
+        assert stage.path.due(trial(2).parts, is_same=False, now=0.0) is None
 
 
 async def test_a_worker_that_is_late_is_waited_for_and_a_foreign_file_is_not(stage: Stage) -> None:
@@ -71,10 +73,10 @@ async def test_a_worker_that_is_late_is_waited_for_and_a_foreign_file_is_not(sta
     await stage.apply(trial(1))
     stage.workers.say_so = False
     stage.workers.late_until = 7.0
-    assert stage.path.due(trial(1).upstreams, is_same=True, now=5.0) == 7.0
+    assert stage.path.due(trial(1).parts, is_same=True, now=5.0) == 7.0
     assert not stage.path.confirmed()
     stage.output.write_text("mine")
-    assert stage.path.due(trial(1).upstreams, is_same=True, now=5.0) == 5.0
+    assert stage.path.due(trial(1).parts, is_same=True, now=5.0) == 5.0
     stage.workers.say_so, stage.workers.late_until = True, None
     assert not stage.path.confirmed()
     assert await stage.apply(trial(1)) is None, "nginx may have been reloaded with it"
@@ -84,7 +86,7 @@ async def test_after_a_start_workers_are_waited_for_only_if_the_file_lets_them_a
     """Whoever has no Lua must not wait two seconds at each start."""
     stage.output.write_text("upstream web {\n}\n")
     assert await stage.apply(trial(1)) is None
-    stage.output.write_text(text_of(trial(5).upstreams))
+    stage.output.write_text(text_of(trial(5).parts))
     assert await stage.apply(trial(1)) is not None
     assert stage.says(1)
 
@@ -101,24 +103,24 @@ async def test_after_a_start_the_file_has_to_be_one_that_nginx_has_read(stage: S
 async def test_what_nginx_has_yet_to_read_is_not_pushed_past(stage: Stage) -> None:
     """A reload that failed is owed, whatever its workers say of servers."""
     await stage.apply(trial(1))
-    await stage.path.before_reload(trial(2).upstreams, text=text_of(trial(2).upstreams))
+    await stage.path.before_reload(trial(2).parts, text=text_of(trial(2).parts))
     assert await stage.apply(trial(2)) is None
-    stage.path.after_reload(trial(2).upstreams)
+    stage.path.after_reload(trial(2).parts)
     assert await stage.apply(trial(2)) is not None
 
 
 async def test_a_reload_has_new_workers_told_and_ends_what_was_pushed(stage: Stage) -> None:
     """They ask before the reload is seen to have happened."""
     await stage.apply(trial(1))
-    await stage.path.before_reload(trial(2).upstreams, text=text_of(trial(2).upstreams))
+    await stage.path.before_reload(trial(2).parts, text=text_of(trial(2).parts))
     assert not stage.path.in_force
     assert stage.workers.programs == 1
-    assert stage.workers.told[-1] == trial(2).upstreams
-    stage.path.after_reload(trial(2).upstreams)
+    assert stage.workers.told[-1] == trial(2).parts
+    stage.path.after_reload(trial(2).parts)
     stage.workers.same_shape = False
-    await stage.path.before_reload(trial(3).upstreams, text="plain")
+    await stage.path.before_reload(trial(3).parts, text="plain")
     assert stage.workers.programs == 1
-    assert stage.workers.told[-1] == trial(2).upstreams, "old workers have read another file"
+    assert stage.workers.told[-1] == trial(2).parts, "old workers have read another file"
 
 
 def test_why_changes_take_a_reload_is_known(tmp_path: Path) -> None:
@@ -129,3 +131,17 @@ def test_why_changes_take_a_reload_is_known(tmp_path: Path) -> None:
     assert stage.path.refusal == "no worker of nginx has asked for changes yet"
     stage.candidates.lines.reason = "the template"
     assert stage.path.refusal == "the template"
+
+
+async def test_another_site_takes_a_reload_and_a_server_beside_the_same_sites_does_not(stage: Stage) -> None:
+    """Workers are told of servers alone: a site that was pushed would be served by nobody."""
+    first, other = Site(host="a.example"), Site(host="a.example", closed="no certificate")
+
+    def with_site(port: int, site: Site) -> Trial:
+        return Trial(parts=(*trial(port).parts, site))
+
+    await stage.path.before_reload(with_site(1, first).parts, text=text_of(trial(1).parts))
+    stage.path.after_reload(with_site(1, first).parts)
+    assert await stage.apply(with_site(2, first)) is not None
+    assert await stage.apply(with_site(2, other)) is None
+    assert stage.path.due(with_site(3, other).parts, is_same=False, now=0.0) is None

@@ -47,13 +47,13 @@ class World:
                 return False
             trial = taken
         self.suspects.passed(trial, now=self.now)
-        self.runs = {each.name: each for each in trial.upstreams}
+        self.runs = {each.name: each for each in trial.parts}
         return True
 
     def _takes(self, trial: Trial) -> bool:
         held = {each.upstream for each in trial.degraded}
-        there = {each.name for each in trial.upstreams}
-        takes = not any(each.name in self.refuses and each.name not in held for each in trial.upstreams)
+        there = {each.name for each in trial.parts}
+        takes = not any(each.name in self.refuses and each.name not in held for each in trial.parts)
         takes = takes and self.needs <= there
         self.tried.append((trial, takes))
         return takes
@@ -99,7 +99,7 @@ def test_few_tries_stand_before_nginx(wanted: set[str], culprits: set[str]) -> N
     refused = [trial for trial, taken in world.tried if not taken]
     guilty = wanted & culprits
     assert len(refused) <= (1 + len(guilty) * (1 + len(wanted).bit_length()) if guilty else 0)
-    assert len({repr(trial.upstreams) for trial in refused}) == len(refused), "the same was tried twice"
+    assert len({repr(trial.parts) for trial in refused}) == len(refused), "the same was tried twice"
 
 
 def test_a_removal_is_not_held_up_by_one_that_is_refused() -> None:
