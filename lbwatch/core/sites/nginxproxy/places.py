@@ -10,7 +10,7 @@ from lbwatch.core.sites import grammar
 from lbwatch.core.sites.nginxproxy import names
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError, judged
 
-_MODIFIED = re.compile(r"(=|\^~|~\*|~)\s*(\S.*)", re.DOTALL)
+_MODIFIED = re.compile(r"(=|\^~|~\*|~)(\s*)(\S.*)", re.DOTALL)
 _OTHER_PROTOCOLS = ("uwsgi", "fastcgi")
 
 
@@ -63,10 +63,17 @@ def places(said: Mapping[str, str]) -> tuple[Place, ...]:
 def _path(text: str) -> SitePath:
     if not text.strip():
         return ROOT
-    # nginx takes `~^/x` as it takes `~ ^/x`, and nginx-proxy's own examples are written so.
-    modified = _MODIFIED.fullmatch(text.strip())
-    spaced = text if modified is None else f"{modified[1]} {modified[2]}"
-    return judged(names.PATH, spaced, grammar.site_path)
+    return judged(names.PATH, text, _modified_path)
+
+
+def _modified_path(text: str) -> SitePath:
+    # nginx takes `~^/x` as it takes `~ ^/x`, and nginx-proxy's own examples are written so. Users' password files are
+    # named by the digest of what is written: in another way than these two they would be missed.
+    if (modified := _MODIFIED.fullmatch(text.strip())) is None:
+        return grammar.site_path(text)
+    if modified[2] not in ("", " "):
+        raise grammar.GrammarError(Reason.BAD_PATH, "it takes one space at most behind =, ^~, ~ or ~*")
+    return grammar.site_path(f"{modified[1]} {modified[3]}")
 
 
 def protocol(text: str) -> Protocol:

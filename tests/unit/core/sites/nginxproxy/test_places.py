@@ -1,5 +1,7 @@
 """VIRTUAL_HOST and what stands beside it: which paths of which hosts, at which port."""
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from strategies import hostile_text
 
 from lbwatch.core.model import Reason
 from lbwatch.core.site import ROOT, Match, Protocol, SitePath
+from lbwatch.core.sites import shelf
 from lbwatch.core.sites.nginxproxy.places import Place, places
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError
 
@@ -70,6 +73,16 @@ def test_paths_are_taken_as_nginx_takes_them(text: str, path: SitePath) -> None:
     assert only(PATH=text).path == path
 
 
+@pytest.mark.parametrize("text", ["~^/(a|b)/", "~ ^/(a|b)/", "=/x", "= /x", "^~ /x", "/x"])
+def test_a_password_file_is_found_by_the_digest_of_what_is_written(text: str) -> None:
+    """Named so for nginx-proxy, it protects the path: to miss it would open what was closed."""
+    digest = hashlib.sha1(text.encode()).hexdigest()
+    path = only(PATH=text).path
+    assert f"a.example_{digest}" in shelf.password_names("a.example", path)
+    assert f"a.example_{digest}_location" in shelf.location_names("a.example", path)
+    assert f"a.example_{digest}_location_override" in shelf.override_names("a.example", path)
+
+
 def test_what_stands_beside_the_host_is_read() -> None:
     """All of it holds for each of the hosts."""
     found = places(
@@ -93,6 +106,8 @@ def test_what_stands_beside_the_host_is_read() -> None:
         ({"PATH": "x"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
         ({"PATH": "/x { return 200; }"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
         ({"PATH": "~"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
+        ({"PATH": "~  ^/x"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
+        ({"PATH": "=\t/x"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
         ({"DEST": "x"}, Reason.BAD_PATH, "VIRTUAL_DEST"),
         ({"DEST": "/; root /etc"}, Reason.BAD_PATH, "VIRTUAL_DEST"),
         ({"PORT": "0"}, Reason.BAD_VARIABLE, "VIRTUAL_PORT"),
