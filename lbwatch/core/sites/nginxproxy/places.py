@@ -1,9 +1,12 @@
 """Which paths of which hosts a container serves, by the plain variables: VIRTUAL_HOST and what stands beside it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
+from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Reason
 from lbwatch.core.site import ROOT, Protocol, SitePath
 from lbwatch.core.sites import grammar
@@ -11,6 +14,9 @@ from lbwatch.core.sites.nginxproxy import names
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError, judged
 
 _MODIFIED = re.compile(r"(=|\^~|~\*|~)(\s*)(\S.*)", re.DOTALL)
+MAX_LINES: Final = 8
+"""On one container's values of one kind."""
+
 _OTHER_PROTOCOLS = ("uwsgi", "fastcgi")
 
 
@@ -58,6 +64,23 @@ def places(said: Mapping[str, str]) -> tuple[Place, ...]:
         protocol=judged(names.PROTO, proto, protocol) if proto.strip() else Protocol.HTTP,
     )
     return tuple(Place(host=host, path=path, port=common.port, dest=dest, protocol=common.protocol) for host in hosts)
+
+
+def other_spellings(name: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return a line for each of the first hosts that are written otherwise than their files have to be named.
+
+    nginx-proxy looks for files by a host as it is written. A password file that is not found closes nothing.
+
+    Args:
+        name: Of the variable that they stand in.
+        texts: Hosts that are taken, as they are written.
+    """
+    pairs = ((text.strip(), grammar.host(text)) for text in texts if text.strip())
+    lines = (
+        f"variable {name}: files of {excerpt(text)} are looked for as {host}" for text, host in pairs if text != host
+    )
+    return tuple(islice(lines, MAX_LINES))
 
 
 def _path(text: str) -> SitePath:

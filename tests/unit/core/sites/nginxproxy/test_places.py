@@ -10,7 +10,7 @@ from strategies import hostile_text
 from lbwatch.core.model import Reason
 from lbwatch.core.site import ROOT, Match, Protocol, SitePath
 from lbwatch.core.sites import shelf
-from lbwatch.core.sites.nginxproxy.places import Place, places
+from lbwatch.core.sites.nginxproxy.places import MAX_LINES, Place, other_spellings, places
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError
 
 
@@ -136,6 +136,17 @@ def test_a_regexp_takes_no_dest(path: str) -> None:
 def test_what_is_not_spoken_says_what_to_do(proto: str) -> None:
     """nginx-proxy speaks them, so that its users will ask."""
     assert "a template of your own" in str(refused(PROTO=proto))
+
+
+def test_a_host_whose_files_are_named_otherwise_is_said() -> None:
+    """nginx-proxy looks for them as it is written, and a password file that is missed closes nothing."""
+    texts = ["a.example", r" ~^A\.", "", " B.Example", "c.example.", "[FD00::1]"]
+    assert other_spellings("VIRTUAL_HOST", texts) == (
+        "variable VIRTUAL_HOST: files of B.Example are looked for as b.example",
+        "variable VIRTUAL_HOST: files of c.example. are looked for as c.example",
+        "variable VIRTUAL_HOST: files of [FD00::1] are looked for as [fd00::1]",
+    )
+    assert len(other_spellings("VIRTUAL_HOST", [f"A{number}.example" for number in range(200)])) == MAX_LINES
 
 
 _ANY = st.one_of(hostile_text, st.text(max_size=80), st.sampled_from(["a", "/x", "~ ^/x", "8080", "https", "/"]))
