@@ -141,7 +141,7 @@ def block(upstream: Upstream) -> UpstreamBlock:
         name=upstream.name,
         servers=_lines(upstream.servers),
         method=None if upstream.method is None else str(upstream.method),
-        keepalive=upstream.keepalive,
+        keepalive=upstream.idle_connections,
         # One cookie for the whole site: without a path it would hold below the one that was asked for first.
         sticky=None if upstream.sticky is None else f"{upstream.sticky} path=/ httponly",
         zone_kib=_zone_kib(upstream.servers),
