@@ -10,7 +10,7 @@ from typing import Self
 from lbwatch.core.site import SiteFiles, SiteRules
 from lbwatch.system.sitefiles.merge import Known, merged
 from lbwatch.system.sitefiles.pairs import Judge
-from lbwatch.system.sitefiles.place import ANSWER_S, Place
+from lbwatch.system.sitefiles.place import Place
 from lbwatch.system.sitefiles.survey import certificate_bytes, in_folder, list_bytes, of_paths
 from lbwatch.system.threads import Threads
 
@@ -77,16 +77,11 @@ class SiteFolders:
         for place in self._places:
             place.wake()
 
-    async def start(self, *, within_s: float = ANSWER_S) -> None:
-        """
-        Look at all of them once, and call nobody.
-
-        Args:
-            within_s: Those that do not answer in time are left to `run`.
-        """
+    async def start(self) -> None:
+        """Look at all of them once, and call nobody; those that do not answer are left to `run`."""
         self._starting = True
         try:
-            await asyncio.gather(*(place.look(within_s=within_s) for place in self._places))
+            await asyncio.gather(*(place.look(gives_up=True) for place in self._places))
         finally:
             self._starting = False
 
