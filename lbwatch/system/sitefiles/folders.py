@@ -30,10 +30,10 @@ class SiteFolders:
             folders.look()         # on SIGHUP
 
     What is not known is never "not there". `SiteFiles.errors` has the path of each file that is there and cannot be
-    used, links that lead nowhere included, and the path of a *folder* (or of `SiteRules.proxy_conf` and the like) whose
-    files cannot be known: it may not be read, does not answer, or was not looked at yet. Whoever asks for a password
-    file must ask there for both before it believes that there is none. What was known of such a folder before still
-    stands in the other fields.
+    used, links that lead nowhere included, and that of a *folder* (or of `SiteRules.proxy_conf` and the like) whose
+    files cannot be known: it may not be read, does not answer, or was not looked at yet. What was known of it before
+    still stands in the other fields; if nothing ever was, it is in `SiteFiles.unknown`, and whoever needs to know that
+    there is no password file there must not believe it.
 
     A file that lbwatch may not read, but nginx perhaps may, is no error: its digest then is one of its times and size.
 

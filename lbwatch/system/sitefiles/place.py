@@ -157,7 +157,7 @@ class Place:
                 break
         files = self._contents.seen(survey.paths, step=self._step)
         pairs = Pairs() if self._pairs is None else self._pairs(files, step=self._step)
-        return Seen(files=files, pairs=pairs, error=survey.error)
+        return Seen(files=files, pairs=pairs, error=survey.error, was_known=survey.error is None)
 
     def _step(self) -> None:
         self._steps += 1

@@ -324,7 +324,7 @@ async def test_a_place_that_hangs_holds_up_no_other(disk: Disk, monkeypatch: pyt
             (disk.vhosts / "a").write_text("# x")
             await eventually(lambda: [*folders.files().snippets] == ["a"])
             await eventually(lambda: folders.files().errors == {str(disk.passwords): "its file system does not answer"})
-            assert [*folders.files().passwords] == ["a"]
+            assert ([*folders.files().passwords], folders.files().unknown) == (["a"], frozenset())
             (disk.vhosts / "b").write_text("# x")
             await eventually(lambda: [*folders.files().snippets] == ["a", "b"])
             hangs[0] = False
@@ -334,6 +334,7 @@ async def test_a_place_that_hangs_holds_up_no_other(disk: Disk, monkeypatch: pyt
         async with SiteFolders(disk.rules, changed=lambda: None, resync_interval_s=60) as folders:
             await folders.start()
             assert folders.files().errors == {str(disk.passwords): "its file system does not answer"}
+            assert folders.files().unknown == {str(disk.passwords)}
     finally:
         hangs[0] = False
 
@@ -358,10 +359,11 @@ async def test_a_disk_that_is_slow_is_waited_for(disk: Disk, monkeypatch: pytest
 async def test_what_nobody_looked_at_is_not_missing(disk: Disk) -> None:
     """A plan that is made too early must not open what is closed."""
     async with SiteFolders(disk.rules, changed=lambda: None, resync_interval_s=60) as folders:
-        errors = folders.files().errors
+        errors, unknown = folders.files().errors, folders.files().unknown
     rules = disk.rules
     paths = (rules.cert_dir, rules.vhost_dir, rules.htpasswd_dir, rules.proxy_conf, rules.network_internal)
     assert errors == dict.fromkeys([*paths, rules.error_page], "it was not looked at yet")
+    assert unknown == errors.keys()
 
 
 async def test_a_folder_that_is_none_is_an_error_and_keeps_what_was_known(disk: Disk) -> None:
@@ -448,6 +450,7 @@ async def test_as_another_user_what_is_closed_is_left_to_nginx(nobody) -> None:
         assert [each.hosts for each in before.certificates.values()] == [("www.example.org", "10.0.0.1"), ()]
         assert [*before.snippets] == ["a"]
         assert before.errors == {str(disk.passwords): "Permission denied"}
+        assert before.unknown == {str(disk.passwords)}
         OTHER.write(disk.certs, "a")
         with nobody():
             after = await looked(disk)
