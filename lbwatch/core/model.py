@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lbwatch.core.site import Site
+from lbwatch.core.site import Site, SiteAsk
 
 UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 """What an upstream may be named; compared in lower case, since nginx does not tell `Web` from `web`."""
@@ -107,6 +107,7 @@ class NoticeKind(StrEnum):
     SITE_NOT_USED = "site-not-used"
     VALUE_NOT_USED = "value-not-used"
     PORT_ASSUMED = "port-assumed"
+    NO_CERTIFICATE = "no-certificate"
 
 
 class ServerState(StrEnum):
@@ -612,6 +613,9 @@ class Suspended:
         former_names: The former names of those that were renamed just now.
         paused: The names of the upstreams that an operator paused.
         kept: By name, the upstreams whose last container went just now and whose requests wait for the next one.
+        probed: What came of the ports that have to accept a connection first, by `PortProbe.key`: empty, it has done
+            so; else why it takes long, in words. Of a port that is not in it nothing is known yet.
+        kept_sites: By host, what was asked of the sites whose last container went just now.
         hold_refusal: Why no request waits, for these or any others; `None`: they do.
     """
 
@@ -621,4 +625,6 @@ class Suspended:
     former_names: Mapping[str, str] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     kept: Mapping[str, Upstream] = field(default_factory=dict)
+    probed: Mapping[str, str] = field(default_factory=dict)
+    kept_sites: Mapping[str, tuple[SiteAsk, ...]] = field(default_factory=dict)
     hold_refusal: str | None = None

@@ -167,6 +167,23 @@ class SiteWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteAsk:
+    """
+    A wish, who has it, and which upstream would serve it.
+
+    Attributes:
+        container: Name of the container.
+        rank: Its creation, id, and the place of the wish among its own: of those that differ the lowest one counts.
+        upstream: Name of the upstream.
+    """
+
+    container: str
+    rank: tuple[int, str, int]
+    upstream: str
+    wish: SiteWish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """
     A certificate with its key, as files that nginx can be given.

@@ -37,9 +37,7 @@ async def _answer(name: str, reader: asyncio.StreamReader, writer: asyncio.Strea
     named = {each[0].lower(): each[1] for each in headers}
     if "upgrade" in named.get("connection", "").lower():
         upgrade = named.get("upgrade", "")
-        writer.write(
-            f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode()
-        )
+        writer.write(f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode())
         while read := await reader.read(4096):
             writer.write(read)
             await writer.drain()
@@ -48,7 +46,9 @@ async def _answer(name: str, reader: asyncio.StreamReader, writer: asyncio.Strea
     if path.startswith("/slow"):
         await asyncio.sleep(SLOW_S)
     status = path.removeprefix("/status/") if path.startswith("/status/") else "200"
-    said = json.dumps({"name": name, "method": method, "path": path, "headers": headers, "body": body.decode("latin-1")})
+    said = json.dumps(
+        {"name": name, "method": method, "path": path, "headers": headers, "body": body.decode("latin-1")}
+    )
     answer = f"HTTP/1.1 {status} Said\r\nContent-Length: {len(said)}\r\nContent-Type: application/json\r\n\r\n{said}"
     writer.write(answer.encode())
     await writer.drain()
