@@ -27,6 +27,7 @@ from lbwatch.core.explain import Explanation, story_of
 from lbwatch.core.model import BalancerStatus, Container, Suspended
 from lbwatch.core.plan import Planner, Rules
 from lbwatch.core.schedule import ReloadPace
+from lbwatch.core.sites import nginxproxy
 from lbwatch.core.status import Status, unready
 from lbwatch.engines.docker.address import EngineAddress, engine_address
 from lbwatch.engines.docker.client import EngineClient
@@ -313,6 +314,16 @@ def make_state(settings: Settings) -> State:
     return state
 
 
+def variables_read(settings: Settings) -> frozenset[str]:
+    """Return the names of the variables that are read of containers' environments; no other is ever kept."""
+    return nginxproxy.VARIABLES if settings.sites.compat else frozenset()
+
+
+def labels_read(settings: Settings) -> frozenset[str]:
+    """Return the keys of the labels that are read beside those below the prefix."""
+    return nginxproxy.LABELS if settings.sites.compat else frozenset()
+
+
 def make_source(
     client: EngineClient, *, settings: Settings, address: EngineAddress, asks_identity: bool = False
 ) -> DockerSource:
@@ -333,6 +344,8 @@ def make_source(
         resync_interval_s=settings.routing.resync_interval,
         drain_timeout_s=settings.routing.drain_timeout,
         random=random.random,
+        variables=variables_read(settings),
+        also_labels=labels_read(settings),
         follows=followed(settings),
         # Where it is known what nginx reaches no driver matters.
         asks_networks=not (settings.routing.networks or settings.nginx.nginx_container),

@@ -22,7 +22,16 @@ from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
-from lbwatch.wiring.daemon import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
+from lbwatch.wiring.daemon import (
+    labels_read,
+    make_address,
+    make_reconciler,
+    make_renderer,
+    make_source,
+    make_state,
+    scratch_folder,
+    variables_read,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,4 +172,9 @@ def _names_in_force(settings: Settings) -> frozenset[str]:
 def recorded_source(path: Path, *, settings: Settings) -> RecordedSource:
     """Return the source of a recorded engine; raises as `RecordedSource` does."""
     followed = selector(settings)
-    return RecordedSource(path, prefix=settings.routing.label_prefix, also=() if followed is None else (followed.key,))
+    return RecordedSource(
+        path,
+        prefix=settings.routing.label_prefix,
+        also=labels_read(settings) | ({followed.key} if followed is not None else set()),
+        variables=variables_read(settings),
+    )

@@ -118,6 +118,6 @@ async def _site_findings(look: Look) -> tuple[Finding, ...]:
     if printed is None or copy is None:
         return ()
     sites = await asyncio.to_thread(
-        sites_in, printed, upstreams=names, is_output=lambda path: copy.is_output_among((path,))
+        sites_in, printed, upstreams=names, is_output=lambda path: copy.are_outputs_among((path,))[0]
     )
     return tuple(site_words(sites, names=names, is_inside=isinstance(tester, ContainerTester)))
