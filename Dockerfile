@@ -47,23 +47,40 @@ LABEL org.opencontainers.image.title="lbwatch with nginx" \
 USER root
 # s6 supervises both: it is made to be process 1, and sends nginx QUIT and not TERM for a word in a file.
 RUN { command -v nginx && command -v s6-svscan; } > /dev/null \
-    || { apt-get update && apt-get install --yes --no-install-recommends nginx libnginx-mod-http-lua s6 \
+    || { apt-get update \
+    && apt-get install --yes --no-install-recommends nginx libnginx-mod-http-lua libnginx-mod-stream s6 \
     && rm -rf /var/lib/apt/lists/*; }
 RUN rm -rf /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* \
     && ln -sf /dev/stdout /var/log/nginx/access.log && ln -sf /dev/stderr /var/log/nginx/error.log
 COPY --from=build /opt/lbwatch /opt/lbwatch
 ARG COMPILE
 RUN /opt/lbwatch/bin/python3 -c "$COMPILE"
-COPY deploy/nginx/nginx.conf /etc/nginx/nginx.conf
-COPY deploy/proxy/site.conf /etc/nginx/conf.d/site.conf
-COPY deploy/proxy/s6 /etc/s6
+COPY deploy/proxy/nginx.conf deploy/proxy/network_internal.conf /etc/nginx/
+COPY deploy/proxy/defaults.conf /usr/share/lbwatch/defaults.conf
 # What lbwatch overwrites: nginx may be there first.
-RUN echo 'map $host $lbwatch_upstream { default ""; }' > /etc/nginx/conf.d/lbwatch.conf \
-    && mkdir -p /run/lbwatch /var/lib/lbwatch
+COPY deploy/proxy/first.conf /etc/nginx/conf.d/default.conf
+COPY deploy/proxy/50x.html /usr/share/nginx/html/errors/50x.html
+COPY deploy/proxy/s6 /etc/s6
+# By these paths acme-companion calls what is in nginx-proxy's image.
+COPY deploy/proxy/app /app
+COPY deploy/proxy/bin /usr/local/bin
+# All that users of nginx-proxy mount. The README mounts the folder of the engine's socket and not the socket.
+RUN mkdir -p /run/lbwatch /var/lib/lbwatch /etc/nginx/certs /etc/nginx/dhparam /etc/nginx/htpasswd /etc/nginx/stream.d \
+        /etc/nginx/vhost.d /etc/nginx/modules-enabled \
+    && ln -sf /host/run/docker.sock /var/run/docker.sock \
+    && touch /etc/nginx/stream.d/lbwatch.conf \
+    && nginx-defaults \
+    && echo 'stream { include /etc/nginx/stream.d/*.conf; }' > /etc/nginx/modules-enabled/90-lbwatch-stream.conf \
+    && { nginx -t 2> /dev/null || rm /etc/nginx/modules-enabled/90-lbwatch-stream.conf; }
+# acme-companion wants the two versions to be there, whatever they are.
 ENV PATH=/opt/lbwatch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    DOCKER_HOST=unix:///host/run/docker.sock \
-    LBWATCH_TEMPLATE=nginx/proxy.conf.j2
-EXPOSE 80
+    DOCKER_GEN_VERSION=lbwatch \
+    NGINX_VERSION=lbwatch \
+    LBWATCH_COMPAT=nginx-proxy \
+    LBWATCH_OUTPUT=/etc/nginx/conf.d/default.conf \
+    LBWATCH_STREAM_OUTPUT=/etc/nginx/stream.d/lbwatch.conf \
+    LBWATCH_TEMPLATE=nginx/image.conf.j2
+EXPOSE 80 443
 STOPSIGNAL SIGTERM
 ENTRYPOINT []
 CMD ["s6-svscan", "/etc/s6"]

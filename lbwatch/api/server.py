@@ -17,7 +17,7 @@ from aiohttp import web
 
 from lbwatch.api.application import is_unix
 from lbwatch.api.door import Door
-from lbwatch.core.errors import SettingsError, ThreadError, excerpt
+from lbwatch.core.errors import LbwatchError, SettingsError, ThreadError, excerpt
 from lbwatch.settings import listen_address
 from lbwatch.system.listening import BACKLOG, bound_unix, unlink
 
@@ -52,6 +52,7 @@ async def serving(application: web.Application, *, listen: str, control_socket: 
 
     Raises:
         SettingsError: It cannot listen at *listen*.
+        LbwatchError: The context ended by it.
     """
     async with AsyncExitStack() as stack:
         # What is left of a body is not read to its end: nothing here takes one, and it may be without end.
@@ -63,14 +64,19 @@ async def serving(application: web.Application, *, listen: str, control_socket: 
         assert runner.server is not None
         control, public = _doors(runner.server)
         unix, tcp = await _listen_unix(control_socket, stack=stack), await _listen_tcp(listen, stack=stack)
+        failure: LbwatchError | None = None
         async with asyncio.TaskGroup() as group:  # one that ends is a bug, and ends everything
             tasks = (control.sweep(), public.sweep(), *map(control.accept, unix), *map(public.accept, tcp))
             running = [group.create_task(each, name="http") for each in tasks]
             try:
                 yield
+            except LbwatchError as error:  # of what goes on meanwhile: whoever waits for it knows it by its type alone
+                failure = error
             finally:
                 for task in running:
                     task.cancel()
+        if failure is not None:
+            raise failure
 
 
 def _doors(server: web.Server) -> tuple[Door, Door]:

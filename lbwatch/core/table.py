@@ -14,8 +14,8 @@ from itertools import chain
 
 from lbwatch.core.changes import spliced
 from lbwatch.core.claims import Claim, Claims
+from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.group import Group, grouped, unrouted
-from lbwatch.core.labels import MAX_HOLD_S
 from lbwatch.core.model import STREAM_MARK, Container, Notice, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.placement import (
     Candidate,
@@ -25,6 +25,7 @@ from lbwatch.core.placement import (
     placement_of,
     under_former_names,
 )
+from lbwatch.core.probes import PortProbe, id_of, until_accepted, waiting
 from lbwatch.core.rules import Rules
 from lbwatch.core.streams import Streams
 
@@ -58,6 +59,7 @@ class Table:
     Attributes:
         lost: The upstreams whose requests wait for a server, and which lost their last container in that pass: as they
             were, with how long their containers had requests wait.
+        waiting: By the container's id, which of its ports have to accept a connection before it serves, and have not.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,7 @@ class Table:
         self._clear()
 
     def _clear(self) -> None:
+        self.waiting: dict[str, tuple[PortProbe, ...]] = {}
         self._placements: dict[str, Placement] = {}  # by the container's id, as are the next two
         self._attached: dict[str, None] = {}  # those that use another's network
         self._candidates: dict[str, tuple[Candidate, ...]] = {}  # as they come out of the claims
@@ -199,6 +202,7 @@ class Table:
             candidates = under_former_names(candidates, former_names=names, prefix=prefix)
         if id in self._suspended.flapping:
             candidates = marked_flapping(candidates, stay_healthy_s=self._suspended.flapping)
+        candidates = until_accepted(candidates, probed=self._suspended.probed, prefix=placement.rules.prefix)
         if (stay_up_s := self._suspended.crash_looping.get(id)) is not None:
             candidates = [_crash_looping(each, stay_up_s=stay_up_s) for each in candidates]
         return candidates
@@ -232,6 +236,7 @@ class Table:
         before = self._candidates.pop(id, ())
         now = tuple(self._settled_candidates(id))
         placement = self._placements.get(id)
+        self._wait_for_ports(id, () if placement is None else placement.candidates)
         source = f"/{id}"  # no upstream's name has a slash
         for name in {each.container.name for each in (*before, *now)}:
             self._rows[name].pop(source, None)
@@ -249,6 +254,11 @@ class Table:
             else:
                 self._members[upstream].pop(id, None)
         return upstreams
+
+    def _wait_for_ports(self, id: str, candidates: Iterable[Candidate]) -> None:
+        self.waiting.pop(id, None)
+        if probes := waiting(candidates, probed=self._suspended.probed):
+            self.waiting[id] = probes
 
     def _regroup(self, name: str, *, declared: Iterable[str], names: set[str]) -> bool:
         """
@@ -390,7 +400,8 @@ def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[s
 def _otherwise_suspended(before: Suspended, now: Suspended) -> set[str]:
     """Return the ids of the containers whose candidates are others for it; drains are `group`'s."""
     loops = _differing(before.crash_looping, now.crash_looping) | _differing(before.flapping, now.flapping)
-    return loops | _differing(before.former_names, now.former_names)
+    ports = set() if before.probed is now.probed else set(map(id_of, _differing(before.probed, now.probed)))
+    return loops | ports | _differing(before.former_names, now.former_names)
 
 
 def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:

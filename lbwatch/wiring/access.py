@@ -199,6 +199,7 @@ class NginxAccess:
             hold_refusal=hold_refusal,
             takes_reload=directives.reload_reason,
             streams_refusal=None if self._settings.sites.stream_output else "the setting stream_output is not set",
+            gateway="" if container is None else container.gateway(),
         )
 
     def asked(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ NEEDS = (*DEBIAN_NEEDS, "chroot")
 
 _PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "python3-venv")
 _NGINX_PACKAGES = ("nginx-light",)
-_PROXY_PACKAGES = ("libnginx-mod-http-lua", "s6")
+_PROXY_PACKAGES = ("grep", "libnginx-mod-http-lua", "libnginx-mod-stream", "s6", "sed")
 
 _CONTEXT = (
     "lbwatch",
@@ -62,7 +62,8 @@ FROM {NGINX}
 ADD proxy.tar /
 RUN mkdir -p /etc/nginx/modules-enabled && cd /etc/nginx/modules-enabled \\
     && ln -s /usr/share/nginx/modules-available/mod-http-ndk.conf 10-mod-http-ndk.conf \\
-    && ln -s /usr/share/nginx/modules-available/mod-http-lua.conf 50-mod-http-lua.conf
+    && ln -s /usr/share/nginx/modules-available/mod-http-lua.conf 50-mod-http-lua.conf \\
+    && ln -s /usr/share/nginx/modules-available/mod-stream.conf 50-mod-stream.conf
 """
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp import web
 from command import command, environment, lbwatch
 from fakedaemon import (
     ROUTES,
@@ -47,7 +48,7 @@ from lbwatch.api import server as api
 from lbwatch.api.client import request
 from lbwatch.api.control import ControlService
 from lbwatch.api.page import rendering
-from lbwatch.core.errors import SettingsError
+from lbwatch.core.errors import DeadSocketError, SettingsError
 from lbwatch.core.model import Route
 from lbwatch.engines.docker import stream
 from lbwatch.engines.fake import FakeEngine, responses
@@ -629,6 +630,13 @@ async def test_no_environment_of_a_container_is_shown_anywhere(
             assert secret not in answer.text
             assert "PASSWORD" not in answer.text
         assert "web-1" in (await client.get("/api/state")).text
+
+
+async def test_an_error_that_ends_what_goes_on_meanwhile_comes_out_as_it_is(tmp_path: Path) -> None:
+    """By its type the daemon knows that only a new start can help; as part of a group it was a bug with a traceback."""
+    with pytest.raises(DeadSocketError, match="dead"):
+        async with api.serving(web.Application(), listen="127.0.0.1:0", control_socket=tmp_path / "socket"):
+            raise DeadSocketError("dead")
 
 
 async def test_the_program_serves_its_status_until_it_ends(tmp_path: Path, engine: FakeEngine) -> None:
