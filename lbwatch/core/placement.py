@@ -45,6 +45,7 @@ class Candidate:
         owner: Whose network the server's address is on.
         place: What the server is sorted by: version and number of its address, so that .9 stands before .10, and port.
         flapping: Why it serves as a last resort only although it may be healthy just now; `None`: it does not.
+        has_host: Whether the container asks for a host, in this upstream or another one.
     """
 
     container: Container
@@ -57,6 +58,7 @@ class Candidate:
     reason: Reason | None = None
     detail: str | None = None
     flapping: str | None = None
+    has_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +125,14 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """Return a candidate for each upstream that a container asks for; a reason that holds for all of it is raised."""
     _check_wanted(container, labels, rules=rules)
+    has_host = any(each.sites for each in labels.upstreams)
     for wanted in labels.upstreams:
         name, application = wanted.upstream, None
         if name is None:
             name, application = _default_upstream(container, prefix=rules.prefix)
-        candidate = Candidate(upstream=name, application=application, container=container, labels=wanted)
+        candidate = Candidate(
+            upstream=name, application=application, container=container, labels=wanted, has_host=has_host
+        )
         try:
             _check_state(container, ignore_health=wanted.health_ignored, prefix=rules.prefix)
             server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)

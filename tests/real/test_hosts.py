@@ -25,10 +25,14 @@ Ask = Callable[[str | None], str]
 Serve = Callable[..., Ask]
 
 
-def written(names: Sequence[str], *, idle: Iterable[str] = (), port: int = 80) -> str:
+def written(names: Sequence[str], *, idle: Iterable[str] = (), hosts: Iterable[str] = (), port: int = 80) -> str:
     """Write what lbwatch would: the first is served at 127.0.1.1, the next at 127.0.1.2, ..., the idle ones nowhere."""
     served = (
-        Upstream(name=name, servers=(Server(address=f"127.0.1.{number}", port=port, container=name),))
+        Upstream(
+            name=name,
+            servers=(Server(address=f"127.0.1.{number}", port=port, container=name),),
+            has_host=name in hosts,
+        )
         for number, name in enumerate(names, start=1)
     )
     upstreams = sorted([*served, *(Upstream(name=name) for name in idle)], key=lambda each: each.name)
@@ -42,11 +46,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     with RealNginx(tmp_path / "nginx") as nginx:
         path = nginx.folder / "site.sock"
 
-        def serving(*names: str, idle: Iterable[str] = ()) -> Ask:
+        def serving(*names: str, idle: Iterable[str] = (), hosts: Iterable[str] = ()) -> Ask:
             port = free_port()
             site = SITE.replace("listen 80;", f"listen unix:{path};")
             nginx.rewrite(http=f'{site} server {{ listen {port}; return 200 "$server_addr"; }}')
-            nginx.output.write_text(written(names, idle=idle, port=port))
+            nginx.output.write_text(written(names, idle=idle, hosts=hosts, port=port))
             nginx.start()
 
             def ask(host: str | None) -> str:
@@ -86,6 +90,20 @@ def test_a_host_goes_to_the_upstream_of_its_name_or_of_its_beginning(serve: Serv
     for host in ("www.api", "ap", "apis", "web", "localhost", "docker", "127.0.1.1", "169.254.169.254", "[::1]", None):
         assert ask(host) == NOBODY, f"{host} is nobody's"
     assert (ask(""), ask("a/b")) == ("400", "400")
+
+
+def test_what_asks_for_a_host_is_not_reached_by_its_upstreams_name(serve: Serve) -> None:
+    """Its site may have a password, or let in some networks alone; the name of its upstream is no secret."""
+    ask = serve("web", "web.v2", "api", "shop", hosts=("web.v2", "shop"))
+    assert (ask("web"), ask("api.example.org")) == ("web", "api")
+    for host in ("shop", "shop.example.org", "web.v2", "web.v2.example.org"):
+        assert ask(host) == NOBODY
+
+
+def test_an_only_upstream_that_asks_for_a_host_gets_no_other(serve: Serve) -> None:
+    """Likewise; a user of nginx-proxy has but one container at first, and unknown hosts are nobody's there."""
+    ask = serve("shop", hosts=("shop",))
+    assert {ask(host) for host in ("shop", "localhost", None)} == {NOBODY}
 
 
 @pytest.mark.parametrize(
