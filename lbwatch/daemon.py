@@ -132,14 +132,21 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
         await run_until(
             daemon,
             until=_set(stopped),
-            passed=lambda: notifier.passed(lambda: summary(daemon.quick_status())),
+            passed=lambda: _passed(daemon, notifier=notifier),
             chores={
+                "ports": daemon.ports.run,
                 "refresh": daemon.nginx.keep_fresh,
                 "live": daemon.nginx.follow,
                 "balancer": lambda: _log_balancer(daemon),
                 "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
             },
         )
+
+
+def _passed(daemon: Daemon, *, notifier: Notifier) -> None:
+    """Have done what follows a pass: others are waited for, perhaps, and whoever keeps lbwatch going should know."""
+    daemon.ports.look()
+    notifier.passed(lambda: summary(daemon.quick_status()))
 
 
 def _keep_state(state: State, *, lock: FileLock) -> None:

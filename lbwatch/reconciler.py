@@ -177,6 +177,8 @@ class Reconciler:
         plan = self._balancer.limited(self.planner.plan(snapshots, now=now))
         parts = self._parts.of(plan)
         self._applied = replace(self._applied, plan=plan)
+        if now < (firm_at := self.planner.firm_at(now=now)):
+            return firm_at
         self._events.planned()
         if self._route_log is not None:
             self._route_log.outlived(self.planner.outlived_drain, snapshots=snapshots)

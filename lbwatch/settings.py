@@ -18,6 +18,9 @@ from lbwatch.values import Help, Setting, setting_of
 
 DEFAULT_CONFIG = Path("/etc/lbwatch/lbwatch.toml")
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+MOUNTED_DOCKER_HOST = "unix:///tmp/docker.sock"
+"""Where nginx-proxy has its users mount the engine's socket."""
+
 USER_TEMPLATES = Path("/etc/lbwatch/templates")
 
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
@@ -36,8 +39,8 @@ class EngineSettings:
         str,
         Help(
             "Engine URL: `unix://`, `tcp://` or `http://`. Empty: `$DOCKER_HOST`, else "
-            f"`{DEFAULT_DOCKER_HOST}`. TLS as soon as `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set, and then "
-            "always verified.",
+            f"`{DEFAULT_DOCKER_HOST}`; where that is not there, `{MOUNTED_DOCKER_HOST}` if it is mounted. "
+            "TLS as soon as `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set, and then always verified.",
             takes="URL",
         ),
     ] = ""

@@ -15,8 +15,8 @@ import structlog
 from lbwatch.core.changes import upstreams_of
 from lbwatch.core.errors import RequestError, SourceError, StateError, excerpt
 from lbwatch.core.explain import Explanation
+from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.history import AppliedPlan
-from lbwatch.core.labels import MAX_HOLD_S
 from lbwatch.core.model import Container, NoticeKind, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.plan import Planner
 from lbwatch.core.rules import takes_none

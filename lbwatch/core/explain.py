@@ -312,10 +312,10 @@ def story_of(
 def _advice(container: Container, *, rules: Rules) -> str | None:
     """Return what to do for a container that may get requests before its program listens."""
     asked = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key).upstreams
-    if container.health is not Health.NONE or all(each.max_fails == 0 for each in asked):
+    if container.health is not Health.NONE or all(each.max_fails == 0 or each.waits_for_port for each in asked):
         return None
     # A notice for each container without a health check would be one for nearly all, and read by nobody.
-    cure = f"give it a health check, or the label {rules.prefix}.max_fails=0"
+    cure = f"give it a health check, or the label {rules.prefix}.health=connect"
     return f"without a health check it gets requests as soon as it runs: if its program listens later, {cure}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 from typing import Literal
 
-from lbwatch.core.labels import MAX_HOLD_S
+from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.model import (
     Health,
     Method,
@@ -98,7 +98,7 @@ def grouped(
         name=name,
         servers=tuple(servers[place] for place in sorted(servers)),
         method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
-        keepalive=keepalive if isinstance(keepalive, int) else None,
+        keepalive=keepalive if isinstance(keepalive, int) else _automatic(speaking, servers=len(servers)),
         sticky=sticky,
         hold_s=MAX_HOLD_S if is_paused else hold_s,
         paused=is_paused,
@@ -290,6 +290,11 @@ def _sticky(
         return sticky, notices
     dropped = Notice(kind=NoticeKind.STICKY_DROPPED, detail=f"sticky is not used: {sticky_refusal}")
     return None, [(each.container.name, dropped) for each in routable if each.labels.sticky is not None]
+
+
+def _automatic(candidates: Iterable[Candidate], *, servers: int) -> int | None:
+    """Return how many idle connections are kept where nobody says: as nginx-proxy does where its variables ask."""
+    return 2 * max(1, servers) if any(each.labels.is_compat for each in candidates) else None
 
 
 def _members(candidates: Iterable[Candidate]) -> list[Candidate]:

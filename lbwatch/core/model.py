@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lbwatch.core.site import Site
+from lbwatch.core.site import Site, SiteAsk
 
 UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 """What an upstream may be named; compared in lower case, since nginx does not tell `Web` from `web`."""
@@ -107,6 +107,7 @@ class NoticeKind(StrEnum):
     SITE_NOT_USED = "site-not-used"
     VALUE_NOT_USED = "value-not-used"
     PORT_ASSUMED = "port-assumed"
+    NO_CERTIFICATE = "no-certificate"
 
 
 class ServerState(StrEnum):
@@ -151,6 +152,8 @@ class Endpoint:
         driver: What makes the network, in the engine's word, such as `bridge`; `ingress` for that of the Swarm's mesh.
             Empty where nobody asked, since it is in no answer about a container, or the engine's proxy refuses.
         alias: What the engine calls the same network elsewhere; empty: nothing else.
+        gateway: Address of the engine's host there, as the engine wrote it; empty where the container has no way out by
+            this network, as on one that is internal.
     """
 
     network: str
@@ -159,6 +162,7 @@ class Endpoint:
     network_id: str = field(default="", compare=False)
     driver: str = ""
     alias: str = ""
+    gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +190,8 @@ class Container:
         image: What it was made of, for people: a list has the image's id where its name was given to a newer one, and
             that is no change of the container.
         env: Of its environment the variables that are read, sorted by name; there are any with the setting
-            `compat` alone, and no other is ever kept: an environment holds secrets.
+            `compat` alone, and no other is ever kept: an environment holds secrets. One that is too long is there as
+            a value with a NUL, which no grammar takes.
     """
 
     id: str
@@ -610,6 +615,9 @@ class Suspended:
         former_names: The former names of those that were renamed just now.
         paused: The names of the upstreams that an operator paused.
         kept: By name, the upstreams whose last container went just now and whose requests wait for the next one.
+        probed: What came of the ports that have to accept a connection first, by `PortProbe.key`: empty, it has done
+            so; else why it takes long, in words. Of a port that is not in it nothing is known yet.
+        kept_sites: By host, what was asked of the sites whose last container went just now.
         hold_refusal: Why no request waits, for these or any others; `None`: they do.
     """
 
@@ -619,4 +627,6 @@ class Suspended:
     former_names: Mapping[str, str] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     kept: Mapping[str, Upstream] = field(default_factory=dict)
+    probed: Mapping[str, str] = field(default_factory=dict)
+    kept_sites: Mapping[str, tuple[SiteAsk, ...]] = field(default_factory=dict)
     hold_refusal: str | None = None

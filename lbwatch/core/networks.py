@@ -196,14 +196,14 @@ def address_on(endpoint: Endpoint) -> str:
     text = endpoint.ipv4 or endpoint.ipv6
     if not text:
         raise SkipError(Reason.NO_ADDRESS, f"the engine gave it no address on network {endpoint.network}")
-    address = _checked_address(text)
+    address = checked_address(text)
     if address is None:
         raise SkipError(Reason.BAD_ADDRESS, f"the engine gave it {text[:64]!r}, where no server can be")
     return address
 
 
-def _checked_address(text: str) -> str | None:
-    """Return an address in its shortest form; `None` for one where no other container can be."""
+def checked_address(text: str) -> str | None:
+    """Return an engine's word for an address, in its shortest form; `None` for one where no server can be."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -6,8 +6,9 @@ container never harms another.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from lbwatch.core.changes import changed_ids
 from lbwatch.core.crashloop import CrashLoops
@@ -15,6 +16,7 @@ from lbwatch.core.draining import Drains
 from lbwatch.core.flapping import Flapping
 from lbwatch.core.holds import Holds
 from lbwatch.core.model import Container, Notice, Plan, Route, Snapshot, Suspended
+from lbwatch.core.probes import NotAccepted, PortProbe, Probes
 from lbwatch.core.renames import Renames
 from lbwatch.core.rules import Rules
 from lbwatch.core.table import Table
@@ -32,6 +34,7 @@ class Planner:
         drained_by_hand: Returns the ids of those that an operator drains now.
         paused_by_hand: Returns the names of the upstreams that an operator paused.
         known: Which are suspended, as a running daemon knows it; `None`: it is found out here.
+        tries_ports: Whether the ports of those that wait for that are tried, see `probes`.
 
     Attributes:
         suspended: Which containers were suspended in the latest plan, and which upstreams are paused or kept.
@@ -45,6 +48,7 @@ class Planner:
         drained_by_hand: Callable[[], Collection[str]],
         paused_by_hand: Callable[[], Collection[str]] = tuple,
         known: Suspended | None = None,
+        tries_ports: bool = False,
     ) -> None:
         self.suspended = Suspended()
         self._known = known
@@ -56,6 +60,7 @@ class Planner:
         self._flapping = Flapping()
         self._renames = Renames()
         self._holds = Holds()
+        self._probes = Probes(tries=tries_ports)
         self._table = Table()
         self._containers: Mapping[str, Container] = {}  # as of the latest plan
 
@@ -83,6 +88,7 @@ class Planner:
             flapping=self._flapping.flapping(others, gone=gone, now=now),
             former_names=self._renames.former_names(others, gone=gone, now=now),
             paused=frozenset(self._paused_by_hand()),
+            probed=self._probes.probed(self._containers, changed=changed),
             kept=self._holds.kept(now=now) if rules.hold_refusal is None else {},
             hold_refusal=rules.hold_refusal,
         )
@@ -92,7 +98,27 @@ class Planner:
             self._holds.lose(self._table.lost, now=now)
             self.suspended = replace(self.suspended, kept=self._holds.kept(now=now))
             plan = self._table.plan(self._containers, changed=(), rules=rules, suspended=self.suspended)
+        self._probes.keep(self._waited_for())
         return plan
+
+    @property
+    def probes(self) -> tuple[PortProbe, ...]:
+        """Return which ports are to be tried, as of the latest plan, until they have accepted a connection."""
+        return self._probes.unanswered(self._waited_for())
+
+    def tried(self, probe: PortProbe, failure: NotAccepted | None, *, now: float) -> str | None:
+        """Note what came of a try, see `Probes.tried`; the next plan is made with it."""
+        # It may be over meanwhile: whoever is gone must not be remembered.
+        if probe not in self._table.waiting.get(probe.id, ()):
+            return None
+        return self._probes.tried(probe, failure, now=now)
+
+    def firm_at(self, *, now: float) -> float:
+        """Return the loop time before which the latest plan should not be brought into force; see `Probes`."""
+        return self._probes.firm_at(self._waited_for(), now=now)
+
+    def _waited_for(self) -> Iterator[PortProbe]:
+        return chain.from_iterable(self._table.waiting.values())
 
     def changes_at(self) -> float | None:
         """Return the loop time at which the plan changes although nothing happens; `None`: it does not."""

@@ -167,6 +167,23 @@ class SiteWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteAsk:
+    """
+    A wish, who has it, and which upstream would serve it.
+
+    Attributes:
+        container: Name of the container.
+        rank: Its creation, id, and the place of the wish among its own: of those that differ the lowest one counts.
+        upstream: Name of the upstream.
+    """
+
+    container: str
+    rank: tuple[int, str, int]
+    upstream: str
+    wish: SiteWish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """
     A certificate with its key, as files that nginx can be given.
@@ -261,6 +278,7 @@ class SiteRules:
         proxy_conf: Path of the file that replaces all headers to programs; used if it is there.
         network_internal: Path of the file that says which networks are internal.
         access_log: Whether requests are logged; `log_format` is its format, `None`: nginx-proxy's.
+        log_escape: How nginx escapes what it logs: `default`, `json` or `none`.
     """
 
     compat: bool = False
@@ -285,6 +303,7 @@ class SiteRules:
     network_internal: str = "/etc/nginx/network_internal.conf"
     access_log: bool = True
     log_format: str | None = None
+    log_escape: str = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ from itertools import chain
 
 from lbwatch.core.changes import spliced
 from lbwatch.core.claims import Claim, Claims
+from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.group import Group, grouped, unrouted
-from lbwatch.core.labels import MAX_HOLD_S
-from lbwatch.core.model import Container, Notice, Plan, Reason, Route, Suspended, Upstream
+from lbwatch.core.model import STREAM_MARK, Container, Notice, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.placement import (
     Candidate,
     Placement,
@@ -25,7 +25,9 @@ from lbwatch.core.placement import (
     placement_of,
     under_former_names,
 )
+from lbwatch.core.probes import PortProbe, id_of, until_accepted, waiting
 from lbwatch.core.rules import Rules
+from lbwatch.core.streams import Streams
 
 _MANY = 100
 """For so many changes the plan of before is patched; for more it is put together anew."""
@@ -57,6 +59,7 @@ class Table:
     Attributes:
         lost: The upstreams whose requests wait for a server, and which lost their last container in that pass: as they
             were, with how long their containers had requests wait.
+        waiting: By the container's id, which of its ports have to accept a connection before it serves, and have not.
     """
 
     def __init__(self) -> None:
@@ -67,6 +70,7 @@ class Table:
         self._clear()
 
     def _clear(self) -> None:
+        self.waiting: dict[str, tuple[PortProbe, ...]] = {}
         self._placements: dict[str, Placement] = {}  # by the container's id, as are the next two
         self._attached: dict[str, None] = {}  # those that use another's network
         self._candidates: dict[str, tuple[Candidate, ...]] = {}  # as they come out of the claims
@@ -75,6 +79,8 @@ class Table:
         self._addresses = Claims()
         self._members: dict[str, dict[str, tuple[Candidate, ...]]] = defaultdict(dict)  # by upstream and id
         self._groups: dict[str, Group] = {}  # by upstream
+        self._streams = Streams(self._rules or Rules())
+        self._asking: dict[str, tuple[str, ...]] = {}  # by upstream, of whose containers something is said of ports
         self._upstreams = _Names()
         self._rows: dict[str, dict[str, _Row]] = defaultdict(dict)  # by the container's name and by who says it
         self._routes: dict[str, tuple[Route, ...]] = {}  # by the container's name, the rows put together
@@ -96,8 +102,9 @@ class Table:
         touched, dirty, self.lost = set(changed), set[str](), ()
         before, self._suspended = self._suspended, suspended
         if anew := rules != self._rules:
+            self._rules = rules
             self._clear()
-            self._rules, touched, dirty = rules, set(containers), {name.lower() for name in rules.declare}
+            touched, dirty = set(containers), {name.lower() for name in rules.declare}
             dirty |= suspended.paused | suspended.kept.keys()
         dirty |= (before.paused ^ suspended.paused) | _differing(before.kept, suspended.kept)
         touched |= _otherwise_suspended(before, suspended) & containers.keys()
@@ -110,10 +117,12 @@ class Table:
         for id in _differing(before.draining, suspended.draining) & self._candidates.keys():
             dirty |= {each.upstream for each in self._candidates[id] if each.upstream is not None}
         others = [self._regroup(name, declared=rules.declare, names=names) for name in dirty]
+        self._put_streams(dirty, names=names)
         rows = [name for name in names if self._put_together(name)]
         if anew or dirty or rows:
             upstreams = self._all_upstreams(dirty, anew=anew or any(others))
-            self._plan = Plan(upstreams=upstreams, routes=self._all_routes(rows, anew=anew))
+            streams = self._streams.streams(lambda name: self._groups[name].upstream)
+            self._plan = Plan(upstreams=upstreams, routes=self._all_routes(rows, anew=anew), streams=streams)
         return self._plan
 
     # Each container by itself.
@@ -193,6 +202,7 @@ class Table:
             candidates = under_former_names(candidates, former_names=names, prefix=prefix)
         if id in self._suspended.flapping:
             candidates = marked_flapping(candidates, stay_healthy_s=self._suspended.flapping)
+        candidates = until_accepted(candidates, probed=self._suspended.probed, prefix=placement.rules.prefix)
         if (stay_up_s := self._suspended.crash_looping.get(id)) is not None:
             candidates = [_crash_looping(each, stay_up_s=stay_up_s) for each in candidates]
         return candidates
@@ -226,6 +236,7 @@ class Table:
         before = self._candidates.pop(id, ())
         now = tuple(self._settled_candidates(id))
         placement = self._placements.get(id)
+        self._wait_for_ports(id, () if placement is None else placement.candidates)
         source = f"/{id}"  # no upstream's name has a slash
         for name in {each.container.name for each in (*before, *now)}:
             self._rows[name].pop(source, None)
@@ -243,6 +254,11 @@ class Table:
             else:
                 self._members[upstream].pop(id, None)
         return upstreams
+
+    def _wait_for_ports(self, id: str, candidates: Iterable[Candidate]) -> None:
+        self.waiting.pop(id, None)
+        if probes := waiting(candidates, probed=self._suspended.probed):
+            self.waiting[id] = probes
 
     def _regroup(self, name: str, *, declared: Iterable[str], names: set[str]) -> bool:
         """
@@ -306,6 +322,29 @@ class Table:
             before=before,
         )
 
+    def _put_streams(self, dirty: set[str], *, names: set[str]) -> None:
+        """
+        Decide anew which ports go to some upstreams.
+
+        Args:
+            dirty: The names of these.
+            names: Gets the names of the containers of which something is said for it, or was.
+        """
+        touched: set[str] = set()
+        for name in dirty:
+            touched |= self._streams.put(name, chain.from_iterable(self._members.get(name, {}).values()))
+        for name in touched:
+            source = f"{STREAM_MARK}{name}"
+            for container in self._asking.pop(name, ()):
+                self._rows[container].pop(source, None)
+                names.add(container)
+            rows = self._streams.rows(name)
+            for container, row in rows.items():
+                self._rows[container][source] = row
+                names.add(container)
+            if rows:
+                self._asking[name] = tuple(rows)
+
     # The rows of each container.
 
     def _put_together(self, name: str) -> bool:
@@ -361,7 +400,8 @@ def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[s
 def _otherwise_suspended(before: Suspended, now: Suspended) -> set[str]:
     """Return the ids of the containers whose candidates are others for it; drains are `group`'s."""
     loops = _differing(before.crash_looping, now.crash_looping) | _differing(before.flapping, now.flapping)
-    return loops | _differing(before.former_names, now.former_names)
+    ports = set() if before.probed is now.probed else set(map(id_of, _differing(before.probed, now.probed)))
+    return loops | ports | _differing(before.former_names, now.former_names)
 
 
 def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:

@@ -62,6 +62,7 @@ class ContainerLabels:
         asks: Whether any label stands below the prefix.
         enable: `None` where the label is absent.
         upstreams: The upstreams it joins, by name, the default one first.
+        shared: What is true of the container itself and was said for all of its upstreams: port, network, health.
         vars: For the user's own template.
         unknown: The first label keys below the prefix that mean nothing, as excerpts.
         more_unknown: How many more of them there are.
@@ -75,6 +76,7 @@ class ContainerLabels:
     asks: bool = False
     enable: bool | None = None
     upstreams: tuple[UpstreamLabels, ...] = (UpstreamLabels(),)
+    shared: UpstreamLabels = field(default_factory=UpstreamLabels)
     vars: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     more_unknown: int = 0

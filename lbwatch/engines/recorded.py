@@ -1,7 +1,7 @@
 """An engine that was recorded: the output of `docker inspect` in a file, as a source that never changes."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +23,19 @@ class RecordedSource:
         path: The file with the output of `docker inspect` for all of its containers.
         prefix: Label prefix, without the dot.
         also: Keys of further labels that matter.
+        variables: Names of those that are kept of a container's environment.
 
     Raises:
         SettingsError: There is no such file.
         SourceError: It holds something else.
     """
 
-    def __init__(self, path: Path, *, prefix: str, also: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, *, prefix: str, also: Collection[str] = (), variables: frozenset[str] = frozenset()
+    ) -> None:
         self.name = str(path)
         try:
-            found = containers_of_recording(reading.of_user(path, max_bytes=MAX_BYTES, pipes=True))
+            found = containers_of_recording(reading.of_user(path, max_bytes=MAX_BYTES, pipes=True), variables=variables)
         except OSError as error:
             takes = f"it takes a file with the output of docker inspect ({error.strerror})"
             raise SettingsError("engine_from", value=path, takes=takes) from error

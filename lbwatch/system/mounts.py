@@ -15,6 +15,11 @@ def is_detached(path: Path) -> bool:
     return mounted().get(os.path.realpath(path), "").endswith(_DELETED)
 
 
+def is_mounted(path: Path) -> bool:
+    """Return whether something was mounted at *path* itself, which takes root; a link to a mount is none."""
+    return os.path.join(os.path.realpath(path.parent), path.name) in mounted()
+
+
 def mountinfo(pid: int | None = None) -> str:
     """Return what is mounted as a process sees it, as proc(5) describes it; `None`: this one. Raises `OSError`."""
     path = Path("/proc", "self" if pid is None else str(pid), "mountinfo")

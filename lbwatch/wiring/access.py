@@ -191,6 +191,7 @@ class NginxAccess:
             sticky_refusal=sticky_refusal(version),
             hold_refusal=hold_refusal,
             takes_reload=directives.reload_reason,
+            gateway="" if container is None else container.gateway(),
         )
 
     def asked(self) -> tuple[str, ...]:

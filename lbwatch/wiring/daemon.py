@@ -33,8 +33,9 @@ from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import LoadBalancer, Reconciler
-from lbwatch.settings import USER_TEMPLATES, Settings
-from lbwatch.system import logs, place
+from lbwatch.settings import DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST, USER_TEMPLATES, Settings
+from lbwatch.system import logs, mounts, place
+from lbwatch.system.connecting import PortTries
 from lbwatch.system.lock import FileLock
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
@@ -54,6 +55,7 @@ class Daemon:
 
     source: DockerSource
     reconciler: Reconciler
+    ports: PortTries
     renderer: Renderer
     state: State
     nginx: Nginx
@@ -179,9 +181,13 @@ async def build_daemon(
             refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)
             return access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=refusal)
 
+        reconciler = make_reconciler(
+            settings, source=source, balancer=watch(balancer), rules=rules, state=state, tries_ports=True
+        )
         yield Daemon(
             source=source,
-            reconciler=make_reconciler(settings, source=source, balancer=watch(balancer), rules=rules, state=state),
+            reconciler=reconciler,
+            ports=PortTries(reconciler.planner, news=reconciler.wake),
             renderer=renderer,
             state=state,
             nginx=balancer,
@@ -199,6 +205,7 @@ def make_reconciler(
     state: State,
     known: Suspended | None = None,
     logs_routes: bool = True,
+    tries_ports: bool = False,
 ) -> Reconciler:
     """
     Return the loop of a daemon, or of a command that looks.
@@ -211,6 +218,7 @@ def make_reconciler(
         state: Knows the drains and pauses by hand.
         known: Who is suspended, as a running daemon said; `None`: it is found out here.
         logs_routes: Whether it logs what becomes of containers.
+        tries_ports: Whether somebody tries ports that are waited for.
     """
     planner = Planner(
         rules=rules,
@@ -218,6 +226,7 @@ def make_reconciler(
         drained_by_hand=lambda: state.drained,
         paused_by_hand=lambda: state.paused,
         known=known,
+        tries_ports=tries_ports,
     )
     return Reconciler(
         [source],
@@ -270,7 +279,17 @@ def _restore(balancer: Nginx) -> None:
 
 def make_address(settings: Settings) -> EngineAddress:
     """Return where the engine is, from settings and the docker client's own variables."""
-    return engine_address(settings.engine.docker_host, environ=os.environ)
+    return engine_address(settings.engine.docker_host, environ=os.environ, default=_default_docker_host())
+
+
+def _default_docker_host() -> str:
+    """
+    Return where the engine is if nobody says so.
+
+    In /tmp anyone can put a socket, which would be believed: a mount there is root's word.
+    """
+    usual, other = (Path(each.removeprefix("unix://")) for each in (DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST))
+    return MOUNTED_DOCKER_HOST if not usual.exists() and mounts.is_mounted(other) else DEFAULT_DOCKER_HOST
 
 
 def make_renderer(settings: Settings) -> Renderer:

@@ -92,7 +92,7 @@ MUTANTS = {
     ),
     "test: without the user's own files": mutant(
         "balancers/nginx/config_test/copy.py",
-        ('        contents = self._tree.replaced(top=top, stand_ins=stand_ins) | {self._tree.output: b""}\n', '        contents = {self._tree.output: b"", self._tree.real(str(self.source)): b"events {} http { include " + top.encode() + self._tree.output.encode() + b"; }"}\n'),
+        ('        contents = self._tree.replaced(top=top, stand_ins=stand_ins) | dict.fromkeys(self._tree.outputs, b"")\n', '        contents = {self._tree.outputs[0]: b"", self._tree.real(str(self.source)): b"events {} http { include " + top.encode() + self._tree.outputs[0].encode() + b"; }"}\n'),
         tests="unit/balancers/nginx/test_balancer.py",
     ),
     "test: nginx is not asked what it reads": mutant(
@@ -107,7 +107,7 @@ MUTANTS = {
     ),
     "trial: what nginx took back stays on disk": mutant(
         "balancers/nginx/livefile.py",
-        ("            await asyncio.to_thread(files.restore, self.path)\n            raise TakenBackError", "            raise TakenBackError"),
+        ("            await asyncio.to_thread(self._outputs.restore)\n            raise TakenBackError", "            raise TakenBackError"),
         tests="unit/balancers/nginx/test_livefile.py",
     ),
     "trial: a start does not restore": mutant(
@@ -137,7 +137,7 @@ MUTANTS = {
         "balancers/nginx/isolate.py", ("        except NotTestedError:\n            raise\n", ""), tests="unit/balancers/nginx/test_isolate.py"
     ),
     "put back: not what was refused untested": mutant(
-        "balancers/nginx/livefile.py", ("            await asyncio.to_thread(files.restore, self.path)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_livefile.py"
+        "balancers/nginx/livefile.py", ("            await asyncio.to_thread(self._outputs.restore)\n            raise TakenBackError", "            raise TakenBackError"), tests="unit/balancers/nginx/test_livefile.py"
     ),
     "owed: an equal file counts as running": mutant(
         "balancers/nginx/balancer.py", ("        if not changed and not outlived and (self.confirmed() or await self._is_recalled(candidate.text)):", "        if not changed and not outlived:"), tests="unit/balancers/nginx/test_balancer.py unit/test_convergence.py"

@@ -1,5 +1,6 @@
 """An engine's socket that is mounted as a file, as in most examples of the web: it is dead after the engine restarts."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,36 @@ def test_a_socket_that_is_dead_for_ever_is_said_and_ends_the_daemon(
         assert "mount its folder" in said["error"]
         assert lost["level"] == "warning"
         assert output.read_bytes() == suspended
+
+
+@pytest.fixture
+def of_nginx_proxy() -> Iterator[Path]:
+    """Where nginx-proxy's users mount it: a place for a mount, which is nothing as long as none is there."""
+    path = Path("/tmp/docker.sock")
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def test_where_nginx_proxy_has_it_the_socket_is_found_and_its_death_ends_the_daemon(
+    engine: RealEngine, of_nginx_proxy: Path, tmp_path: Path
+) -> None:
+    """Nothing says where the engine is, and none is at the usual place; a restart policy then heals the rest."""
+    need(*ENGINE_NEEDS)
+    output, socket = tmp_path / "lbwatch.conf", engine.folder / "front.sock"
+    flags = ("--output", str(output), "--test-command", "true", "--reload-command", "true", "--status-listen", "")
+    script = f"mount -t tmpfs tmpfs /run; {MOUNTED}"
+    inside = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(socket), str(of_nginx_proxy))
+    engine.run("web1", labels=WEB)
+    with Lbwatch(*flags, "--log-format", "json", folder=tmp_path, inside=inside) as lbwatch:
+        with FaultProxy(engine.socket, socket):
+            lbwatch.start()
+            lbwatch.wait_for_log("nginx.reloaded")
+            assert lbwatch.wait_for_log("source.synced")["source"] == f"unix://{of_nginx_proxy}"
+        with FaultProxy(engine.socket, socket):
+            lbwatch.wait_for_log("source.socket_dead", within=20)
+            wait_until(lambda: not lbwatch.runs, within=5, what="it ends", notes=lbwatch.tail)
+        assert lbwatch.process.returncode == 1
 
 
 def test_a_mounted_socket_whose_engine_is_only_down_is_waited_for(

@@ -39,6 +39,8 @@ from lbwatch.core.errors import RequestError, SettingsError, SourceError, StateE
 from lbwatch.core.explain import Explanation
 from lbwatch.core.model import Container, ContainerStatus, Endpoint, Event, Snapshot, Suspended
 from lbwatch.core.plan import Rules, desired_state
+from lbwatch.core.site import SiteRules, SiteWish
+from lbwatch.core.sites.nginxproxy import compat_labels, proxy_rules
 from lbwatch.engines.docker import answers
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecoder
@@ -331,6 +333,40 @@ def _are_planned(given: tuple[tuple[str, str], ...]) -> None:
             _is_one_line(words)
 
 
+# -- nginx-proxy's variables
+
+_PLAIN = re.compile(r"[A-Za-z0-9._~!&'()*+,=:@/%\[\]; -]*")
+"""Of what no text can end a word of nginx's but the semicolons of HSTS, which stands in quotes."""
+
+
+def variables(data: bytes) -> None:
+    """A container's variables ask for hosts within the grammar or are refused in a line; the proxy's are never refused."""
+    given = _labels(data)
+    rules = SiteRules(compat=True)
+    read = compat_labels(given, given, rules=rules, refuses_key=limits.hash_key_refusal)
+    if read is not None:
+        for words in (*filter(None, (read.refusal,)), *read.dropped):
+            _is_one_line(words)
+        assert len(read.upstreams) <= 256
+        for one in read.upstreams if read.refusal is None else ():
+            assert _NAME.fullmatch(one.upstream or "")
+            _asks_within_the_grammar(one.sites)
+    made, dropped = proxy_rules(dict(given), own=rules)
+    assert made.http_port != made.https_port
+    for words in dropped:
+        _is_one_line(words)
+
+
+def _asks_within_the_grammar(sites: tuple[SiteWish, ...]) -> None:
+    for site in sites:
+        assert site.host.isprintable()
+        assert site.host.startswith("~") or _PLAIN.fullmatch(site.host)
+        assert site.path.text.isprintable()
+        assert site.path.match.is_regexp or _PLAIN.fullmatch(site.path.text)
+        values = [getattr(part, each.name) for part in (site.of_host, site.of_location) for each in fields(part)]
+        assert all(_PLAIN.fullmatch(value) for value in values if isinstance(value, str)), values
+
+
 # -- what a user says
 
 
@@ -488,7 +524,8 @@ TARGETS: Mapping[str, Target] = {
     for target in (
         *(tokenizer, includes, templates),
         *(events, inspects, lists, networks),
-        *(labels, settings, refs, requests, pages, kept),
+        *(labels, variables),
+        *(settings, refs, requests, pages, kept),
     )
 }
 
@@ -553,6 +590,16 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b"lbwatch.fail_timeout=2d\0lbwatch.hold=500ms",
         b"lbwatch.var.a\x07\n=1\0lbwatch.upstreams.\x1b[2J.prot=1",
         b"lbwacth.port=80\0lbwatch.prot=1\0lbwatch.enable=false\0com.docker.compose.project=shop\0com.docker.compose.service=web\0lbwatch.health=ignore",
+    ),
+    "variables": (
+        b"VIRTUAL_HOST=a.example, *.b,~^c$,[::1]\0VIRTUAL_PATH=~^/(a|b)\0VIRTUAL_PORT=80\0HTTPS_METHOD=nohttp\0CERT_NAME=x",
+        b"VIRTUAL_HOST_MULTIPORTS=a.example:\n  /x:\n    port: 80\n    dest: '/'\n  external_http_port: 8080\nb:\n",
+        b'VIRTUAL_HOST_MULTIPORTS={"a": {"/": {"port": 80, "proto": "grpc"}, "/x": null}, "b": {}}\0NETWORK_ACCESS=internal',
+        b"VIRTUAL_HOST_MULTIPORTS=a: &x {/: }\nb: *x\0VIRTUAL_HOST=a",
+        b"VIRTUAL_HOST=a\0VIRTUAL_PATH=/x/\0VIRTUAL_DEST=/\0VIRTUAL_PROTO=https\0HSTS=max-age=1; preload\0SERVER_TOKENS=off",
+        b"VIRTUAL_HOST=a\0com.github.nginx-proxy.nginx-proxy.keepalive=disabled",
+        b"VIRTUAL_HOST=a\0com.github.nginx-proxy.nginx-proxy.loadbalance=hash $remote_addr;",
+        b"DEFAULT_ROOT=301 https://$host/x\0LOG_FORMAT=$host ${status}\0HTTP_PORT=443\0LOG_JSON=1\0SSL_POLICY=x\0DEFAULT_HOST=a",
     ),
     "settings": (
         b"t" + _TOML,

@@ -25,6 +25,7 @@ async def followed(
     engine: FakeEngine,
     *,
     expose_all: bool = False,
+    variables: frozenset[str] = frozenset(),
     resync_interval_s: float = 300.0,
     changed: Callable[[DockerSource], None] = lambda source: None,
 ) -> AsyncIterator[DockerSource]:
@@ -35,6 +36,7 @@ async def followed(
         name="engine",
         prefix="lbwatch",
         expose_all=expose_all,
+        variables=variables,
         resync_interval_s=resync_interval_s,
         drain_timeout_s=DRAIN_S,
         random=lambda: 0.5,

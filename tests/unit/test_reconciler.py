@@ -26,6 +26,7 @@ from lbwatch.core.model import (
     Upstream,
 )
 from lbwatch.core.plan import Planner, Rules
+from lbwatch.core.probes import FIRST_TRIES_S
 from lbwatch.core.schedule import RETRY_LIMIT_S, ReloadPace, adds_servers, removes_servers
 from lbwatch.reconciler import Reconciler
 
@@ -133,12 +134,15 @@ async def looping(
     retry_limit_s: float = RETRY_LIMIT_S,
     by_hand: Collection[str] = (),
     passed: Callable[[], None] = lambda: None,
+    tries_ports: bool = False,
 ) -> AsyncIterator[Reconciler]:
     balancer.pace = ReloadPace(interval_s=interval_s)
     loop = Reconciler(
         worlds,
         balancer=balancer,
-        planner=Planner(rules=Rules, drains=Drains(timeout_s=DRAIN_S), drained_by_hand=lambda: by_hand),
+        planner=Planner(
+            rules=Rules, drains=Drains(timeout_s=DRAIN_S), drained_by_hand=lambda: by_hand, tries_ports=tries_ports
+        ),
         retry_limit_s=retry_limit_s,
         random=lambda: 0.0,
         wall=lambda: 1_700_000_000.0 + asyncio.get_running_loop().time(),
@@ -170,6 +174,33 @@ async def test_nothing_is_applied_before_every_source_has_spoken() -> None:
         await never(lambda: balancer.given, during=0.2, what="half the truth was applied")
         second.have("b")
         await eventually(lambda: balancer.given == [["a", "b"]])
+
+
+async def test_nothing_is_applied_before_the_ports_that_are_waited_for_were_tried() -> None:
+    """Else each start of lbwatch would take those out of service that have served all the time."""
+    balancer, world = Balancer(), World()
+    world.have("a", labels=(("lbwatch.health", "connect"), ("lbwatch.port", "80")))
+    passes = 0
+
+    def passed() -> None:
+        nonlocal passes
+        passes += 1
+
+    async with looping(world, balancer=balancer, tries_ports=True, passed=passed) as loop:
+        await eventually(lambda: passes)
+        (probe,) = loop.planner.probes
+        assert not balancer.given
+        loop.planner.tried(probe, None, now=asyncio.get_running_loop().time())
+        loop.wake()
+        await eventually(lambda: balancer.given == [["a"]])
+
+
+async def test_a_port_that_says_nothing_holds_nothing_up_for_long() -> None:
+    """All others have to be served."""
+    balancer, world = Balancer(), World()
+    world.have("a", labels=(("lbwatch.health", "connect"), ("lbwatch.port", "80")))
+    async with looping(world, balancer=balancer, tries_ports=True):
+        await eventually(lambda: balancer.given == [[]], within=FIRST_TRIES_S + 10)
 
 
 async def test_an_addition_waits_for_the_interval_and_a_removal_does_not() -> None:

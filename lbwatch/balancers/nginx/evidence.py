@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -37,9 +38,9 @@ class _Verified(msgspec.Struct, frozen=True):
 
     Attributes:
         nginx: Which one it was, see `_identity`.
-        output: Path of the file that it reads.
-        stamp: Device, inode, size, time of modification and of change in ns.
-        digest: Of its text, SHA-256.
+        output: Paths of the files that it reads, a line each.
+        stamp: Device, inode, size, time of modification and of change in ns, of one after the other.
+        digest: Of their text, SHA-256.
     """
 
     nginx: str
@@ -61,20 +62,20 @@ class Evidence:
         self._writing: asyncio.Future[None] | None = None
         self._next: Callable[[], None] | None = None  # once that is done: of several only the latest
 
-    def keep(self, text: str, *, running: object, output: Path) -> None:
-        """Keep, if that is possible, that this nginx was verified to run *output* as it is now, with *text*."""
-        stamp = _stamp(output)
-        self._begin(lambda: self._write(_verified(text, running=running, output=output, stamp=stamp)))
+    def keep(self, text: str, *, running: object, outputs: tuple[Path, ...]) -> None:
+        """Keep, if that is possible, that this nginx was verified to run *outputs* as they are now, with *text*."""
+        stamp = _stamp(outputs)
+        self._begin(lambda: self._write(_verified(text, running=running, outputs=outputs, stamp=stamp)))
 
     def drop(self) -> None:
         """Forget it: from here on nginx may run something else."""
         self._begin(lambda: self._write(None))
 
-    async def holds(self, text: str, *, running: object, output: Path) -> bool:
-        """Return whether this nginx is known to run *output* as it is now, with this *text*."""
+    async def holds(self, text: str, *, running: object, outputs: tuple[Path, ...]) -> bool:
+        """Return whether this nginx is known to run *outputs* as they are now, with this *text*."""
         with suppress(TimeoutError, ThreadError):
             async with asyncio.timeout(TIMEOUT_S):
-                return await asyncio.to_thread(self._holds, text, running=running, output=output)
+                return await asyncio.to_thread(self._holds, text, running=running, outputs=outputs)
         return False
 
     def _begin(self, step: Callable[[], None] | None) -> None:
@@ -87,10 +88,10 @@ class Evidence:
             self._writing = asyncio.get_running_loop().run_in_executor(None, step)
             self._writing.add_done_callback(lambda _: self._begin(self._next))
 
-    def _holds(self, text: str, *, running: object, output: Path) -> bool:
+    def _holds(self, text: str, *, running: object, outputs: tuple[Path, ...]) -> bool:
         with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             kept = self._read()
-            return kept is not None and kept == _verified(text, running=running, output=output, stamp=_stamp(output))
+            return kept is not None and kept == _verified(text, running=running, outputs=outputs, stamp=_stamp(outputs))
         return False
 
     def _write(self, verified: _Verified | None) -> None:
@@ -111,24 +112,25 @@ class Evidence:
         return msgspec.json.decode(reading.of_ours(self._path, max_bytes=MAX_BYTES), type=_Verified)
 
 
-def _stamp(output: Path) -> tuple[int, ...]:
-    """Return what differs once a file was replaced, changed or put back; empty where it cannot be seen."""
+def _stamp(outputs: tuple[Path, ...]) -> tuple[int, ...]:
+    """Return what differs once a file was replaced, changed or put back; empty where one cannot be seen."""
     try:
-        now = output.stat()
+        found = [each.stat() for each in outputs]
     except OSError:
         return ()
     # The time of change is what a rename or a link of the very same file moves on.
-    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+    stamps = ((now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns) for now in found)
+    return tuple(chain.from_iterable(stamps))
 
 
-def _verified(text: str, *, running: object, output: Path, stamp: tuple[int, ...]) -> _Verified | None:
+def _verified(text: str, *, running: object, outputs: tuple[Path, ...], stamp: tuple[int, ...]) -> _Verified | None:
     """Return what there is to keep, or to compare with it; `None` where nginx cannot be told from a later one."""
     with suppress(OSError):
         nginx = _identity(running)
         if nginx is not None and stamp:
             return _Verified(
                 nginx=f"{_BOOT.read_text().strip()} {nginx}",
-                output=str(output.resolve()),
+                output="\n".join(str(each.resolve()) for each in outputs),
                 stamp=stamp,
                 digest=hashlib.sha256(text.encode()).hexdigest(),
             )

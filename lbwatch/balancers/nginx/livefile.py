@@ -1,6 +1,8 @@
 """
 The file that nginx includes: replaced, reloaded, verified, and put back unless nginx is seen to take it.
 
+Where there is another one for `stream {}`, both are as one (see `outputs`).
+
 Whatever judged a text before, nginx is who decides; until it has, a backup of the file before lies beside the new one.
 """
 
@@ -13,10 +15,10 @@ from typing import Protocol
 import structlog
 
 from lbwatch.balancers.nginx.evidence import Evidence
+from lbwatch.balancers.nginx.outputs import Lock, Outputs
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import OutputError, ReloadError, ReloadRefusedError, TakenBackError
 from lbwatch.system import files, place
-from lbwatch.system.lock import FileLock
 
 STOP_TIMEOUT_S = 1.5
 """How long a stop waits for a reload command of the user's; a replacement and a signal take milliseconds."""
@@ -68,10 +70,14 @@ class LiveFile:
         control: Reloads nginx and verifies that.
         lock: The right to replace the file.
         evidence: Where what was verified is kept for the next start.
+        stream: Path of the file for `stream {}`; `None`: there is none.
     """
 
-    def __init__(self, path: Path, *, control: Control, lock: FileLock, evidence: Evidence) -> None:
+    def __init__(
+        self, path: Path, *, control: Control, lock: Lock, evidence: Evidence, stream: Path | None = None
+    ) -> None:
         self.path = path
+        self._outputs = Outputs(path, stream=stream)
         self._kept = evidence
         self._control = control
         self._lock = lock
@@ -83,11 +89,11 @@ class LiveFile:
 
     def read(self) -> str | None:
         """Return its text; `None` if there is none. Raises `OutputError`."""
-        return files.read(self.path)
+        return self._outputs.read()
 
     def look(self) -> str | None:
         """Return the same, for the next `put`, which compares with it."""
-        self._stamp = files.stamp(self.path)
+        self._stamp = self._outputs.stamp()
         return self.read()
 
     def confirmed(self) -> bool:
@@ -96,26 +102,26 @@ class LiveFile:
 
     def is_untouched(self) -> bool:
         """Return whether the file is still as it was looked at or put last."""
-        return self._stamp is not None and self._stamp == files.stamp(self.path)
+        return self._stamp is not None and self._stamp == self._outputs.stamp()
 
     async def recalls(self, text: str) -> bool:
         """Return whether an lbwatch before this one verified what is here now: this nginx, this file, this text."""
         # Taken first: what is compared below is the file as nginx was seen to run it, and so this is, too.
         evidence, running = self._evidence(), self._control.running()
-        if evidence is None or not await self._kept.holds(text, running=running, output=self.path):
+        if evidence is None or not await self._kept.holds(text, running=running, outputs=self._outputs.paths):
             return False
         self._confirmed = evidence
         return self.confirmed()
 
     def keep(self, text: str) -> None:
         """Keep for the next start that nginx runs what is here now; *text*: that, as its workers have said."""
-        self._kept.keep(text, running=self._control.running(), output=self.path)
+        self._kept.keep(text, running=self._control.running(), outputs=self._outputs.paths)
 
     def restore(self) -> None:
         """Put the last good file back, where one that ended by a kill left another on trial. Raises `OutputError`."""
-        files.remove_left_behind(self.path)
-        if files.has_backup(self.path):
-            files.restore(self.path)
+        self._outputs.remove_left_behind()
+        if self._outputs.has_backup():
+            self._outputs.restore()
             _log.warning("output.restored", output=str(self.path))
 
     async def require_reloads(self) -> None:
@@ -148,18 +154,18 @@ class LiveFile:
             await self._control.wait_live()
         except ReloadRefusedError as error:
             if tested and not error.is_sure:
-                await asyncio.to_thread(files.discard_backup, self.path)
-            if not files.has_backup(self.path):
+                await asyncio.to_thread(self._outputs.discard_backup)
+            if not self._outputs.has_backup():
                 raise
-            await asyncio.to_thread(files.restore, self.path)
+            await asyncio.to_thread(self._outputs.restore)
             raise TakenBackError(f"{error}; the old file is back") from error
         except (ReloadError, asyncio.CancelledError) as error:
             if tested:
-                await asyncio.to_thread(files.discard_backup, self.path)
-            elif isinstance(error, asyncio.CancelledError) and files.has_backup(self.path):
-                await asyncio.to_thread(files.restore, self.path)
+                await asyncio.to_thread(self._outputs.discard_backup)
+            elif isinstance(error, asyncio.CancelledError) and self._outputs.has_backup():
+                await asyncio.to_thread(self._outputs.restore)
             raise
-        await asyncio.to_thread(files.discard_backup, self.path)
+        await asyncio.to_thread(self._outputs.discard_backup)
 
     async def rewrite(self, text: str) -> None:
         """
@@ -172,17 +178,20 @@ class LiveFile:
         """
         running, was_confirmed = self._control.running(), self.confirmed()
         self._confirmed = None
-        await _to_the_end(asyncio.to_thread(self._replace, text, is_on_trial=False))
-        await asyncio.to_thread(files.discard_backup, self.path)
-        self._stamp = files.stamp(self.path)
+        await _to_the_end(asyncio.to_thread(self._rewrite, text))
+        await asyncio.to_thread(self._outputs.discard_backup)
+        self._stamp = self._outputs.stamp()
         if was_confirmed and running == self._control.running():
             self._confirmed = self._evidence()
 
+    def _rewrite(self, text: str) -> None:
+        self._replace(text, is_on_trial=self._outputs.changes_both(text))
+
     async def _replace_and_reload(self, text: str, *, before: str | None) -> None:
         # What somebody else put there, or took away, since it was looked at is not what nginx shall read.
-        if text != before or files.stamp(self.path) != self._stamp:
+        if text != before or self._outputs.stamp() != self._stamp:
             await asyncio.to_thread(self._replace, text)
-            self._stamp = files.stamp(self.path)
+            self._stamp = self._outputs.stamp()
         await self._control.reload()
         self._reloaded = self._control.running()
 
@@ -198,26 +207,27 @@ class LiveFile:
         if turn is not None and turn == self._turn:
             await self.require_reloads()  # which says why it cannot
             raise ReloadError("nginx was not running, and was not started since the file was replaced")
-        if text == before and not runs and files.has_backup(self.path):
-            await asyncio.to_thread(files.restore, self.path)
+        if text == before and not runs and self._outputs.has_backup():
+            await asyncio.to_thread(self._outputs.restore)
             raise ReloadError("nginx is not running, and nothing can test the new file: the old one's turn")
 
     def _replace(self, text: str, *, is_on_trial: bool = True) -> None:
         # At each replacement: the folder, and with it the file that was locked, may be another one since.
         self._lock.acquire()
         if not is_on_trial:  # a backup would be put back by the next lbwatch, if this one were killed just now
-            files.replace(self.path, text=text)
+            self._outputs.replace(text)
             return
-        if is_first := not files.has_backup(self.path):
-            files.backup(self.path)
+        if is_first := not self._outputs.has_backup():
+            self._outputs.backup()
         elif (reason := place.refusal(kept := files.backup_path(self.path))) is not None:
             raise OutputError(kept, error=OSError(f"it is in the way and cannot be removed: {reason}: remove it"))
         try:
-            files.replace(self.path, text=text)
+            self._outputs.replace(text)
         except OutputError:
-            if is_first:  # of a replacement only the last step may have failed
+            # Of a replacement only the last step may have failed; of two, one may be left that goes with no other.
+            if is_first or self._outputs.stream is not None:
                 with suppress(OutputError):
-                    files.restore(self.path)
+                    self._outputs.restore()
             raise
 
     async def verify(self, *, began: float) -> tuple[float, float]:
@@ -241,14 +251,14 @@ class LiveFile:
         if evidence != self._evidence():
             raise ReloadError("nginx was restarted, or the output was changed by someone else, during the reload")
         self._confirmed = evidence
-        self._kept.keep(self._text, running=self._control.running(), output=self.path)
+        self._kept.keep(self._text, running=self._control.running(), outputs=self._outputs.paths)
         if not self.confirmed():  # something changed just now: what was kept may not be what was verified
             self._kept.drop()
         return live_s, verified_s
 
     def _evidence(self) -> object:
         running = self._control.running()
-        return None if running is None else (running, files.stamp(self.path))
+        return None if running is None else (running, self._outputs.stamp())
 
 
 async def _to_the_end(step: Coroutine[None, None, None]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from lbwatch.balancers.nginx.outputs import Outputs
 from lbwatch.balancers.nginx.process import (
     Process,
     Workers,
@@ -22,7 +23,6 @@ from lbwatch.balancers.nginx.upgrade import UpgradeWatch
 from lbwatch.balancers.nginx.verify import RELOAD_COMMAND_TIMEOUT_S, ReloadVerifier
 from lbwatch.balancers.nginx.version import Version, older, version_in
 from lbwatch.core.errors import ReloadError, ReloadRefusedError, excerpt
-from lbwatch.system import files
 from lbwatch.system.programs import find_program, run_program, start_error
 
 _POLL_S = 0.002
@@ -39,17 +39,26 @@ class LocalControl:
         pidfile: Names the master. With a command it may be absent: the exit code is believed then.
         output: The file that nginx reads when it is reloaded.
         command: The words of the reload command, or `None` for HUP.
+        stream: The one that it reads for `stream {}`; `None`: none is written.
         program: The one that tests, as `nginx_command` names it; what runs was started from it, unless it was replaced.
     """
 
-    def __init__(self, *, pidfile: Path, output: Path, command: tuple[str, ...] | None, program: str = "nginx") -> None:
+    def __init__(
+        self,
+        *,
+        pidfile: Path,
+        output: Path,
+        command: tuple[str, ...] | None,
+        stream: Path | None = None,
+        program: str = "nginx",
+    ) -> None:
         self._pidfile = pidfile
-        self._output = output
+        self._outputs = Outputs(output, stream=stream)
         self._command = command
         self._program = program
         self._verifier = ReloadVerifier(poll_s=_POLL_S)
         self._upgrade = UpgradeWatch()
-        self._asked: object = None  # the master of the latest reload, and the file as it was then
+        self._asked: object = None  # the master of the latest reload, and the files as they were then
         self._is_belief_logged = False
         self._waits_for_old = False  # whether of that reload all is verified but the end of an old master
 
@@ -62,7 +71,7 @@ class LocalControl:
     async def reload(self) -> None:
         """Send HUP, or run the command, and remember which workers are the old ones."""
         master = self._find()
-        asked, before = (master, files.stamp(self._output)), self._asked
+        asked, before = (master, self._outputs.stamp()), self._asked
         # While an upgrade lasts this is asked for every other second. Each reload would leave retiring workers behind,
         # and the new master has read this very file.
         if self._waits_for_old and asked == before:

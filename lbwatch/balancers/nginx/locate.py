@@ -12,6 +12,7 @@ from pathlib import Path
 from lbwatch.balancers.nginx.process import find_master
 from lbwatch.core.errors import ReloadError
 from lbwatch.core.model import Container, ContainerStatus
+from lbwatch.core.networks import checked_address
 from lbwatch.core.placement import network_owner
 from lbwatch.core.selector import Selector, chosen
 
@@ -34,6 +35,7 @@ class NginxContainer:
         self.selector = selector
         self._known = known
         self._networks: tuple[str, ...] = ()  # of the latest that ran
+        self._gateway = ""  # likewise
 
     def found(self) -> tuple[Container, ...]:
         """Return the containers that are meant, best first."""
@@ -65,14 +67,29 @@ class NginxContainer:
 
         Empty if there never was one, or if it is on the host's own network, from which all are reached.
         """
+        self._look()
+        return self._networks
+
+    def gateway(self) -> str:
+        """
+        Return the address of the engine's host on the first network that has one, by name: there its programs are.
+
+        Empty if it has none; of the latest one that ran where none does now.
+        """
+        self._look()
+        return self._gateway
+
+    def _look(self) -> None:
         owner, runs = self._owner()
         # While it is down nothing changes for the containers that it reaches: it comes back to them.
-        if owner is not None and (runs or not self._networks):
-            if owner.host_network:
-                self._networks = ()
-            elif owner.endpoints:  # else it is on its way from one to another
-                self._networks = tuple(each.network for each in owner.endpoints)
-        return self._networks
+        if owner is None or not (runs or not self._networks):
+            return
+        if owner.host_network:
+            self._networks, self._gateway = (), ""
+        elif owner.endpoints:  # else it is on its way from one to another
+            self._networks = tuple(each.network for each in owner.endpoints)
+            gateways = (checked_address(each.gateway) for each in owner.endpoints)
+            self._gateway = next(filter(None, gateways), "")
 
     def on_host(self) -> bool:
         """Return whether it shares the network of the engine's host."""

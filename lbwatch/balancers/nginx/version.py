@@ -13,6 +13,9 @@ STICKY_FROM = (1, 29, 6)
 KEEPALIVE_BY_DEFAULT_FROM = (1, 29, 7)
 """Connections to servers are kept in every upstream, and `keepalive 0` is taken, which keeps none (likewise)."""
 
+HTTP2_ALONE_FROM = (1, 25, 1)
+"""`http2 on`, of a server; before it is a word of `listen`, and from then on nginx warns of that (likewise)."""
+
 MAX_LOOKED_AT = 4096
 """Characters of what a program printed: its version stands in one of the first lines."""
 
@@ -72,3 +75,8 @@ def sticky_refusal(version: Version | None) -> str | None:
 def takes_keepalive_off(version: Version | None) -> bool:
     """Return whether an nginx keeps connections by default, and takes `keepalive 0` against that."""
     return version is not None and version.numbers >= KEEPALIVE_BY_DEFAULT_FROM
+
+
+def takes_http2_alone(version: Version | None) -> bool:
+    """Return whether HTTP/2 is switched on by a directive of its own, server by server."""
+    return version is not None and version.numbers >= HTTP2_ALONE_FROM

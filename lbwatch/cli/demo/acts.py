@@ -11,10 +11,10 @@ from typing import Any
 from lbwatch.cli.demo.screen import Screen
 from lbwatch.cli.demo.stage import Watched, staged
 from lbwatch.core.errors import DemoError, SourceError
-from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient, container_path
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings
+from lbwatch.wiring.daemon import make_address
 
 REAL_PREFIX = "lbwatch-demo"
 """Label prefix; not `lbwatch`, since a daemon that follows the same engine must not route the demo's container."""
@@ -111,7 +111,7 @@ async def on_real(settings: Settings, folder: Path, screen: Screen, image: str |
         screen: Where all is shown.
         image: What the container runs; `None` for the smallest image at hand.
     """
-    address = engine_address(settings.engine.docker_host, environ=os.environ)
+    address = make_address(settings)
     client = EngineClient(address)
     name = f"lbwatch-demo-{os.getpid()}"
     try:

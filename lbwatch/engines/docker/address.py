@@ -30,14 +30,19 @@ class EngineAddress:
     warning: str | None = None
 
 
-def engine_address(docker_host: str, *, environ: Mapping[str, str]) -> EngineAddress:
+def engine_address(docker_host: str, *, environ: Mapping[str, str], default: str = "") -> EngineAddress:
     """
     Return where the engine is, from the setting and the docker client's own variables in *environ*.
+
+    Args:
+        docker_host: The setting.
+        environ: The environment.
+        default: Where it is if neither says so; empty: the usual place.
 
     Raises:
         SettingsError: The URL is of no known form.
     """
-    text = docker_host or environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST
+    text = docker_host or environ.get("DOCKER_HOST") or default or DEFAULT_DOCKER_HOST
     if text.startswith("unix:///"):
         return EngineAddress(name=text, url="http://docker", socket=text.removeprefix("unix://"))
     host, port = _host_and_port(text)

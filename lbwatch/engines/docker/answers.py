@@ -15,6 +15,7 @@ import msgspec
 
 from lbwatch.core.errors import SourceError, excerpt
 from lbwatch.core.model import TERM, Container, ContainerConfig, ContainerStatus, Endpoint, Health
+from lbwatch.engines.docker import environment
 from lbwatch.engines.docker.fields import (
     MAX_ADDRESS_CHARS,
     MAX_NAME_CHARS,
@@ -32,6 +33,7 @@ from lbwatch.engines.docker.fields import (
 )
 from lbwatch.engines.docker.identity import EngineInfo
 from lbwatch.engines.docker.shapes import (
+    ENVIRONMENT,
     INFO,
     INSPECT,
     INSPECT_CONFIG,
@@ -109,19 +111,20 @@ def containers_of_list(body: bytes) -> tuple[Container, ...]:
     return tuple(_container_of_entry(entry) for entry in decoded(body, LIST))
 
 
-def container_of_inspect(body: bytes, *, by_podman: bool = False) -> Container:
+def container_of_inspect(body: bytes, *, by_podman: bool = False, variables: frozenset[str] = frozenset()) -> Container:
     """
     Return the container of `GET /containers/ID/json`.
 
     Args:
         body: The answer.
         by_podman: Whether Podman answered, which has systemd run the probes of a health check: without it none does.
+        variables: Names of those that are kept of its environment.
 
     Raises:
         SourceError: It is no such answer.
     """
     answer = decoded(body, INSPECT, most=MAX_INSPECT_MEMBERS)
-    container = _container(answer)
+    container = _container(answer, variables=variables)
     if not by_podman or container.health is not Health.STARTING:
         return container
     return replace(container, unprobed=not (answer.state.health and answer.state.health.log))
@@ -152,20 +155,24 @@ def config_of_inspect(body: bytes) -> ContainerConfig:
     )
 
 
-def containers_of_recording(body: bytes) -> tuple[Container, ...]:
+def containers_of_recording(body: bytes, *, variables: frozenset[str] = frozenset()) -> tuple[Container, ...]:
     """
     Return the containers in the output of `docker inspect`, a list of inspect answers.
+
+    Args:
+        body: The output.
+        variables: Names of those that are kept of their environments.
 
     Raises:
         SourceError: It is no such list.
     """
     try:
-        return tuple(_container(answer) for answer in decoded(body, RECORDING))
+        return tuple(_container(answer, variables=variables) for answer in decoded(body, RECORDING))
     except SourceError as error:
         raise SourceError(f"it is no output of docker inspect: {error}") from error
 
 
-def _container(answer: Inspect) -> Container:
+def _container(answer: Inspect, *, variables: frozenset[str]) -> Container:
     mode, id = answer.host_config.network_mode, _whole_id(answer.id)
     status = _inspected_status(answer.state.status)
     return Container(
@@ -184,7 +191,15 @@ def _container(answer: Inspect) -> Container:
         stop_signal=_stop_signal(answer.config),
         exit_code=answer.state.exit_code if status is ContainerStatus.EXITED else None,
         image=excerpt(answer.config.image),
+        env=_env(answer.config, variables=variables),
     )
+
+
+def _env(config: Config, *, variables: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Return the variables that are asked for; where none is, the others are not even read."""
+    if not variables or not bytes(config.env):
+        return ()
+    return environment.kept(decoded(bytes(config.env), ENVIRONMENT) or (), names=variables)
 
 
 def _container_of_entry(entry: Entry) -> Container:
@@ -271,10 +286,12 @@ def _endpoints_of(networks: Iterable[tuple[str, EngineEndpoint | None]]) -> Iter
     for name, end in networks:
         if end is not None:
             ipv4, ipv6 = (text or "" for text in (end.ip_address, end.global_ipv6_address))
+            gateway = end.gateway or end.ipv6_gateway or ""
             yield Endpoint(
                 network=network_name(name),
                 ipv4=ipv4[:MAX_ADDRESS_CHARS],
                 ipv6=ipv6[:MAX_ADDRESS_CHARS],
                 network_id=(end.network_id or "")[:MAX_NAME_CHARS],
+                gateway=gateway[:MAX_ADDRESS_CHARS],
                 alias=PODMAN_DEFAULT_ALIAS if (name, end.network_id) in _PODMAN_DEFAULT else "",
             )

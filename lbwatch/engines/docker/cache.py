@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lbwatch.core.draining import StopSignals
-from lbwatch.core.model import Container, Event, Health, Snapshot
+from lbwatch.core.model import Container, Event, Snapshot
 from lbwatch.core.placement import network_owner
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.docker.deaths import Deaths
+from lbwatch.engines.docker.drift import has_drifted
 from lbwatch.engines.docker.failures import FailedLooks
+from lbwatch.engines.docker.lives import Lives
 from lbwatch.engines.docker.memory import remembered
 from lbwatch.engines.docker.owners import NetworkOwners
 from lbwatch.engines.docker.queue import Priority
@@ -101,6 +103,7 @@ class ContainerCache:
         self._signals = StopSignals()
         self._deaths = Deaths()
         self._turns = Turns()
+        self._lives = Lives(scope)
         self._drift_candidates: set[str] = set()  # ids that a resync found changed before any event told
         self._unseen: dict[str, Container | None] = {}  # entries of the latest list that were not looked at since
         self._looking_through = False  # whether the latest list was not published yet as looked through
@@ -161,6 +164,9 @@ class ContainerCache:
             return self.scope.asks(known) if known else event.container not in self._unlabelled
         if self.scope.labelled(event.labels):
             return True
+        # No event carries an environment: only a look tells, one in each life of the container.
+        if (known and known.env) or self._lives.is_new(event):
+            return True
         if self.scope.follows is None:
             return False
         as_told = described(event.container, event.labels)
@@ -184,6 +190,7 @@ class ContainerCache:
                 self._unlabelled.add(id)
             self._name(event, id=id)
             return Todo()
+        self._lives.heard(event)
         self._drift_candidates.discard(id)
         self._heard_at = self._heard_at or now
         known = self._containers.get(id)
@@ -216,7 +223,11 @@ class ContainerCache:
         # The last truth goes before the list, which lags; what a list lacks may be there all the same.
         known = entries | self._containers
         owners = self._owners.ids | self._owners.among(entries.values(), known=known)
-        wanted = {id: entries.get(id) for id, container in known.items() if id in owners or self.scope.asks(container)}
+        wanted = {
+            id: entries.get(id)
+            for id, container in known.items()
+            if id in owners or self.scope.asks(container) or (id in entries and self._lives.is_unknown(id))
+        }
         self._unseen = self._turns.due(wanted) if heard_all else dict(wanted)
         self._turns.list(wanted)
         # What asks for nothing is never looked at, so that for it the list has the say; but a lagging list may not
@@ -224,6 +235,7 @@ class ContainerCache:
         stays = wanted.keys() | self._unlabelled
         unlabelled = {id: entry for id, entry in entries.items() if id not in wanted}
         self._containers = {id: known for id, known in self._containers.items() if id in stays} | unlabelled
+        self._lives.retain(entries.keys() | self._unlabelled)
         self._unlabelled.clear()
         self._looking_through, self.failed.answered = True, False
         self.failed.retain(wanted)
@@ -248,6 +260,7 @@ class ContainerCache:
         """
         self.failed.succeed(id)
         self._turns.looked_at(id)
+        self._lives.looked_at(id)
         before = self._containers.get(id)
         found = found and remembered(self.scope.trimmed(found), before=before)
         found = self._deaths.settled(id, found, event_waits=event_waits)
@@ -261,7 +274,7 @@ class ContainerCache:
         owners, lacks_owner = self._watch_owners(before, found)
         # An event that waits for its look, or waited in vain, did tell: then the resync was only faster.
         told = event_waits or owed or id in owners
-        drifted = priority is Priority.RESYNC and not told and _told(before) != _told(found)
+        drifted = priority is Priority.RESYNC and not told and has_drifted(before, found, scope=self.scope)
         if drifted:
             self._drift_candidates.add(id)
         return Todo(
@@ -343,16 +356,3 @@ class ContainerCache:
             self._containers.pop(id, None)
         else:
             self._containers[id] = container
-
-
-def _told(container: Container | None) -> object:
-    """Return what some event would have told of a container; `starting` and changes while stopped have none."""
-    if container is None:
-        return None
-    if not container.status.is_up:
-        return container.name, "down"
-    health = container.health if container.health in (Health.HEALTHY, Health.UNHEALTHY) else None
-    # Podman shows those of the container whose network it uses, of which only that one's events tell.
-    own = container.endpoints if container.network_of is None else ()
-    addresses = tuple((end.network, end.ipv4, end.ipv6) for end in own)  # no event tells of a driver
-    return container.name, container.status, container.started_ns, addresses, health

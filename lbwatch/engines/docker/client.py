@@ -190,14 +190,21 @@ class EngineClient:
                 return None
             raise
 
-    async def inspect(self, container: str) -> Container | None:
-        """Return the truth about one container, by its whole id; `None` if the engine says that there is none."""
+    async def inspect(self, container: str, *, variables: frozenset[str] = frozenset()) -> Container | None:
+        """
+        Return the truth about one container, by its whole id; `None` if the engine says that there is none.
+
+        Args:
+            container: Its id.
+            variables: Names of those that are kept of its environment.
+        """
         path = container_path(container, "json")
         try:
             body = await self.ask("GET", path, timeout_s=INSPECT_TIMEOUT_S, max_bytes=MAX_INSPECT_BYTES)
         except NoContainerError:
             return None
-        found = await _made_of(partial(container_of_inspect, by_podman=self.podman is not None), body)
+        make = partial(container_of_inspect, by_podman=self.podman is not None, variables=variables)
+        found = await _made_of(make, body)
         if found.id != container:
             raise SourceError(f"{path}: the engine answered with container {found.id[:12]!r}, which was not asked for")
         return found

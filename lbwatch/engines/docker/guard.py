@@ -25,6 +25,7 @@ class Guard:
         client: The connection to it.
         name: Its name in logs and for people.
         asks_info: Whether it is asked for `/info`; once refused, it is not asked again.
+        variables: Names of those that are kept of a container's environment.
         known: Returns the containers that are known, by id; `None` before the first full look.
         routed: Returns whether a container asks to be routed.
         changed: Called when another engine answers: the stream must not be its.
@@ -36,6 +37,7 @@ class Guard:
         *,
         name: str,
         asks_info: bool,
+        variables: frozenset[str] = frozenset(),
         known: Callable[[], Mapping[str, Container] | None],
         routed: Callable[[Container], bool],
         changed: Callable[[], None],
@@ -44,6 +46,7 @@ class Guard:
         self._name = name
         self._identity = Identity(name)
         self._asks_info = asks_info
+        self._variables = variables
         self._has_info = False
         self._known = known
         self._routed = routed
@@ -104,7 +107,7 @@ class Guard:
             SourceError: It could not be looked at, or another engine answers.
         """
         self._identity.require_same()
-        found = await self._client.inspect(id)
+        found = await self._client.inspect(id, variables=self._variables)
         # Between two streams nobody knows yet whose words these are, and an absence is the worst that can be said.
         if found is None and not connected:
             await self.verify()

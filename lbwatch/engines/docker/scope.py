@@ -16,17 +16,21 @@ class Scope:
     Attributes:
         prefix: Label prefix, without the dot.
         expose_all: Whether containers without such a label are followed too.
+        variables: Names of environment variables each of which has its container followed likewise.
+        also_labels: Keys of further labels that are kept.
         follows: A container that is followed although it may ask for nothing: nginx's own; `None`: there is none.
     """
 
     prefix: str
     expose_all: bool
+    variables: frozenset[str] = frozenset()
+    also_labels: frozenset[str] = frozenset()
     follows: Selector | None = None
 
     def asks(self, container: Container) -> bool:
         """Return whether a container asks to be routed, or is nginx's own."""
         labelled = self.expose_all or self.labelled(key for key, _ in container.labels)
-        return labelled or self.is_followed(container)
+        return labelled or bool(container.env) or self.is_followed(container)
 
     def labelled(self, keys: Iterable[str]) -> bool:
         """Return whether any of these label keys is ours."""
@@ -38,7 +42,7 @@ class Scope:
 
     def trimmed(self, container: Container) -> Container:
         """Return a container without the labels that can never matter: they may be megabytes long."""
-        also = (self.follows.key,) if self.follows is not None else ()
+        also = self.also_labels | ({self.follows.key} if self.follows is not None else set())
         return replace(container, labels=relevant(container.labels, prefix=self.prefix, also=also))
 
 

@@ -23,6 +23,8 @@ class EngineEndpoint(_Struct, frozen=True):
     ip_address: str | None = msgspec.field(default=None, name="IPAddress")
     global_ipv6_address: str | None = msgspec.field(default=None, name="GlobalIPv6Address")
     network_id: str | None = msgspec.field(default=None, name="NetworkID")
+    gateway: str | None = None
+    ipv6_gateway: str | None = msgspec.field(default=None, name="IPv6Gateway")
 
 
 class Networks(_Struct, frozen=True):
@@ -82,6 +84,7 @@ class Config(_Struct, frozen=True):
     exposed_ports: dict[str, msgspec.Raw] | None = None
     stop_signal: str = ""
     image: str = ""
+    env: msgspec.Raw = msgspec.Raw()  # read by whoever asks for variables: of another shape it spoils no other look
 
 
 class Inspect(_Struct, frozen=True):
@@ -139,4 +142,5 @@ INFO = msgspec.json.Decoder(Info)
 LIST = msgspec.json.Decoder(tuple[Entry, ...])
 INSPECT = msgspec.json.Decoder(Inspect)
 INSPECT_CONFIG = msgspec.json.Decoder(InspectConfig)
+ENVIRONMENT = msgspec.json.Decoder(tuple[str, ...] | None)
 RECORDING = msgspec.json.Decoder(tuple[Inspect, ...])

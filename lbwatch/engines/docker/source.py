@@ -73,6 +73,9 @@ class DockerSource:
         expose_all: Whether containers without such a label matter too.
         resync_interval_s: Seconds between two full looks.
         drain_timeout_s: How many seconds a stop signal matters: so far back is asked for events that were missed.
+        variables: Names of those that are kept of a container's environment. Whoever has one asks to be routed, so that
+            each container is looked at once in each of its lives: what an event or a list says has no environment.
+        also_labels: Keys of further labels that are kept.
         follows: A container that is looked at although it may ask for nothing: nginx's own.
         asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
         random: Gives a number in [0, 1), for jitter.
@@ -89,6 +92,8 @@ class DockerSource:
         resync_interval_s: float,
         drain_timeout_s: float,
         random: Callable[[], float],
+        variables: frozenset[str] = frozenset(),
+        also_labels: frozenset[str] = frozenset(),
         follows: Selector | None = None,
         asks_networks: bool = True,
         asks_identity: bool = False,
@@ -100,12 +105,16 @@ class DockerSource:
         self.heard: Heard | None = None  # for whoever shows the stream
         self._client = client
         self._changed: Changed = _nobody
-        self._cache = ContainerCache(Scope(prefix=prefix, expose_all=expose_all, follows=follows), backoff=backoff)
+        scope = Scope(
+            prefix=prefix, expose_all=expose_all, variables=variables, also_labels=also_labels, follows=follows
+        )
+        self._cache = ContainerCache(scope, backoff=backoff)
         self._networks = NetworkDrivers(client.network_drivers) if asks_networks else None
         self._guard = Guard(
             client,
             name=name,
             asks_info=asks_identity,
+            variables=variables,
             known=self._cache.containers,
             routed=self._cache.scope.asks,
             changed=self._leave_stream,

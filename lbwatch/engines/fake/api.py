@@ -256,7 +256,10 @@ class Api:
     async def _create_network(self, request: web.Request) -> web.Response:
         create = requests.body_as(requests.CreateNetwork, await request.read())
         id = self._engine.networks.create(
-            create.name, ipv4=create.enable_ipv4 is not False, ipv6=bool(create.enable_ipv6)
+            create.name,
+            ipv4=create.enable_ipv4 is not False,
+            ipv6=bool(create.enable_ipv6),
+            internal=bool(create.internal),
         )
         return _answer({"Id": id, "Warning": ""}, status=201)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lbwatch.engines.fake.state import (
+    IMAGE_ENV,
     PREDEFINED_NETWORKS,
     ConflictError,
     Container,
@@ -61,6 +62,7 @@ class Containers:
         health: str | None = None,
         stop_signal: str | None = None,
         restart: str | None = None,
+        env: Iterable[str] = (),
     ) -> str:
         """
         Return the id of a new container, which is created but not started.
@@ -77,6 +79,7 @@ class Containers:
                 `none` with one that is switched off.
             stop_signal: Such as `SIGQUIT`; `None` for TERM.
             restart: As `docker run --restart` takes it.
+            env: As `NAME=value`, beside what the image has.
         """
         name = self._state.free_name(name) if name else self._state.made_up_name()
         mode, on = _network_mode(self._state, network_mode, networks=networks)
@@ -95,6 +98,7 @@ class Containers:
             stop_signal=stop_signal,
             restart_policy=policy,
             max_retries=max_retries,
+            env=(*IMAGE_ENV, *env),
             created_ns=self._state.clock_ns(),
         )
         self._state.add_container(container)
@@ -299,7 +303,7 @@ class Networks:
     def __iter__(self) -> Iterator[Network]:
         return iter(tuple(self._state.networks.values()))
 
-    def create(self, name: str, *, ipv4: bool = True, ipv6: bool = False) -> str:
+    def create(self, name: str, *, ipv4: bool = True, ipv6: bool = False, internal: bool = False) -> str:
         """
         Return the id of a new network of the bridge driver.
 
@@ -307,12 +311,13 @@ class Networks:
             name: Of the network.
             ipv4: Whether it has IPv4 addresses.
             ipv6: Whether it has IPv6 addresses.
+            internal: Whether nothing leads out of it.
         """
         if not name:
             raise InvalidError("invalid network name")
         if name in self._state.networks:
             raise ConflictError(f"network with name {name} already exists")
-        network = self._state.add_network(name, driver="bridge", ipv4=ipv4, ipv6=ipv6)
+        network = self._state.add_network(name, driver="bridge", ipv4=ipv4, ipv6=ipv6, internal=internal)
         self._transitions.publish_network(network, "create")
         return network.id
 

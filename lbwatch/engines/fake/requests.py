@@ -55,6 +55,7 @@ class _Create(_Body):
     exposed_ports: dict[str, Any] | None = None
     healthcheck: _Check | None = None
     stop_signal: str | None = None
+    env: list[str] | None = None
     host_config: _HostConfig | None = None
     networking_config: _NetworkingConfig | None = None
 
@@ -71,6 +72,7 @@ class CreateNetwork(_Body):
     name: str = ""
     enable_ipv6: bool | None = msgspec.field(default=None, name="EnableIPv6")
     enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
+    internal: bool | None = None
 
 
 class Attachment(_Body):
@@ -108,6 +110,7 @@ def create_options(body: bytes) -> dict[str, Any]:
         "labels": create.labels,
         "health": _health(create.healthcheck),
         "stop_signal": create.stop_signal or None,
+        "env": tuple(create.env or ()),
         "restart": policy_text(host.restart_policy),
     }
     mode = host.network_mode or "default"

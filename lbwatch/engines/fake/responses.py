@@ -84,6 +84,7 @@ def network_answer(network: Network, *, containers: Iterable[Container]) -> dict
         "Id": network.id,
         "Driver": network.driver,
         "EnableIPv6": network.ipv6 is not None,
+        "Internal": network.internal,
         "Containers": {
             container.id: _member(container, network=network)
             for container in containers
@@ -193,6 +194,7 @@ def _config(container: Container, *, answers: Answers) -> dict[str, Any]:
         "Image": container.image,
         "Labels": container.labels,
         "ExposedPorts": {port: {} for port in container.exposed},
+        "Env": list(container.env),
     }
     if answers.stop_signal_number:
         config["StopSignal"] = str(container.stop_signal_number)
@@ -220,6 +222,8 @@ def _networks(container: Container, *, answers: Answers, owner: Container | None
             "EndpointID": endpoint.endpoint_id,
             "IPAddress": endpoint.ipv4,
             "GlobalIPv6Address": endpoint.ipv6,
+            "Gateway": endpoint.gateway,
+            "IPv6Gateway": endpoint.ipv6_gateway,
         }
         for name, endpoint in sorted(endpoints.items())  # Go sorts its maps
     }

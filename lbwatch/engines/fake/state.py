@@ -18,6 +18,9 @@ from lbwatch.engines.fake.kinds import Kind
 PREDEFINED_NETWORKS = {"bridge": "bridge", "host": "host", "none": "null"}
 """Driver by name; these cannot be removed."""
 
+IMAGE_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
+"""What most images bring."""
+
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ADJECTIVES = ("brisk", "calm", "dry", "eager", "fair", "keen", "mild", "plain", "quiet", "sunny")
 _NOUNS = ("anvil", "buoy", "crane", "dynamo", "easel", "flint", "gable", "hinge", "inlet", "jetty")
@@ -64,7 +67,8 @@ class Endpoint:
     """
     A container's place on a network; all but the network's id is empty while it does not run.
 
-    The network's id is the one at the latest start: a stopped container keeps that of a network long gone.
+    The network's id is the one at the latest start: a stopped container keeps that of a network long gone. Where the
+    network is internal there is no gateway (26.1); 20.10 names one all the same.
     """
 
     network_id: str = ""
@@ -72,6 +76,8 @@ class Endpoint:
     number: int = 0  # of the address within its network; 0 if there is none
     ipv4: str = ""
     ipv6: str = ""
+    gateway: str = ""
+    ipv6_gateway: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +90,7 @@ class Network:
     subnet: int  # which of the engine's address ranges it took; -1 for none
     ipv4: IPv4Network | None
     ipv6: IPv6Network | None
+    internal: bool = False
     _freed: list[int] = field(default_factory=list)
     _next: int = 2  # 1 is the gateway
 
@@ -98,8 +105,10 @@ class Network:
             endpoint.number, self._next = self._next, self._next + 1
         if self.ipv4 is not None:
             endpoint.ipv4 = str(self.ipv4[endpoint.number])
+            endpoint.gateway = "" if self.internal else str(self.ipv4[1])
         if self.ipv6 is not None:
             endpoint.ipv6 = str(self.ipv6[endpoint.number])
+            endpoint.ipv6_gateway = "" if self.internal else str(self.ipv6[1])
         return endpoint
 
     def release(self, endpoint: Endpoint) -> None:
@@ -124,6 +133,7 @@ class Container:
     restart_policy: str
     max_retries: int  # 0: no limit
     created_ns: int
+    env: tuple[str, ...] = ()  # in inspect alone: no list and no event has it
     started_ns: int = 0
     finished_ns: int = 0
     pid: int = 0
@@ -313,7 +323,7 @@ class State:
             raise NotFoundError(f"network {ref} not found")
         return matches[0]
 
-    def add_network(self, name: str, *, driver: str, ipv4: bool, ipv6: bool) -> Network:
+    def add_network(self, name: str, *, driver: str, ipv4: bool, ipv6: bool, internal: bool = False) -> Network:
         """
         Return a network that is new; its name must be free.
 
@@ -322,6 +332,7 @@ class State:
             driver: `bridge`, `host` or `null`; only the first one takes an address range.
             ipv4: Whether it has IPv4 addresses: 172.17.0.0/16 to 172.31.0.0/16, then 10.15.0.0/16 and on.
             ipv6: Whether it has IPv6 addresses.
+            internal: Whether nothing leads out of it.
         """
         taken = {network.subnet for network in self.networks.values()}
         subnet = next(number for number in range(256) if number not in taken) if driver == "bridge" else -1
@@ -333,6 +344,7 @@ class State:
             subnet=subnet,
             ipv4=IPv4Network(ipv4_range) if ipv4 else None,
             ipv6=IPv6Network(f"fd00:0:0:{subnet + 1:x}::/64") if ipv6 else None,
+            internal=internal,
         )
         return network
 

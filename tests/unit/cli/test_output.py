@@ -47,7 +47,7 @@ async def test_a_container_s_story_keeps_to_its_column(engine: FakeEngine, tmp_p
     lines = f"state {story}".splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line[9] == " " and line[10] != " " for line in lines), story
-    assert "give it a health check, or the label lbwatch.max_fails=0" in " ".join(story.split())
+    assert "give it a health check, or the label lbwatch.health=connect" in " ".join(story.split())
 
 
 async def test_what_a_container_says_never_reaches_the_terminal_raw(engine: FakeEngine, tmp_path: Path) -> None:

@@ -336,6 +336,7 @@ def test_an_ipv6_network_has_its_address() -> None:
         ({}, True),
         ({"labels": {"lbwatch.max_fails": "3"}}, True),
         ({"labels": {"lbwatch.max_fails": "0"}}, False),
+        ({"labels": {"lbwatch.health": "connect"}}, False),
         ({"labels": {"lbwatch.port": "80", "lbwatch.upstreams.api.max_fails": "0"}}, True),
         ({"health": Health.HEALTHY}, False),
         ({"status": ContainerStatus.EXITED}, False),
@@ -346,7 +347,7 @@ def test_who_may_get_requests_before_its_program_listens_is_advised(facts: dict[
     """nginx gives a server up for 10 s that refused one connection: of two that start together none serves then."""
     advice = told(container(**facts)).advice
     assert (advice is not None) == advised
-    assert not advice or "a health check, or the label lbwatch.max_fails=0" in advice
+    assert not advice or "a health check, or the label lbwatch.health=connect" in advice
 
 
 def test_a_suspended_container_is_told_why() -> None:

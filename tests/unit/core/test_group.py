@@ -386,3 +386,30 @@ def test_an_upstream_knows_whether_a_container_of_it_asks_for_a_host(
     other = candidate(container("other-1", labels={"lbwatch.upstream": "web"}))
     together = grouped("web", [other, candidates["web"]], draining={})
     assert together.upstream.has_host == found["web"]
+
+
+def compat(name: str, **fields: Any) -> Candidate:
+    """A container that nginx-proxy's variables route."""
+    one = candidate(container(name, labels={"lbwatch.upstream": "web"}))
+    return replace(one, labels=replace(one.labels, is_compat=True, **fields))
+
+
+def test_nginx_proxys_containers_keep_twice_as_many_connections_as_there_are_servers() -> None:
+    """So it is there, and whoever comes from there must not find every request with a connection of its own."""
+    first, second = compat("one"), compat("two")
+    assert web(first).upstream.keepalive == 2
+    assert web(first, second).upstream.keepalive == 4
+    assert web(first, replace(second, server=None, reason=Reason.PAUSED)).upstream.keepalive == 2
+    assert web(ONE, TWO).upstream.keepalive is None
+
+
+def test_a_word_of_nginx_proxys_containers_beats_the_number_of_their_servers() -> None:
+    """`disabled` is a word, too: some programs cannot bear connections that are kept."""
+    assert web(compat("one", keepalive=7), compat("two")).upstream.keepalive == 7
+    assert web(compat("one"), compat("two", keepalive=0)).upstream.keepalive == 0
+
+
+def test_a_pool_without_a_container_that_runs_says_nothing_of_connections() -> None:
+    """An upstream without a server has exactly one line."""
+    out = replace(compat("one"), server=None, reason=Reason.NOT_RUNNING, detail="it exited")
+    assert web(out).upstream == Upstream(name="web")

@@ -18,7 +18,7 @@ from lbwatch.engines.recorded import RecordedSource
 def recording(tmp_path: Path) -> Path:
     """Of two containers, one of which asks to be routed."""
     engine = FakeEngine(socket=tmp_path / "unused.sock")
-    engine.containers.run(name="web-1", labels={"lbwatch.port": "80", "team": "red"})
+    engine.containers.run(name="web-1", labels={"lbwatch.port": "80", "team": "red"}, env=["HOST=a", "PASSWORD=s3cret"])
     engine.containers.run(name="db", labels={"team": "blue"})
     path = tmp_path / "recording.json"
     path.write_text(json.dumps([responses.inspect_answer(each) for each in engine.containers]))
@@ -39,6 +39,13 @@ def test_only_labels_that_matter_are_kept_and_those_that_are_named(recording: Pa
     assert sorted(labels) == [(), (("lbwatch.port", "80"),)]
     labels = [each.labels for each in RecordedSource(recording, prefix="lbwatch", also=("team",)).containers().values()]
     assert (("team", "blue"),) in labels
+
+
+def test_of_environments_only_the_named_variables_are_kept(recording: Path) -> None:
+    """A recording is a whole `docker inspect`, secrets included."""
+    source = RecordedSource(recording, prefix="lbwatch", variables=frozenset(("HOST",)))
+    assert sorted(each.env for each in source.containers().values()) == [(), (("HOST", "a"),)]
+    assert "s3cret" not in repr(source.snapshot())
 
 
 async def test_it_says_once_that_there_is_something_and_then_waits_for_good(recording: Path) -> None:

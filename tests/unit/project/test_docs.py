@@ -20,7 +20,7 @@ from realnginx import RealNginx
 from lbwatch.api.metrics import exposition
 from lbwatch.balancers.nginx.limits import ServerLine, UpstreamBlock
 from lbwatch.cli.main import COMMANDS
-from lbwatch.core import errors, labels
+from lbwatch.core import errors, fields
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Upstream
 from lbwatch.core.status import Status
@@ -164,7 +164,7 @@ def test_every_metric_is_explained() -> None:
 def test_every_label_is_explained() -> None:
     """By the key that its reader types."""
     text = (DOCS / "labels.md").read_text()
-    keys = [key for key in labels._PARSERS if f"`lbwatch.{key}`" not in text and f"`.{key}`" not in text]
+    keys = [key for key in fields.PARSERS if f"`lbwatch.{key}`" not in text and f"`.{key}`" not in text]
     assert keys == []
 
 

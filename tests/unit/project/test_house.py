@@ -16,7 +16,8 @@ ELSEWHERE = {
     "core/errors": "words alone, which each test of a failure reads",
     "engines/docker/shapes": "types alone, which engines/docker/test_answers fills with anything",
     "core/model": "types alone, which each test makes",
-    "core/rules": "likewise",
+    "core/fields": "each of them is read in core/test_labels",
+    "core/rules": "types alone, as core/model",
     "core/wishes": "likewise",
     "cli/check/finding": "likewise",
 }

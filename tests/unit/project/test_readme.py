@@ -25,6 +25,7 @@ RUN_BY = {
 
 DOCUMENTS_RUN_BY = {
     "deploy/systemd/README.md": "real/test_systemd",
+    "docs/certificates.md": "real/test_certificates",
     "docs/deployment.md": "real/test_image",
     "docs/live.md": "real/test_live_document",
     "docs/operations.md": "real/test_troubleshooting",

@@ -35,6 +35,16 @@ def test_a_file_is_detached_once_what_was_mounted_there_is_removed(
     assert not mounts.is_detached(tmp_path)
 
 
+def test_what_is_mounted_is_told_from_a_link_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can put a link into /tmp, and to have something mounted somewhere may take no root."""
+    path, link = tmp_path / "docker.sock", tmp_path / "link"
+    link.symlink_to(path)
+    monkeypatch.setattr(mounts, "mountinfo", lambda: LINE.format(root="/run/docker.sock", point=path))
+    assert mounts.is_mounted(path)
+    assert not mounts.is_mounted(link)
+    assert not mounts.is_mounted(tmp_path)
+
+
 def test_where_mounts_cannot_be_read_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc may be hidden from a service."""
 

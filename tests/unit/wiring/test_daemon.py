@@ -20,7 +20,9 @@ from lbwatch.core.errors import (
 )
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.fake import FakeEngine
+from lbwatch.system import mounts
 from lbwatch.system.lock import FileLock
+from lbwatch.wiring import daemon as daemon_room
 from lbwatch.wiring.daemon import build_daemon, make_address, make_source
 from lbwatch.wiring.look import build_look
 
@@ -101,6 +103,27 @@ async def test_the_drivers_of_networks_are_asked_for_only_where_nobody_says_what
         await asyncio.wait([following])
         await client.close()
     assert engine.requests["GET /networks"] == times
+
+
+def test_a_socket_that_was_mounted_where_nginx_proxy_has_it_is_found(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users change the image's name and nothing else; what anybody put there is nobody's engine."""
+    usual, other, is_mounted = tmp_path / "usual.sock", tmp_path / "other.sock", True
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(daemon_room, "DEFAULT_DOCKER_HOST", f"unix://{usual}")
+    monkeypatch.setattr(daemon_room, "MOUNTED_DOCKER_HOST", f"unix://{other}")
+    monkeypatch.setattr(mounts, "is_mounted", lambda path: is_mounted and path == other)
+    settings = made(docker_host="")
+    assert make_address(settings).socket == str(other)
+    assert make_address(made(docker_host="unix:///set.sock")).socket == "/set.sock"
+    is_mounted = False
+    assert make_address(settings).socket == str(usual)
+    is_mounted = True
+    usual.touch()
+    assert make_address(settings).socket == str(usual)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///env.sock")
+    assert make_address(settings).socket == "/env.sock"
 
 
 async def test_an_engine_that_anyone_may_command_is_warned_of(made: Made) -> None:

@@ -20,6 +20,7 @@ from lbwatch.balancers.nginx.config_test.program import (
 from lbwatch.balancers.nginx.config_test.shared import SharedFolder
 from lbwatch.balancers.nginx.engine import Engine
 from lbwatch.balancers.nginx.locate import NginxContainer
+from lbwatch.balancers.nginx.outputs import Outputs
 from lbwatch.balancers.nginx.process import chosen_master, running_flags
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.core.errors import (
@@ -61,6 +62,7 @@ class ContainerTester:
         folder: An empty folder for what is copied out of the container.
         copy: Where the copy that nginx tests is made; in the folder of the output, or below.
         mountinfo: Returns our own mounts, as /proc/self/mountinfo has them.
+        stream: The file that the candidate's part for `stream {}` stands for, on this side; `None`: it has none.
 
     Attributes:
         main: The user's main file in there; known for sure once there is a copy.
@@ -80,6 +82,7 @@ class ContainerTester:
         folder: Path,
         copy: Path,
         mountinfo: Callable[[], str],
+        stream: Path | None = None,
     ) -> None:
         self.main = main
         self.copy: ConfigCopy | None = None
@@ -89,8 +92,11 @@ class ContainerTester:
         self._given_main = main
         self._files = ContainerFiles(engine, folder=folder / "mirror")
         self._shared = SharedFolder(engine, output=output, output_there=output_there, mountinfo=mountinfo)
+        self._shared_stream = self._shared
+        if stream is not None and stream.parent != output.parent:
+            self._shared_stream = SharedFolder(engine, output=stream, output_there=None, mountinfo=mountinfo)
         self._nginx_container = nginx_container
-        self._output = output
+        self._outputs = Outputs(output, stream=stream)
         self._copy_folder = copy
         self._found: ContainerProgram | None = None  # the latest whose nginx was seen to run
         self._program: ContainerProgram | None = None  # of the container that the copy is for
@@ -126,8 +132,8 @@ class ContainerTester:
         if reason is not None:
             self._warn_once("nginx.untested", reason=f"{reason}: {UNTESTED}")
             return False
-        if self.copy is not None and not self.copy.includes_output:
-            reason = f"{self.main} in container {container.name} does not include {self.copy.output}"
+        if self.copy is not None and (unread := self.copy.unread()) is not None:
+            reason = f"{self.main} in container {container.name} does not include {unread}"
             self._warn_once("nginx.not_included", reason=f"{reason}: nginx never reads it")
         return True
 
@@ -209,11 +215,11 @@ class ContainerTester:
         assert self.copy is not None
         try:
             await self._fetch(container)
-            return await judged(self.copy, text, program=self._program, output=self._output)
+            return await judged(self.copy, text, program=self._program, outputs=self._outputs)
         except NotSeenError as error:
             raise NotTestedError(
                 f"nginx's container {container.name} does not see {self._copy_folder} at {self.copy.seen_at}: set "
-                f"nginx_output to where {self._output.parent} lies in there ({excerpt(str(error))})"
+                f"nginx_output to where {self._outputs.http.parent} lies in there ({excerpt(str(error))})"
             ) from error
         finally:
             await asyncio.to_thread(self.copy.hide)
@@ -251,12 +257,14 @@ class ContainerTester:
         return program
 
     async def _new_copy(self, container: Container, *, main: Path, has_pid: bool) -> ConfigCopy:
+        output, stream = self._outputs.http, self._outputs.stream
         there = await self._shared.path_in(container)
         return ConfigCopy(
             self._copy_folder,
             main=main,
-            output=there / self._output.name,
-            seen_at=there / self._copy_folder.relative_to(self._output.parent),
+            output=there / output.name,
+            stream=None if stream is None else await self._shared_stream.path_in(container) / stream.name,
+            seen_at=there / self._copy_folder.relative_to(output.parent),
             seen_from=self._files.root,
             has_pid=has_pid,
         )

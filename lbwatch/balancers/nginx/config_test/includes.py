@@ -51,28 +51,28 @@ class IncludeTree:
 
     Args:
         main: The user's main file, such as /etc/nginx/nginx.conf.
-        output: The file that the candidate stands for.
+        outputs: The files that the candidate stands for.
         root: The folder on this side that holds what nginx sees as its root; empty: both have one root.
         permissions: What this user may do with what is named there; `None`: whatever is asked.
 
     Attributes:
         files: Those that were read, by their paths without links.
-        ways: Paths, perhaps by links, on which nginx comes to a file or to where the output is.
-        output: The output's path without links.
+        ways: Paths, perhaps by links, on which nginx comes to a file or to where an output is.
+        outputs: The outputs' paths without links.
 
     Raises:
         NoCopyError: A file may not be read, or there are too many.
         OSError: The main file cannot be read, or is longer than `MAX_FILE_BYTES`.
     """
 
-    def __init__(self, main: Path, *, output: Path, root: str, permissions: Permissions | None) -> None:
+    def __init__(self, main: Path, *, outputs: tuple[Path, ...], root: str, permissions: Permissions | None) -> None:
         self.files: dict[str, ConfigFile] = {}
-        self.ways: set[str] = {str(main), str(output)}
+        self.ways: set[str] = {str(main), *map(str, outputs)}
         self._folder = str(main.parent)
         self._root = root
         self._permissions = permissions
         self._concerned = re.compile(b"") if root else _CONCERNED if permissions is None else _CONCERNED_BY_RIGHTS
-        self.output = self.real(str(output))
+        self.outputs = tuple(self.real(str(each)) for each in outputs)
         self._main = self.real(str(main))
         self._stamps: dict[str, object] = {}  # of what was looked at, by path without links
         self._matches: dict[str, tuple[str, ...]] = {}  # by pattern
@@ -110,9 +110,10 @@ class IncludeTree:
         return "/" + os.path.realpath(self.here(path)).removeprefix(os.path.realpath(self._root or "/")).lstrip("/")
 
     def is_ours(self, path: str) -> bool:
-        """Return whether a path is of what lbwatch keeps beside the output, which comes and goes."""
+        """Return whether a path is of what lbwatch keeps beside an output, which comes and goes."""
         folder, name = os.path.split(path)
-        return folder == os.path.dirname(self.output) and name.startswith((f".{os.path.basename(self.output)}.", _TEST))
+        beside = (os.path.split(each) for each in self.outputs)
+        return any(folder == place and name.startswith((f".{output}.", _TEST)) for place, output in beside)
 
     def replaced(self, *, top: str, stand_ins: str) -> dict[str, bytes]:
         """
@@ -158,7 +159,7 @@ class IncludeTree:
             real = self.real(path)
             if real in self.files or self._root:
                 self.ways.add(path)
-            if real in self._stamps or real == self.output:
+            if real in self._stamps or real in self.outputs:
                 continue
             if len(self._stamps) >= MAX_FILES:
                 raise NoCopyError(f"{self._main} includes more than {MAX_FILES} files")
@@ -189,15 +190,15 @@ class IncludeTree:
             return ()
         self._require_readable(_named(pattern))
         self._matches[pattern] = found = self._expand(pattern)
-        # Before the first update the output is not there, so that no pattern finds it yet.
-        folder = os.path.dirname(self.output)
-        self.ways.update(each for each in self._glob(os.path.dirname(pattern)) if self.real(each) == folder)
-        self.ways.update(each for each in found if self.real(each) == self.output)
+        # Before the first update an output is not there, so that no pattern finds it yet.
+        folders = frozenset(map(os.path.dirname, self.outputs))
+        self.ways.update(each for each in self._glob(os.path.dirname(pattern)) if self.real(each) in folders)
+        self.ways.update(each for each in found if self.real(each) in self.outputs)
         return found
 
     def _expand(self, pattern: str) -> tuple[str, ...]:
-        # The output comes and goes, and is never read here.
-        return tuple(each for each in self._glob(pattern) if not _MAGIC.search(pattern) or each != self.output)
+        # An output comes and goes, and is never read here.
+        return tuple(each for each in self._glob(pattern) if not _MAGIC.search(pattern) or each not in self.outputs)
 
     def _glob(self, pattern: str) -> list[str]:
         """Return what nginx opens for an include: it asks the C library, and so do we."""

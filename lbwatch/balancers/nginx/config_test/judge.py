@@ -7,12 +7,12 @@ to answer for: nothing is claimed about a candidate then.
 
 import asyncio
 import re
-from pathlib import Path
 
 from lbwatch.balancers.nginx.config_test.copy import ConfigCopy
-from lbwatch.balancers.nginx.config_test.program import Program, error_in, rejection
+from lbwatch.balancers.nginx.config_test.ports import listens_of, taken_port
+from lbwatch.balancers.nginx.config_test.program import Program, error_in
+from lbwatch.balancers.nginx.outputs import Outputs, joined
 from lbwatch.core.errors import NotTestedError, OutputError, UserConfigError
-from lbwatch.system import files
 from lbwatch.system.programs import CUT
 
 CANARY = "lbwatch_asks_whether_nginx_reads_this_file;\n"
@@ -27,7 +27,7 @@ class NotSeenError(NotTestedError):
     """nginx does not see the copy at all."""
 
 
-async def judged(copy: ConfigCopy, text: str, *, program: Program, output: Path) -> str | None:
+async def judged(copy: ConfigCopy, text: str, *, program: Program, outputs: Outputs) -> str | None:
     """
     Return why nothing can be said of a candidate; `None`: nginx takes it.
 
@@ -35,7 +35,7 @@ async def judged(copy: ConfigCopy, text: str, *, program: Program, output: Path)
         copy: In which it is tested.
         text: The candidate.
         program: Tests.
-        output: The file of now, on this side, that the candidate is to replace.
+        outputs: The files of now, on this side, that the candidate is to replace.
 
     Raises:
         ConfigRejectedError: nginx refuses the candidate.
@@ -50,14 +50,16 @@ async def judged(copy: ConfigCopy, text: str, *, program: Program, output: Path)
     if refusal is None:
         if copy.includes_output is None:
             await _find_out_whether_read(copy, program)
+        if copy.includes_stream:
+            await _require_free_ports(copy, program, text=text)
         return copy.wrong
-    rejected = rejection(copy.original(refusal), candidate=copy.original(copy.candidate), stands_for=str(copy.output))
-    if f"{copy.candidate}:" in refusal:
+    rejected = copy.rejection(refusal)
+    if copy.is_blamed(refusal):
         raise rejected
     # An error outside of the candidate's lines may be of the user's files alone: then it is there with nothing at all
     # in its place, and nginx refuses what it has now as well, be it for another reason.
     error = copy.original(error_in(refusal))
-    before = await asyncio.to_thread(_text_of, output)
+    before = await asyncio.to_thread(_text_of, outputs)
     held = None if before is None else await _error_with(copy, program, text=before)
     if (before is not None and held is None) or await _error_with(copy, program, text=_NOTHING) != error:
         raise rejected
@@ -87,9 +89,9 @@ async def dumped(copy: ConfigCopy, text: str, *, program: Program) -> str | None
     return copy.original(printed) if code == 0 and CUT not in printed else None
 
 
-def _text_of(output: Path) -> str | None:
+def _text_of(outputs: Outputs) -> str | None:
     try:
-        return files.read(output)
+        return outputs.read()
     except OutputError:
         return None
 
@@ -105,11 +107,33 @@ async def _find_out_whether_read(copy: ConfigCopy, program: Program) -> None:
     """Note whether nginx reads the candidate at all: with one that it must refuse."""
     await asyncio.to_thread(copy.put, CANARY)
     copy.includes_output = await _refusal(copy, program) is not None
-    if copy.includes_output or copy.is_limited:
+    if copy.stream is not None:
+        await asyncio.to_thread(copy.put, joined(_NOTHING, CANARY))
+        copy.includes_stream = await _refusal(copy, program) is not None
+    found = (copy.includes_output, copy.includes_stream)
+    if False not in found or copy.is_limited:
         return
     code, printed = await program.test(main=copy.source, dump=True)
-    if code == 0 and copy.is_output_among(_LISTED.findall(printed)):
-        copy.wrong = f"nginx reads {copy.output}, and what stands for it in the test's copy it does not read"
+    if code != 0:
+        return
+    read = copy.are_outputs_among(_LISTED.findall(printed))
+    for path, is_read, is_included in zip((copy.output, copy.stream), read, found, strict=False):
+        if is_read and not is_included:
+            copy.wrong = f"nginx reads {path}, and what stands for it in the test's copy it does not read"
+
+
+async def _require_free_ports(copy: ConfigCopy, program: Program, *, text: str) -> None:
+    """Make sure that no port of ours for `stream {}` is one of `http {}` too, which nginx's own test does not see."""
+    listens = listens_of(text)
+    if listens == copy.checked_listens:
+        return
+    await asyncio.to_thread(copy.put, text)  # something else may stand there, to find out whether it is read
+    code, printed = await program.test(main=copy.main, extra=copy.extra, dump=True)
+    if code != 0 or CUT in printed:
+        return  # it passed a moment ago, and will be tested again
+    if (taken := taken_port(printed, stream=copy.candidates[-1])) is not None:
+        raise copy.rejection(taken)
+    copy.checked_listens = listens
 
 
 async def _refusal(copy: ConfigCopy, program: Program) -> str | None:

@@ -18,6 +18,7 @@ from lbwatch.balancers.nginx.config_test.program import (
     names_pid,
     rejection,
 )
+from lbwatch.balancers.nginx.outputs import Outputs, split
 from lbwatch.balancers.nginx.version import Version, version_in
 from lbwatch.core.errors import NotTestedError
 from lbwatch.system.programs import find_program, run_program, start_error
@@ -25,7 +26,9 @@ from lbwatch.system.programs import find_program, run_program, start_error
 MAX_VERSION_BYTES = 64 * 1024
 """Of what a program prints of its version: a line of nginx's."""
 
-_CANDIDATE = "candidate.conf"
+_CANDIDATE, _STREAM_CANDIDATE = "candidate.conf", "candidate.stream"
+
+_STREAM_WORD = "{stream_candidate}"
 
 _log = structlog.get_logger()
 
@@ -39,6 +42,7 @@ class CopyTester:
         main: The user's main file; `None`: the one that the program was built for.
         output: The file that the candidate stands for.
         folder: An empty folder for the copy of the configuration.
+        stream: The one that its part for `stream {}` stands for; `None`: it has none.
         log_warnings: Whether a program that is not there, and an output that is not included, are logged.
 
     Attributes:
@@ -48,13 +52,20 @@ class CopyTester:
     """
 
     def __init__(
-        self, command: tuple[str, ...], *, main: Path | None, output: Path, folder: Path, log_warnings: bool = True
+        self,
+        command: tuple[str, ...],
+        *,
+        main: Path | None,
+        output: Path,
+        folder: Path,
+        stream: Path | None = None,
+        log_warnings: bool = True,
     ) -> None:
         self.main = main
         self.copy: ConfigCopy | None = None
         self.remark: str | None = None
         self._command = command
-        self._output = output
+        self._outputs = Outputs(output, stream=stream)
         self._folder = folder
         self._log_warnings = log_warnings
         self._warned: set[str] = set()  # by reason
@@ -80,10 +91,8 @@ class CopyTester:
         if reason is not None:
             self._warn_once("nginx.untested", reason=f"{reason}: {UNTESTED}")
             return False
-        if self.copy is not None and not self.copy.includes_output:
-            self._warn_once(
-                "nginx.not_included", reason=f"{self.main} does not include {self._output}: nginx never reads it"
-            )
+        if self.copy is not None and (unread := self.copy.unread()) is not None:
+            self._warn_once("nginx.not_included", reason=f"{self.main} does not include {unread}: nginx never reads it")
         return True
 
     async def dump(self, text: str) -> str | None:
@@ -117,9 +126,13 @@ class CopyTester:
         if self.copy is None:
             self.main = self.main or await built_in_main(program.command)
             self.copy = ConfigCopy(
-                self._folder, main=self.main, output=self._output, has_pid=names_pid(program.command)
+                self._folder,
+                main=self.main,
+                output=self._outputs.http,
+                stream=self._outputs.stream,
+                has_pid=names_pid(program.command),
             )
-        return await judged(self.copy, text, program=program, output=self._output)
+        return await judged(self.copy, text, program=program, outputs=self._outputs)
 
     def _warn_once(self, event: str, *, reason: str) -> None:
         self.remark = reason
@@ -133,7 +146,8 @@ class CommandTester:
     Tests a candidate by the user's own command.
 
     Args:
-        command: The words of the command; `{candidate}` in them is replaced by the candidate's path.
+        command: The words of the command; `{candidate}` in them is replaced by the candidate's path, and
+            `{stream_candidate}` by that of its part for `stream {}`.
         folder: A folder for the candidate.
     """
 
@@ -141,12 +155,16 @@ class CommandTester:
         self.remark: str | None = None
         self._folder = folder
         self._candidate = folder / _CANDIDATE
-        self._command = tuple(word.replace("{candidate}", str(self._candidate)) for word in command)
+        self._command = tuple(
+            word.replace("{candidate}", str(self._candidate)).replace(_STREAM_WORD, str(folder / _STREAM_CANDIDATE))
+            for word in command
+        )
+        self._tests_streams = any(_STREAM_WORD in word for word in command)
         self._warned: str | None = None  # why the latest candidate could not be written
 
     async def test(self, text: str) -> bool:
         """
-        Return `True` if the command takes the candidate, `False` if there is no room for that where it is tested.
+        Return `True` if the command takes the candidate, `False` if it is not asked, or not about all of it.
 
         Raises:
             ConfigRejectedError: It refuses it, or cannot be run (`NotTestedError`).
@@ -165,11 +183,17 @@ class CommandTester:
             await _run_test(self._command, candidate=self._candidate)
         except OSError as error:
             raise NotTestedError(f"test_command: {start_error(self._command[0], error)}") from error
+        if split(text)[1] is not None and not self._tests_streams:
+            self.remark = f"test_command has no {_STREAM_WORD}, so that {UNTESTED} in stream {{}}"
+            return False
         return True
 
     def _write(self, text: str) -> None:
+        http, stream = split(text)
         with scratch.opened(str(self._folder)) as folder:
-            scratch.write_file(_CANDIDATE, content=text.encode(), within=folder)
+            scratch.write_file(_CANDIDATE, content=http.encode(), within=folder)
+            if stream is not None:
+                scratch.write_file(_STREAM_CANDIDATE, content=stream.encode(), within=folder)
 
     async def program_version(self) -> Version | None:
         """Return that it is not known: the command may ask any nginx, or none."""

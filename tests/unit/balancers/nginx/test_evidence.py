@@ -29,7 +29,7 @@ def output(tmp_path: Path) -> Path:
 async def kept(tmp_path: Path, output: Path, *, running: object = NGINX) -> Evidence:
     """Return the evidence as the next start finds it."""
     first = Evidence(tmp_path / FILE)
-    first.keep(TEXT, running=running, output=output)
+    first.keep(TEXT, running=running, outputs=(output,))
     await eventually(lambda: first._writing is None or first._writing.done(), what="it is written")
     return Evidence(tmp_path / FILE)
 
@@ -38,7 +38,7 @@ async def kept(tmp_path: Path, output: Path, *, running: object = NGINX) -> Evid
 async def test_what_is_as_it_was_holds(running: object, tmp_path: Path, output: Path) -> None:
     """Or each restart of lbwatch costs long connections a reload."""
     evidence = await kept(tmp_path, output, running=running)
-    assert await evidence.holds(TEXT, running=running, output=output)
+    assert await evidence.holds(TEXT, running=running, outputs=(output,))
 
 
 def _put_back(output: Path) -> None:
@@ -69,7 +69,7 @@ async def test_a_file_that_was_touched_proves_nothing(
     evidence = await kept(tmp_path, output)
     await asyncio.sleep(0.02)  # the kernel's clock for files has steps of 4 or 10 ms
     change(output)
-    assert not await evidence.holds(TEXT, running=NGINX, output=output)
+    assert not await evidence.holds(TEXT, running=NGINX, outputs=(output,))
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ async def test_a_file_that_was_touched_proves_nothing(
 async def test_another_nginx_proves_nothing(running: object, tmp_path: Path, output: Path) -> None:
     """Nor one that cannot be told from the next: where a command reloads it unseen, or while it is upgraded."""
     evidence = await kept(tmp_path, output)
-    assert not await evidence.holds(TEXT, running=running, output=output)
+    assert not await evidence.holds(TEXT, running=running, outputs=(output,))
     evidence = await kept(tmp_path, output, running=running)
     if running is None or (isinstance(running, tuple) and running != ("c", 1)):
         assert not (tmp_path / FILE).exists()
-        assert not await evidence.holds(TEXT, running=running, output=output)
+        assert not await evidence.holds(TEXT, running=running, outputs=(output,))
 
 
 async def test_another_boot_another_text_and_another_output_prove_nothing(
@@ -92,14 +92,14 @@ async def test_another_boot_another_text_and_another_output_prove_nothing(
 ) -> None:
     """A pid and its start come again after a boot; two lbwatch may share a folder by mistake."""
     evidence = await kept(tmp_path, output)
-    assert not await evidence.holds("# another\n", running=NGINX, output=output)
+    assert not await evidence.holds("# another\n", running=NGINX, outputs=(output,))
     os.link(output, tmp_path / "other.conf")
-    assert not await evidence.holds(TEXT, running=NGINX, output=tmp_path / "other.conf")
+    assert not await evidence.holds(TEXT, running=NGINX, outputs=(tmp_path / "other.conf",))
     evidence = await kept(tmp_path, output)
     boot = tmp_path / "boot"
     boot.write_text("another\n")
     monkeypatch.setattr(module, "_BOOT", boot)
-    assert not await evidence.holds(TEXT, running=NGINX, output=output)
+    assert not await evidence.holds(TEXT, running=NGINX, outputs=(output,))
 
 
 PLANTED: dict[str, Callable[[Path], None]] = {
@@ -121,33 +121,33 @@ async def test_whatever_lies_in_its_place_is_no_proof_and_holds_nothing_up(
 ) -> None:
     """It is one reload that it costs."""
     plant(tmp_path / FILE)
-    assert not await Evidence(tmp_path / FILE).holds(TEXT, running=NGINX, output=output)
+    assert not await Evidence(tmp_path / FILE).holds(TEXT, running=NGINX, outputs=(output,))
     evidence = await kept(tmp_path, output)
-    assert await evidence.holds(TEXT, running=NGINX, output=output) == (not (tmp_path / FILE).is_dir())
+    assert await evidence.holds(TEXT, running=NGINX, outputs=(output,)) == (not (tmp_path / FILE).is_dir())
 
 
 async def test_what_is_dropped_is_gone_and_the_latest_counts(tmp_path: Path, output: Path) -> None:
     """Changes may come faster than a slow disk takes them."""
     evidence = Evidence(tmp_path / FILE)
     for _ in range(20):
-        evidence.keep(TEXT, running=NGINX, output=output)
+        evidence.keep(TEXT, running=NGINX, outputs=(output,))
         evidence.drop()
     await eventually(lambda: evidence._next is None and evidence._writing is not None and evidence._writing.done())
     assert not (tmp_path / FILE).exists()
     for _ in range(20):
         evidence.drop()
-        evidence.keep(TEXT, running=NGINX, output=output)
+        evidence.keep(TEXT, running=NGINX, outputs=(output,))
     await eventually((tmp_path / FILE).exists)
-    assert await evidence.holds(TEXT, running=NGINX, output=output)
+    assert await evidence.holds(TEXT, running=NGINX, outputs=(output,))
 
 
 async def test_nowhere_and_where_nothing_can_be_kept_is_no_error(tmp_path: Path, output: Path) -> None:
     """Routing needs it not."""
     for path in (None, tmp_path / "no" / "such" / FILE):
         evidence = Evidence(path)
-        evidence.keep(TEXT, running=NGINX, output=output)
+        evidence.keep(TEXT, running=NGINX, outputs=(output,))
         evidence.drop()
-        assert not await evidence.holds(TEXT, running=NGINX, output=output)
+        assert not await evidence.holds(TEXT, running=NGINX, outputs=(output,))
 
 
 async def test_a_restart_of_lbwatch_reloads_only_what_is_not_as_it_was(tmp_path: Path, real_nginx: RealNginx) -> None:

@@ -8,7 +8,7 @@ from strategies import container
 from usersettings import settings_with
 
 from lbwatch.core.errors import ReloadError
-from lbwatch.core.model import Container, ContainerStatus
+from lbwatch.core.model import Container, ContainerStatus, Endpoint
 from lbwatch.core.plan import Rules
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
@@ -38,6 +38,40 @@ def test_networks_are_those_of_the_latest_that_ran() -> None:
     assert nginx.networks() == ("front",)
     known.set(replace(NGINX, id=OTHER, endpoints=(*BACK, *FRONT)))
     assert nginx.networks() == ("back", "front")
+
+
+def test_the_gateway_is_that_of_the_first_network_that_has_one() -> None:
+    """There are the programs on the host's own network; from an internal network nothing leads there."""
+    inside = Endpoint(network="a", ipv4="10.0.1.2")
+    outside = Endpoint(network="b", ipv4="10.0.2.2", gateway="10.0.2.1")
+    six = Endpoint(network="c", ipv6="fd00::2", gateway="fd00:0::1")
+    known = KnownContainers()
+    nginx = known.nginx_container()
+    assert nginx.gateway() == ""
+    known.set(replace(NGINX, endpoints=(inside, outside, six)))
+    assert nginx.gateway() == "10.0.2.1"
+    known.set(replace(NGINX, status=ContainerStatus.EXITED, endpoints=(replace(outside, ipv4="", gateway=""),)))
+    assert nginx.gateway() == "10.0.2.1", "while it is down nothing changes"
+    known.set(replace(NGINX, endpoints=(inside, six)))
+    assert nginx.gateway() == "fd00::1"
+    known.set(replace(NGINX, endpoints=(inside,)))
+    assert nginx.gateway() == ""
+    known.set(replace(NGINX, endpoints=(), host_network=True))
+    assert nginx.gateway() == "", "programs of the host's are at its own loopback then"
+
+
+@pytest.mark.parametrize("gateway", ["127.0.0.1", "169.254.169.254", "10.0.0.1; }", "fe80::1%eth0", "0.0.0.0", "::"])
+def test_what_can_be_no_gateway_is_none(gateway: str) -> None:
+    """It goes into nginx's file as the address of a server, and whoever answers for the engine may say anything."""
+    known = KnownContainers(replace(NGINX, endpoints=(Endpoint(network="a", ipv4="10.0.1.2", gateway=gateway),)))
+    assert known.nginx_container().gateway() == ""
+
+
+def test_rules_know_the_gateway_of_nginxs_container() -> None:
+    """What decides of a container with `--network host` looks at no engine."""
+    nginx = replace(NGINX, endpoints=(Endpoint(network="a", ipv4="10.0.1.2", gateway="10.0.1.1"),))
+    assert rules_of(settings_with(nginx_container="nginx"), nginx).gateway == "10.0.1.1"
+    assert rules_of(settings_with(), nginx).gateway == ""
 
 
 def test_one_that_never_ran_is_believed_of_its_networks() -> None:

@@ -40,6 +40,8 @@ def test_the_setting_comes_before_docker_host_and_that_before_the_default() -> N
     assert engine_address("unix:///flag.sock", environ=environ).socket == "/flag.sock"
     assert engine_address("", environ=environ).socket == "/env.sock"
     assert engine_address("", environ={}).socket == "/var/run/docker.sock"
+    assert engine_address("", environ={}, default="unix:///tmp/docker.sock").socket == "/tmp/docker.sock"
+    assert engine_address("", environ=environ, default="unix:///tmp/docker.sock").socket == "/env.sock"
     assert engine_address("", environ={"DOCKER_HOST": ""}).socket == "/var/run/docker.sock"
 
 

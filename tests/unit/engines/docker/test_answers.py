@@ -35,11 +35,12 @@ INSPECT: dict[str, Any] = {
     "Config": {
         "Labels": {"lbwatch.port": "80", "a": "b"},
         "ExposedPorts": {"443/tcp": {}, "80/tcp": {}, "53/udp": {}},
+        "Env": ["PATH=/bin", "HOST=a.tld", "PASSWORD=s3cret"],
     },
     "HostConfig": {"NetworkMode": "front"},
     "NetworkSettings": {
         "Networks": {
-            "front": {"IPAddress": "172.18.0.2", "GlobalIPv6Address": "fd00::2"},
+            "front": {"IPAddress": "172.18.0.2", "GlobalIPv6Address": "fd00::2", "Gateway": "172.18.0.1"},
             "back": {"IPAddress": "172.19.0.2", "GlobalIPv6Address": ""},
         }
     },
@@ -89,9 +90,48 @@ def test_an_inspect_answer_is_read_whole() -> None:
         exposed=(80, 443),
         endpoints=(
             Endpoint(network="back", ipv4="172.19.0.2"),
-            Endpoint(network="front", ipv4="172.18.0.2", ipv6="fd00::2"),
+            Endpoint(network="front", ipv4="172.18.0.2", ipv6="fd00::2", gateway="172.18.0.1"),
         ),
     )
+
+
+def test_of_an_environment_the_variables_are_kept_that_were_asked_for() -> None:
+    """It is read where somebody asks, and nowhere else."""
+    body = json.dumps(INSPECT).encode()
+    assert container_of_inspect(body, variables=frozenset(("HOST", "PORT"))).env == (("HOST", "a.tld"),)
+    (recorded,) = containers_of_recording(b"[" + body + b"]", variables=frozenset(("HOST",)))
+    assert recorded.env == (("HOST", "a.tld"),)
+    assert container_of_inspect(body).env == ()
+    assert container_of_inspect(changed(INSPECT, "Config > Env", None), variables=frozenset(("HOST",))).env == ()
+
+
+@given(any_json)
+def test_an_environment_of_another_shape_spoils_a_look_only_where_it_is_asked_for(value: Any) -> None:
+    """And what it holds is in no message: it may be a secret."""
+    body = changed(INSPECT, "Config > Env", value)
+    try:
+        container_of_inspect(body)
+    except SourceError as error:
+        assert "malformed" in str(error), "Python writes what is no JSON, such as Infinity"
+    try:
+        container_of_inspect(body, variables=frozenset(("HOST",)))
+    except SourceError as error:
+        assert "s3cret" not in str(error)
+
+
+def test_what_cannot_be_read_of_an_environment_is_not_in_the_message() -> None:
+    """It is logged."""
+    body = changed(INSPECT, "Config > Env", ["PASSWORD=s3cret", {"PASSWORD": "s3cret"}])
+    with pytest.raises(SourceError) as refused:
+        container_of_inspect(body, variables=frozenset(("HOST",)))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_network_that_has_ipv6_alone_has_its_gateway_there() -> None:
+    """A program on the host's network is reached by that."""
+    endpoint = {"front": {"GlobalIPv6Address": "fd00::2", "IPv6Gateway": "fd00::1", "Gateway": ""}}
+    (found,) = container_of_inspect(changed(INSPECT, "NetworkSettings > Networks", endpoint)).endpoints
+    assert found.gateway == "fd00::1"
 
 
 def test_a_list_entry_is_read_whole() -> None:

@@ -267,10 +267,10 @@ async def test_one_container_that_cannot_be_read_does_not_hold_back_the_start(
     engine.containers.run(name="web-1", labels=WEB)
     inspect = EngineClient.inspect
 
-    async def refusing(client: EngineClient, id: str) -> Container | None:
+    async def refusing(client: EngineClient, id: str, **given: Any) -> Container | None:
         if id == broken:
             raise error
-        return await inspect(client, id)
+        return await inspect(client, id, **given)
 
     monkeypatch.setattr(EngineClient, "inspect", refusing)
     async with follow() as source:
@@ -287,12 +287,12 @@ async def test_looks_that_are_owed_do_not_multiply(
     failing, looks = False, 0
     inspect = EngineClient.inspect
 
-    async def refusing(client: EngineClient, id: str) -> Container | None:
+    async def refusing(client: EngineClient, id: str, **given: Any) -> Container | None:
         nonlocal looks
         if failing:
             looks += 1
             raise SourceError("no")
-        return await inspect(client, id)
+        return await inspect(client, id, **given)
 
     monkeypatch.setattr(EngineClient, "inspect", refusing)
     async with follow(resync_interval_s=0.02) as source:

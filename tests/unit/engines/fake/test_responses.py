@@ -84,3 +84,25 @@ async def test_the_lists_words_tell_the_health(engine: FakeEngine, docker: Docke
     engine.containers.pause(container)
     said.append((await docker.listed())["web"]["Status"])
     assert [words.partition("(")[2] for words in said] == ["health: starting)", "healthy)", "unhealthy)", "Paused)"]
+
+
+async def test_an_environment_is_in_inspect_alone(engine: FakeEngine, docker: Docker) -> None:
+    # Whoever wants to know of it has to look at each container.
+    async with docker.listen() as stream:
+        engine.containers.run(name="web", env=["VIRTUAL_HOST=foo.tld"])
+        events = await stream.take(3)
+    assert (await docker.inspect("web"))["Config"]["Env"][-1] == "VIRTUAL_HOST=foo.tld"
+    assert "foo.tld" not in str(await docker.listed())
+    assert "foo.tld" not in str(events)
+
+
+async def test_an_internal_network_has_no_gateway(engine: FakeEngine, docker: Docker) -> None:
+    # As of 26.1; a stopped container has none anywhere.
+    engine.networks.create("inside", internal=True)
+    engine.networks.create("outside", ipv6=True)
+    engine.containers.run(name="web", networks=["inside", "outside"])
+    found = networks_of(await docker.inspect("web"))
+    assert [found[name]["Gateway"] for name in ("inside", "outside")] == ["", "172.19.0.1"]
+    assert found["outside"]["IPv6Gateway"] == "fd00:0:0:3::1"
+    engine.containers.stop("web")
+    assert networks_of(await docker.inspect("web"))["outside"]["Gateway"] == ""

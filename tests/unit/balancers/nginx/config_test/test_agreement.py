@@ -69,7 +69,7 @@ def disagreement(config: AnyConfig, folder: Path, text: bytes) -> str | None:
             return f"nginx says {code}: {wanted}\nof the copy   {ours}: {error}"
         if code == 0:
             _, dumped = nginx(*command, "-T", "-c", config.main)
-            is_read = copy.is_output_among(_LISTED.findall(dumped))
+            is_read = copy.are_outputs_among(_LISTED.findall(dumped))[0]
             copy.put(CANARY)
             refused, said = nginx(*command_to_test(command, main=copy.main, extra=copy.extra))
             if (refused != 0) != is_read:

@@ -232,6 +232,6 @@ def test_what_is_no_file_among_the_included_ones_is_for_nginx_to_judge(tmp_path:
     files = UsersFiles(tmp_path)
     files.write(HEAD + b"include odd.conf;" + INCLUDE)
     NO_FILES[kind](files.folder / "odd.conf", victim_in(tmp_path))
-    tree = includes.IncludeTree(files.main, output=files.output, root="", permissions=None)
+    tree = includes.IncludeTree(files.main, outputs=(files.output,), root="", permissions=None)
     assert str(files.folder / "odd.conf") not in tree.files
     assert str(files.main) in tree.files

@@ -1,0 +1,73 @@
+"""
+Which ports nginx would listen on twice: for `stream {}` and for something else.
+
+Within one block nginx's own test refuses that. Of two blocks it says nothing, and then refuses the reload after 2.5 s,
+or does not start at all (facts, streams 1).
+"""
+
+import re
+from collections.abc import Iterator
+
+from lbwatch.balancers.nginx.config_test.dump import Line, configuration
+
+_LISTEN = re.compile(r"^\s*listen .*$", re.MULTILINE)
+_PORT = re.compile(r"(?:.*:)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
+_DEFAULT = "80"  # where no server line says where it listens, nor any port
+_DATAGRAMS = frozenset(("udp", "quic"))
+_MOST = 65_536  # ports in a range
+
+Port = tuple[int, str]
+
+
+def listens_of(text: str) -> frozenset[str]:
+    """Return the lines of a text that say where nginx listens, as a template writes them on lines of their own."""
+    return frozenset(_LISTEN.findall(text))
+
+
+def taken_port(printed: str, *, stream: str) -> str | None:
+    """
+    Return what is wrong with a port of a file for `stream {}`, as nginx would say it; `None`: nothing.
+
+    Args:
+        printed: All that `nginx -T` printed.
+        stream: Path of the file.
+    """
+    blocks = configuration(printed)
+    taken = {
+        port: line
+        for block in blocks
+        if block.name in ("http", "mail")
+        for server in _servers(block)
+        for port, line in _ports(server, is_http=block.name == "http")
+    }
+    for server in (each for block in blocks if block.name == "stream" for each in block.blocks("server")):
+        for (number, kind), line in _ports(server, is_http=False) if server.path == stream else ():
+            if (by := taken.get((number, kind))) is not None:
+                where = f"{by.path}:{by.number}"
+                return f"nginx: [emerg] port {number}/{kind} is taken already by {where} in {line.path}:{line.number}"
+    return None
+
+
+def _servers(block: Line) -> Iterator[Line]:
+    return block.blocks("server")
+
+
+def _ports(server: Line, *, is_http: bool) -> Iterator[tuple[Port, Line]]:
+    """Return the ports that a server block listens on, each with the line that says so."""
+    said = [each for each in server.blocks("listen") if each.args]
+    if not said and is_http:
+        yield (int(_DEFAULT), "tcp"), server
+    for line in said:
+        place, *options = line.args
+        if place.startswith("unix:"):
+            continue
+        kind = "tcp" if _DATAGRAMS.isdisjoint(options) else "udp"
+        for number in _numbers(place):
+            yield (number, kind), line
+
+
+def _numbers(place: str) -> range:
+    # Of an address alone, [::1] say, the port is nginx's default.
+    found = None if place.endswith("]") else _PORT.fullmatch(place)
+    first, last = (_DEFAULT, None) if found is None else (found["first"], found["last"])
+    return range(int(first), min(int(last or first), int(first) + _MOST) + 1)

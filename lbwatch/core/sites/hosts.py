@@ -1,0 +1,204 @@
+"""
+All hosts and what becomes of each, kept from pass to pass: a host of which nobody says anything new stays as it is.
+
+Pure bookkeeping around `merging` and `build`: what was asked, by whom, and which hosts have to be built anew for it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lbwatch.core.errors import excerpt
+from lbwatch.core.model import Notice, NoticeKind, Route
+from lbwatch.core.site import Site, SiteAsk, SiteFiles, SiteRules
+from lbwatch.core.sites.build import Served, catch_all, redirect, served
+from lbwatch.core.sites.merging import Merged, merged
+from lbwatch.core.sites.ports import PortClaims
+
+CATCH_ALL = ""
+"""The host of all that nobody serves."""
+
+Rows = Mapping[str, tuple[tuple[Route, ...], tuple[Notice, ...]]]
+"""What is said of containers, by their name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChange:
+    """
+    What one host says of containers.
+
+    Attributes:
+        source: Names the host among all that say something.
+        before: The names of the containers of which it said something.
+        rows: What it says now.
+    """
+
+    source: str
+    before: tuple[str, ...]
+    rows: Rows
+
+
+class Hosts:
+    """
+    What was decided of all hosts in the latest pass.
+
+    Attributes:
+        sites: All of them, sorted by host.
+        lost: The hosts whose last container went in that pass, with what was asked of them.
+    """
+
+    def __init__(self) -> None:
+        self.sites: tuple[Site, ...] = ()
+        self.lost: dict[str, tuple[SiteAsk, ...]] = {}
+        self._rules: SiteRules | None = None
+        self._files = SiteFiles()
+        self._kept: Mapping[str, tuple[SiteAsk, ...]] = {}
+        self._asks: dict[str, dict[str, tuple[SiteAsk, ...]]] = {}  # by host and by the container's id
+        self._of: dict[str, frozenset[str]] = {}  # hosts, by the container's id
+        self._gone: dict[str, list[SiteAsk]] = {}  # of this pass, by host
+        self._dirty: set[str] = set()
+        self._merged: dict[str, Merged] = {}  # by host, as are all below
+        self._served: dict[str, Served] = {}
+        self._redirects: dict[str, dict[str, tuple[int, str]]] = {}  # to which hosts, each with its age
+        self._ports = PortClaims()
+        self._sites: dict[str, Site] = {}
+        self._told: dict[str, tuple[str, ...]] = {}  # names of containers, by source
+
+    def put(self, id: str, asks: Iterable[SiteAsk]) -> None:
+        """Take all that a container asks of hosts now."""
+        by_host: dict[str, list[SiteAsk]] = {}
+        for ask in asks:
+            by_host.setdefault(ask.wish.host, []).append(ask)
+        for host in self._of.pop(id, frozenset()) | by_host.keys():
+            self._put(host, id, tuple(by_host.get(host, ())))
+        if by_host:
+            self._of[id] = frozenset(by_host)
+
+    def _put(self, host: str, id: str, asks: tuple[SiteAsk, ...]) -> None:
+        of_host = self._asks.setdefault(host, {})
+        before = of_host.pop(id, ())
+        if asks:
+            of_host[id] = asks
+        elif before:
+            self._gone.setdefault(host, []).extend(before)
+        if not of_host:
+            del self._asks[host]
+        if asks != before:
+            self._dirty.add(host)
+
+    def settle(
+        self, *, rules: SiteRules, files: SiteFiles, kept: Mapping[str, tuple[SiteAsk, ...]]
+    ) -> tuple[RowChange, ...]:
+        """
+        Build what has to be built anew, and return what that says of containers.
+
+        Args:
+            rules: What holds for all sites.
+            files: What there is.
+            kept: What is asked of hosts whose last container went just now.
+        """
+        dirty, self._dirty = self._dirty, set()
+        gone, self._gone = self._gone, {}
+        self.lost = {host: tuple(asks) for host, asks in gone.items() if host not in self._asks}
+        dirty |= {host for host in self._kept.keys() | kept.keys() if self._kept.get(host) != kept.get(host)}
+        self._kept = kept
+        if rules != self._rules or files != self._files:
+            dirty |= {CATCH_ALL, *self._asks, *kept}
+            dirty |= self._ports.put_rules(rules)
+        self._rules, self._files = rules, files
+        if not dirty:
+            return ()
+        return self._build(dirty, rules=rules, files=files)
+
+    def _build(self, dirty: set[str], *, rules: SiteRules, files: SiteFiles) -> tuple[RowChange, ...]:
+        judged: set[str] = set()
+        for host in dirty - {CATCH_ALL}:
+            judged |= self._merge(host)
+        redirected = set().union(*(self._serve(host, rules=rules, files=files) for host in dirty | judged))
+        changes = [self._change(f"~host {host}", self._rows_of(host)) for host in (dirty | judged) - {CATCH_ALL}]
+        others = (redirected | dirty) - {CATCH_ALL}
+        changes += [self._change(f"~from {host}", self._redirect(host, rules=rules, files=files)) for host in others]
+        if CATCH_ALL in dirty:
+            self._set(CATCH_ALL, catch_all(rules=rules, files=files))
+        self._order()
+        return tuple(each for each in changes if each is not None)
+
+    def _merge(self, host: str) -> set[str]:
+        """Put together what is asked of a host, and return the hosts whose ports must be judged anew for it."""
+        asks = [ask for each in self._asks.get(host, {}).values() for ask in each] or list(self._kept.get(host, ()))
+        if not asks:
+            before = self._merged.pop(host, None)
+            return set() if before is None else self._ports.put(host, Merged(host=host).wish, rank=(0, ""))
+        self._merged[host] = found = merged(host, asks)
+        return self._ports.put(host, found.wish, rank=found.asks[0].rank[:2])
+
+    def _serve(self, host: str, *, rules: SiteRules, files: SiteFiles) -> set[str]:
+        """Build a host, and return the hosts from which it redirects, or did."""
+        if host == CATCH_ALL:
+            return set()
+        before = self._served.pop(host, None)
+        touched = set() if before is None else set(before.wish.redirect_from)
+        for each in touched:
+            self._redirects[each].pop(host, None)
+        if (found := self._merged.get(host)) is None:
+            self._set(host, None)
+            return touched
+        ports = self._ports.of(found.wish, rules=rules)
+        self._served[host] = now = served(found, rules=rules, files=files, ports=ports)
+        self._set(host, now.site)
+        for each in now.wish.redirect_from:
+            self._redirects.setdefault(each, {})[host] = found.asks[0].rank[:2]
+        return touched | set(now.wish.redirect_from)
+
+    def _redirect(self, host: str, *, rules: SiteRules, files: SiteFiles) -> Rows:
+        """Build a host whose requests are redirected, if nobody serves it, and return notices for those who lose."""
+        claims = self._redirects.get(host, {})
+        if not claims:
+            self._redirects.pop(host, None)
+            if host not in self._served:
+                self._set(host, None)
+            return {}
+        if host in self._served:
+            winner, words = None, "a container serves it"
+        else:
+            winner = min(claims, key=lambda each: (claims[each], each))
+            words = f"it is redirected to {excerpt(winner)}, which is older"
+            self._set(host, redirect(host, to=self._served[winner], rules=rules, files=files))
+        notice = Notice(kind=NoticeKind.VALUE_NOT_USED, detail=f"redirect_from {excerpt(host)} is not used: {words}")
+        losers = {
+            ask.container
+            for each in claims
+            if each != winner
+            for ask in self._merged[each].asks
+            if host in ask.wish.of_host.redirect_from
+        }
+        return dict.fromkeys(losers, ((), (notice,)))
+
+    def _set(self, host: str, site: Site | None) -> None:
+        """Have a host served in a way; the object of before is kept where it is equal."""
+        if site is None:
+            self._sites.pop(host, None)
+        elif self._sites.get(host) != site:
+            self._sites[host] = site
+
+    def _order(self) -> None:
+        now = tuple([self._sites[host] for host in sorted(self._sites)])
+        if len(now) != len(self.sites) or any(a is not b for a, b in zip(now, self.sites, strict=True)):
+            self.sites = now
+
+    def _rows_of(self, host: str) -> Rows:
+        if (found := self._served.get(host)) is None:
+            return {}
+        routes: dict[str, list[Route]] = defaultdict(list)
+        notices: dict[str, list[Notice]] = defaultdict(list)
+        for route in found.routes:
+            routes[route.container].append(route)
+        for name, notice in found.notices:
+            notices[name].append(notice)
+        return {name: (tuple(routes[name]), tuple(notices[name])) for name in {*routes, *notices}}
+
+    def _change(self, source: str, rows: Rows) -> RowChange | None:
+        before = self._told.pop(source, ())
+        if rows:
+            self._told[source] = tuple(rows)
+        return RowChange(source=source, before=before, rows=rows) if rows or before else None

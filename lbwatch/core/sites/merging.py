@@ -1,0 +1,149 @@
+"""
+What containers ask of one host, put together: who has each path, and whose word counts where they differ.
+
+The oldest container wins, so that one that comes cannot change what is served already.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+from lbwatch.core.errors import excerpt
+from lbwatch.core.model import Notice, NoticeKind, Reason, Route
+from lbwatch.core.site import HostWish, LocationWish, Match, SiteAsk, SitePath
+
+_WORDS = {
+    "https": "https",
+    "certificate": "certificate",
+    "trusts_default": "trust of the default certificate",
+    "hsts": "HSTS",
+    "redirect_code": "status of redirects",
+    "http_port": "port for HTTP",
+    "https_port": "port for HTTPS",
+    "server_tokens": "server tokens",
+    "verifies_client": "check of clients' certificates",
+    "http2": "HTTP/2",
+    "acme": "path of ACME challenges",
+}
+"""The fields of a `HostWish` of which the oldest opinion counts, as their owner would call them."""
+
+_LOCATION_WORDS = {each.name: each.name.removesuffix("_s").replace("_", " ") for each in fields(LocationWish)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One path of a host, who serves it, and what the oldest of these asks."""
+
+    path: SitePath
+    upstream: str
+    wish: LocationWish
+
+
+@dataclass(slots=True, kw_only=True)
+class Merged:
+    """
+    What is asked of one host.
+
+    Attributes:
+        host: See `SiteWish`.
+        wish: What is asked of all of it; `None` fields: nobody has an opinion.
+        paths: Sorted.
+        asks: Those that have the path that they ask for, the oldest first.
+        routes: Of those that have not.
+        notices: Each with the name of the container that it is for.
+    """
+
+    host: str
+    wish: HostWish = field(default_factory=HostWish)
+    paths: tuple[Claimed, ...] = ()
+    asks: tuple[SiteAsk, ...] = ()
+    routes: list[Route] = field(default_factory=list)
+    notices: list[tuple[str, Notice]] = field(default_factory=list)
+
+
+def site_of(host: str, path: SitePath) -> str:
+    """Return a path of a host as people read it."""
+    return f"{host}{path.text}" if path.match is Match.PREFIX else f"{host} {path}"
+
+
+def merged(host: str, asks: Iterable[SiteAsk]) -> Merged:
+    """Return what all containers together ask of a host, in whatever order their wishes come."""
+    result = Merged(host=host)
+    by_path: dict[SitePath, list[SiteAsk]] = {}
+    for ask in sorted(asks, key=_by_rank):
+        by_path.setdefault(ask.wish.path, []).append(ask)
+    winners = [ask for path in by_path for ask in _claim(result, path, by_path[path])]
+    result.asks = tuple(sorted(winners, key=_by_rank))
+    result.paths = tuple(sorted(result.paths, key=lambda each: each.path))
+    result.wish = _host_wish(result)
+    return result
+
+
+def _by_rank(ask: SiteAsk) -> tuple[int, str, int]:
+    return ask.rank
+
+
+def _claim(result: Merged, path: SitePath, asks: Sequence[SiteAsk]) -> list[SiteAsk]:
+    """Return who has a path of those who ask for it, the oldest first."""
+    first = asks[0]
+    having = [each for each in asks if each.upstream == first.upstream]
+    ids = {each.rank[1] for each in having}
+    result.paths += (Claimed(path=path, upstream=first.upstream, wish=first.wish.of_location),)
+    for each in asks:
+        # One that asks by label and by nginx-proxy's variables is served by the upstream of its label.
+        if each.upstream != first.upstream and each.rank[1] not in ids:
+            result.routes.append(_taken(result.host, each, first=first))
+    for each in having[1:]:
+        result.notices += _location_differs(result.host, each, first=first)
+    return having
+
+
+def _taken(host: str, ask: SiteAsk, *, first: SiteAsk) -> Route:
+    site = excerpt(site_of(host, ask.wish.path))
+    detail = (
+        f"{site} is served by upstream {first.upstream} of {first.container}, which is older: an equal name for both "
+        "upstreams has them share it, else another path or host is needed, or that container has to go"
+    )
+    return Route(container=ask.container, upstream=ask.upstream, site=site, reason=Reason.HOST_TAKEN, detail=detail)
+
+
+def _location_differs(host: str, ask: SiteAsk, *, first: SiteAsk) -> list[tuple[str, Notice]]:
+    own, chosen = ask.wish.of_location, first.wish.of_location
+    if own == chosen or ask.rank[1] == first.rank[1]:
+        return []
+    words = ", ".join(word for name, word in _LOCATION_WORDS.items() if getattr(own, name) != getattr(chosen, name))
+    site = excerpt(site_of(host, ask.wish.path))
+    detail = f"{site} is served as its oldest container {first.container} says: this one's {words} is not used"
+    return [(ask.container, Notice(kind=NoticeKind.SITE_DIFFERS, detail=detail))]
+
+
+def _host_wish(result: Merged) -> HostWish:
+    """Return of each field the oldest opinion, with a notice for those that say otherwise."""
+    chosen: dict[str, object] = {}
+    for name, word in _WORDS.items():
+        said = [(ask, value) for ask in result.asks if (value := getattr(ask.wish.of_host, name)) is not None]
+        if not said:
+            continue
+        first, chosen[name] = said[0]
+        for ask, value in said[1:]:
+            if value != chosen[name] and ask.rank[1] != first.rank[1]:
+                result.notices.append((ask.container, _differs(result.host, word, chosen[name])))
+    redirects = {each for ask in result.asks for each in ask.wish.of_host.redirect_from}
+    wish = HostWish(redirect_from=tuple(sorted(redirects - {result.host})), is_lenient=_lenient(result.asks))
+    return replace(wish, **chosen)  # type: ignore[arg-type] # each is a field's own value
+
+
+def _lenient(asks: Iterable[SiteAsk]) -> bool | None:
+    """
+    Return whether plain HTTP may be served where a certificate is missing.
+
+    It belongs to the word on HTTPS that counts: another container's leniency must not open what one has closed.
+    """
+    wishes = [ask.wish.of_host for ask in asks]
+    if (chosen := next((each for each in wishes if each.https is not None), None)) is not None:
+        return chosen.is_lenient
+    return next((each.is_lenient for each in wishes if each.is_lenient is not None), None)
+
+
+def _differs(host: str, word: str, value: object) -> Notice:
+    detail = f"host {excerpt(host)} has {word} {value}, as its oldest container says; this one's is not used"
+    return Notice(kind=NoticeKind.SITE_DIFFERS, detail=detail)
