@@ -295,6 +295,11 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
+    def __post_init__(self) -> None:
+        if self.sites.stream_output == self.nginx.output:
+            takes = "it takes another file than output, which nginx includes elsewhere"
+            raise SettingsError("stream_output", value=self.sites.stream_output, takes=takes)
+
 
 @cache
 def all_settings() -> Mapping[str, Setting]:

@@ -19,7 +19,9 @@ from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER
 from lbwatch.balancers.nginx.evidence import FILE
 from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control
+from lbwatch.balancers.nginx.outputs import Locks
 from lbwatch.balancers.nginx.quoting import settled
+from lbwatch.balancers.nginx.streams import BothRenderer, StreamRenderer
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.draining import Drains
@@ -146,8 +148,10 @@ async def build_daemon(
         watch: Given the load balancer; what it returns is used instead.
         hold_refusal: Returns why no request waits for a server now, see `Rules`.
     """
-    if (reason := place.unusable_reason(settings.nginx.output)) is not None:
-        raise SettingsError("output", value=settings.nginx.output, takes=reason)
+    outputs = written_files(settings)
+    for name, path in outputs.items():
+        if (reason := place.unusable_reason(path)) is not None:
+            raise SettingsError(name, value=path, takes=reason)
     sites = site_rules(settings, environ=os.environ)
     found: list[Nginx] = []  # which is made of the renderer, and knows the version that this writes for
     renderer = make_renderer(settings, sites=sites, version=lambda: found[0].version if found else None)
@@ -156,8 +160,9 @@ async def build_daemon(
     if address.warning:
         _log.warning("source.unprotected", warning=address.warning)
     async with AsyncExitStack() as stack:
-        lock = stack.enter_context(FileLock(settings.nginx.output))
-        _acquire(lock, output=settings.nginx.output)
+        locks = {name: stack.enter_context(FileLock(path)) for name, path in outputs.items()}
+        for name, lock in locks.items():
+            _acquire(lock, setting=name, output=outputs[name])
         client = EngineClient(address)
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address, asks_identity=True)
@@ -174,9 +179,10 @@ async def build_daemon(
             output=settings.nginx.output,
             tester=tester or access.tester(folder=scratch_folder(stack, output=settings.nginx.output)),
             control=control,
-            lock=lock,
+            lock=Locks(*locks.values()),
             pace=ReloadPace(interval_s=settings.nginx.reload_interval),
             evidence=settings.routing.state_dir / FILE,
+            stream=settings.sites.stream_output,
             lines=lines,
             push=push,
             retest_s=access.retest_s(),
@@ -273,14 +279,20 @@ def scratch_folder(stack: AsyncExitStack, *, output: Path) -> Path:
         raise OutputError(output.parent, error=error) from error
 
 
-def _acquire(lock: FileLock, *, output: Path) -> None:
+def written_files(settings: Settings) -> dict[str, Path]:
+    """Return the files that are written, by the settings that name them."""
+    stream = settings.sites.stream_output
+    return {"output": settings.nginx.output} | ({} if stream is None else {"stream_output": stream})
+
+
+def _acquire(lock: FileLock, *, setting: str, output: Path) -> None:
     """Make sure that no other lbwatch writes the output: the two would undo each other's work for ever."""
     try:
         if not lock.acquire():
             _log.warning("output.not_locked", output=str(output), reason="its file system has no locks")
     except OutputHeldError as error:
         raise SettingsError(
-            "output",
+            setting,
             value=output,
             takes=f"another lbwatch, {error.holder}, writes it: end that one first, or set another file",
         ) from error
@@ -315,16 +327,22 @@ def make_renderer(
     settings: Settings, *, sites: SiteRules, version: Callable[[], Version | None] = lambda: None
 ) -> Renderer:
     """
-    Return the renderer of the template that is set; it is not loaded yet.
+    Return the renderer of the template that is set, and of that for ports; it is not loaded yet.
 
     Args:
         settings: What the user set.
         sites: What holds for all sites.
         version: Returns that of nginx; `None`: not known.
     """
-    return Renderer(
+    folders = [USER_TEMPLATES, shipped_templates()]
+    stream = None
+    if settings.sites.stream_output is not None:
+        name = settings.sites.stream_template
+        stream = StreamRenderer(name, folders=folders, block=limits.block, filters=limits.FILTERS, settled=settled)
+    return BothRenderer(
         settings.nginx.template,
-        folders=[USER_TEMPLATES, shipped_templates()],
+        stream=stream,
+        folders=folders,
         block=limits.block,
         filters=limits.FILTERS,
         settled=settled,
