@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from lbwatch.system.inotify import OVERFLOW, Inotify
+from lbwatch.system.inotify import Inotify
 
 MAX_FOLDERS = 4096
 """For one place: a link into a folder of its own for each of 1,000 certificates, with the folders of its target."""
@@ -65,13 +65,9 @@ class Watch:
     def heard(self) -> bool:
         """Return whether something that matters changed, and forget it."""
         events = () if self._inotify is None else tuple(self._inotify.events())
-        # What is unknown may be of a watch that is just being added.
+        # A watch that is not known is `OVERFLOW`, which may have been anything, or one that is just being added.
         return any(
-            event.watch == OVERFLOW
-            or not event.name
-            or (names := self._names.get(event.watch)) is None
-            or event.name in names
-            for event in events
+            not event.name or (names := self._names.get(event.watch)) is None or event.name in names for event in events
         )
 
     def close(self) -> None:

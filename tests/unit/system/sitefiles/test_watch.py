@@ -101,3 +101,19 @@ def test_without_any_watch_nothing_is_heard(tmp_path: Path, monkeypatch: pytest.
     assert not watch.update({str(tmp_path): None})
     assert not watch.heard()
     watch.close()
+
+
+def test_events_that_were_lost_may_have_been_of_anything(tmp_path: Path, watch: Watch) -> None:
+    """A burst that the kernel could not keep must not end in an old certificate."""
+    watch.update({str(tmp_path): frozenset({"a"})})
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    heard = []
+    for number in range(limit // 4 + 1):
+        (tmp_path / f"b{number}").write_text("x")
+        (tmp_path / f"b{number}").unlink()
+    for _ in range(limit):
+        heard.append(watch.heard())
+        if heard[-1]:
+            break
+    assert heard[-1]
+    assert not any(heard[:-1]), "of the names alone nobody should hear"
