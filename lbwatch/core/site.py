@@ -76,6 +76,15 @@ class SitePath:
     def __str__(self) -> str:
         return f"{self.match} {self.text}".strip()
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """
+        Return the ways in which nginx takes it, the usual one first: behind a modifier there need be no space.
+
+        The names of users' files are made of one of them, and a password file must not be missed.
+        """
+        return (str(self), f"{self.match}{self.text}") if self.match else (self.text,)
+
 
 ROOT = SitePath()
 """All of a host."""
