@@ -27,6 +27,11 @@ class Watch:
         self._inotify: Inotify | None = None
         self._names: dict[int, frozenset[str] | None] = {}  # by watch, `None`: all names matter
         self._limited = False
+
+    def open(self) -> None:
+        """Have it begin; again is no harm."""
+        if self._inotify is not None:
+            return
         try:
             self._inotify = Inotify()
         except OSError as error:

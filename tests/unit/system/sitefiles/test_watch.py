@@ -14,6 +14,7 @@ from lbwatch.system.sitefiles.watch import Watch
 @pytest.fixture
 def watch():
     made = Watch("place")
+    made.open()
     yield made
     made.close()
 
@@ -96,6 +97,8 @@ def test_without_any_watch_nothing_is_heard(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Inotify, "__init__", refuse)
     with capture_logs() as logs:
         watch = Watch("place")
+        for _ in range(2):
+            watch.open()
     assert [each["event"] for each in logs] == ["files.not_watched"]
     assert watch.fileno() is None
     assert not watch.update({str(tmp_path): None})
