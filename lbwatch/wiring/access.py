@@ -198,7 +198,6 @@ class NginxAccess:
             sticky_refusal=sticky_refusal(version),
             hold_refusal=hold_refusal,
             takes_reload=directives.reload_reason,
-            streams_refusal=None if self._settings.sites.stream_output else "the setting stream_output is not set",
             gateway="" if container is None else container.gateway(),
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from lbwatch.cli.check.engine import connected
 from lbwatch.cli.check.finding import Finding, ok, warn
 from lbwatch.core.errors import SettingsError
+from lbwatch.core.site import SiteRules
 from lbwatch.settings import Settings
 from lbwatch.system import place
 from lbwatch.wiring.access import NginxAccess
@@ -22,7 +23,7 @@ async def settings_findings(settings: Settings) -> Iterable[Finding]:
 
 async def template_findings(settings: Settings) -> Iterable[Finding]:
     """Return whether the templates can be loaded; what they make of the engine's containers is for `config`."""
-    make_renderer(settings).load()
+    make_renderer(settings, sites=SiteRules()).load()
     names = [settings.nginx.template]
     if settings.sites.stream_output is not None:
         names.append(settings.sites.stream_template)
