@@ -75,7 +75,7 @@ def with_sites(rules: Rules, *, settings: Settings, sites: SiteRules, files: Sit
     """
     template = settings.nginx.template
     no_sites = f"template {template} writes no sites: with the setting template = nginx/sites.conf.j2 they are served"
-    no_streams = "the setting stream_output says no file for them"
+    no_streams = "the setting stream_output is not set"
     return replace(
         rules,
         sites=sites,

@@ -14,9 +14,9 @@ from lbwatch.cli.check.finding import Finding, Verdict, failed, ok, warn, warnin
 from lbwatch.cli.check.servers import server_findings
 from lbwatch.cli.check.sites import site_words
 from lbwatch.cli.look import looked
+from lbwatch.core import parts
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
 from lbwatch.core.explain import degraded_words
-from lbwatch.core.parts import upstreams_in
 from lbwatch.settings import NginxSettings, Settings
 from lbwatch.system.programs import find_program, split_command, unusable_reason
 from lbwatch.wiring.look import Look, build_tester
@@ -47,8 +47,8 @@ async def _look_findings(look: Look, *, settings: Settings) -> tuple[Finding, ..
         _test_finding(look.tester, settings=settings, tested=look.balancer.tested),
         *_live_findings(look.balancer.lines),
         *warnings("config", map(degraded_words, look.balancer.applied.degraded)),
-        *(await _site_findings(look.tester, text=look.balancer.text) if look.balancer.tested else ()),
-        *await server_findings(upstreams_in(look.balancer.parts), settings=settings),
+        *(await _site_findings(look) if look.balancer.tested else ()),
+        *await server_findings(parts.upstreams_in(look.balancer.parts), settings=settings),
     )
 
 
@@ -112,12 +112,16 @@ async def _findings_without_plan(settings: Settings) -> tuple[Finding, ...]:
     return (warn("config", f"not tested: {unknown}; nginx takes what is there now") if is_passed else found,)
 
 
-async def _site_findings(tester: Tester, *, text: str) -> tuple[Finding, ...]:
+async def _site_findings(look: Look) -> tuple[Finding, ...]:
     """Return which of nginx's server blocks pass to our upstreams, and where another one gets their requests."""
+    tester, text = look.tester, look.balancer.text or ""
     names = names_in(text)
-    if not names or not isinstance(tester, CopyTester | ContainerTester):
+    if not isinstance(tester, CopyTester | ContainerTester) or not (names or parts.sites_in(look.balancer.parts)):
         return ()
-    if (printed := await tester.dump(text)) is None:
+    printed, copy = await tester.dump(text), tester.copy
+    if printed is None or copy is None:
         return ()
-    sites = await asyncio.to_thread(sites_in, printed, upstreams=names)
+    sites = await asyncio.to_thread(
+        sites_in, printed, upstreams=names, is_output=lambda path: copy.are_outputs_among((path,))[0]
+    )
     return tuple(site_words(sites, names=names, is_inside=isinstance(tester, ContainerTester)))
