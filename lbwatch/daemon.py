@@ -142,6 +142,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
                 "ports": daemon.ports.run,
                 "refresh": daemon.nginx.keep_fresh,
                 "live": daemon.nginx.follow,
+                "files": lambda: _follow_files(daemon),
                 "balancer": lambda: _log_balancer(daemon),
                 "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
             },
@@ -176,6 +177,13 @@ async def _log_balancer(daemon: Daemon) -> None:
         log.seen(daemon.nginx.live_status(), now=clock())
 
 
+async def _follow_files(daemon: Daemon) -> None:
+    """Watch the files that sites are made with, for good; nothing where the template writes no sites."""
+    if daemon.renderer.writes_sites:
+        await daemon.folders.run()
+    await asyncio.Event().wait()
+
+
 async def _set(event: asyncio.Event) -> None:
     await event.wait()
 
@@ -200,5 +208,6 @@ async def _reload(daemon: Daemon) -> None:
         _log.error(error.event, error=str(error), path=path, line=line)
     else:
         _log.info("template.loaded", path=daemon.renderer.name)
+    daemon.folders.look()
     daemon.source.resync()
     daemon.reconciler.renew()

@@ -236,6 +236,8 @@ class SiteSettings:
         for name in ("http_port", "https_port"):
             if not 1 <= (port := getattr(self, name)) <= _MAX_PORT:
                 raise SettingsError(name, value=port, takes=f"it takes a port, 1 to {_MAX_PORT}")
+        if self.default_host or self.trusted_proxies:
+            _require_grammar(self.default_host, self.trusted_proxies)
         if self.http_port == self.https_port:
             raise SettingsError("https_port", value=self.https_port, takes="it takes another port than http_port")
 
@@ -310,6 +312,11 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
+    def __post_init__(self) -> None:
+        if self.sites.stream_output == self.nginx.output:
+            takes = "it takes another file than output, which nginx includes elsewhere"
+            raise SettingsError("stream_output", value=self.sites.stream_output, takes=takes)
+
 
 @cache
 def all_settings() -> Mapping[str, Setting]:
@@ -372,6 +379,20 @@ def _require_upstream_names(names: tuple[str, ...]) -> None:
     for name in names:
         if UPSTREAM_NAME.fullmatch(name) is None:
             raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
+
+
+def _require_grammar(default_host: str | None, trusted_proxies: tuple[str, ...]) -> None:
+    from lbwatch.core.sites import grammar  # noqa: PLC0415 - as above
+
+    try:
+        if default_host is not None:
+            grammar.host(default_host)
+    except grammar.GrammarError as error:
+        raise SettingsError("default_host", value=default_host, takes=error.takes) from error
+    try:
+        grammar.cidrs(",".join(trusted_proxies))
+    except grammar.GrammarError as error:
+        raise SettingsError("trusted_proxies", value=",".join(trusted_proxies), takes=error.takes) from error
 
 
 def _require_minimum(setting: str, value: float, *, minimum: float) -> None:

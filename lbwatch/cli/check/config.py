@@ -9,15 +9,15 @@ from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.config_test.sites import sites_in
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.outputs import Outputs
 from lbwatch.cli.check.finding import Finding, Verdict, failed, ok, warn, warnings
 from lbwatch.cli.check.servers import server_findings
 from lbwatch.cli.check.sites import site_words
 from lbwatch.cli.look import looked
+from lbwatch.core import parts
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
 from lbwatch.core.explain import degraded_words
-from lbwatch.core.parts import upstreams_in
 from lbwatch.settings import NginxSettings, Settings
-from lbwatch.system import files
 from lbwatch.system.programs import find_program, split_command, unusable_reason
 from lbwatch.wiring.look import Look, build_tester
 
@@ -47,8 +47,8 @@ async def _look_findings(look: Look, *, settings: Settings) -> tuple[Finding, ..
         _test_finding(look.tester, settings=settings, tested=look.balancer.tested),
         *_live_findings(look.balancer.lines),
         *warnings("config", map(degraded_words, look.balancer.applied.degraded)),
-        *(await _site_findings(look.tester, text=look.balancer.text) if look.balancer.tested else ()),
-        *await server_findings(upstreams_in(look.balancer.parts), settings=settings),
+        *(await _site_findings(look) if look.balancer.tested else ()),
+        *await server_findings(parts.upstreams_in(look.balancer.parts), settings=settings),
     )
 
 
@@ -75,6 +75,10 @@ def _test_finding(tester: Tester, *, settings: Settings, tested: bool) -> Findin
     if not tester.copy.includes_output:
         unread = f"{tester.main} does not include {tester.copy.output}: nginx would never read it"
         return failed("config", f"{unread}: add `include {tester.copy.output};` to its http block, or set output")
+    if tester.copy.unread() is not None:
+        unread = f"{tester.main} does not include {tester.copy.stream}: nginx would never read it"
+        add = f"add `stream {{ include {tester.copy.stream}; }}` beside its http block"
+        return failed("config", f"{unread}: {add}, which takes nginx's stream module (Debian: libnginx-mod-stream)")
     return ok("config", f"{tester.main} includes the output, and nginx takes it")
 
 
@@ -95,7 +99,7 @@ async def _findings_without_plan(settings: Settings) -> tuple[Finding, ...]:
     unknown = "what would be written is not known, see above"
     if settings.nginx.nginx_container is not None:  # which is not known without the engine, or not looked for
         return (warn("config", f"not tested: {unknown}"),)
-    text = files.read(settings.nginx.output)
+    text = Outputs(settings.nginx.output, stream=settings.sites.stream_output).read()
     async with build_tester(settings) as tester:
         try:
             tested = await tester.test(text or _NOTHING)
@@ -108,12 +112,16 @@ async def _findings_without_plan(settings: Settings) -> tuple[Finding, ...]:
     return (warn("config", f"not tested: {unknown}; nginx takes what is there now") if is_passed else found,)
 
 
-async def _site_findings(tester: Tester, *, text: str) -> tuple[Finding, ...]:
+async def _site_findings(look: Look) -> tuple[Finding, ...]:
     """Return which of nginx's server blocks pass to our upstreams, and where another one gets their requests."""
+    tester, text = look.tester, look.balancer.text or ""
     names = names_in(text)
-    if not names or not isinstance(tester, CopyTester | ContainerTester):
+    if not isinstance(tester, CopyTester | ContainerTester) or not (names or parts.sites_in(look.balancer.parts)):
         return ()
-    if (printed := await tester.dump(text)) is None:
+    printed, copy = await tester.dump(text), tester.copy
+    if printed is None or copy is None:
         return ()
-    sites = await asyncio.to_thread(sites_in, printed, upstreams=names)
+    sites = await asyncio.to_thread(
+        sites_in, printed, upstreams=names, is_output=lambda path: copy.are_outputs_among((path,))[0]
+    )
     return tuple(site_words(sites, names=names, is_inside=isinstance(tester, ContainerTester)))

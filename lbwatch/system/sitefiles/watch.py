@@ -42,7 +42,7 @@ class Watch:
 
         Asks the kernel for each folder anew, since another one may be there by its name.
         """
-        if self._inotify is None:
+        if (inotify := self._inotify) is None:
             return False
         names: dict[int, frozenset[str] | None] = {}
         for count, (folder, wanted) in enumerate(watched.items()):
@@ -50,7 +50,7 @@ class Watch:
                 self._report(OSError(errno.ENOSPC, f"more than {MAX_FOLDERS:,} folders"))
                 break
             try:
-                watch = self._inotify.add(folder)
+                watch = inotify.add(folder)
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     self._report(error)
@@ -59,7 +59,7 @@ class Watch:
         before, self._names = self._names, names
         for watch in before.keys() - names.keys():
             with suppress(OSError):
-                self._inotify.remove(watch)
+                inotify.remove(watch)
         return not names.keys() <= before.keys()
 
     def heard(self) -> bool:

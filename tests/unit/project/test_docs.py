@@ -23,6 +23,8 @@ from lbwatch.cli.main import COMMANDS
 from lbwatch.core import errors, fields
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Upstream
+from lbwatch.core.sites.nginxproxy import LABELS, VARIABLES
+from lbwatch.core.sites.nginxproxy.proxy import PROXY_VARIABLES
 from lbwatch.core.status import Status
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import described_settings
@@ -166,6 +168,13 @@ def test_every_label_is_explained() -> None:
     text = (DOCS / "labels.md").read_text()
     keys = [key for key in fields.PARSERS if f"`lbwatch.{key}`" not in text and f"`.{key}`" not in text]
     assert keys == []
+
+
+def test_every_name_of_nginx_proxys_is_explained() -> None:
+    """Whoever moves looks for what stands in their own files."""
+    text = (DOCS / "nginx-proxy.md").read_text()
+    labels = {label.removeprefix("com.github.nginx-proxy.nginx-proxy.") for label in LABELS}
+    assert sorted(name for name in VARIABLES | PROXY_VARIABLES | labels if f"`{name}`" not in text) == []
 
 
 def test_every_command_stands_in_the_readme_or_in_operations() -> None:

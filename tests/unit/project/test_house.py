@@ -13,6 +13,7 @@ ELSEWHERE = {
     "cli/demo/screen": "so",
     "cli/demo/stage": "so",
     "balancers/nginx/engine": "a port alone: what stands behind it is engines/docker/exec's",
+    "balancers/nginx/sites/blocks": "types alone, which balancers/nginx/sites/test_dialect reads",
     "core/errors": "words alone, which each test of a failure reads",
     "engines/docker/shapes": "types alone, which engines/docker/test_answers fills with anything",
     "core/model": "types alone, which each test makes",

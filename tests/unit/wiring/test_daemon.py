@@ -126,6 +126,33 @@ def test_a_socket_that_was_mounted_where_nginx_proxy_has_it_is_found(
     assert make_address(settings).socket == "/env.sock"
 
 
+SECRET = "s3cret"
+NGINX_PROXYS = {"com.github.nginx-proxy.nginx-proxy.keepalive": "auto"}
+
+
+@pytest.mark.parametrize("compat", ["", "nginx-proxy"])
+async def test_nginx_proxys_variables_and_labels_are_read_where_that_is_set_and_no_other_ever(
+    made: Made, engine: FakeEngine, tmp_path: Path, compat: str
+) -> None:
+    """An environment holds secrets: nothing that is kept, logged or said has another variable."""
+    env = ["VIRTUAL_HOST=foo.tld", f"PASSWORD={SECRET}"]
+    engine.containers.run(name="app", labels=WEB | NGINX_PROXYS, env=env)
+    with structlog.testing.capture_logs() as logs:
+        settings = made(docker_host=f"unix://{tmp_path}/docker.sock", compat=compat)
+        async with build_daemon(settings) as daemon:
+            following = asyncio.create_task(daemon.source.run(lambda *, heard_at=None: None))
+            try:
+                await eventually(daemon.source.snapshot)
+                (found,) = (each for each in daemon.source.containers().values() if each.name == "app")
+                said = [await daemon.explain(found), await daemon.explain(None), await daemon.status()]
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+    assert found.env == ((("VIRTUAL_HOST", "foo.tld"),) if compat else ())
+    assert (("com.github.nginx-proxy.nginx-proxy.keepalive", "auto") in found.labels) == bool(compat)
+    assert SECRET not in repr((found, said, logs))
+
+
 async def test_an_engine_that_anyone_may_command_is_warned_of(made: Made) -> None:
     """Whoever reaches that port is root of the engine's host."""
     with structlog.testing.capture_logs() as logs:

@@ -17,6 +17,7 @@ from lbwatch.core.errors import (
     SourceError,
 )
 from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.recorded import RecordedSource
 from lbwatch.system.lock import FileLock
 from lbwatch.wiring.daemon import build_daemon
 from lbwatch.wiring.look import build_look, build_tester
@@ -133,6 +134,19 @@ async def test_a_recorded_engine_is_not_asked_what_it_cannot_know(made: Made, tm
         async with build_look(made(host_network=given, test_command="true"), recorded=path) as look:
             assert look.source.name == str(path)
             assert look.rules().host_shared is shared
+
+
+async def test_of_a_recorded_engine_the_same_variables_are_read(made: Made, tmp_path: Path) -> None:
+    """A recording is the output of `docker inspect`, with all secrets of all containers."""
+    path = recording(tmp_path / "engine.json", "app")
+    answers = json.loads(path.read_text())
+    answers[0]["Config"]["Env"] = ["VIRTUAL_HOST=foo.tld", "PASSWORD=s3cret"]
+    path.write_text(json.dumps(answers))
+    for compat, env in (("", ()), ("nginx-proxy", (("VIRTUAL_HOST", "foo.tld"),))):
+        async with build_look(made(compat=compat, test_command="true"), recorded=path) as look:
+            assert isinstance(look.source, RecordedSource)
+            (found,) = look.source.containers().values()
+            assert found.env == env
 
 
 @pytest.mark.parametrize("names", [("web-1",), ("web-1", "nginx")])

@@ -6,7 +6,7 @@ that it came to: the one that says `default_server`, or the first (https://nginx
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from lbwatch.balancers.nginx.config_test.dump import Line, configuration
@@ -36,6 +36,7 @@ class Site:
         upstreams: Where it passes requests to, as written in lower case.
         is_open: Whether it may pass them anywhere: a variable decides.
         redirects: Whether it sends all clients elsewhere.
+        is_written: Whether it is in the file that lbwatch writes.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Site:
     upstreams: frozenset[str]
     is_open: bool
     redirects: bool
+    is_written: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,26 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clash:
+    """
+    A server block of the user's for the same requests as one that lbwatch writes.
+
+    Attributes:
+        theirs: The user's.
+        name: Which both have; empty: it gets what nobody has the name of, in place of the one that lbwatch writes.
+        places: The addresses and ports at which it is so.
+        wins: Whether the user's gets the requests; else the other does.
+        is_said: Whether it says that it is the default there; else it is the first.
+    """
+
+    theirs: Site
+    name: str
+    places: tuple[str, ...]
+    wins: bool = True
+    is_said: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sites:
     """
     What nginx has for upstreams of ours.
@@ -73,33 +95,70 @@ class Sites:
     Attributes:
         ours: The server blocks that pass to one of them, or may.
         hidden: Those of them whose requests go elsewhere, once each.
+        clashes: Between the user's server blocks and those that lbwatch writes.
     """
 
     ours: tuple[Site, ...]
     hidden: tuple[Hidden, ...]
+    clashes: tuple[Clash, ...] = ()
 
 
-def sites_in(printed: str, *, upstreams: Collection[str]) -> Sites:
+def sites_in(printed: str, *, upstreams: Collection[str], is_output: Callable[[str], bool] = lambda _: False) -> Sites:
     """
     Return what nginx has for upstreams of ours.
 
     Args:
         printed: All that `nginx -T` printed.
         upstreams: Their names.
+        is_output: Returns whether a path is that of the file that lbwatch writes.
     """
     https = (each for each in configuration(printed) if each.name == "http")
-    sites = tuple(_site(block) for http in https for block in http.blocks("server"))
+    sites = tuple(_site(block, is_output=is_output) for http in https for block in http.blocks("server"))
     ours = tuple(each for each in sites if each.is_open or not each.upstreams.isdisjoint(upstreams))
     found = {each.site: each for each in reversed(tuple(_hidden(sites, ours=ours)))}
-    return Sites(ours=ours, hidden=tuple(found[site] for site in ours if site in found))
+    clashes = (*_unknown_clashes(sites), *_name_clashes(sites))
+    return Sites(ours=ours, hidden=tuple(found[site] for site in ours if site in found), clashes=clashes)
 
 
-def _hidden(sites: Iterable[Site], *, ours: Collection[Site]) -> Iterator[Hidden]:
+def _unknown_clashes(sites: Collection[Site]) -> Iterator[Clash]:
+    """Return those of the user's that get the requests for unknown hosts, of addresses where lbwatch has sites."""
+    written = {place: None for site in sites if site.is_written for place, _ in site.listens}
+    defaults = _defaults(sites)
+    places: dict[tuple[Site, bool], list[str]] = {}
+    for place in written:
+        if not defaults[place][0].is_written:
+            places.setdefault(defaults[place], []).append(place)
+    for (theirs, is_said), at in places.items():
+        yield Clash(theirs=theirs, name="", places=tuple(at), is_said=is_said)
+
+
+def _name_clashes(sites: Iterable[Site]) -> Iterator[Clash]:
+    """Return those of the user's that have a name of a site of lbwatch's at the same address: nginx takes the first."""
+    first: dict[tuple[str, str], Site] = {}
+    places: dict[tuple[Site, str, bool], list[str]] = {}
+    for site in sites:
+        for place, _ in site.listens:
+            for name in site.names:
+                winner = first.setdefault((place, name), site)
+                if winner.is_written != site.is_written:
+                    theirs = site if winner.is_written else winner
+                    places.setdefault((theirs, name, theirs is winner), []).append(place)
+    for (theirs, name, wins), at in places.items():
+        yield Clash(theirs=theirs, name=name, places=tuple(dict.fromkeys(at)), wins=wins)
+
+
+def _defaults(sites: Iterable[Site]) -> dict[str, tuple[Site, bool]]:
+    """Return by address who gets the requests that nobody has the name of, and whether that one says so."""
     defaults: dict[str, tuple[Site, bool]] = {}
     for site in sites:
         for place, is_said in site.listens:
             if place not in defaults or is_said:
                 defaults[place] = site, is_said
+    return defaults
+
+
+def _hidden(sites: Iterable[Site], *, ours: Collection[Site]) -> Iterator[Hidden]:
+    defaults = _defaults(sites)
     for site in ours:
         for place, _ in site.listens:
             by, is_said = defaults[place]
@@ -107,7 +166,7 @@ def _hidden(sites: Iterable[Site], *, ours: Collection[Site]) -> Iterator[Hidden
                 yield Hidden(site=site, place=place, by=by, is_said=is_said)
 
 
-def _site(block: Line) -> Site:
+def _site(block: Line, *, is_output: Callable[[str], bool]) -> Site:
     inner = tuple(block.all_inner())
     targets = [_TARGET.match(each.args[0].lower()) for each in inner if each.name in _PASSES and each.args]
     hosts = frozenset(found[1] for found in targets if found is not None)
@@ -115,18 +174,30 @@ def _site(block: Line) -> Site:
         path=block.path,
         line=block.number,
         listens=tuple(_listens(block)),
-        names=tuple(name for each in block.blocks("server_name") for name in each.args if name not in _NO_NAMES),
+        names=tuple(dict.fromkeys(_names(block))),
         upstreams=hosts,
         is_open=any("$" in host for host in hosts),
         redirects=any(each.args[:1] and each.args[0].startswith("30") for each in block.blocks("return")),
+        is_written=is_output(block.path),
     )
 
 
+def _names(block: Line) -> Iterator[str]:
+    """Return the names that a request can have, each as one word for all of its spellings."""
+    for name in (name for each in block.blocks("server_name") for name in each.args if name not in _NO_NAMES):
+        text = name if name.startswith("~") else name.lower()
+        yield from (text[1:], f"*{text}") if text.startswith(".") else (text,)
+
+
 def _listens(block: Line) -> Iterator[tuple[str, bool]]:
-    """Return where a server block listens; sockets of the file system are no address that a browser is given."""
+    """
+    Return where a server block listens.
+
+    Sockets of the file system are no address that a browser is given, and who speaks QUIC speaks TCP there, too.
+    """
     found = [each.args for each in block.blocks("listen") if each.args]
     for place, *options in found or [(_PORT,)]:
-        if not place.startswith("unix:"):
+        if not place.startswith("unix:") and "quic" not in options:
             yield _normal(place), not _DEFAULT.isdisjoint(options)
 
 

@@ -63,7 +63,8 @@ class SiteDialect:
         blocks = {}
         for site in sites:
             before = known.get(site.host)
-            is_same = before is not None and before[0] is site and site.redirect_to is None and site.host
+            # What depends on other sites is made each time: the catch-all, and who leads to another one.
+            is_same = before is not None and before[0] is site and site.host and site.redirect_to is None
             blocks[site.host] = before if before is not None and is_same else (site, around.block(site))
         self._around, self._known = around, blocks
         return SiteBlocks(proxy=self._proxy(sites), sites=tuple([block for _, block in blocks.values()]))
@@ -80,7 +81,7 @@ class SiteDialect:
             # Where the client is who the header says, the one who connects has another name.
             peer="$realip_remote_addr" if header == "X-Forwarded-For" else "$remote_addr",
             real_ip_header=header,
-            # Each connection says by the protocol who it is of: whom nginx does not believe, it would take for a client.
+            # Each connection says by the protocol whose it is; whom nginx does not believe it takes for the client.
             real_ip_from=_EVERYWHERE if everywhere else rules.trusted_proxies,
             headers=words.glob(rules.proxy_conf) if _has_file(sites, rules.proxy_conf) else None,
             acme_root=words.path(rules.acme_root),
@@ -300,7 +301,7 @@ def _page(path: str) -> tuple[str, str]:
 
 
 def _bucket_size(sites: Sequence[Site]) -> int | None:
-    """Return how large the buckets of nginx's table of names must be for the longest; `None`: as they are by default."""
+    """Return how large the buckets of nginx's table of names must be for the longest; `None`: as by default."""
     longest = max((len(site.host) for site in sites if not site.host.startswith("~")), default=0)
     size = _DEFAULT_BUCKET
     while longest + _BUCKET_OVERHEAD > size:

@@ -119,6 +119,33 @@ async def test_the_welcome_page_is_explained(site: Site) -> None:
     assert f"`rm {by}`" in words
 
 
+SITES = """\
+{% include "nginx/upstreams.conf.j2" %}
+server { listen 127.0.0.1:18196; server_name _; return 503; }
+server { listen 127.0.0.1:18196; server_name foo.tld; location / { proxy_pass http://web; } }
+"""
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_sites_that_are_written_are_compared_with_the_users_own(site: Site, linked: bool) -> None:
+    """A host of a container's that another file has, too, and who gets all that nobody has."""
+    template = site.write("sites.j2", SITES)
+    if linked:  # nginx prints the path that it was given, and the output is set by another one
+        (site.folder / "seen").symlink_to(site.folder / "conf.d")
+        (site.folder / "nginx.conf").write_text(MAIN.format(folder=site.folder).replace("conf.d", "seen"))
+    folder = site.folder / ("seen" if linked else "conf.d")
+    found = await config_findings(site.settings(template=template))
+    assert [verdict for verdict, _ in lines(found, "site")] == [Verdict.OK]
+    site.write("conf.d/a.conf", "server { listen 127.0.0.1:18196; server_name FOO.tld; }\n")
+    site.write("conf.d/z.conf", WELCOME.replace("root", "server_name foo.tld; root"))
+    found = await config_findings(site.settings(template=template))
+    assert [words.partition(",")[0] for verdict, words in lines(found, "site") if verdict is Verdict.WARN] == [
+        f"requests to 127.0.0.1:18196 for hosts of no container are answered by {folder}/z.conf:1 (the default_server "
+        "there)",
+        f"requests to 127.0.0.1:18196 for foo.tld are answered by {folder}/a.conf:1",
+    ]
+
+
 async def test_an_output_that_nginx_never_reads_fails_with_what_to_do(site: Site) -> None:
     """The commonest mistake of a first set-up."""
     (verdict, words), *_ = lines(await config_findings(site.settings(output=site.folder / "elsewhere.conf")))

@@ -1,8 +1,11 @@
 """How it is said who gets the requests that were meant for our upstreams."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from lbwatch.balancers.nginx.config_test.sites import Hidden, Site, Sites
+from lbwatch.balancers.nginx.config_test.sites import Clash, Hidden, Site, Sites
 from lbwatch.cli.check.finding import Verdict
 from lbwatch.cli.check.sites import site_words
 
@@ -55,3 +58,41 @@ def test_a_site_that_is_reached_is_named() -> None:
     """Who has ten sites wants to know which one is meant."""
     (line,) = site_words(Sites(ours=(OURS,), hidden=()), names={"web"}, is_inside=False)
     assert (line.verdict, line.words) == (Verdict.OK, "/etc/nginx/conf.d/site.conf:3 passes to upstreams of lbwatch")
+
+
+def clash_words(path: str, **given: Any) -> str:
+    clash = Clash(**{"theirs": theirs(path), "name": "", "places": ("port 80",)} | given)
+    (line,) = site_words(Sites(ours=(), hidden=(), clashes=(clash,)), names=(), is_inside=False)
+    assert line.verdict is Verdict.WARN
+    return line.words
+
+
+def test_who_gets_the_hosts_that_no_container_has_is_named() -> None:
+    """503 is what lbwatch would answer; another site's page is what strangers see."""
+    words = clash_words("/etc/nginx/conf.d/own.conf", is_said=True, places=("port 80", "[::]:80"))
+    assert words == (
+        "requests to port 80, [::]:80 for hosts of no container are answered by /etc/nginx/conf.d/own.conf:21 (the "
+        "default_server there), and not with 503 by lbwatch: change that one, unless you want that"
+    )
+    assert "`rm /etc/nginx/sites-enabled/default` and reload nginx" in clash_words("/etc/nginx/sites-enabled/default")
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_a_name_that_a_file_of_the_users_has_too_is_named(wins: bool) -> None:
+    """Whose site is never asked wonders for long."""
+    words = clash_words("/etc/nginx/conf.d/own.conf", name="foo.tld", wins=wins)
+    both = ["/etc/nginx/conf.d/own.conf:21", "the site of a container"]
+    winner, loser = both if wins else reversed(both)
+    assert words == (
+        f"requests to port 80 for foo.tld are answered by {winner}, which nginx reads first, and never by {loser}: take "
+        "the name out of one of the two"
+    )
+
+
+def test_what_lbwatch_writes_is_not_to_be_changed_by_hand() -> None:
+    """It would be there again at the next change."""
+    by = replace(theirs("/etc/nginx/conf.d/default.conf"), is_written=True)
+    hidden = Hidden(site=OURS, place="port 80", by=by, is_said=False)
+    (line,) = site_words(Sites(ours=(OURS,), hidden=(hidden,)), names={"web"}, is_inside=False)
+    assert line.words.endswith("which passes to web: give yours a server_name")
+    assert "rm " not in line.words

@@ -95,3 +95,101 @@ def test_nginx_answers_by_the_server_block_that_is_named(
     found = sites_in(f"# configuration file {real_nginx.conf}:\n{text}", upstreams={"web"})
     assert answer == ("theirs" if found.hidden else "ours")
     assert bool(found.hidden) is not ours_first
+
+
+OUTPUT = "/n/conf.d/lbwatch.conf"
+CATCH_ALL = "server { listen 80; listen [::]:80; server_name _; return 503; }"
+FOO = "server { listen 80; listen [::]:80; server_name foo.tld *.bar.tld; location / { proxy_pass http://web; } }"
+
+
+def clashes(*, before: str = "", after: str = "", output: str = f"{CATCH_ALL} {FOO}") -> list[tuple[object, ...]]:
+    """Which server blocks of the user's clash with those of the output, that stand in files before and after it."""
+    files = {"/n/conf.d/a.conf": before, OUTPUT: output, "/n/conf.d/z.conf": after}
+    main = "# configuration file /n/nginx.conf:\nhttp { include conf.d/*.conf; }\n"
+    printed = main + "".join(f"# configuration file {path}:\n{text}\n" for path, text in files.items())
+    found = sites_in(printed, upstreams={"web"}, is_output=lambda path: path == OUTPUT).clashes
+    return [(each.theirs.path, each.name, each.places, each.wins, each.is_said) for each in found]
+
+
+def test_a_default_server_of_the_users_gets_the_hosts_that_nobody_has() -> None:
+    """Wherever it stands: what lbwatch writes says default_server nowhere, so that the user may."""
+    default = "server { listen 80 default_server; root /x; }"
+    for place, path in (("before", "/n/conf.d/a.conf"), ("after", "/n/conf.d/z.conf")):
+        assert clashes(**{place: default}) == [(path, "", ("port 80",), True, True)]
+
+
+def test_one_that_is_read_first_is_the_default_without_a_word() -> None:
+    """Of each address the first."""
+    theirs = "server { listen 80; listen [::]:80; server_name own.tld; }"
+    assert clashes(before=theirs) == [("/n/conf.d/a.conf", "", ("port 80", "[::]:80"), True, False)]
+    assert clashes(after=theirs) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("foo.tld", "foo.tld"),
+        ("FOO.tld", "foo.tld"),
+        ("a.tld foo.tld", "foo.tld"),
+        (".foo.tld", "foo.tld"),
+        (".bar.tld", "*.bar.tld"),
+        ("www.foo.tld", None),
+        ("a.bar.tld", None),
+        ("_", None),
+        ('""', None),
+    ],
+)
+def test_a_name_that_both_have_is_answered_by_the_first(name: str, found: str | None) -> None:
+    """nginx says so in its log at each test, "conflicting server name", where nobody looks."""
+    theirs = f"server {{ listen 80; server_name {name}; }}"
+    named = [each for each in clashes(before=theirs) if each[1]]
+    assert named == ([] if found is None else [("/n/conf.d/a.conf", found, ("port 80",), True, False)])
+    assert clashes(after=theirs) == ([] if found is None else [("/n/conf.d/z.conf", found, ("port 80",), False, False)])
+
+
+@pytest.mark.parametrize("listen", ["8080", "127.0.0.1:80", "443 quic", "unix:/run/x.sock"])
+def test_at_another_address_nothing_clashes(listen: str) -> None:
+    """A status page for this machine alone is no mistake."""
+    theirs = f"server {{ listen {listen} default_server; server_name foo.tld; }}"
+    written = CATCH_ALL + FOO + "server { listen 443 ssl; server_name foo.tld; }"
+    assert clashes(before=theirs, output=written) == []
+
+
+def test_where_lbwatch_writes_no_server_block_nothing_clashes() -> None:
+    """The output of upstreams alone is what most people have."""
+    assert clashes(before="server { listen 80 default_server; }", output="upstream web { server 127.0.0.1:1; }") == []
+
+
+def ask(port: int, host: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/", headers={"Host": host})
+    answer = connection.getresponse().read().decode()
+    connection.close()
+    return answer
+
+
+@pytest.mark.parametrize("theirs_first", [True, False])
+@pytest.mark.parametrize("option", ["", " default_server"])
+@pytest.mark.parametrize("name", ["foo.tld", ".foo.tld", "_"])
+def test_nginx_answers_as_is_said_of_a_clash(real_nginx: RealNginx, theirs_first: bool, option: str, name: str) -> None:
+    """For a name that both have, and for one that nobody has: the rule is nginx's, and it is asked."""
+    port = 18_198
+    theirs = f'server {{ listen 127.0.0.1:{port}{option}; server_name {name}; return 200 "theirs"; }}'
+    written = [
+        f'server {{ listen 127.0.0.1:{port}; server_name {host}; return 200 "ours"; }}' for host in ("_", "foo.tld")
+    ]
+    folder = real_nginx.conf.parent / "clash.d"
+    folder.mkdir(exist_ok=True)
+    (folder / "m.conf").write_text("\n".join(written))
+    for other, text in (("a.conf", theirs if theirs_first else ""), ("z.conf", "" if theirs_first else theirs)):
+        (folder / other).write_text(text)
+    real_nginx.rewrite(http=f"include {folder}/*.conf;")
+    real_nginx.stop()
+    real_nginx.start()
+    files = (real_nginx.conf, *sorted(folder.iterdir()))
+    printed = "".join(f"# configuration file {path}:\n{path.read_text()}\n" for path in files)
+    found = sites_in(printed, upstreams=(), is_output=lambda path: path.endswith("/m.conf")).clashes
+    taken = {each.name for each in found if each.wins}
+    assert ask(port, "foo.tld") == ("theirs" if "foo.tld" in taken else "ours")
+    assert ask(port, "nobody.tld") == ("theirs" if "" in taken else "ours")
+    assert {each.name for each in found} >= ({"foo.tld"} if name != "_" else set())
