@@ -273,11 +273,14 @@ def test_the_proxy_protocol_says_who_the_client_is(stage: SiteStage) -> None:
     """And a request without it is none."""
     stage.serve(site("a.test", location("web", allow=("203.0.113.7/32",))), rules=SiteRules(proxy_protocol=True))
     request = b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n"
-    answer = stage.raw(b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 80\r\n" + request)
+    answer = stage.raw(b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 8080\r\n" + request)
+    assert '["X-Forwarded-Port", "8080"]' in answer
     assert '["X-Real-IP", "203.0.113.7"]' in answer
     assert '["X-Forwarded-For", "203.0.113.7"]' in answer
     assert stage.raw(b"PROXY TCP4 203.0.113.8 192.0.2.1 5000 80\r\n" + request).startswith("HTTP/1.1 403")
     assert stage.raw(request) == ""
+    stage.serve(site("a.test"), rules=SiteRules(proxy_protocol=True))
+    assert '["X-Forwarded-Port", "80"]' in stage.raw(b"PROXY UNKNOWN\r\n" + request)
 
 
 def test_websockets_pass_and_h2c_does_not(stage: SiteStage) -> None:
