@@ -74,7 +74,9 @@ class Stack:
         """Have nginx serve these containers behind a proxy with this environment."""
         rules, self.unused = proxy_rules(environ, own=self.own)
         files = asyncio.run(self._files(rules))
-        routing = Rules(host_shared=True, refuses_key=hash_key_refusal, sites=rules, site_files=files)
+        routing = Rules(
+            host_shared=True, refuses_key=hash_key_refusal, sites=rules, site_files=files, sites_refusal=None
+        )
         snapshot = Snapshot(source="engine", containers={each.id: each for each in containers})
         plan = limited(desired_state([snapshot], rules=routing))
         self.text = self.stage.serve(*plan.sites, rules=rules, upstreams=plan.upstreams)
@@ -292,9 +294,9 @@ _VALUES = (
     "$document_root",
     "~(?<host>.*)",
     '~^x$"; root /etc; "',
-    "~^x\\",
+    "~^x\\\\$",
     "~ ^/x$ { root /etc; }",
-    "~ ^/[;{}]\"'$1#\\",
+    "~ ^/[;{}]\"'$1#\\\\",
     "{{ 7 * 7 }}{% raw %}",
     "../../etc/passwd",
     "off;load_module x",
