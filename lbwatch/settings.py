@@ -236,6 +236,8 @@ class SiteSettings:
         for name in ("http_port", "https_port"):
             if not 1 <= (port := getattr(self, name)) <= _MAX_PORT:
                 raise SettingsError(name, value=port, takes=f"it takes a port, 1 to {_MAX_PORT}")
+        if self.default_host or self.trusted_proxies:
+            _require_grammar(self.default_host, self.trusted_proxies)
         if self.http_port == self.https_port:
             raise SettingsError("https_port", value=self.https_port, takes="it takes another port than http_port")
 
@@ -255,17 +257,34 @@ class ApiSettings:
         str,
         Help(
             "Where health, metrics and the page are served, `HOST:PORT`; empty: nowhere. They are read-only, and "
-            "show the names of containers.",
+            "show the names of containers: beyond loopback set the next three.",
             takes="HOST:PORT",
         ),
     ] = "127.0.0.1:9180"
+    status_password_file: Annotated[
+        Path | None,
+        Help(
+            "A file whose only line is the password that is asked for there, but for health. Unset: none is.",
+            takes="FILE",
+        ),
+    ] = None
+    status_cert: Annotated[
+        Path | None,
+        Help("A certificate in PEM, with its chain: what is served there is served by TLS.", takes="FILE"),
+    ] = None
+    status_key: Annotated[
+        Path | None, Help("The key of `status_cert`, in PEM and without a passphrase.", takes="FILE")
+    ] = None
     status_hosts: Annotated[
         tuple[str, ...],
         Help("Further names accepted in the Host header; addresses and localhost always are."),
     ] = ()
 
     def __post_init__(self) -> None:
-        _check_paths(self, "control_socket")
+        _check_paths(self, "control_socket", "status_password_file", "status_cert", "status_key")
+        if (self.status_cert is None) != (self.status_key is None):
+            name, other = ("status_cert", "status_key") if self.status_key is None else ("status_key", "status_cert")
+            raise SettingsError(name, value=getattr(self, name), takes=f"it takes {other} beside it")
         if self.status_listen:
             listen_address(self.status_listen)
 
@@ -292,6 +311,11 @@ class Settings:
     sites: SiteSettings = field(default_factory=SiteSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    def __post_init__(self) -> None:
+        if self.sites.stream_output == self.nginx.output:
+            takes = "it takes another file than output, which nginx includes elsewhere"
+            raise SettingsError("stream_output", value=self.sites.stream_output, takes=takes)
 
 
 @cache
@@ -355,6 +379,20 @@ def _require_upstream_names(names: tuple[str, ...]) -> None:
     for name in names:
         if UPSTREAM_NAME.fullmatch(name) is None:
             raise SettingsError("declare", value=name, takes=UPSTREAM_NAME_TAKES)
+
+
+def _require_grammar(default_host: str | None, trusted_proxies: tuple[str, ...]) -> None:
+    from lbwatch.core.sites import grammar  # noqa: PLC0415 - as above
+
+    try:
+        if default_host is not None:
+            grammar.host(default_host)
+    except grammar.GrammarError as error:
+        raise SettingsError("default_host", value=default_host, takes=error.takes) from error
+    try:
+        grammar.cidrs(",".join(trusted_proxies))
+    except grammar.GrammarError as error:
+        raise SettingsError("trusted_proxies", value=",".join(trusted_proxies), takes=error.takes) from error
 
 
 def _require_minimum(setting: str, value: float, *, minimum: float) -> None:

@@ -326,7 +326,7 @@ def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) 
         method=str(upstream.method or "round_robin"),
         servers=servers or (placeholder,),
         note=None if note is None else degraded_words(note),
-        keepalive=upstream.keepalive,
+        keepalive=upstream.idle_connections,
         sticky=None if upstream.sticky is None else str(upstream.sticky),
         hold_s=upstream.hold_s,
         paused=upstream.paused,

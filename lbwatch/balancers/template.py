@@ -181,7 +181,7 @@ class Renderer:
             writes_sites = SITES in _names_read(environment, name)
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=folders) from error
-        self._rendered(template, parts=(*_SAMPLE, *(_SITES if writes_sites else ())), block=self._block)
+        self._rendered(template, parts=self._sample(writes_sites=writes_sites), block=self._block)
         self._template, self.writes_sites, self.loads = template, writes_sites, self.loads + 1
 
     def text(self, parts: Parts, *, block: Callable[[Upstream], object] | None = None) -> str:
@@ -201,18 +201,24 @@ class Renderer:
         return self._rendered(self._template, parts=parts, block=block or self._block)
 
     def _rendered(self, template: Template | Turns, *, parts: Parts, block: Callable[[Upstream], object]) -> str:
-        upstreams, sites = upstreams_in(parts), sites_in(parts)
         try:
             if isinstance(template, Turns):
-                text = template.render(upstreams, block=block)
+                text = template.render(upstreams_in(parts), block=block)
             else:
-                blocks = tuple(map(block, upstreams))
-                text = template.render(upstreams=blocks, **self._of_sites(sites, blocks))
+                text = template.render(**self._context(parts, block=block))
             text = self._settled(text)
             text.encode()  # a lone surrogate cannot be written
         except _TEMPLATE_ERRORS as error:
             raise self._error(error, folders=self._folders) from error
-        return text.rstrip("\n") + "\n" + _files_line(sites)
+        return text.rstrip("\n") + "\n" + _files_line(sites_in(parts))
+
+    def _sample(self, *, writes_sites: bool) -> Parts:
+        return (*_SAMPLE, *(_SITES if writes_sites else ()))
+
+    def _context(self, parts: Parts, *, block: Callable[[Upstream], object]) -> Mapping[str, Any]:
+        """Return what the template gets, by name."""
+        blocks = tuple(map(block, upstreams_in(parts)))
+        return {"upstreams": blocks, **self._of_sites(sites_in(parts), blocks)}
 
     def _error(self, error: Exception, *, folders: Sequence[Path]) -> RenderError:
         if isinstance(error, TemplateSyntaxError):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lbwatch.balancers.nginx.outputs import Outputs
 from lbwatch.cli import DONE, FAILED, output
 from lbwatch.cli.look import looked, warn
 from lbwatch.core import diff
@@ -23,9 +24,14 @@ async def render(settings: Settings, *, differ: bool, exit_code: bool, recorded:
         warn(look)
     if (text := look.balancer.text) is None:
         return FAILED
-    before = files.read(settings.nginx.output) or "" if differ or exit_code else ""
-    if differ:
-        output.show_difference(diff.unified(before, text), names=(str(settings.nginx.output), "what would be written"))
-    else:
+    if not differ:
         output.show(text)
-    return FAILED if exit_code and before != text else DONE
+    if not (differ or exit_code):
+        return DONE
+    is_other = False
+    for path, part in Outputs(settings.nginx.output, stream=settings.sites.stream_output).parts(text):
+        before = files.read(path) or ""
+        is_other |= before != part
+        if differ:
+            output.show_difference(diff.unified(before, part), names=(str(path), "what would be written"))
+    return FAILED if exit_code and is_other else DONE

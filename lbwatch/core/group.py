@@ -28,6 +28,7 @@ from lbwatch.core.rules import takes_none
 
 _SICK = "its health check fails"
 _ROUND_ROBIN = "round_robin"  # a method that has no directive anywhere
+_PER_SERVER = 2  # idle connections, as nginx-proxy keeps them unless it is told otherwise
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,10 +99,12 @@ def grouped(
         name=name,
         servers=tuple(servers[place] for place in sorted(servers)),
         method=method if isinstance(method, Method) and method.name != _ROUND_ROBIN else None,
-        keepalive=keepalive if isinstance(keepalive, int) else _automatic(speaking, servers=len(servers)),
+        keepalive=keepalive if isinstance(keepalive, int) else None,
+        keepalive_per_server=0 if keepalive is not None else _per_server(candidates),
         sticky=sticky,
         hold_s=MAX_HOLD_S if is_paused else hold_s,
         paused=is_paused,
+        has_host=any(each.has_host for each in candidates),
     )
     if before is not None and upstream == before.upstream:
         upstream = before.upstream
@@ -291,9 +294,9 @@ def _sticky(
     return None, [(each.container.name, dropped) for each in routable if each.labels.sticky is not None]
 
 
-def _automatic(candidates: Iterable[Candidate], *, servers: int) -> int | None:
-    """Return how many idle connections are kept where nobody says: as nginx-proxy does where its variables ask."""
-    return 2 * max(1, servers) if any(each.labels.is_compat for each in candidates) else None
+def _per_server(candidates: Iterable[Candidate]) -> int:
+    """Return how many idle connections are kept for each server where nobody says; also stopped containers ask."""
+    return _PER_SERVER if any(each.labels.is_compat for each in candidates) else 0
 
 
 def _members(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -369,18 +369,30 @@ class Upstream:
         servers: Sorted by address and port; empty: the name alone is kept.
         method: `None` is round robin, as by default.
         keepalive: Idle connections that are kept, 0: none; `None` leaves the load balancer's default.
+        keepalive_per_server: So many for each server, where `keepalive` says nothing. It is no number of all, since
+            with one server more or less it should stay the same upstream; 0: it says nothing either.
         sticky: `None`: clients stay with no server.
         hold_s: How many seconds a request waits for a server while there is none, instead of failing.
         paused: Whether all new requests wait, although there may be servers.
+        has_host: Whether a container of it asks for a host, be it in vain: then nobody should reach it by another way.
     """
 
     name: str
     servers: tuple[Server, ...] = ()
     method: Method | None = None
     keepalive: int | None = None
+    keepalive_per_server: int = 0
     sticky: Sticky | None = None
     hold_s: float = 0.0
     paused: bool = False
+    has_host: bool = False
+
+    @property
+    def idle_connections(self) -> int | None:
+        """Return how many idle connections are kept with the servers that there are; `None`: nobody says."""
+        if self.keepalive is not None:
+            return self.keepalive
+        return self.keepalive_per_server * len(self.servers) or None
 
 
 STREAM_MARK = "~port "

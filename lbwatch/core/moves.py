@@ -99,7 +99,7 @@ def _moves(old: Upstream | None, new: Upstream | None) -> Iterator[Move]:
 
 def _own_words(upstream: Upstream) -> tuple[object, ...]:
     """Return what an upstream has beside its servers."""
-    return upstream.method, upstream.keepalive, upstream.sticky, upstream.hold_s
+    return upstream.method, upstream.keepalive, upstream.keepalive_per_server, upstream.sticky, upstream.hold_s
 
 
 def _by_place(servers: tuple[Server, ...], *, besides: tuple[Server, ...]) -> dict[tuple[str, str, int], Server]:

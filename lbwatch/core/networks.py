@@ -186,14 +186,18 @@ def _second(endpoint: Endpoint, chosen: Endpoint, *, networks: tuple[str, ...]) 
     return f"{chosen.network} comes first"
 
 
-def address_on(endpoint: Endpoint) -> str:
+def address_on(endpoint: Endpoint, *, prefers_ipv6: bool = False) -> str:
     """
     Return the address of a server on a network, in its shortest form.
+
+    Args:
+        endpoint: Where it is on that network.
+        prefers_ipv6: Whether its IPv6 address is taken where it has both.
 
     Raises:
         SkipError: There is none, or one where no server can be.
     """
-    text = endpoint.ipv4 or endpoint.ipv6
+    text = (endpoint.ipv6 or endpoint.ipv4) if prefers_ipv6 else (endpoint.ipv4 or endpoint.ipv6)
     if not text:
         raise SkipError(Reason.NO_ADDRESS, f"the engine gave it no address on network {endpoint.network}")
     address = checked_address(text)

@@ -8,10 +8,10 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from lbwatch.core.asked import asked_of, default_upstream, upstreams_of
 from lbwatch.core.errors import excerpt
-from lbwatch.core.labels import nearest, read_labels, slip
+from lbwatch.core.labels import nearest, slip
 from lbwatch.core.model import (
-    UPSTREAM_NAME,
     Container,
     ContainerStatus,
     Health,
@@ -23,14 +23,11 @@ from lbwatch.core.model import (
 from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
 from lbwatch.core.oneoff import one_off_of
 from lbwatch.core.rules import Rules
+from lbwatch.core.site import SiteAsk
 from lbwatch.core.wishes import ContainerLabels, UpstreamLabels
 
 HOST_ADDRESS = "127.0.0.1"
 """Where a `--network host` container is, for an nginx that shares the host's network."""
-
-_SWARM_SERVICE = "com.docker.swarm.service.name"
-_COMPOSE_PROJECT = "com.docker.compose.project"
-_COMPOSE_SERVICE = "com.docker.compose.service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +42,7 @@ class Candidate:
         owner: Whose network the server's address is on.
         place: What the server is sorted by: version and number of its address, so that .9 stands before .10, and port.
         flapping: Why it serves as a last resort only although it may be healthy just now; `None`: it does not.
+        has_host: Whether the container asks for a host, in this upstream or another one.
     """
 
     container: Container
@@ -57,6 +55,7 @@ class Candidate:
     reason: Reason | None = None
     detail: str | None = None
     flapping: str | None = None
+    has_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +78,33 @@ def placement_of(container: Container, *, owner: Container | None, rules: Rules)
         owner: Whose network it uses, most often its own; `None` if that one is gone.
         rules: What holds for all containers.
     """
-    labels = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key)
+    labels = asked_of(container, rules=rules)
     notices = (*_unknown_labels(labels, prefix=rules.prefix), *_hidden_signal(container))
     try:
         candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
     except SkipError as skip:
         candidates = (Candidate(container=container, reason=skip.reason, detail=skip.detail),)
-    notices = (*notices, *_guesses(candidates, rules=rules))
+    notices += (*_not_used(labels, rules=rules), *_guesses(candidates, rules=rules), *_assumed(candidates))
     return Placement(container=container, owner=owner, rules=rules, candidates=candidates, notices=notices)
+
+
+def _not_used(labels: ContainerLabels, *, rules: Rules) -> Iterator[Notice]:
+    """Return a notice for each thing that a container says in vain."""
+    for words in labels.dropped:
+        yield Notice(kind=NoticeKind.VALUE_NOT_USED, detail=words)
+    if rules.sites_refusal is not None and any(each.sites for each in labels.upstreams):
+        yield Notice(kind=NoticeKind.SITE_NOT_USED, detail=f"no host is served: {rules.sites_refusal}")
+
+
+def _assumed(candidates: Iterable[Candidate]) -> Iterator[Notice]:
+    """Return the notice that the port of a container was assumed, once for all of its upstreams."""
+    for candidate in candidates:
+        exposed, labels = candidate.container.exposed, candidate.labels
+        if candidate.server is not None and labels.port is None and len(exposed) != 1:
+            ports = ", ".join(map(str, exposed[:8])) or "no TCP port"
+            detail = f"it exposes {ports}: took {labels.assumed_port}; VIRTUAL_PORT says which one is meant"
+            yield Notice(kind=NoticeKind.PORT_ASSUMED, detail=detail)
+            return
 
 
 def _guesses(candidates: Iterable[Candidate], *, rules: Rules) -> Iterator[Notice]:
@@ -123,14 +141,19 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """Return a candidate for each upstream that a container asks for; a reason that holds for all of it is raised."""
     _check_wanted(container, labels, rules=rules)
-    for wanted in labels.upstreams:
-        name, application = wanted.upstream, None
-        if name is None:
-            name, application = _default_upstream(container, prefix=rules.prefix)
-        candidate = Candidate(upstream=name, application=application, container=container, labels=wanted)
+    asked = tuple(upstreams_of(container, labels, rules=rules))
+    has_host = any(each.labels.sites for each in asked)
+    for each in asked:
+        candidate = Candidate(
+            upstream=each.name,
+            application=each.application,
+            container=container,
+            labels=each.labels,
+            has_host=has_host,
+        )
         try:
-            _check_state(container, ignore_health=wanted.health_ignored, prefix=rules.prefix)
-            server = _server(container, wanted, owner=owner, variables=labels.vars, rules=rules)
+            _check_state(container, ignore_health=each.labels.health_ignored, prefix=rules.prefix)
+            server = _server(container, each.labels, owner=owner, variables=labels.vars, rules=rules)
         except SkipError as skip:
             yield replace(candidate, reason=skip.reason, detail=skip.detail)
         else:
@@ -150,7 +173,7 @@ def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules
     if not labels.asks and not rules.expose_all:
         raise SkipError(Reason.NOT_LABELLED, _unlabelled_words(container, prefix=rules.prefix))
     if labels.refusal is not None:
-        raise SkipError(Reason.BAD_LABEL, labels.refusal)
+        raise SkipError(labels.reason, labels.refusal)
     if (made_by := one_off_of(container)) is not None:
         raise SkipError(Reason.ONE_OFF, f"it is a one-off of `{made_by}`")
     if container.status is ContainerStatus.CREATED:
@@ -190,19 +213,21 @@ def _check_state(container: Container, *, ignore_health: bool, prefix: str) -> N
         raise SkipError(Reason.STARTING, _starting_words(container, prefix=prefix))
 
 
-def _default_upstream(container: Container, *, prefix: str) -> tuple[str, str]:
-    """Return the name of the upstream that a container joins by default, and whose name that is, in words."""
-    project, service = _label(container, _COMPOSE_PROJECT), _label(container, _COMPOSE_SERVICE)
-    if name := _label(container, _SWARM_SERVICE):
-        application = f"Swarm service {excerpt(name)}"
-    elif project and service:
-        name, application = f"{project}-{service}", f"service {excerpt(service)} of Compose project {excerpt(project)}"
-    else:
-        name = container.name
-        application = f"container {excerpt(name)}"
-    if UPSTREAM_NAME.fullmatch(name) is None:
-        raise SkipError(Reason.BAD_NAME, f"{excerpt(name)!r} cannot name an upstream: add the label {prefix}.upstream")
-    return name.lower(), application
+def site_asks(candidates: Iterable[Candidate]) -> tuple[SiteAsk, ...]:
+    """
+    Return what one container asks of hosts, whether it runs or not: a host outlives its last server.
+
+    Args:
+        candidates: All of the container.
+    """
+    asks: list[SiteAsk] = []
+    for each in candidates:
+        # Whoever has lost its upstream's name is not in that upstream: its hosts would be another's.
+        if each.upstream is not None and each.reason is not Reason.NAME_TAKEN:
+            for wish in each.labels.sites:
+                rank = each.container.created_ns, each.container.id, len(asks)
+                asks.append(SiteAsk(container=each.container.name, rank=rank, upstream=each.upstream, wish=wish))
+    return tuple(asks)
 
 
 def under_former_names(
@@ -223,7 +248,7 @@ def under_former_names(
             yield candidate
         else:
             container = replace(candidate.container, name=former)
-            upstream, application = _default_upstream(container, prefix=prefix)
+            upstream, application = default_upstream(container, prefix=prefix)
             yield replace(candidate, upstream=upstream, application=application)
 
 
@@ -248,10 +273,6 @@ def flapping_words(stay_healthy_s: float) -> str:
     return f"its health check flips between passing and failing, until it passed for {stay_healthy_s:g} s in a row"
 
 
-def _label(container: Container, key: str) -> str:
-    return next((value for label, value in container.labels if label == key), "")
-
-
 def _server(
     container: Container,
     labels: UpstreamLabels,
@@ -260,12 +281,13 @@ def _server(
     variables: Mapping[str, str],
     rules: Rules,
 ) -> Server:
-    port = _port(container, labels.port, prefix=rules.prefix)
+    port = _port(container, labels, prefix=rules.prefix)
     owner = _check_owner(container, owner)
     if owner.host_network:
-        address = _host_address(rules=rules)
+        address = _host_address(rules=rules, is_compat=labels.is_compat)
     else:
-        address = address_on(endpoint_of(owner, labels.network, networks=rules.networks))
+        endpoint = endpoint_of(owner, labels.network, networks=rules.networks)
+        address = address_on(endpoint, prefers_ipv6=labels.is_compat and rules.sites.prefers_ipv6)
     return Server(
         address=address,
         port=port,
@@ -280,15 +302,17 @@ def _server(
     )
 
 
-def _port(container: Container, asked: int | None, *, prefix: str) -> int:
-    if asked is not None:
-        return asked
+def _port(container: Container, labels: UpstreamLabels, *, prefix: str) -> int:
+    if labels.port is not None:
+        return labels.port
+    if len(container.exposed) == 1:
+        return container.exposed[0]
+    if labels.assumed_port is not None:
+        return labels.assumed_port
     if not container.exposed:
         raise SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port")
-    if len(container.exposed) > 1:
-        ports = ", ".join(map(str, container.exposed[:8]))
-        raise SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
-    return container.exposed[0]
+    ports = ", ".join(map(str, container.exposed[:8]))
+    raise SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
 
 
 def network_owner(
@@ -333,8 +357,20 @@ def _check_owner(container: Container, owner: Container | None) -> Container:
     return owner
 
 
-def _host_address(*, rules: Rules) -> str:
-    if not rules.host_shared:
-        detail = "it is on the host's network, which nginx does not share (if it does, set host_network to true)"
+def _host_address(*, rules: Rules, is_compat: bool) -> str:
+    if rules.host_shared:
+        return HOST_ADDRESS
+    detail = "it is on the host's network, which nginx does not share (if it does, set host_network to true)"
+    if not is_compat:
         raise SkipError(Reason.HOST_NETWORK, detail)
-    return HOST_ADDRESS
+    if _is_address(rules.gateway):
+        return rules.gateway
+    raise SkipError(Reason.HOST_NETWORK, f"{detail}; nor is the gateway known by which nginx would reach the host")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

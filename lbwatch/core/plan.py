@@ -15,10 +15,11 @@ from lbwatch.core.crashloop import CrashLoops
 from lbwatch.core.draining import Drains
 from lbwatch.core.flapping import Flapping
 from lbwatch.core.holds import Holds
-from lbwatch.core.model import Container, Notice, Plan, Route, Snapshot, Suspended
+from lbwatch.core.model import Container, Notice, Plan, Route, Snapshot, Suspended, Upstream
 from lbwatch.core.probes import NotAccepted, PortProbe, Probes
 from lbwatch.core.renames import Renames
 from lbwatch.core.rules import Rules
+from lbwatch.core.sites.keeping import KeptSites
 from lbwatch.core.table import Table
 
 __all__ = ["Planner", "Rules", "desired_state", "noted"]
@@ -60,6 +61,7 @@ class Planner:
         self._flapping = Flapping()
         self._renames = Renames()
         self._holds = Holds()
+        self._kept_sites = KeptSites()
         self._probes = Probes(tries=tries_ports)
         self._table = Table()
         self._containers: Mapping[str, Container] = {}  # as of the latest plan
@@ -88,18 +90,27 @@ class Planner:
             flapping=self._flapping.flapping(others, gone=gone, now=now),
             former_names=self._renames.former_names(others, gone=gone, now=now),
             paused=frozenset(self._paused_by_hand()),
+            kept=self._kept(rules, now=now),
+            kept_sites=self._kept_sites.kept(now=now),
             probed=self._probes.probed(self._containers, changed=changed),
-            kept=self._holds.kept(now=now) if rules.hold_refusal is None else {},
             hold_refusal=rules.hold_refusal,
         )
         plan = self._table.plan(self._containers, changed=changed, rules=rules, suspended=self.suspended)
-        if self._known is None and self._table.lost:
-            # Only now is it known which upstreams have lost their last container.
-            self._holds.lose(self._table.lost, now=now)
-            self.suspended = replace(self.suspended, kept=self._holds.kept(now=now))
+        lost, lost_sites = self._table.lost, self._table.lost_sites
+        if self._known is None and (lost or lost_sites):
+            # Only now is it known which upstreams and hosts have lost their last container.
+            self._holds.lose(lost, now=now)
+            self._kept_sites.lose(lost_sites, emptied=self._table.emptied, now=now)
+            kept_sites = self._kept_sites.kept(now=now)
+            self.suspended = replace(self.suspended, kept=self._kept(rules, now=now), kept_sites=kept_sites)
             plan = self._table.plan(self._containers, changed=(), rules=rules, suspended=self.suspended)
         self._probes.keep(self._waited_for())
         return plan
+
+    def _kept(self, rules: Rules, *, now: float) -> Mapping[str, Upstream]:
+        """Return the upstreams that outlive their last container, for requests that wait or for hosts that do too."""
+        held = self._holds.kept(now=now) if rules.hold_refusal is None else {}
+        return {**self._kept_sites.upstreams(now=now), **held}
 
     @property
     def probes(self) -> tuple[PortProbe, ...]:
@@ -122,7 +133,7 @@ class Planner:
 
     def changes_at(self) -> float | None:
         """Return the loop time at which the plan changes although nothing happens; `None`: it does not."""
-        timers = (self._crash_loops, self._drains, self._flapping, self._renames, self._holds)
+        timers = (self._crash_loops, self._drains, self._flapping, self._renames, self._holds, self._kept_sites)
         due = (timer.changes_at() for timer in timers)
         return min((at for at in due if at is not None), default=None)
 

@@ -7,6 +7,8 @@ from lbwatch.core.model import Upstream
 from lbwatch.core.site import SiteFiles, SiteRules
 from lbwatch.core.wishes import HashKeyRefusal, takes_any_key
 
+NO_SITES = "the template writes no sites: with the setting template = nginx/sites.conf.j2 it does"
+
 
 def takes_none(upstream: Upstream) -> str | None:  # noqa: ARG001 - stands for what looks at it
     """Return `None`: no change takes a reload."""
@@ -48,6 +50,6 @@ class Rules:
     takes_reload: Callable[[Upstream], str | None] = takes_none
     sites: SiteRules = field(default_factory=SiteRules)
     site_files: SiteFiles = field(default_factory=SiteFiles)
-    sites_refusal: str | None = None
+    sites_refusal: str | None = NO_SITES
     streams_refusal: str | None = None
     gateway: str = ""

@@ -76,6 +76,15 @@ class SitePath:
     def __str__(self) -> str:
         return f"{self.match} {self.text}".strip()
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """
+        Return the ways in which nginx takes it, the usual one first: behind a modifier there need be no space.
+
+        The names of users' files are made of one of them, and a password file must not be missed.
+        """
+        return (str(self), f"{self.match}{self.text}") if self.match else (self.text,)
+
 
 ROOT = SitePath()
 """All of a host."""
@@ -238,7 +247,10 @@ class SiteFiles:
         others: Digests by path of further files that blocks name: CAs' and revocation lists in `cert_dir`, and what
             nginx-proxy knows by its path (/etc/nginx/proxy.conf, /etc/nginx/network_internal.conf, its 50x page).
         digests: By path, of all of the above, certificates and keys included.
-        errors: By path, why what is there cannot be used, in words: not readable, no regular file, too large.
+        errors: By path, why what is there cannot be used, in words: no regular file, too large, a link to nowhere. Of a
+            folder: why its files cannot be known now.
+        unknown: Folders, and paths that are known by themselves, of which nothing was ever known; `errors` says why.
+            That a file is not among those of such a folder does not mean that it is not there.
     """
 
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
@@ -248,6 +260,7 @@ class SiteFiles:
     others: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

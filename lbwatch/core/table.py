@@ -23,14 +23,19 @@ from lbwatch.core.placement import (
     marked_flapping,
     network_owner,
     placement_of,
+    site_asks,
     under_former_names,
 )
 from lbwatch.core.probes import PortProbe, id_of, until_accepted, waiting
 from lbwatch.core.rules import Rules
+from lbwatch.core.site import Site, SiteAsk, SiteFiles
+from lbwatch.core.sites.hosts import Hosts
 from lbwatch.core.streams import Streams
 
 _MANY = 100
 """For so many changes the plan of before is patched; for more it is put together anew."""
+
+_NO_FILES = SiteFiles()
 
 _Row = tuple[tuple[Route, ...], tuple[Notice, ...]]  # of one container: what one of its sources says of it
 
@@ -57,13 +62,13 @@ class Table:
     What was decided of all containers in the latest pass.
 
     Attributes:
-        lost: The upstreams whose requests wait for a server, and which lost their last container in that pass: as they
-            were, with how long their containers had requests wait.
+        emptied: The upstreams that lost their last container in that pass, by name: as they were, with how long their
+            containers had requests wait.
         waiting: By the container's id, which of its ports have to accept a connection before it serves, and have not.
     """
 
     def __init__(self) -> None:
-        self.lost: tuple[Upstream, ...] = ()
+        self.emptied: dict[str, Upstream] = {}
         self._rules: Rules | None = None
         self._suspended = Suspended()
         self._plan = Plan()
@@ -85,6 +90,17 @@ class Table:
         self._rows: dict[str, dict[str, _Row]] = defaultdict(dict)  # by the container's name and by who says it
         self._routes: dict[str, tuple[Route, ...]] = {}  # by the container's name, the rows put together
         self._containers = _Names()
+        self._hosts = Hosts()
+
+    @property
+    def lost(self) -> tuple[Upstream, ...]:
+        """Return the upstreams whose requests wait for a server, of those that lost their last container."""
+        return tuple(each for each in self.emptied.values() if each.hold_s)
+
+    @property
+    def lost_sites(self) -> Mapping[str, tuple[SiteAsk, ...]]:
+        """Return the hosts that lost their last container in the latest pass, with what was asked of them."""
+        return self._hosts.lost
 
     def plan(
         self, containers: Mapping[str, Container], *, changed: Iterable[str], rules: Rules, suspended: Suspended
@@ -99,16 +115,18 @@ class Table:
             suspended: Which containers are left out although they run, or serve only as a last resort, and which
                 upstreams are there although no container is.
         """
-        touched, dirty, self.lost = set(changed), set[str](), ()
+        touched, dirty, self.emptied = set(changed), set[str](), {}
         before, self._suspended = self._suspended, suspended
-        if anew := rules != self._rules:
-            self._rules = rules
+        # The files of sites change by themselves, and no container is placed by them.
+        placing = replace(rules, site_files=_NO_FILES) if rules.site_files is not _NO_FILES else rules
+        if anew := placing != self._rules:
+            self._rules = placing
             self._clear()
             touched, dirty = set(containers), {name.lower() for name in rules.declare}
             dirty |= suspended.paused | suspended.kept.keys()
         dirty |= (before.paused ^ suspended.paused) | _differing(before.kept, suspended.kept)
         touched |= _otherwise_suspended(before, suspended) & containers.keys()
-        touched = self._place(containers, touched, rules=rules)
+        touched = self._place(containers, touched, rules=placing)
         touched |= self._claim(touched, claims=self._applications, claimed=self._claimed_names)
         touched |= self._claim(touched, claims=self._addresses, claimed=self._claimed_addresses)
         names: set[str] = set()
@@ -118,11 +136,13 @@ class Table:
             dirty |= {each.upstream for each in self._candidates[id] if each.upstream is not None}
         others = [self._regroup(name, declared=rules.declare, names=names) for name in dirty]
         self._put_streams(dirty, names=names)
+        sites = self._settle_sites(rules, names=names)
         rows = [name for name in names if self._put_together(name)]
-        if anew or dirty or rows:
+        if anew or dirty or rows or sites is not self._plan.sites:
             upstreams = self._all_upstreams(dirty, anew=anew or any(others))
             streams = self._streams.streams(lambda name: self._groups[name].upstream)
-            self._plan = Plan(upstreams=upstreams, routes=self._all_routes(rows, anew=anew), streams=streams)
+            routes = self._all_routes(rows, anew=anew)
+            self._plan = Plan(upstreams=upstreams, routes=routes, sites=sites, streams=streams)
         return self._plan
 
     # Each container by itself.
@@ -241,6 +261,8 @@ class Table:
         for name in {each.container.name for each in (*before, *now)}:
             self._rows[name].pop(source, None)
             names.add(name)
+        if self._rules is not None and self._rules.sites_refusal is None:
+            self._hosts.put(id, site_asks(now))
         if placement is not None:
             self._candidates[id] = now
             alone = tuple(unrouted(each, each.reason, each.detail) for each in now if not each.upstream and each.reason)
@@ -278,8 +300,8 @@ class Table:
         is_other = self._upstreams.set(name, there=exists)
         if not members:
             self._members.pop(name, None)
-            if known is not None and known.hold_s:
-                self.lost += (replace(known.upstream, hold_s=known.hold_s),)
+            if known is not None and known.routes:
+                self.emptied[name] = replace(known.upstream, hold_s=known.hold_s)
         if exists:
             group = self._group(name, members or {}, kept=kept, is_paused=is_paused, before=known)
             self._groups[name] = group
@@ -321,6 +343,22 @@ class Table:
             is_paused=is_paused,
             before=before,
         )
+
+    # The hosts.
+
+    def _settle_sites(self, rules: Rules, *, names: set[str]) -> tuple[Site, ...]:
+        """Return all sites as they are now; *names* gets those of the containers of which they say something else."""
+        if rules.sites_refusal is not None:
+            return ()
+        for change in self._hosts.settle(rules=rules.sites, files=rules.site_files, kept=self._suspended.kept_sites):
+            for name in change.before:
+                self._rows[name].pop(change.source, None)
+            for name, row in change.rows.items():
+                self._rows[name][change.source] = row
+            names.update(change.before, change.rows)
+        return self._hosts.sites
+
+    # The ports that go to an upstream as they are.
 
     def _put_streams(self, dirty: set[str], *, names: set[str]) -> None:
         """
@@ -427,11 +465,12 @@ def _rows_of(group: Group) -> Mapping[str, _Row]:
     return {name: (tuple(each), tuple(notices.get(name, ()))) for name, each in routes.items()}
 
 
-def _by_container(route: Route) -> tuple[str, str, str, int, str, str]:
+def _by_container(route: Route) -> tuple[str, str, str, int, str, str, str]:
     """Return what the routes of a plan are sorted by; for a moment two containers may have one name."""
     # Not by `route.address`, which writes a text: there may be thousands of routes in each pass.
     address, port = ("", 0) if route.server is None else (route.server.address, route.server.port)
-    return route.container, route.upstream or "", address, port, route.reason or "", route.detail or ""
+    words = route.reason or "", route.detail or "", route.site or ""
+    return route.container, route.upstream or "", address, port, *words
 
 
 def _by_kind(notice: Notice) -> tuple[str, str]:

@@ -87,7 +87,12 @@ class NginxAccess:
         command = _words("nginx_command", nginx.nginx_command)
         if self.nginx_container is None:
             return CopyTester(
-                command, main=nginx.nginx_conf, output=nginx.output, folder=folder, log_warnings=not quiet
+                command,
+                main=nginx.nginx_conf,
+                output=nginx.output,
+                stream=self._settings.sites.stream_output,
+                folder=folder,
+                log_warnings=not quiet,
             )
         if nginx.nginx_reload == "signal":
             return ContainerRequiredTester(self.nginx_container, tester=None)
@@ -98,6 +103,7 @@ class NginxAccess:
             main=nginx.nginx_conf,
             output=nginx.output,
             output_there=nginx.nginx_output,
+            stream=self._settings.sites.stream_output,
             folder=folder,
             copy=copy or nginx.output.parent / TEST_FOLDER,
             mountinfo=mounts.mountinfo,
@@ -111,6 +117,7 @@ class NginxAccess:
             return LocalControl(
                 pidfile=nginx.nginx_pidfile,
                 output=nginx.output,
+                stream=self._settings.sites.stream_output,
                 command=None if reload_command is None else _words("reload_command", reload_command),
                 program=_words("nginx_command", nginx.nginx_command)[0],
             )

@@ -19,7 +19,10 @@ from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER
 from lbwatch.balancers.nginx.evidence import FILE
 from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control
+from lbwatch.balancers.nginx.outputs import Locks
 from lbwatch.balancers.nginx.quoting import settled
+from lbwatch.balancers.nginx.streams import BothRenderer, StreamRenderer
+from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.draining import Drains
 from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, SourceError, StateError
@@ -27,7 +30,7 @@ from lbwatch.core.explain import Explanation, story_of
 from lbwatch.core.model import BalancerStatus, Container, Suspended
 from lbwatch.core.plan import Planner, Rules
 from lbwatch.core.schedule import ReloadPace
-from lbwatch.core.sites import nginxproxy
+from lbwatch.core.site import SiteRules
 from lbwatch.core.status import Status, unready
 from lbwatch.engines.docker.address import EngineAddress, engine_address
 from lbwatch.engines.docker.client import EngineClient
@@ -38,9 +41,11 @@ from lbwatch.settings import DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST, USER_TEMP
 from lbwatch.system import logs, mounts, place
 from lbwatch.system.connecting import PortTries
 from lbwatch.system.lock import FileLock
+from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, followed, not_live
+from lbwatch.wiring.sites import of_sites, read_beside, site_rules, with_sites
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
@@ -57,6 +62,7 @@ class Daemon:
     source: DockerSource
     reconciler: Reconciler
     ports: PortTries
+    folders: SiteFolders
     renderer: Renderer
     state: State
     nginx: Nginx
@@ -142,16 +148,21 @@ async def build_daemon(
         watch: Given the load balancer; what it returns is used instead.
         hold_refusal: Returns why no request waits for a server now, see `Rules`.
     """
-    if (reason := place.unusable_reason(settings.nginx.output)) is not None:
-        raise SettingsError("output", value=settings.nginx.output, takes=reason)
-    renderer = make_renderer(settings)
+    outputs = written_files(settings)
+    for name, path in outputs.items():
+        if (reason := place.unusable_reason(path)) is not None:
+            raise SettingsError(name, value=path, takes=reason)
+    sites = site_rules(settings, environ=os.environ)
+    found: list[Nginx] = []  # which is made of the renderer, and knows the version that this writes for
+    renderer = make_renderer(settings, sites=sites, version=lambda: found[0].version if found else None)
     renderer.load()
     address = make_address(settings)
     if address.warning:
         _log.warning("source.unprotected", warning=address.warning)
     async with AsyncExitStack() as stack:
-        lock = stack.enter_context(FileLock(settings.nginx.output))
-        _acquire(lock, output=settings.nginx.output)
+        locks = {name: stack.enter_context(FileLock(path)) for name, path in outputs.items()}
+        for name, lock in locks.items():
+            _acquire(lock, setting=name, output=outputs[name])
         client = EngineClient(address)
         stack.push_async_callback(client.close)
         source = make_source(client, settings=settings, address=address, asks_identity=True)
@@ -168,19 +179,31 @@ async def build_daemon(
             output=settings.nginx.output,
             tester=tester or access.tester(folder=scratch_folder(stack, output=settings.nginx.output)),
             control=control,
-            lock=lock,
+            lock=Locks(*locks.values()),
             pace=ReloadPace(interval_s=settings.nginx.reload_interval),
             evidence=settings.routing.state_dir / FILE,
+            stream=settings.sites.stream_output,
             lines=lines,
             push=push,
             retest_s=access.retest_s(),
         )
+        found.append(balancer)
         _restore(balancer)
         state = make_state(settings)
 
+        def files_changed() -> None:
+            reconciler.wake()
+
+        folders = SiteFolders(sites, changed=files_changed, resync_interval_s=settings.routing.resync_interval)
+        await stack.enter_async_context(folders)
+        if renderer.writes_sites:
+            await folders.start()
+
         def rules() -> Rules:
             refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)
-            return access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=refusal)
+            rules = access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=refusal)
+            files, writes_sites = folders.files(), renderer.writes_sites
+            return with_sites(rules, settings=settings, sites=sites, files=files, writes_sites=writes_sites)
 
         reconciler = make_reconciler(
             settings, source=source, balancer=watch(balancer), rules=rules, state=state, tries_ports=True
@@ -189,6 +212,7 @@ async def build_daemon(
             source=source,
             reconciler=reconciler,
             ports=PortTries(reconciler.planner, news=reconciler.wake),
+            folders=folders,
             renderer=renderer,
             state=state,
             nginx=balancer,
@@ -255,14 +279,20 @@ def scratch_folder(stack: AsyncExitStack, *, output: Path) -> Path:
         raise OutputError(output.parent, error=error) from error
 
 
-def _acquire(lock: FileLock, *, output: Path) -> None:
+def written_files(settings: Settings) -> dict[str, Path]:
+    """Return the files that are written, by the settings that name them."""
+    stream = settings.sites.stream_output
+    return {"output": settings.nginx.output} | ({} if stream is None else {"stream_output": stream})
+
+
+def _acquire(lock: FileLock, *, setting: str, output: Path) -> None:
     """Make sure that no other lbwatch writes the output: the two would undo each other's work for ever."""
     try:
         if not lock.acquire():
             _log.warning("output.not_locked", output=str(output), reason="its file system has no locks")
     except OutputHeldError as error:
         raise SettingsError(
-            "output",
+            setting,
             value=output,
             takes=f"another lbwatch, {error.holder}, writes it: end that one first, or set another file",
         ) from error
@@ -293,14 +323,30 @@ def _default_docker_host() -> str:
     return MOUNTED_DOCKER_HOST if not usual.exists() and mounts.is_mounted(other) else DEFAULT_DOCKER_HOST
 
 
-def make_renderer(settings: Settings) -> Renderer:
-    """Return the renderer of the template that is set; it is not loaded yet."""
-    return Renderer(
+def make_renderer(
+    settings: Settings, *, sites: SiteRules, version: Callable[[], Version | None] = lambda: None
+) -> Renderer:
+    """
+    Return the renderer of the template that is set, and of that for ports; it is not loaded yet.
+
+    Args:
+        settings: What the user set.
+        sites: What holds for all sites.
+        version: Returns that of nginx; `None`: not known.
+    """
+    folders = [USER_TEMPLATES, shipped_templates()]
+    stream = None
+    if settings.sites.stream_output is not None:
+        name = settings.sites.stream_template
+        stream = StreamRenderer(name, folders=folders, block=limits.block, filters=limits.FILTERS, settled=settled)
+    return BothRenderer(
         settings.nginx.template,
-        folders=[USER_TEMPLATES, shipped_templates()],
+        stream=stream,
+        folders=folders,
         block=limits.block,
         filters=limits.FILTERS,
         settled=settled,
+        of_sites=of_sites(sites, version=version),
     )
 
 
@@ -312,16 +358,6 @@ def make_state(settings: Settings) -> State:
     except StateError as error:
         _log.warning(error.event, error=str(error))
     return state
-
-
-def variables_read(settings: Settings) -> frozenset[str]:
-    """Return the names of the variables that are read of containers' environments; no other is ever kept."""
-    return nginxproxy.VARIABLES if settings.sites.compat else frozenset()
-
-
-def labels_read(settings: Settings) -> frozenset[str]:
-    """Return the keys of the labels that are read beside those below the prefix."""
-    return nginxproxy.LABELS if settings.sites.compat else frozenset()
 
 
 def make_source(
@@ -336,6 +372,7 @@ def make_source(
         address: Where it is.
         asks_identity: Whether the engine is asked who it is, beside what it has.
     """
+    variables, also_labels = read_beside(settings)
     return DockerSource(
         client,
         name=address.name,
@@ -344,8 +381,8 @@ def make_source(
         resync_interval_s=settings.routing.resync_interval,
         drain_timeout_s=settings.routing.drain_timeout,
         random=random.random,
-        variables=variables_read(settings),
-        also_labels=labels_read(settings),
+        variables=variables,
+        also_labels=also_labels,
         follows=followed(settings),
         # Where it is known what nginx reaches no driver matters.
         asks_networks=not (settings.routing.networks or settings.nginx.nginx_container),

@@ -1,7 +1,8 @@
 """Builds the parts of a command that only looks."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lbwatch.balancers.nginx.dry_run import DryRun
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer
-from lbwatch.core.errors import OutputError
+from lbwatch.core.errors import OutputError, RenderError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Rules
 from lbwatch.engines.docker.client import EngineClient
@@ -20,18 +21,11 @@ from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings
 from lbwatch.system import files
+from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
-from lbwatch.wiring.daemon import (
-    labels_read,
-    make_address,
-    make_reconciler,
-    make_renderer,
-    make_source,
-    make_state,
-    scratch_folder,
-    variables_read,
-)
+from lbwatch.wiring.daemon import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
+from lbwatch.wiring.sites import read_beside, site_rules, with_sites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +68,10 @@ async def build_look(
         SourceError: The engine, or the recorded one, cannot be read.
         OutputError: Nothing can be put where nginx's container would see it.
     """
-    renderer = make_renderer(settings)
-    if tests:
+    sites = site_rules(settings, environ=os.environ)
+    found: list[DryRun] = []
+    renderer = make_renderer(settings, sites=sites, version=lambda: found[0].version if found else None)
+    with nullcontext() if tests else suppress(RenderError):  # plans alone need none
         renderer.load()
     async with AsyncExitStack() as stack:
         address = make_address(settings)
@@ -98,12 +94,23 @@ async def build_look(
             lines=access.live_lines() if tests else None,
         )
 
+        found.append(balancer)
+        folders = await stack.enter_async_context(
+            SiteFolders(sites, changed=lambda: None, resync_interval_s=settings.routing.resync_interval)
+        )
+        if renderer.writes_sites:
+            await folders.start()
+
         # Without a daemon nobody has requests wait; one that runs says whether they do.
         hold_refusal = NOT_LIVE if suspended is None else suspended.hold_refusal
 
         def rules() -> Rules:
             pid, shared = (source.engine_pid, None) if isinstance(source, DockerSource) else (None, False)
-            return access.rules(engine_pid=pid, host_shared=shared, version=balancer.version, hold_refusal=hold_refusal)
+            rules = access.rules(
+                engine_pid=pid, host_shared=shared, version=balancer.version, hold_refusal=hold_refusal
+            )
+            files, writes_sites = folders.files(), renderer.writes_sites
+            return with_sites(rules, settings=settings, sites=sites, files=files, writes_sites=writes_sites)
 
         yield Look(
             source=source,
@@ -172,9 +179,6 @@ def _names_in_force(settings: Settings) -> frozenset[str]:
 def recorded_source(path: Path, *, settings: Settings) -> RecordedSource:
     """Return the source of a recorded engine; raises as `RecordedSource` does."""
     followed = selector(settings)
-    return RecordedSource(
-        path,
-        prefix=settings.routing.label_prefix,
-        also=labels_read(settings) | ({followed.key} if followed is not None else set()),
-        variables=variables_read(settings),
-    )
+    variables, also = read_beside(settings)
+    also |= frozenset() if followed is None else {followed.key}
+    return RecordedSource(path, prefix=settings.routing.label_prefix, also=also, variables=variables)

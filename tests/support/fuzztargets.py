@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, quote_from_bytes
 import pageworlds
 import structlog
 from fakedaemon import Answer, Client, FixedLoop, listening
+from sitecerts import made
 
 from lbwatch.api.control import SHORTEST_ID, ControlService, find_container
 from lbwatch.api.page.query import query_of
@@ -47,6 +48,7 @@ from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecod
 from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS
 from lbwatch.engines.docker.networks import drivers_of_list
 from lbwatch.settings import Settings
+from lbwatch.system.sitefiles.judge import MAX_HOSTS, judged
 from lbwatch.system.state import State
 
 Target = Callable[[bytes], None]
@@ -519,6 +521,20 @@ def kept(data: bytes) -> None:
 
 # -- all of them, and what is begun with
 
+# -- files of sites
+
+
+def certificates(data: bytes) -> None:
+    """A certificate and a key are judged in words, whatever they are; and what is for people can be shown."""
+    certificate, _, key = data.partition(b"\0")
+    for secret in (key, None):
+        verdict = judged(certificate, key=secret)
+        if verdict.error is not None:
+            _is_one_line(verdict.error)
+        assert len(verdict.hosts) <= MAX_HOSTS
+        assert all(host.isprintable() and host.isascii() for host in verdict.hosts)
+
+
 TARGETS: Mapping[str, Target] = {
     target.__name__: target
     for target in (
@@ -563,7 +579,14 @@ _TOML = (
     b'output = "/etc/nginx/conf.d/x.conf"\nnginx_container = "label=role=proxy"\nstatus_listen = "[::1]:9180"\ndeclare = "a,b"\nexpose = "all"\n'
 )
 
+_PAIR, _ENCRYPTED = made("a.example.org", "10.0.0.1"), made("a.example.org", passphrase=b"x")
+
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
+    "certificates": (
+        _PAIR.certificate + b"\0" + _PAIR.key,
+        _PAIR.certificate + _PAIR.certificate + b"\0" + _ENCRYPTED.key,
+        _PAIR.certificate + b"\0",
+    ),
     "tokenizer": _NGINX_SEEDS,
     "includes": _NGINX_SEEDS,
     "templates": (

@@ -21,7 +21,7 @@ PLACEHOLDER = ["server 127.0.0.1:1 down"]
 LIVE = {"lua_check_client_abort", "init_worker_by_lua_block", "rewrite_by_lua_block", "log_by_lua_block"}
 """What stands once, behind the upstreams, where nginx's workers follow; each upstream has a line of its own for it."""
 
-_KNOWN = {"enable", "upstream", "port", "network", "weight", "hold"}
+_KNOWN = {"enable", "upstream", "port", "network", "weight", "hold", "listen"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,16 @@ LUA_NGINXES: dict[str, Programs] = {
 }
 """Those whose workers can run Lua. Unstable's module is built anew for each nginx there: for days it cannot be had."""
 
+_WITH_STREAM = ("nginx", "libnginx-mod-stream")
+STREAM_NGINXES: dict[str, Programs] = {
+    "1.22": Programs(name="nginx-1.22-stream", release="bookworm", packages=_WITH_STREAM),
+    "1.26": Programs(name="nginx-1.26-stream", release="trixie", packages=_WITH_STREAM),
+    "1.30": Programs(
+        name="nginx-1.30-stream", release="sid", packages=_WITH_STREAM, libraries=NGINXES["1.30"].libraries
+    ),
+}
+"""Those that pass on TCP and UDP. Unstable's module is not always there for its nginx, as with Lua's."""
+
 PROMISED = (
     *("20.10", "26.1", "podman-4.3", "podman-5.4", "1.22", "1.26", "1.30", "2.26"),
     *("1.22 with Lua", "1.26 with Lua"),

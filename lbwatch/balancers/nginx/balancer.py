@@ -18,6 +18,8 @@ from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control, LiveFile
 from lbwatch.balancers.nginx.livepath import LivePath
 from lbwatch.balancers.nginx.marks import is_outlived
+from lbwatch.balancers.nginx.outputs import Lock
+from lbwatch.balancers.nginx.streams import StreamLimits
 from lbwatch.balancers.nginx.suspects import Suspects, Trial
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
@@ -33,7 +35,6 @@ from lbwatch.core.errors import (
 from lbwatch.core.model import Applied, BalancerStatus, Plan
 from lbwatch.core.parts import Parts, changed_parts, other_names, part_words, upstreams_in
 from lbwatch.core.schedule import ReloadPace
-from lbwatch.system.lock import FileLock
 
 REFRESH_INTERVAL_S = 30.0
 """What the user changes in a container's files is seen so late; a reload that nginx refuses has it seen at once."""
@@ -94,6 +95,7 @@ class Nginx:
         lock: The right to replace the output.
         pace: When nginx may be reloaded.
         evidence: Where what was verified is kept for the next start; `None`: nowhere.
+        stream: The file that nginx includes in `stream {}`; `None`: there is none.
         lines: Those by which nginx's workers follow; `None`: nobody asks for them.
         push: Tells nginx's workers of changes of servers, likewise.
         retest_s: What needs no reload is tested only if the latest test is so long ago, where a test is dear.
@@ -110,14 +112,15 @@ class Nginx:
         output: Path,
         tester: Tester,
         control: Control,
-        lock: FileLock,
+        lock: Lock,
         pace: ReloadPace,
         evidence: Path | None = None,
+        stream: Path | None = None,
         lines: LiveLines | None = None,
         push: Push | None = None,
         retest_s: float = 0.0,
     ) -> None:
-        self.file = LiveFile(output, control=control, lock=lock, evidence=Evidence(evidence))
+        self.file = LiveFile(output, control=control, lock=lock, evidence=Evidence(evidence), stream=stream)
         self.step = ""
         self._candidates = Candidates(
             renderer, test=tester.test, lines=lines, running=control.running, container=control.program
@@ -130,6 +133,7 @@ class Nginx:
         self._control = control
         self._pace = pace
         self._limits = Limits()
+        self._stream_limits = StreamLimits()
         self._watch = VersionWatch(tester=tester, control=control)
         self._in_force: Parts | None = None  # verified
         self._seen = _Seen()
@@ -162,7 +166,7 @@ class Nginx:
 
     def limited(self, plan: Plan) -> Plan:
         """Return a plan that nginx takes, and can bear: what had to be changed for that is noted in its routes."""
-        return self._limits.limited(plan, version=self._watch.version)
+        return self._stream_limits.limited(self._limits.limited(plan, version=self._watch.version))
 
     def due(self, parts: Parts, *, now: float, at_once: bool) -> float:
         """

@@ -10,6 +10,7 @@ from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.isolate import AcceptedConfig, Test, accepted, at_levels
 from lbwatch.balancers.nginx.live import directives
 from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.outputs import joined, split
 from lbwatch.balancers.template import Renderer
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError
 from lbwatch.core.model import STREAM_MARK, Degraded, Upstream
@@ -101,8 +102,9 @@ class Candidates:
         """Return parts as text, with the lines for its workers if nginx takes them; or raise `RenderError`."""
         if self.lines is None or not self.lines.wanted:
             return self._renderer.text(parts)
-        text = self._renderer.text(parts, block=limits.live_block)
-        return self.lines.in_text(text, upstreams=upstreams_in(parts))
+        http, stream = split(self._renderer.text(parts, block=limits.live_block))
+        http = self.lines.in_text(http, upstreams=upstreams_in(parts))
+        return http if stream is None else joined(http, stream)
 
     def written(self, parts: Parts) -> Parts:
         """Return what would be written of parts if the same of them were refused as in the latest candidate."""

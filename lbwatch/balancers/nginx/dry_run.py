@@ -10,6 +10,7 @@ from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.candidates import Candidates
 from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.streams import StreamLimits
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer, digest
@@ -76,7 +77,7 @@ class DryRun:
 
     def limited(self, plan: Plan) -> Plan:
         """Return the plan as nginx takes it, see `Nginx.limited`."""
-        return limits.limited(plan, version=self.version)
+        return StreamLimits().limited(limits.limited(plan, version=self.version))
 
     def due(self, parts: Parts, *, now: float, at_once: bool) -> float:  # noqa: ARG002 - a port
         """

@@ -124,6 +124,7 @@ class UpstreamBlock:
             for it, or nginx does not have it.
         zone_kib: Size of the shared memory that the block needs, in KiB, or `None` if it needs none.
         live: The directive by which nginx's workers are told of other servers without a reload; `None`: they are not.
+        has_host: Whether a container of it asks for a host: then it should be reached by the site of that alone.
     """
 
     name: str
@@ -133,6 +134,7 @@ class UpstreamBlock:
     sticky: str | None = None
     zone_kib: int | None = None
     live: str | None = None
+    has_host: bool = False
 
 
 def block(upstream: Upstream) -> UpstreamBlock:
@@ -141,10 +143,11 @@ def block(upstream: Upstream) -> UpstreamBlock:
         name=upstream.name,
         servers=_lines(upstream.servers),
         method=None if upstream.method is None else str(upstream.method),
-        keepalive=upstream.keepalive,
+        keepalive=upstream.idle_connections,
         # One cookie for the whole site: without a path it would hold below the one that was asked for first.
         sticky=None if upstream.sticky is None else f"{upstream.sticky} path=/ httponly",
         zone_kib=_zone_kib(upstream.servers),
+        has_host=upstream.has_host,
     )
 
 
@@ -220,6 +223,11 @@ def hash_key_refusal(key: str) -> str | None:
     return f"its KEY takes at most {_MAX_KEY_CHARS} characters" if len(key) > _MAX_KEY_CHARS else None
 
 
+def variables_in(key: str) -> tuple[str, ...]:
+    """Return the names of the variables in a key that was not refused, in lower case."""
+    return tuple(name.lower() for part in _KEY_PART.finditer(key) if (name := part["plain"] or part["braced"]))
+
+
 def _is_known_variable(name: str) -> bool:
     return name in _VARIABLES or any(
         name.startswith(family) and len(name) > len(family) for family in _VARIABLE_FAMILIES
@@ -263,7 +271,7 @@ class Limits:
         notices: list[tuple[str, Notice]] = []
         special = [each for _, each in sorted(self._special.items())]
         taken = [_without_keepalive_off(_without_refused_backups(each, notices), self._version) for each in special]
-        written = _scaled_down(taken, notices)
+        written = scaled_down(taken, notices)
         known = self._changed
         # One that becomes the same again stays the same object, so that nobody takes it for another one.
         self._changed = {
@@ -302,7 +310,7 @@ def _without_refused_backups(upstream: Upstream, notices: list[tuple[str, Notice
     return replace(upstream, servers=tuple(replace(server, backup=False) for server in upstream.servers))
 
 
-def _scaled_down(upstreams: Iterable[Upstream], notices: list[tuple[str, Notice]]) -> list[Upstream]:
+def scaled_down(upstreams: Iterable[Upstream], notices: list[tuple[str, Notice]]) -> list[Upstream]:
     """Return the upstreams, with what would cost nginx seconds and hundreds of megabytes scaled down."""
     # First each by itself, then all: many that keep their own bound would still be too much together.
     every = list(upstreams)

@@ -91,13 +91,13 @@ class Outputs:
 
     def replace(self, text: str) -> None:
         """Put a text in their place, the first one first. Raises `OutputError`: not all of them may hold it then."""
-        for path, part in self._parts(text):
+        for path, part in self.parts(text):
             if self.stream is None or not _holds(path, part):
                 files.replace(path, text=part)
 
     def changes_both(self, text: str) -> bool:
         """Return whether a text is another one in both: whoever is killed in between leaves one of each."""
-        return self.stream is not None and not any(_holds(path, part) for path, part in self._parts(text))
+        return self.stream is not None and not any(_holds(path, part) for path, part in self.parts(text))
 
     def has_backup(self) -> bool:
         """Return whether there is a backup of them: what they hold is on trial."""
@@ -135,7 +135,8 @@ class Outputs:
         """Return the path of each."""
         return (self.http,) if self.stream is None else (self.http, self.stream)
 
-    def _parts(self, text: str) -> tuple[tuple[Path, str], ...]:
+    def parts(self, text: str) -> tuple[tuple[Path, str], ...]:
+        """Return what each of them should hold, with its path."""
         if self.stream is None:
             return ((self.http, text),)
         http, stream = split(text)

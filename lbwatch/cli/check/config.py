@@ -9,6 +9,7 @@ from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.config_test.sites import sites_in
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.outputs import Outputs
 from lbwatch.cli.check.finding import Finding, Verdict, failed, ok, warn, warnings
 from lbwatch.cli.check.servers import server_findings
 from lbwatch.cli.check.sites import site_words
@@ -17,7 +18,6 @@ from lbwatch.core import parts
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
 from lbwatch.core.explain import degraded_words
 from lbwatch.settings import NginxSettings, Settings
-from lbwatch.system import files
 from lbwatch.system.programs import find_program, split_command, unusable_reason
 from lbwatch.wiring.look import Look, build_tester
 
@@ -75,6 +75,10 @@ def _test_finding(tester: Tester, *, settings: Settings, tested: bool) -> Findin
     if not tester.copy.includes_output:
         unread = f"{tester.main} does not include {tester.copy.output}: nginx would never read it"
         return failed("config", f"{unread}: add `include {tester.copy.output};` to its http block, or set output")
+    if tester.copy.unread() is not None:
+        unread = f"{tester.main} does not include {tester.copy.stream}: nginx would never read it"
+        add = f"add `stream {{ include {tester.copy.stream}; }}` beside its http block"
+        return failed("config", f"{unread}: {add}, which takes nginx's stream module (Debian: libnginx-mod-stream)")
     return ok("config", f"{tester.main} includes the output, and nginx takes it")
 
 
@@ -95,7 +99,7 @@ async def _findings_without_plan(settings: Settings) -> tuple[Finding, ...]:
     unknown = "what would be written is not known, see above"
     if settings.nginx.nginx_container is not None:  # which is not known without the engine, or not looked for
         return (warn("config", f"not tested: {unknown}"),)
-    text = files.read(settings.nginx.output)
+    text = Outputs(settings.nginx.output, stream=settings.sites.stream_output).read()
     async with build_tester(settings) as tester:
         try:
             tested = await tester.test(text or _NOTHING)

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from lbwatch.cli.check.engine import connected
 from lbwatch.cli.check.finding import Finding, ok, warn
 from lbwatch.core.errors import SettingsError
+from lbwatch.core.site import SiteRules
 from lbwatch.settings import Settings
 from lbwatch.system import place
 from lbwatch.wiring.access import NginxAccess
-from lbwatch.wiring.daemon import make_address, make_renderer
+from lbwatch.wiring.daemon import make_address, make_renderer, written_files
 
 
 async def settings_findings(settings: Settings) -> Iterable[Finding]:
@@ -21,14 +22,19 @@ async def settings_findings(settings: Settings) -> Iterable[Finding]:
 
 
 async def template_findings(settings: Settings) -> Iterable[Finding]:
-    """Return whether the template can be loaded; what it makes of the engine's containers is for `config`."""
-    make_renderer(settings).load()
-    return (ok("template", settings.nginx.template),)
+    """Return whether the templates can be loaded; what they make of the engine's containers is for `config`."""
+    make_renderer(settings, sites=SiteRules()).load()
+    names = [settings.nginx.template]
+    if settings.sites.stream_output is not None:
+        names.append(settings.sites.stream_template)
+    return (ok("template", ", ".join(names)),)
 
 
 async def output_findings(settings: Settings) -> Iterable[Finding]:
-    """Return whether the output can be replaced: tried for real, with nothing in its place touched."""
-    path = settings.nginx.output
-    if (reason := await asyncio.to_thread(place.trial_error, path)) is not None:
-        raise SettingsError("output", value=path, takes=reason)
-    return (ok("output", f"{path} can be replaced"),)
+    """Return whether the outputs can be replaced: tried for real, with nothing in their place touched."""
+    findings = []
+    for name, path in written_files(settings).items():
+        if (reason := await asyncio.to_thread(place.trial_error, path)) is not None:
+            raise SettingsError(name, value=path, takes=reason)
+        findings.append(ok("output", f"{path} can be replaced"))
+    return findings

@@ -23,20 +23,24 @@ def snippet_names(host: str) -> tuple[str, ...]:
 def location_names(host: str, path: SitePath) -> tuple[str, ...]:
     """Return the names of files for a path of a host; the first one that there is is read."""
     name = file_host(host)
-    return (f"{name}_{sha1(str(path))}_location", f"{name}_location", DEFAULT_LOCATION)
+    return (*(f"{name}_{digest}_location" for digest in _digests(path)), f"{name}_location", DEFAULT_LOCATION)
 
 
 def override_names(host: str, path: SitePath) -> tuple[str, ...]:
     """Return the names of files that are read instead of a location."""
     name = file_host(host)
-    own = f"{name}_{sha1(str(path))}_location_override"
-    return (own, f"{name}_location_override") if path == ROOT else (own,)
+    own = tuple(f"{name}_{digest}_location_override" for digest in _digests(path))
+    return (*own, f"{name}_location_override") if path == ROOT else own
 
 
 def password_names(host: str, path: SitePath) -> tuple[str, ...]:
     """Return the names of files that say who may come in."""
     name = file_host(host)
-    return (f"{name}_{sha1(str(path))}", name)
+    return (*(f"{name}_{digest}" for digest in _digests(path)), name)
+
+
+def _digests(path: SitePath) -> tuple[str, ...]:
+    return tuple(map(sha1, path.spellings))
 
 
 class Shelf:
@@ -89,6 +93,14 @@ class Shelf:
         if path is None or (error := self._files.errors.get(path)) is None:
             return None
         return f"{path} cannot be used: {error}"
+
+    def unseen(self, folder: str) -> str | None:
+        """Return why nobody knows which files a folder has, in words; `None`: it is known, or was until it failed."""
+        if folder not in self._files.unknown:
+            return None
+        return (
+            f"{folder} may have a file for it, and cannot be looked into: {self._files.errors.get(folder, 'not yet')}"
+        )
 
     @property
     def files(self) -> tuple[tuple[str, str], ...]:

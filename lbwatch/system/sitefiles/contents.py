@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +43,19 @@ class Contents:
     def __init__(self) -> None:
         self._known: dict[str, tuple[_Stamp, SeenFile]] = {}
 
-    def seen(self, paths: Mapping[str, int]) -> dict[str, SeenFile]:
+    def seen(self, paths: Mapping[str, int], *, step: Callable[[], None] = lambda: None) -> dict[str, SeenFile]:
         """
         Return what each file is now, without those that are not there.
 
         Args:
             paths: Most bytes of each.
+            step: Called at each of them.
         """
         now = time.time_ns()
         known, found = self._known, {}
         self._known = {}
         for path, max_bytes in paths.items():
+            step()
             try:
                 stamp = _stamp(os.stat(path))
             except OSError as error:
@@ -65,11 +67,6 @@ class Contents:
             if _is_sure(stamp, now=now):
                 self._known[path] = stamp, found[path]
         return found
-
-    def forget(self, paths: Iterable[str]) -> None:
-        """Have files read again, whatever they look like."""
-        for path in paths:
-            self._known.pop(path, None)
 
 
 def _stamp(found: os.stat_result) -> _Stamp:

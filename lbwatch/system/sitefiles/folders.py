@@ -10,7 +10,7 @@ from typing import Self
 from lbwatch.core.site import SiteFiles, SiteRules
 from lbwatch.system.sitefiles.merge import Known, merged
 from lbwatch.system.sitefiles.pairs import Judge
-from lbwatch.system.sitefiles.place import ANSWER_S, Place
+from lbwatch.system.sitefiles.place import Place
 from lbwatch.system.sitefiles.survey import certificate_bytes, in_folder, list_bytes, of_paths
 from lbwatch.system.threads import Threads
 
@@ -30,10 +30,10 @@ class SiteFolders:
             folders.look()         # on SIGHUP
 
     What is not known is never "not there". `SiteFiles.errors` has the path of each file that is there and cannot be
-    used, links that lead nowhere included, and the path of a *folder* (or of `SiteRules.proxy_conf` and the like) whose
-    files cannot be known: it may not be read, does not answer, or was not looked at yet. Whoever asks for a password
-    file must ask there for both before it believes that there is none. What was known of such a folder before still
-    stands in the other fields.
+    used, links that lead nowhere included, and that of a *folder* (or of `SiteRules.proxy_conf` and the like) whose
+    files cannot be known: it may not be read, does not answer, or was not looked at yet. What was known of it before
+    still stands in the other fields; if nothing ever was, it is in `SiteFiles.unknown`, and whoever needs to know that
+    there is no password file there must not believe it.
 
     A file that lbwatch may not read, but nginx perhaps may, is no error: its digest then is one of its times and size.
 
@@ -77,16 +77,11 @@ class SiteFolders:
         for place in self._places:
             place.wake()
 
-    async def start(self, *, within_s: float = ANSWER_S) -> None:
-        """
-        Look at all of them once, and call nobody.
-
-        Args:
-            within_s: Those that do not answer in time are left to `run`.
-        """
+    async def start(self) -> None:
+        """Look at all of them once, and call nobody; those that do not answer are left to `run`."""
         self._starting = True
         try:
-            await asyncio.gather(*(place.look(within_s=within_s) for place in self._places))
+            await asyncio.gather(*(place.look(gives_up=True) for place in self._places))
         finally:
             self._starting = False
 

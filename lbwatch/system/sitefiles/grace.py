@@ -25,11 +25,13 @@ class Seen:
         files: By path, those that are there.
         pairs: Of a folder of certificates.
         error: Why the files cannot be known, in words: what else stands here is from before then.
+        was_known: Whether they ever were.
     """
 
     files: Mapping[str, SeenFile] = field(default_factory=dict)
     pairs: Pairs = field(default_factory=Pairs)
     error: str | None = None
+    was_known: bool = False
 
 
 class Grace:

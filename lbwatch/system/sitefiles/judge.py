@@ -6,13 +6,16 @@ nginx uses too, has the verdict; what is read beside that (names, end) is for pe
 """
 
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+MAX_HOSTS = 1000
+"""Of one certificate; authorities that people use stop at 100."""
+
+_HOST = re.compile(r"[!-~]{1,253}")  # what a terminal can bear: anything may stand in there
 
 # The last one: the key is of another kind (RSA, EC), which nginx's own test takes; then each handshake fails.
 _MISMATCHES = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
@@ -54,6 +57,14 @@ def judged(certificate: bytes, *, key: bytes | None) -> Verdict:
 
 
 def _is_plainly_good(certificate: bytes, key: bytes | None) -> bool:
+    # Who has no certificate does without its 9 MiB and 0.1 s.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
     # It is stricter than OpenSSL, and has an exception of its own for most of what may be wrong in there.
     try:
         chain = x509.load_pem_x509_certificates(certificate)
@@ -118,6 +129,8 @@ def _in_memory(content: bytes) -> Iterator[str]:
 
 
 def _described(certificate: bytes) -> tuple[tuple[str, ...], float | None]:
+    from cryptography import x509  # noqa: PLC0415
+
     try:
         read = x509.load_pem_x509_certificate(certificate)
         expires_at = read.not_valid_after_utc.timestamp()
@@ -125,7 +138,7 @@ def _described(certificate: bytes) -> tuple[tuple[str, ...], float | None]:
         return (), None
     try:
         names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        addresses = map(str, names.get_values_for_type(x509.IPAddress))
-        return (*names.get_values_for_type(x509.DNSName), *addresses), expires_at
+        hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     except Exception:  # noqa: BLE001
         return (), expires_at
+    return tuple(host for host in hosts[:MAX_HOSTS] if _HOST.fullmatch(host)), expires_at

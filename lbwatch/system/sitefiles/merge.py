@@ -36,6 +36,11 @@ class Known:
         return NOT_LOOKED_AT if self.seen is None else self.seen.error
 
     @property
+    def is_unknown(self) -> bool:
+        """Return whether nothing was ever known of its files."""
+        return self.seen is None or (self.seen.error is not None and not self.seen.was_known)
+
+    @property
     def files(self) -> Mapping[str, SeenFile]:
         """Return them by path."""
         return {} if self.seen is None else self.seen.files
@@ -50,6 +55,7 @@ def merged(*, certificates: Known, snippets: Known, passwords: Known, fixed: Kno
     for place in places:
         if place.error is not None:
             errors |= dict.fromkeys(place.paths, place.error)
+    unknown = (path for place in places if place.is_unknown for path in place.paths)
     shared = {path for path in certificates.files if is_shared(os.path.basename(path))}
     others = shared | fixed.files.keys()
     pairs = certificates.seen.pairs if certificates.seen is not None else None
@@ -61,6 +67,7 @@ def merged(*, certificates: Known, snippets: Known, passwords: Known, fixed: Kno
         others={path: digest for path, digest in digests.items() if path in others},
         digests=digests,
         errors=errors,
+        unknown=frozenset(unknown),
     )
 
 

@@ -1,7 +1,7 @@
 """Puts the files of a folder of certificates together: which certificate has which key, and what is wrong with it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,24 +47,26 @@ class Judge:
         self._folder = folder
         self._known: dict[str, tuple[object, Verdict]] = {}  # by name, with the digests that it is of
 
-    def pairs(self, files: Mapping[str, SeenFile]) -> Pairs:
+    def pairs(self, files: Mapping[str, SeenFile], *, step: Callable[[], None] = lambda: None) -> Pairs:
         """
         Return the certificates of a folder.
 
         Args:
             files: By path, all that are there.
+            step: Called at each of them, since many take their time.
         """
         found = {os.path.basename(path) for path in files}
         certificates = {name.removesuffix(_CERTIFICATE) for name in found if name.endswith(_CERTIFICATE)}
         keys = {name.removesuffix(_KEY) for name in found if name.endswith(_KEY)}
         self._known = {name: self._known[name] for name in certificates & keys & self._known.keys()}
         return Pairs(
-            certificates={name: self._certificate(name, files) for name in sorted(certificates & keys)},
+            certificates={name: self._certificate(name, files, step=step) for name in sorted(certificates & keys)},
             # Authorities have no key here, and are no certificate of a site, unless that is named so (example.ca).
             lone=tuple(sorted(name for name in certificates ^ keys if not is_shared(name + _CERTIFICATE))),
         )
 
-    def _certificate(self, name: str, files: Mapping[str, SeenFile]) -> Certificate:
+    def _certificate(self, name: str, files: Mapping[str, SeenFile], *, step: Callable[[], None]) -> Certificate:
+        step()
         path, key, chain, dhparam = (
             os.path.join(self._folder, name + ending) for ending in (_CERTIFICATE, _KEY, ".chain.pem", ".dhparam.pem")
         )

@@ -6,10 +6,11 @@ no other place.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -30,9 +31,17 @@ RETRY_S = 0.5
 """Between two looks at what is half replaced."""
 
 ANSWER_S = 5.0
-"""For a look: 20,000 files take about 1 s."""
+"""For the next file of a look: a disk that is busy takes a tenth of it."""
 
 _SURVEYS = 3
+
+
+class PairsOf(Protocol):
+    """Returns the certificates among files."""
+
+    def __call__(self, files: Mapping[str, SeenFile], *, step: Callable[[], None]) -> Pairs:
+        """See `Judge.pairs`."""
+
 
 _log = structlog.get_logger()
 
@@ -44,7 +53,7 @@ class Place:
     Args:
         name: For the log and for errors: the folder's path.
         survey: Returns the files that there are; run in a thread.
-        pairs: Returns the certificates among them, likewise.
+        pairs: Returns the certificates among them, likewise; `None`: there are none.
         changed: Called once something else is known.
         threads: Where it is looked.
         resync_interval_s: Between two looks, though nothing changed.
@@ -55,7 +64,7 @@ class Place:
         name: str,
         *,
         survey: Callable[[], Survey],
-        pairs: Callable[[dict[str, SeenFile]], Pairs] = lambda _: Pairs(),
+        pairs: PairsOf | None = None,
         changed: Callable[[], None],
         threads: Executor,
         resync_interval_s: float,
@@ -68,6 +77,7 @@ class Place:
         self._contents, self._grace, self._watch = Contents(), Grace(), Watch(name)
         self._woken = asyncio.Event()
         self._looking: asyncio.Future[Seen] | None = None
+        self._steps = 0  # of all looks, by which one that takes its time is told from one that hangs
         self._unsure: Seen | None = None  # differs from what counts, though no change was heard of
         self._reported = False  # that files are not readable
 
@@ -78,40 +88,45 @@ class Place:
     async def run(self) -> None:
         """Keep it true, for good."""
         loop = asyncio.get_running_loop()
+        self._watch.open()
         descriptor = self._watch.fileno()
         if descriptor is not None:
             loop.add_reader(descriptor, self._heard)
         try:
             while True:
-                if self.seen is not None:
-                    await self._due()
-                await self.look()
+                is_quiet = self.seen is not None and await self._due()
+                await self.look(is_quiet=is_quiet)
         finally:
             if descriptor is not None:
                 loop.remove_reader(descriptor)
 
-    async def look(self, *, within_s: float | None = None) -> None:
+    async def look(self, *, is_quiet: bool = False, gives_up: bool = False) -> None:
         """
         Look once, and wait for it.
 
         Args:
-            within_s: Go without after so long; `None`: wait for good, as long as nobody answers.
+            is_quiet: Whether changes were heard of, and then none for a while: then what is seen is no half of one.
+            gives_up: Whether to leave it to the next look once nothing answers; else it is waited for.
         """
-        was_woken = self._woken.is_set()
         self._woken.clear()
+        self._watch.open()
         loop = asyncio.get_running_loop()
         try:
             self._looking = self._looking or loop.run_in_executor(self._threads, self._look)
-            if not await _done(self._looking, within_s=min(ANSWER_S, within_s or ANSWER_S)):
-                self._set_answers(answers=False)
-                if within_s is not None:
-                    return
-            seen = await asyncio.shield(self._looking)
         except ThreadError:  # said by whoever found it; until the next look what is known has to do
             return
+        steps = -1
+        while not await _done(self._looking, within_s=ANSWER_S):
+            if steps == self._steps:
+                self._set_answers(answers=False)
+                break
+            steps = self._steps
+        if gives_up and not self._looking.done():
+            return
+        seen = await asyncio.shield(self._looking)
         self._looking = None
         self._set_answers(answers=True)
-        self._take(seen, was_woken=was_woken)
+        self._take(seen, is_quiet=is_quiet)
 
     def close(self) -> None:
         """End its watches."""
@@ -121,35 +136,40 @@ class Place:
         if self._watch.heard():
             self._woken.set()
 
-    async def _due(self) -> None:
+    async def _due(self) -> bool:
+        """Wait until somebody should look, and return whether changes were heard of."""
         loop = asyncio.get_running_loop()
         if self._unsure is not None:
             await asyncio.sleep(QUIET_S)
-            return
+            return False
         soon = self._grace.is_running(loop.time())
         if not await _set(self._woken, within_s=RETRY_S if soon else self._resync_interval_s):
-            return
+            return False
         latest = loop.time() + BUSY_S
         while loop.time() < latest:
             self._woken.clear()
             if not await _set(self._woken, within_s=QUIET_S):
                 break
-        self._woken.set()  # the look is for what was heard
+        return True
 
     def _look(self) -> Seen:
         for _ in range(_SURVEYS):  # what changed before it was watched is seen in another survey
             survey = self._survey()
             if not self._watch.update(survey.watched):
                 break
-        files = self._contents.seen(survey.paths)
-        return Seen(files=files, pairs=self._pairs(files), error=survey.error)
+        files = self._contents.seen(survey.paths, step=self._step)
+        pairs = Pairs() if self._pairs is None else self._pairs(files, step=self._step)
+        return Seen(files=files, pairs=pairs, error=survey.error, was_known=survey.error is None)
 
-    def _take(self, seen: Seen, *, was_woken: bool) -> None:
+    def _step(self) -> None:
+        self._steps += 1
+
+    def _take(self, seen: Seen, *, is_quiet: bool) -> None:
         if self.seen is not None:
             if seen.error is not None:
                 seen = replace(self.seen, error=seen.error)
             seen = self._grace.eased(seen, before=self.seen, now=asyncio.get_running_loop().time())
-        is_sure = self.seen is None or was_woken or seen == self._unsure
+        is_sure = self.seen is None or is_quiet or seen == self._unsure
         self._unsure = None
         if seen == self.seen:
             return

@@ -9,6 +9,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lbwatch.core.errors import excerpt
@@ -122,7 +123,9 @@ def _error(folder: str) -> str | None:
     try:
         os.stat(folder)
     except FileNotFoundError:
+        with suppress(OSError):  # a link to a drive that is not mounted is no empty folder
+            return f"it is a link to {excerpt(os.readlink(folder))}, and nothing is there"
         return None
     except OSError as error:
         return excerpt(str(error.strerror))
-    return None  # just now: whoever looks again finds it
+    return None  # it came just now: whoever looks again finds it

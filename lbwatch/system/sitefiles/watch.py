@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from lbwatch.system.inotify import OVERFLOW, Inotify
+from lbwatch.system.inotify import Inotify
 
 MAX_FOLDERS = 4096
 """For one place: a link into a folder of its own for each of 1,000 certificates, with the folders of its target."""
@@ -27,6 +27,11 @@ class Watch:
         self._inotify: Inotify | None = None
         self._names: dict[int, frozenset[str] | None] = {}  # by watch, `None`: all names matter
         self._limited = False
+
+    def open(self) -> None:
+        """Have it begin; again is no harm."""
+        if self._inotify is not None:
+            return
         try:
             self._inotify = Inotify()
         except OSError as error:
@@ -42,7 +47,7 @@ class Watch:
 
         Asks the kernel for each folder anew, since another one may be there by its name.
         """
-        if self._inotify is None:
+        if (inotify := self._inotify) is None:
             return False
         names: dict[int, frozenset[str] | None] = {}
         for count, (folder, wanted) in enumerate(watched.items()):
@@ -50,7 +55,7 @@ class Watch:
                 self._report(OSError(errno.ENOSPC, f"more than {MAX_FOLDERS:,} folders"))
                 break
             try:
-                watch = self._inotify.add(folder)
+                watch = inotify.add(folder)
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     self._report(error)
@@ -59,19 +64,15 @@ class Watch:
         before, self._names = self._names, names
         for watch in before.keys() - names.keys():
             with suppress(OSError):
-                self._inotify.remove(watch)
+                inotify.remove(watch)
         return not names.keys() <= before.keys()
 
     def heard(self) -> bool:
         """Return whether something that matters changed, and forget it."""
         events = () if self._inotify is None else tuple(self._inotify.events())
-        # What is unknown may be of a watch that is just being added.
+        # A watch that is not known is `OVERFLOW`, which may have been anything, or one that is just being added.
         return any(
-            event.watch == OVERFLOW
-            or not event.name
-            or (names := self._names.get(event.watch)) is None
-            or event.name in names
-            for event in events
+            not event.name or (names := self._names.get(event.watch)) is None or event.name in names for event in events
         )
 
     def close(self) -> None:

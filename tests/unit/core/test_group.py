@@ -360,6 +360,34 @@ def test_who_may_have_requests_wait_never_serves_by_one_that_is_not_ready(drawn:
     assert {route.container for route in held.routes} == {each.container.name for each in everyone}
 
 
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ({"lbwatch.port": "80"}, {"web": False}),
+        ({"lbwatch.upstream": "web", "lbwatch.host": "shop.example.org", "lbwatch.port": "80"}, {"web": True}),
+        (
+            {
+                "lbwatch.upstreams.web.port": "80",
+                "lbwatch.upstreams.other.port": "80",
+                "lbwatch.upstreams.other.host": "a.b",
+            },
+            {"web": True, "other": True},
+        ),
+    ],
+)
+def test_an_upstream_knows_whether_a_container_of_it_asks_for_a_host(
+    labels: dict[str, str], found: dict[str, bool]
+) -> None:
+    """Its site may have a password, which nobody should come past by another upstream of the same container."""
+    asking = container("web", labels=labels)
+    placement = placement_of(asking, owner=asking, rules=Rules())
+    candidates = {each.upstream or "": each for each in placement.candidates}
+    assert {name: grouped(name, [each], draining={}).upstream.has_host for name, each in candidates.items()} == found
+    other = candidate(container("other-1", labels={"lbwatch.upstream": "web"}))
+    together = grouped("web", [other, candidates["web"]], draining={})
+    assert together.upstream.has_host == found["web"]
+
+
 def compat(name: str, **fields: Any) -> Candidate:
     """A container that nginx-proxy's variables route."""
     one = candidate(container(name, labels={"lbwatch.upstream": "web"}))
@@ -369,19 +397,29 @@ def compat(name: str, **fields: Any) -> Candidate:
 def test_nginx_proxys_containers_keep_twice_as_many_connections_as_there_are_servers() -> None:
     """So it is there, and whoever comes from there must not find every request with a connection of its own."""
     first, second = compat("one"), compat("two")
-    assert web(first).upstream.keepalive == 2
-    assert web(first, second).upstream.keepalive == 4
-    assert web(first, replace(second, server=None, reason=Reason.PAUSED)).upstream.keepalive == 2
-    assert web(ONE, TWO).upstream.keepalive is None
+    assert web(first).upstream.idle_connections == 2
+    assert web(first, second).upstream.idle_connections == 4
+    assert web(first, replace(second, server=None, reason=Reason.PAUSED)).upstream.idle_connections == 2
+    assert web(ONE, TWO).upstream.idle_connections is None
+
+
+def test_a_server_more_or_less_leaves_it_the_same_upstream() -> None:
+    """Else it would take a reload where servers alone take none."""
+    first, second = compat("one"), compat("two")
+    out = replace(first, server=None, reason=Reason.NOT_RUNNING, detail="it exited")
+    made = [replace(group.upstream, servers=()) for group in (web(first), web(first, second), web(out))]
+    assert made[0] == made[1] == made[2]
 
 
 def test_a_word_of_nginx_proxys_containers_beats_the_number_of_their_servers() -> None:
     """`disabled` is a word, too: some programs cannot bear connections that are kept."""
-    assert web(compat("one", keepalive=7), compat("two")).upstream.keepalive == 7
-    assert web(compat("one"), compat("two", keepalive=0)).upstream.keepalive == 0
+    assert web(compat("one", keepalive=7), compat("two")).upstream.idle_connections == 7
+    off = web(compat("one"), compat("two", keepalive=0)).upstream
+    assert off.idle_connections == 0
+    assert replace(off, keepalive=None).idle_connections is None  # as it is written for an nginx that refuses a 0
 
 
-def test_a_pool_without_a_container_that_runs_says_nothing_of_connections() -> None:
-    """An upstream without a server has exactly one line."""
+def test_a_pool_without_a_server_says_nothing_of_connections() -> None:
+    """It has exactly one line."""
     out = replace(compat("one"), server=None, reason=Reason.NOT_RUNNING, detail="it exited")
-    assert web(out).upstream == Upstream(name="web")
+    assert web(out).upstream.idle_connections is None

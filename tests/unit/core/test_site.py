@@ -30,3 +30,5 @@ def test_a_path_is_written_as_nginx_has_it() -> None:
     """So it is searched for in nginx's own files and documents."""
     assert str(SitePath(text="/x")) == "/x"
     assert str(SitePath(text="/x", match=Match.EXACT)) == "= /x"
+    assert SitePath(text="/x").spellings == ("/x",)
+    assert SitePath(text="^/x", match=Match.REGEXP).spellings == ("~ ^/x", "~^/x")

@@ -19,10 +19,13 @@ from realnginx import RealNginx
 
 from lbwatch.api.metrics import exposition
 from lbwatch.balancers.nginx.limits import ServerLine, UpstreamBlock
+from lbwatch.balancers.nginx.sites.blocks import LocationBlock, ProxyBlock, ServerBlock, SiteBlock, TlsBlock
 from lbwatch.cli.main import COMMANDS
 from lbwatch.core import errors, fields
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, EngineStatus, NoticeKind, Plan, Reason, Upstream
+from lbwatch.core.sites.nginxproxy import LABELS, VARIABLES
+from lbwatch.core.sites.nginxproxy.proxy import PROXY_VARIABLES
 from lbwatch.core.status import Status
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import described_settings
@@ -36,9 +39,27 @@ def settings_table() -> str:
     return "| setting | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
 
+WORDS: dict[str, type] = {"upstream": UpstreamBlock, "server": ServerLine}
+SITE_WORDS: dict[str, type] = {
+    "site": SiteBlock,
+    "server": ServerBlock,
+    "tls": TlsBlock,
+    "location": LocationBlock,
+    "proxy": ProxyBlock,
+}
+
+
 def words_tables() -> str:
-    return "\n".join(
-        f"Each `{name}`:\n\n{_fields(word)}" for name, word in (("upstream", UpstreamBlock), ("server", ServerLine))
+    return _tables(WORDS)
+
+
+def site_words_tables() -> str:
+    return _tables(SITE_WORDS)
+
+
+def _tables(words: dict[str, type]) -> str:
+    return "\n".join(f"Each `{name}`:\n\n{_fields(word)}" for name, word in words.items()).replace(
+        "Each `proxy`", "The only `proxy`"
     )
 
 
@@ -66,12 +87,17 @@ def _type(hint: object) -> str:
         return f"list of {arguments}"
     if arguments:
         return f"mapping of {arguments}"
-    return "none" if hint is type(None) else getattr(hint, "__name__", str(hint)).removesuffix("Line").lower()
+    return (
+        "none"
+        if hint is type(None)
+        else getattr(hint, "__name__", str(hint)).removesuffix("Line").removesuffix("Block").lower()
+    )
 
 
 GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (DOCS / "settings.md", settings_table),
     "words": (DOCS / "templates.md", words_tables),
+    "words of sites": (DOCS / "templates.md", site_words_tables),
 }
 
 
@@ -97,7 +123,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_every_field_that_a_template_gets_says_what_it_means() -> None:
     """Its reader has never seen the code."""
-    for word in (UpstreamBlock, ServerLine):
+    for word in (*WORDS.values(), *SITE_WORDS.values()):
         assert [field.name for field in dataclasses.fields(word)] == list(_attributes(word)), word
 
 
@@ -166,6 +192,13 @@ def test_every_label_is_explained() -> None:
     text = (DOCS / "labels.md").read_text()
     keys = [key for key in fields.PARSERS if f"`lbwatch.{key}`" not in text and f"`.{key}`" not in text]
     assert keys == []
+
+
+def test_every_name_of_nginx_proxys_is_explained() -> None:
+    """Whoever moves looks for what stands in their own files."""
+    text = (DOCS / "nginx-proxy.md").read_text()
+    labels = {label.removeprefix("com.github.nginx-proxy.nginx-proxy.") for label in LABELS}
+    assert sorted(name for name in VARIABLES | PROXY_VARIABLES | labels if f"`{name}`" not in text) == []
 
 
 def test_every_command_stands_in_the_readme_or_in_operations() -> None:

@@ -68,7 +68,16 @@ def test_the_wheel_says_who_it_is_and_where_more_stands(installed: Path) -> None
         "Classifier", []
     )
     requires = {re.split(r"[<>=]", each)[0] for each in metadata.get_all("Requires-Dist", []) if "extra" not in each}
-    assert requires == {"aiohttp", "cryptography", "jinja2", "msgspec", "prometheus-client", "rich", "structlog"}
+    assert requires == {
+        "aiohttp",
+        "cryptography",
+        "jinja2",
+        "msgspec",
+        "prometheus-client",
+        "pyyaml",
+        "rich",
+        "structlog",
+    }
 
 
 def test_no_link_of_the_wheels_readme_leads_into_a_checkout(installed: Path) -> None:

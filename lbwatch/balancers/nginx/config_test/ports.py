@@ -1,18 +1,20 @@
 """
-Which ports nginx would listen on twice: for `stream {}` and for something else.
+Which ports nginx would listen on twice: for a port of ours in `stream {}`, and for something else.
 
-Within one block nginx's own test refuses that. Of two blocks it says nothing, and then refuses the reload after 2.5 s,
-or does not start at all (facts, streams 1).
+Of another block nginx's own test says nothing, and then refuses the reload after 2.5 s, or does not start at all. Of
+another server of `stream {}` that is so only until 1.25.5: since then only the first one is come to (facts, streams 1).
 """
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from lbwatch.balancers.nginx.config_test.dump import Line, configuration
 
 _LISTEN = re.compile(r"^\s*listen .*$", re.MULTILINE)
 _PORT = re.compile(r"(?:.*:)?(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 _DEFAULT = "80"  # where no server line says where it listens, nor any port
+_BLOCKS = frozenset(("http", "mail", "stream"))
 _DATAGRAMS = frozenset(("udp", "quic"))
 _MOST = 65_536  # ports in a range
 
@@ -32,24 +34,20 @@ def taken_port(printed: str, *, stream: str) -> str | None:
         printed: All that `nginx -T` printed.
         stream: Path of the file.
     """
-    blocks = configuration(printed)
-    taken = {
-        port: line
-        for block in blocks
-        if block.name in ("http", "mail")
-        for server in _servers(block)
-        for port, line in _ports(server, is_http=block.name == "http")
-    }
-    for server in (each for block in blocks if block.name == "stream" for each in block.blocks("server")):
-        for (number, kind), line in _ports(server, is_http=False) if server.path == stream else ():
-            if (by := taken.get((number, kind))) is not None:
-                where = f"{by.path}:{by.number}"
-                return f"nginx: [emerg] port {number}/{kind} is taken already by {where} in {line.path}:{line.number}"
+    servers = [
+        (block.name, server)
+        for block in configuration(printed)
+        if block.name in _BLOCKS
+        for server in block.blocks("server")
+    ]
+    ours = [each for name, each in servers if name == "stream" and each.path == stream]
+    others = ((name, each) for name, each in servers if name != "stream" or each.path != stream)
+    taken = {port: line for name, server in others for port, line in _ports(server, is_http=name == "http")}
+    for (number, kind), line in chain.from_iterable(_ports(each, is_http=False) for each in ours):
+        if (by := taken.get((number, kind))) is not None:
+            where = f"{by.path}:{by.number}"
+            return f"nginx: [emerg] port {number}/{kind} is taken already by {where} in {line.path}:{line.number}"
     return None
-
-
-def _servers(block: Line) -> Iterator[Line]:
-    return block.blocks("server")
 
 
 def _ports(server: Line, *, is_http: bool) -> Iterator[tuple[Port, Line]]:

@@ -24,6 +24,8 @@ _HTTPS_PORT = 443
 _BUCKET_OVERHEAD = 18
 _DEFAULT_BUCKET = 64
 
+_MAX_FORMAT_BYTES = 4_000  # of one argument; nginx refuses the whole file for a longer one
+
 _SITE, _REDIRECT, _CLOSED = "site", "redirect", "closed"
 
 
@@ -63,7 +65,8 @@ class SiteDialect:
         blocks = {}
         for site in sites:
             before = known.get(site.host)
-            is_same = before is not None and before[0] is site and site.redirect_to is None and site.host
+            # What depends on other sites is made each time: the catch-all, and who leads to another one.
+            is_same = before is not None and before[0] is site and site.host and site.redirect_to is None
             blocks[site.host] = before if before is not None and is_same else (site, around.block(site))
         self._around, self._known = around, blocks
         return SiteBlocks(proxy=self._proxy(sites), sites=tuple([block for _, block in blocks.values()]))
@@ -80,11 +83,11 @@ class SiteDialect:
             # Where the client is who the header says, the one who connects has another name.
             peer="$realip_remote_addr" if header == "X-Forwarded-For" else "$remote_addr",
             real_ip_header=header,
-            # Each connection says by the protocol who it is of: whom nginx does not believe, it would take for a client.
+            # Each connection says by the protocol whose it is; whom nginx does not believe it takes for the client.
             real_ip_from=_EVERYWHERE if everywhere else rules.trusted_proxies,
             headers=words.glob(rules.proxy_conf) if _has_file(sites, rules.proxy_conf) else None,
             acme_root=words.path(rules.acme_root),
-            log_format=_log_format(rules.log_format),
+            log_format=_log_format(rules),
             access_log=rules.access_log,
             tls_protocols=tls.protocols,
             tls_ciphers=tls.ciphers,
@@ -300,7 +303,7 @@ def _page(path: str) -> tuple[str, str]:
 
 
 def _bucket_size(sites: Sequence[Site]) -> int | None:
-    """Return how large the buckets of nginx's table of names must be for the longest; `None`: as they are by default."""
+    """Return how large the buckets of nginx's table of names must be for the longest; `None`: as by default."""
     longest = max((len(site.host) for site in sites if not site.host.startswith("~")), default=0)
     size = _DEFAULT_BUCKET
     while longest + _BUCKET_OVERHEAD > size:
@@ -308,5 +311,8 @@ def _bucket_size(sites: Sequence[Site]) -> int | None:
     return size if size > _DEFAULT_BUCKET else None
 
 
-def _log_format(text: str | None) -> str | None:
-    return None if text is None else words.word(text)
+def _log_format(rules: SiteRules) -> str | None:
+    """Return what `log_format vhost` takes; `None`: nothing of the operator's, or more than nginx takes."""
+    if rules.log_format is None or len((written := words.word(rules.log_format)).encode()) > _MAX_FORMAT_BYTES:
+        return None
+    return f"escape={rules.log_escape} {written}" if rules.log_escape != "default" else written

@@ -1,8 +1,8 @@
 """
 The `location` blocks of a site. Pure.
 
-Some paths become two: one that is stripped means itself and all that is below it, `/x` and `/x/`, but not `/xy`; and one
-whose requests may wait for a server has a second place, where those come to that no server could be brought to.
+Some paths become two: one that is stripped means itself and all that is below it, `/x` and `/x/`, but not `/xy`; and
+one whose requests may wait for a server has a second place, where those come to that no server could be brought to.
 """
 
 import re

@@ -1,4 +1,8 @@
-"""Which protocols and ciphers TLS has, by Mozilla's three policies: https://wiki.mozilla.org/Security/Server_Side_TLS. Pure."""
+"""
+Which protocols and ciphers TLS has, by Mozilla's three policies. Pure.
+
+https://wiki.mozilla.org/Security/Server_Side_TLS
+"""
 
 from dataclasses import dataclass
 

@@ -1,9 +1,9 @@
-"""
-Texts of sites as words of nginx's: whatever a host, a path or a file's name holds, it stays the one argument that it is.
+r"""
+Texts of sites as words of nginx's: whatever a host, a path or a file's name holds, it stays the one word that it is.
 
-Pure. nginx takes `\\"` and `\\\\` in quotes as the character behind the backslash, but also `\\t`, `\\n` and `\\r` as
-others: so each backslash is doubled. For a `$` it has no escape, which is why a text that nginx looks for variables in
-must not have one (`path`, `glob`); where it looks for none, as in names and regular expressions, a `$` is a `$`.
+Pure. nginx takes `\"` and `\\` in quotes as the character behind the backslash, but also `\t`, `\n` and `\r` as others:
+so each backslash is doubled. For a `$` it has no escape, which is why a text that nginx looks for variables in must
+not have one (`path`, `glob`); where it looks for none, as in names and regular expressions, a `$` is a `$`.
 """
 
 import re
@@ -22,8 +22,10 @@ _VARIABLE = re.compile(r"\$(?:([a-z_]+)|\{([a-z_]+)\})?")
 _RETURN = re.compile(r"(?P<code>[1-9][0-9]{2})(?:[ \t]+(?P<text>[^\x00-\x1f\x7f]{1,1000}))?")
 
 KNOWN_VARIABLES = frozenset(
-    ["args", "host", "http_host", "is_args", "query_string", "remote_addr", "request_uri", "scheme"]
-    + ["server_name", "server_port", "uri"]
+    (
+        *("args", "host", "http_host", "is_args", "query_string", "remote_addr", "request_uri", "scheme"),
+        *("server_name", "server_port", "uri"),
+    )
 )
 """What an address to redirect to may have: for one that it does not know nginx refuses the whole file."""
 

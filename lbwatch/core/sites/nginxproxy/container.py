@@ -8,7 +8,7 @@ from lbwatch.core.site import HostWish, LocationWish, SiteRules, SiteWish
 from lbwatch.core.sites.nginxproxy.hostwide import host_wish, is_internal, keepalive, method
 from lbwatch.core.sites.nginxproxy.multiports import multiports
 from lbwatch.core.sites.nginxproxy.names import HOST, LABELS, MULTIPORTS, VARIABLES
-from lbwatch.core.sites.nginxproxy.places import Place, places
+from lbwatch.core.sites.nginxproxy.places import Place, other_spellings, places
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError
 from lbwatch.core.sites.nginxproxy.values import Values
 from lbwatch.core.sites.pools import pool_name
@@ -73,9 +73,11 @@ def _labels(values: Values, *, rules: SiteRules, refuses_key: HashKeyRefusal) ->
 def _places(values: Values) -> tuple[Place, ...]:
     # Set at all, it beats all of the others; nginx-proxy does not look at them then.
     if MULTIPORTS not in values.said:
-        return places(values.said)
+        plain = places(values.said)
+        values.dropped += other_spellings(HOST, values.said[HOST].split(","))
+        return plain
     found = multiports(values.said[MULTIPORTS])
-    values.dropped += found.ignored
+    values.dropped += found.remarks
     return found.places
 
 

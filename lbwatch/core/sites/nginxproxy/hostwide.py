@@ -101,7 +101,7 @@ def keepalive(values: Values) -> tuple[int | None, bool]:
     """
     Return how many idle connections a container's pools keep, and whether any is kept.
 
-    `None` is `auto`, and what nobody says: twice as many as there are servers, which `core/group` counts.
+    `None` is `auto`, and what nobody says: twice as many as there are servers, see `Upstream`.
     """
     said = values.read(names.KEEPALIVE, grammar.keepalive_word, default="auto")
     return (0, False) if said is None else (said if isinstance(said, int) else None, True)

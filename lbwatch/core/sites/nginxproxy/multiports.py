@@ -10,7 +10,7 @@ from lbwatch.core.site import ROOT, Protocol, SitePath
 from lbwatch.core.sites import grammar
 from lbwatch.core.sites.nginxproxy.document import DocumentError, Value, document
 from lbwatch.core.sites.nginxproxy.names import MULTIPORTS
-from lbwatch.core.sites.nginxproxy.places import Place, protocol
+from lbwatch.core.sites.nginxproxy.places import MAX_LINES, Place, other_spellings, protocol
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError
 
 MAX_PLACES: Final = 256
@@ -18,7 +18,6 @@ MAX_PLACES: Final = 256
 
 _HTTP, _HTTPS = "external_http_port", "external_https_port"
 _FIELDS = ("port", "dest", "proto")
-_MAX_NAMED = 8  # of the keys that mean nothing
 
 _Value = TypeVar("_Value")
 
@@ -30,11 +29,11 @@ class Multiports:
 
     Attributes:
         places: Each host and path once; at least one.
-        ignored: Keys that mean nothing, in words.
+        remarks: On keys that mean nothing, or something else than in nginx-proxy, a line each.
     """
 
     places: tuple[Place, ...]
-    ignored: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def multiports(text: str) -> Multiports:
@@ -61,7 +60,8 @@ def multiports(text: str) -> Multiports:
             places[host, place.path] = place
             if len(places) > MAX_PLACES:
                 raise _refused("", text, f"it takes at most {MAX_PLACES} paths of all hosts together")
-    return Multiports(places=tuple(places.values()), ignored=_named(ignored))
+    lines = (*_named(ignored), *other_spellings(MULTIPORTS, said))
+    return Multiports(places=tuple(places.values()), remarks=lines)
 
 
 def _of_host(host: str, said: Value, *, ignored: list[str]) -> Iterator[Place]:
@@ -122,6 +122,6 @@ def _refused(where: str, value: str, takes: str, *, reason: Reason = Reason.BAD_
 
 def _named(ignored: list[str]) -> tuple[str, ...]:
     """Return a line for each of the first keys that mean nothing, and one for all others."""
-    lines = [f"variable {MULTIPORTS}: {excerpt(key)} means nothing to lbwatch" for key in ignored[:_MAX_NAMED]]
-    more = len(ignored) - _MAX_NAMED
+    lines = [f"variable {MULTIPORTS}: {excerpt(key)} means nothing to lbwatch" for key in ignored[:MAX_LINES]]
+    more = len(ignored) - MAX_LINES
     return (*lines, f"variable {MULTIPORTS}: {more} more keys mean nothing to lbwatch") if more > 0 else tuple(lines)

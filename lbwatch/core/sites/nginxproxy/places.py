@@ -1,16 +1,22 @@
 """Which paths of which hosts a container serves, by the plain variables: VIRTUAL_HOST and what stands beside it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
+from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Reason
 from lbwatch.core.site import ROOT, Protocol, SitePath
 from lbwatch.core.sites import grammar
 from lbwatch.core.sites.nginxproxy import names
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError, judged
 
-_MODIFIED = re.compile(r"(=|\^~|~\*|~)\s*(\S.*)", re.DOTALL)
+_MODIFIED = re.compile(r"(=|\^~|~\*|~)(\s*)(\S.*)", re.DOTALL)
+MAX_LINES: Final = 8
+"""On one container's values of one kind."""
+
 _OTHER_PROTOCOLS = ("uwsgi", "fastcgi")
 
 
@@ -60,13 +66,37 @@ def places(said: Mapping[str, str]) -> tuple[Place, ...]:
     return tuple(Place(host=host, path=path, port=common.port, dest=dest, protocol=common.protocol) for host in hosts)
 
 
+def other_spellings(name: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return a line for each of the first hosts that are written otherwise than their files have to be named.
+
+    nginx-proxy looks for files by a host as it is written. A password file that is not found closes nothing.
+
+    Args:
+        name: Of the variable that they stand in.
+        texts: Hosts that are taken, as they are written.
+    """
+    pairs = ((text.strip(), grammar.host(text)) for text in texts if text.strip())
+    lines = (
+        f"variable {name}: files of {excerpt(text)} are looked for as {host}" for text, host in pairs if text != host
+    )
+    return tuple(islice(lines, MAX_LINES))
+
+
 def _path(text: str) -> SitePath:
     if not text.strip():
         return ROOT
-    # nginx takes `~^/x` as it takes `~ ^/x`, and nginx-proxy's own examples are written so.
-    modified = _MODIFIED.fullmatch(text.strip())
-    spaced = text if modified is None else f"{modified[1]} {modified[2]}"
-    return judged(names.PATH, spaced, grammar.site_path)
+    return judged(names.PATH, text, _modified_path)
+
+
+def _modified_path(text: str) -> SitePath:
+    # nginx takes `~^/x` as it takes `~ ^/x`, and nginx-proxy's own examples are written so. Users' password files are
+    # named by the digest of what is written: in another way than these two they would be missed.
+    if (modified := _MODIFIED.fullmatch(text.strip())) is None:
+        return grammar.site_path(text)
+    if modified[2] not in ("", " "):
+        raise grammar.GrammarError(Reason.BAD_PATH, "it takes one space at most behind =, ^~, ~ or ~*")
+    return grammar.site_path(f"{modified[1]} {modified[3]}")
 
 
 def protocol(text: str) -> Protocol:

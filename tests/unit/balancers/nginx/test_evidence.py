@@ -193,3 +193,18 @@ async def test_a_restart_of_lbwatch_reloads_only_what_is_not_as_it_was(tmp_path:
         real_nginx.start()
         assert await run_once() == ["nginx.reloaded"]
         assert await run_once() == ["nginx.recalled"]
+
+
+async def test_of_two_files_each_counts(tmp_path: Path, output: Path) -> None:
+    """What nginx was seen to run is both."""
+    stream = tmp_path / "out.stream"
+    stream.write_text("# stream\n")
+    first = Evidence(tmp_path / FILE)
+    first.keep(TEXT, running=NGINX, outputs=(output, stream))
+    await eventually(lambda: first._writing is None or first._writing.done(), what="it is written")
+    evidence = Evidence(tmp_path / FILE)
+    assert await evidence.holds(TEXT, running=NGINX, outputs=(output, stream))
+    assert not await evidence.holds(TEXT, running=NGINX, outputs=(output,))
+    assert not await evidence.holds(TEXT, running=NGINX, outputs=(stream, output))
+    _replace(stream)
+    assert not await evidence.holds(TEXT, running=NGINX, outputs=(output, stream))

@@ -170,3 +170,11 @@ def test_a_cookie_holds_for_the_whole_site() -> None:
     """Without a path a browser sends it below the folder of the first request alone."""
     assert block(replace(OFF, sticky=Sticky(cookie="sid"))).sticky == "cookie sid path=/ httponly"
     assert block(OFF).sticky is None
+
+
+def test_connections_are_kept_for_each_server_where_nobody_says_a_number() -> None:
+    """nginx has one number for all; none at all where there is no server, since such a block has one line."""
+    each = Upstream(name="a", servers=OFF.servers, keepalive_per_server=2)
+    more = replace(each, servers=(*OFF.servers, Server(address="192.0.2.2", port=80, container="b")))
+    assert [block(one).keepalive for one in (each, more, replace(each, servers=()))] == [2, 4, None]
+    assert block(replace(each, keepalive=7)).keepalive == 7

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from localnginx import NO_WEB, WEB, balancer
-from planted import NO_FILES, Plant, assert_unharmed, immutable, victim_in
+from planted import NO_FILES, Plant, assert_unharmed, disk, immutable, victim_in
 from realnginx import RealNginx
 from strategies import make_renderer
 from waiting import eventually
@@ -21,9 +21,17 @@ from lbwatch.balancers.nginx import verify
 from lbwatch.balancers.nginx.balancer import Nginx
 from lbwatch.balancers.nginx.evidence import Evidence
 from lbwatch.balancers.nginx.livefile import LiveFile
+from lbwatch.balancers.nginx.outputs import Locks, Outputs, joined
 from lbwatch.balancers.nginx.process import find_master
 from lbwatch.balancers.template import shipped_templates
-from lbwatch.core.errors import ConfigRejectedError, LbwatchError, ReloadError, ReloadRefusedError, TakenBackError
+from lbwatch.core.errors import (
+    ConfigRejectedError,
+    LbwatchError,
+    OutputError,
+    ReloadError,
+    ReloadRefusedError,
+    TakenBackError,
+)
 from lbwatch.core.model import Server, Upstream
 from lbwatch.core.schedule import ReloadPace
 from lbwatch.system import files
@@ -515,3 +523,107 @@ async def test_an_nginx_that_is_started_anew_while_its_workers_are_waited_for_ve
         with pytest.raises(ReloadError, match="restarted"):
             await file.verify(began=0.0)
         assert not file.confirmed()
+
+
+# -- two files
+
+
+@dataclass
+class TwoControl(FakeControl):
+    """An nginx that refuses by what stands in the second file."""
+
+    async def reload(self) -> None:
+        await super().reload()
+        if self.refuses and self.refuses in self.output.with_name("lbwatch.stream").read_text():
+            raise ReloadRefusedError("it does not like that")
+
+
+OLD = joined("# old\n", "# old stream\n")
+NEW = joined("# new\n", "# new stream\n")
+
+
+@dataclass(kw_only=True)
+class Two:
+    """Both files, which hold `OLD` and are verified."""
+
+    file: LiveFile
+    outputs: Outputs
+    control: TwoControl
+
+    @property
+    def beside(self) -> set[str]:
+        """What lies beside them."""
+        names = {each.name for each in self.outputs.http.parent.iterdir()}
+        return {each for each in names if each.endswith((".old", ".tmp"))}
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    with disk(tmp_path / "disk") as folder:
+        output, stream = folder / "lbwatch.conf", folder / "lbwatch.stream"
+        control = TwoControl(output, runs=True)
+        with FileLock(output) as first, FileLock(stream) as second:
+            lock = Locks(first, second)
+            file = LiveFile(output, control=control, lock=lock, evidence=Evidence(None), stream=stream)
+            await file.put(OLD, before=file.look(), tested=True)
+            await file.verify(began=0.0)
+            yield Two(file=file, outputs=Outputs(output, stream=stream), control=control)
+
+
+@pytest.mark.parametrize("tested", [True, False])
+async def test_a_refused_reload_takes_both_files_back(two: Two, tested: bool) -> None:
+    """One of each might be what nginx cannot start from."""
+    two.control.refuses = "# new stream"
+    with pytest.raises(TakenBackError):
+        await two.file.put(NEW, before=two.file.look(), tested=tested)
+    assert two.outputs.read() == OLD
+    assert two.beside == set()
+
+
+async def test_a_disk_that_is_full_at_the_second_file_takes_the_first_one_back(two: Two) -> None:
+    """It fits no other second file."""
+    filler = two.outputs.http.parent / "filler"
+    filler.write_bytes(bytes(32_768))
+    with pytest.raises(OutputError, match=r"lbwatch\.stream: No space left on device"):
+        await two.file.put(joined("# new\n", "# new stream\n" * 4000), before=two.file.look(), tested=True)
+    assert two.outputs.read() == OLD
+    assert two.beside == set()
+    filler.unlink()
+    await two.file.put(NEW, before=two.file.look(), tested=True)
+    assert (two.outputs.read(), two.beside) == (NEW, set())
+
+
+async def test_the_next_start_heals_what_was_killed_between_the_two(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both old ones are back, whichever was replaced."""
+    replace_file = files.replace
+
+    def killed(path: Path, *, text: str) -> None:
+        if path == two.outputs.stream:
+            raise SystemExit
+        replace_file(path, text=text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", killed)
+        two.file.look()
+        with pytest.raises(SystemExit):
+            two.file._replace(NEW)
+    assert two.outputs.read() == joined("# new\n", "# old stream\n")
+    two.file.restore()
+    assert (two.outputs.read(), two.beside) == (OLD, set())
+
+
+async def test_what_somebody_else_puts_in_the_second_file_does_not_stand(two: Two) -> None:
+    """nginx was not seen to run it, and the next change replaces it."""
+    assert two.file.confirmed()
+    assert two.outputs.stream is not None
+    two.outputs.stream.write_text("# foreign\n")
+    assert not two.file.confirmed()
+    assert not two.file.is_untouched()
+    await two.file.put(OLD, before=two.file.look(), tested=True)
+    assert two.outputs.read() == OLD
+
+
+async def test_a_rewrite_of_both_keeps_them_together_and_what_was_verified_stands(two: Two) -> None:
+    """Whoever is killed in between is healed here too."""
+    await two.file.rewrite(NEW)
+    assert (two.outputs.read(), two.beside, two.file.confirmed()) == (NEW, set(), True)

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -210,8 +211,9 @@ def behind_the_link(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("renew", [in_place, by_rename, by_link, behind_the_link])
-async def test_a_renewed_certificate_is_known_soon(disk: Disk, renew) -> None:
+async def test_a_renewed_certificate_is_known_soon(disk: Disk, renew, monkeypatch: pytest.MonkeyPatch) -> None:
     """No event of an engine tells of it; and no half of it may be seen on the way."""
+    monkeypatch.setattr(grace, "GRACE_S", 60.0)
     crt, key = disk.certs / "www.example.org.crt", disk.certs / "www.example.org.key"
     for path, content in ((crt, CERTIFICATE.certificate), (key, CERTIFICATE.key)):
         renew(path, content)
@@ -244,13 +246,14 @@ async def test_a_half_that_stays_half_counts_in_the_end(disk: Disk, monkeypatch:
         await eventually(lambda: folders.files() == SiteFiles())
 
 
-async def test_one_that_vanished_is_gone_at_once(disk: Disk) -> None:
+async def test_one_that_vanished_is_gone_at_once(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """nginx could not be started with a file that names it."""
+    monkeypatch.setattr(grace, "GRACE_S", 60.0)
     CERTIFICATE.write(disk.certs, "a")
     async with following(disk) as (folders, known):
         for end in ("crt", "key"):
             (disk.certs / f"a.{end}").unlink()
-        await eventually(lambda: folders.files().certificates == {}, within=grace.GRACE_S - 1)
+        await eventually(lambda: folders.files().certificates == {})
         assert len(known) == 1
 
 
@@ -321,7 +324,7 @@ async def test_a_place_that_hangs_holds_up_no_other(disk: Disk, monkeypatch: pyt
             (disk.vhosts / "a").write_text("# x")
             await eventually(lambda: [*folders.files().snippets] == ["a"])
             await eventually(lambda: folders.files().errors == {str(disk.passwords): "its file system does not answer"})
-            assert [*folders.files().passwords] == ["a"]
+            assert ([*folders.files().passwords], folders.files().unknown) == (["a"], frozenset())
             (disk.vhosts / "b").write_text("# x")
             await eventually(lambda: [*folders.files().snippets] == ["a", "b"])
             hangs[0] = False
@@ -329,19 +332,38 @@ async def test_a_place_that_hangs_holds_up_no_other(disk: Disk, monkeypatch: pyt
             assert folders.files().errors == {}
             hangs[0] = True
         async with SiteFolders(disk.rules, changed=lambda: None, resync_interval_s=60) as folders:
-            await folders.start(within_s=0.2)
+            await folders.start()
             assert folders.files().errors == {str(disk.passwords): "its file system does not answer"}
+            assert folders.files().unknown == {str(disk.passwords)}
     finally:
         hangs[0] = False
+
+
+async def test_a_disk_that_is_slow_is_waited_for(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand certificates on a busy machine take longer than a dead drive is waited for."""
+    stat = os.stat
+
+    def slow(path, **kwargs):
+        if str(path).startswith(str(disk.passwords)):
+            time.sleep(0.1)
+        return stat(path, **kwargs)
+
+    monkeypatch.setattr(place, "ANSWER_S", 1.0)
+    monkeypatch.setattr(os, "stat", slow)
+    for number in range(30):
+        (disk.passwords / str(number)).write_text("me:x")
+    files = await looked(disk)
+    assert (len(files.passwords), files.errors) == (30, {})
 
 
 async def test_what_nobody_looked_at_is_not_missing(disk: Disk) -> None:
     """A plan that is made too early must not open what is closed."""
     async with SiteFolders(disk.rules, changed=lambda: None, resync_interval_s=60) as folders:
-        errors = folders.files().errors
+        errors, unknown = folders.files().errors, folders.files().unknown
     rules = disk.rules
     paths = (rules.cert_dir, rules.vhost_dir, rules.htpasswd_dir, rules.proxy_conf, rules.network_internal)
     assert errors == dict.fromkeys([*paths, rules.error_page], "it was not looked at yet")
+    assert unknown == errors.keys()
 
 
 async def test_a_folder_that_is_none_is_an_error_and_keeps_what_was_known(disk: Disk) -> None:
@@ -388,6 +410,53 @@ def _digest(folders: SiteFolders, path: Path) -> str:
 
 def _digest_of(files: SiteFiles, path: Path) -> str:
     return files.digests[str(path)]
+
+
+@pytest.fixture
+def nobody() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """What is done within is done as another user, by all threads; root's tests alone can tell."""
+
+    @contextmanager
+    def as_nobody() -> Iterator[None]:
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    if os.geteuid() != 0:
+        pytest.skip("missing: root's rights")
+    yield as_nobody
+
+
+async def test_as_another_user_what_is_closed_is_left_to_nginx(nobody) -> None:
+    """Keys, passwords, and the targets of certbot's links; a folder that is closed is another matter: nobody knows its names."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        disk = Disk(Path(root))
+        CERTIFICATE.write(disk.certs, "a")
+        (disk.certs / "a.key").chmod(0o600)
+        live = _made(disk.root / "live")
+        OTHER.write(live, "b")
+        for end in ("crt", "key"):
+            (disk.certs / f"b.{end}").symlink_to(live / f"b.{end}")
+        live.chmod(0o700)
+        (disk.vhosts / "a").write_text("# x")
+        (disk.vhosts / "a").chmod(0o600)
+        disk.passwords.chmod(0o700)
+        with nobody():
+            before = await looked(disk)
+        assert {name: each.error for name, each in before.certificates.items()} == {"a": None, "b": None}
+        assert [each.hosts for each in before.certificates.values()] == [("www.example.org", "10.0.0.1"), ()]
+        assert [*before.snippets] == ["a"]
+        assert before.errors == {str(disk.passwords): "Permission denied"}
+        assert before.unknown == {str(disk.passwords)}
+        OTHER.write(disk.certs, "a")
+        with nobody():
+            after = await looked(disk)
+        key = str(disk.certs / "a.key")
+        assert before.digests[key] != after.digests[key]
+        assert before.snippets == after.snippets
 
 
 async def test_five_thousand_files_are_looked_at_within_seconds(disk: Disk, capsys: pytest.CaptureFixture[str]) -> None:

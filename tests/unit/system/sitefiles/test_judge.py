@@ -97,3 +97,9 @@ def test_one_that_expired_is_good() -> None:
     """nginx serves it, and browsers say why they do not like it."""
     expired: Made = made("example.org", days=-3)
     assert judged(expired.certificate, key=expired.key).error is None
+
+
+def test_names_that_no_terminal_bears_are_left_out() -> None:
+    """Whoever signs one's own may write anything into it; explain and the page show it."""
+    odd = made("a.example.org", "\x1b[31mred", "a b", "x" * 254)
+    assert judged(odd.certificate, key=odd.key).hosts == ("a.example.org",)

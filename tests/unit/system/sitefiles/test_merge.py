@@ -1,12 +1,14 @@
 """What is known of four places is told as one."""
 
+from dataclasses import replace
+
 from lbwatch.core.site import SiteFiles
 from lbwatch.system.sitefiles.contents import SeenFile
 from lbwatch.system.sitefiles.grace import Seen
 from lbwatch.system.sitefiles.merge import NOT_ANSWERING, NOT_LOOKED_AT, Known, merged
 
 GOOD, BAD = SeenFile(digest="1"), SeenFile(error="it is a pipe")
-NOTHING = Seen()
+NOTHING = Seen(was_known=True)
 
 
 def known(path: str, seen: Seen | None = NOTHING, *, answers: bool = True) -> Known:
@@ -32,8 +34,14 @@ def test_what_cannot_be_used_is_an_error_and_no_file() -> None:
 
 def test_a_place_of_which_nothing_is_known_is_an_error_itself() -> None:
     """What was known before it failed stands beside it."""
-    assert told(known("/c"), known("/p", None)).errors == {"/p": NOT_LOOKED_AT}
-    seen = Seen(files={"/p/a": GOOD})
-    files = told(known("/c"), known("/p", seen, answers=False))
-    assert (files.errors, files.passwords) == ({"/p": NOT_ANSWERING}, {"a": "1"})
-    assert told(known("/c"), known("/p", Seen(error="closed"))).errors == {"/p": "closed"}
+    files = told(known("/c"), known("/p", None))
+    assert (files.errors, files.unknown) == ({"/p": NOT_LOOKED_AT}, {"/p"})
+    seen = Seen(files={"/p/a": GOOD}, was_known=True)
+    for place, error in (
+        (known("/p", seen, answers=False), NOT_ANSWERING),
+        (known("/p", replace(seen, error="closed")), "closed"),
+    ):
+        files = told(known("/c"), place)
+        assert (files.errors, files.passwords, files.unknown) == ({"/p": error}, {"a": "1"}, frozenset())
+    files = told(known("/c"), known("/p", Seen(error="closed")))
+    assert (files.errors, files.unknown) == ({"/p": "closed"}, {"/p"})

@@ -71,3 +71,11 @@ def test_a_folder_with_too_many_files_is_an_error(tmp_path: Path, monkeypatch: p
     found = in_folder(str(tmp_path), max_bytes=list_bytes)
     assert (found.paths, found.error) == ({}, "it has more than 3 files")
     assert str(tmp_path) in found.watched
+
+
+def test_a_folder_that_is_a_link_to_nowhere_is_an_error(tmp_path: Path) -> None:
+    """A drive that is not mounted has passwords on it all the same."""
+    (tmp_path / "link").symlink_to("drive/htpasswd")
+    found = in_folder(str(tmp_path / "link"), max_bytes=list_bytes)
+    assert found.error == "it is a link to drive/htpasswd, and nothing is there"
+    assert found.watched[str(tmp_path)] == {"link", "drive"}

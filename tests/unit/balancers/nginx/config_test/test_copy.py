@@ -18,6 +18,7 @@ from lbwatch.balancers.nginx.config_test import scratch
 from lbwatch.balancers.nginx.config_test.copy import ConfigCopy
 from lbwatch.balancers.nginx.config_test.local import CopyTester
 from lbwatch.balancers.nginx.config_test.permissions import NoCopyError
+from lbwatch.balancers.nginx.outputs import joined
 from lbwatch.core.errors import ConfigRejectedError
 
 
@@ -121,3 +122,25 @@ async def test_the_copy_survives_cleaners_and_removals(tmp_path: Path) -> None:
     await tester.test("upstream web { server 192.0.2.3:80; }\n")
     with pytest.raises(ConfigRejectedError, match="unknown directive"):
         await tester.test("nonsense on;\n")
+
+
+def test_both_files_of_a_candidate_stand_where_the_outputs_would(tmp_path: Path) -> None:
+    """Whether they are there yet or not, and in whichever folder."""
+    main, output, stream = tmp_path / "etc/nginx.conf", tmp_path / "etc/conf.d/lb.conf", tmp_path / "other/lb.stream"
+    for path in (output, stream):
+        path.parent.mkdir(parents=True)
+    main.write_text(f"events {{}}\nhttp {{ include conf.d/*.conf; }}\nstream {{ include {stream.parent}/*.stream; }}\n")
+    copy = ConfigCopy(tmp_path / "copy", main=main, output=output, stream=stream)
+    copy.write(joined("# one\n", "# two\n"))
+    assert [Path(each).read_text() for each in copy.candidates] == ["# one\n", "# two\n"]
+    made = copy.candidates
+    for path in (output, stream, stream.with_name(f".{stream.name}.old"), output.with_name(f".{output.name}.tmp")):
+        path.write_text("# comes and goes\n")
+    copy.write(joined("# three\n", "# four\n"))
+    assert copy.candidates == made, "what lbwatch does itself makes no other copy"
+    assert [Path(each).read_text() for each in copy.candidates] == ["# three\n", "# four\n"]
+    copy.put("# nothing\n")
+    assert [Path(each).read_text() for each in copy.candidates] == ["# nothing\n", ""]
+    assert copy.are_outputs_among([str(stream)]) == (False, True)
+    assert copy.is_blamed(f"[emerg] no in {copy.candidates[1]}:1")
+    assert not copy.is_blamed(f"[emerg] no in {stream}:1")

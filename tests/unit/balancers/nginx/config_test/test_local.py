@@ -10,6 +10,7 @@ from realnginx import RealNginx
 
 from lbwatch.balancers.nginx.config_test import local
 from lbwatch.balancers.nginx.config_test.local import CommandTester, CopyTester
+from lbwatch.balancers.nginx.outputs import joined
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError
 
 
@@ -161,3 +162,21 @@ async def test_a_program_that_hangs_has_no_version(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(local, "TEST_TIMEOUT_S", 0.2)
     tester = CopyTester((str(program),), main=None, output=tmp_path / "x.lb", folder=tmp_path)
     assert await tester.program_version() is None
+
+
+async def test_a_command_of_the_user_s_is_given_both_files_and_believed_of_what_it_names(tmp_path: Path) -> None:
+    """One that tests the first alone says nothing of the other, which is then on trial."""
+    text = joined("fine\n", "also fine\n")
+    first = CommandTester(("grep", "-qx", "fine", "{candidate}"), folder=tmp_path)
+    assert await first.test("fine\n")
+    assert not await first.test(text)
+    assert "{stream_candidate}" in (first.remark or "")
+    both = CommandTester(
+        ("grep", "-L", "-x", "-m1", "-e", "also fine", "{candidate}", "{stream_candidate}"), folder=tmp_path
+    )
+    assert await both.test(text)
+    assert both.remark is None
+    second = CommandTester(("grep", "-qx", "also fine", "{stream_candidate}"), folder=tmp_path)
+    assert await second.test(text)
+    with pytest.raises(ConfigRejectedError):
+        await second.test(joined("also fine\n", "wrong\n"))

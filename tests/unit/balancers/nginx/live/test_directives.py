@@ -31,7 +31,7 @@ def test_what_workers_cannot_do_as_nginx_does_it_takes_a_reload(upstream: Upstre
 @pytest.mark.parametrize("servers", [(), (ONE,), (ONE, replace(ONE, port=81, weight=7, backup=True))])
 def test_servers_come_and_go_within_a_shape(method: str | None, servers: tuple[Server, ...]) -> None:
     """From no server to one and back is what each recreated container does."""
-    web = replace(WEB, method=None if method is None else Method(name=method))
+    web = replace(WEB, method=None if method is None else Method(name=method), keepalive_per_server=2)
     other = replace(web, servers=servers, hold_s=3.0, paused=True)
     assert directives.is_same_shape(web, other)
     assert directives.shape_of([web], program="p") == directives.shape_of([other], program="p")

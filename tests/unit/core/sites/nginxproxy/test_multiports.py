@@ -42,7 +42,7 @@ service2.example.org:
 def test_each_host_and_path_has_its_own_port() -> None:
     """So nginx-proxy's manual has it: what is missing has its default."""
     found = multiports(WHOLE)
-    assert found.ignored == ()
+    assert found.remarks == ()
     assert found.places == (
         Place(host="www.example.org"),
         Place(host="service1.example.org", port=8000),
@@ -83,7 +83,7 @@ def test_keys_that_are_no_paths_are_named() -> None:
     """A path without its slash would be missed by its owner alone."""
     found = multiports("a.example: {x: {port: 1}, ~ ^/y: , /: {ports: 80, port: 1}}")
     assert found.places == (Place(host="a.example", port=1),)
-    assert found.ignored == (
+    assert found.remarks == (
         f"{NAME}: a.example: x means nothing to lbwatch",
         f"{NAME}: a.example: ~ ^/y means nothing to lbwatch",
         f"{NAME}: a.example/: ports means nothing to lbwatch",
@@ -93,8 +93,8 @@ def test_keys_that_are_no_paths_are_named() -> None:
 def test_not_all_keys_without_a_meaning_are_named() -> None:
     """Anyone can write thousands."""
     found = multiports(json.dumps({"a.example": {f"x{number}": None for number in range(500)}}))
-    assert len(found.ignored) == 9
-    assert found.ignored[-1] == f"{NAME}: 492 more keys mean nothing to lbwatch"
+    assert len(found.remarks) == 9
+    assert found.remarks[-1] == f"{NAME}: 492 more keys mean nothing to lbwatch"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,14 @@ def test_what_is_wrong_is_named_with_where_it_stands(text: str, reason: Reason, 
     assert words in str(refusal)
 
 
+def test_a_host_whose_files_are_named_otherwise_is_said() -> None:
+    """nginx-proxy looks for them as it is written, and a password file that is missed closes nothing."""
+    assert multiports("A.Example: {x: }").remarks == (
+        f"{NAME}: a.example: x means nothing to lbwatch",
+        f"{NAME}: files of A.Example are looked for as a.example",
+    )
+
+
 def test_there_is_a_bound_for_hosts_and_paths() -> None:
     """Each is an upstream and a location, of one container."""
     most = {"a.example": {f"/{number}": None for number in range(MAX_PLACES)}}
@@ -155,7 +163,7 @@ def test_any_document_is_places_or_a_refusal(said: dict[str, object]) -> None:
         return
     assert 1 <= len(found.places) <= MAX_PLACES
     assert len({(each.host, each.path) for each in found.places}) == len(found.places)
-    assert all(line.isprintable() for line in found.ignored)
+    assert all(line.isprintable() for line in found.remarks)
 
 
 @given(st.one_of(hostile_text, st.text(max_size=100)))

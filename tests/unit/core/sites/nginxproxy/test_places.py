@@ -1,5 +1,7 @@
 """VIRTUAL_HOST and what stands beside it: which paths of which hosts, at which port."""
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from strategies import hostile_text
 
 from lbwatch.core.model import Reason
 from lbwatch.core.site import ROOT, Match, Protocol, SitePath
-from lbwatch.core.sites.nginxproxy.places import Place, places
+from lbwatch.core.sites import shelf
+from lbwatch.core.sites.nginxproxy.places import MAX_LINES, Place, other_spellings, places
 from lbwatch.core.sites.nginxproxy.refusal import RefusedError
 
 
@@ -70,6 +73,16 @@ def test_paths_are_taken_as_nginx_takes_them(text: str, path: SitePath) -> None:
     assert only(PATH=text).path == path
 
 
+@pytest.mark.parametrize("text", ["~^/(a|b)/", "~ ^/(a|b)/", "=/x", "= /x", "^~ /x", "/x"])
+def test_a_password_file_is_found_by_the_digest_of_what_is_written(text: str) -> None:
+    """Named so for nginx-proxy, it protects the path: to miss it would open what was closed."""
+    digest = hashlib.sha1(text.encode()).hexdigest()
+    path = only(PATH=text).path
+    assert f"a.example_{digest}" in shelf.password_names("a.example", path)
+    assert f"a.example_{digest}_location" in shelf.location_names("a.example", path)
+    assert f"a.example_{digest}_location_override" in shelf.override_names("a.example", path)
+
+
 def test_what_stands_beside_the_host_is_read() -> None:
     """All of it holds for each of the hosts."""
     found = places(
@@ -93,6 +106,8 @@ def test_what_stands_beside_the_host_is_read() -> None:
         ({"PATH": "x"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
         ({"PATH": "/x { return 200; }"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
         ({"PATH": "~"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
+        ({"PATH": "~  ^/x"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
+        ({"PATH": "=\t/x"}, Reason.BAD_PATH, "VIRTUAL_PATH"),
         ({"DEST": "x"}, Reason.BAD_PATH, "VIRTUAL_DEST"),
         ({"DEST": "/; root /etc"}, Reason.BAD_PATH, "VIRTUAL_DEST"),
         ({"PORT": "0"}, Reason.BAD_VARIABLE, "VIRTUAL_PORT"),
@@ -121,6 +136,17 @@ def test_a_regexp_takes_no_dest(path: str) -> None:
 def test_what_is_not_spoken_says_what_to_do(proto: str) -> None:
     """nginx-proxy speaks them, so that its users will ask."""
     assert "a template of your own" in str(refused(PROTO=proto))
+
+
+def test_a_host_whose_files_are_named_otherwise_is_said() -> None:
+    """nginx-proxy looks for them as it is written, and a password file that is missed closes nothing."""
+    texts = ["a.example", r" ~^A\.", "", " B.Example", "c.example.", "[FD00::1]"]
+    assert other_spellings("VIRTUAL_HOST", texts) == (
+        "variable VIRTUAL_HOST: files of B.Example are looked for as b.example",
+        "variable VIRTUAL_HOST: files of c.example. are looked for as c.example",
+        "variable VIRTUAL_HOST: files of [FD00::1] are looked for as [fd00::1]",
+    )
+    assert len(other_spellings("VIRTUAL_HOST", [f"A{number}.example" for number in range(200)])) == MAX_LINES
 
 
 _ANY = st.one_of(hostile_text, st.text(max_size=80), st.sampled_from(["a", "/x", "~ ^/x", "8080", "https", "/"]))
