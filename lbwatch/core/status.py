@@ -39,6 +39,7 @@ class Status:
         label_prefix: As set.
         log_dropped: How many lines of the log were dropped, since standard error took none.
         hold_refusal: Why no request waits, see `Rules`.
+        wrong_passwords: How many the status server was shown.
     """
 
     version: str
@@ -54,6 +55,7 @@ class Status:
     label_prefix: str = "lbwatch"
     log_dropped: int = 0
     hold_refusal: str | None = None
+    wrong_passwords: int = 0
 
     @property
     def routes(self) -> tuple[Route, ...]:
