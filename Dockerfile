@@ -56,9 +56,7 @@ COPY --from=build /opt/lbwatch /opt/lbwatch
 ARG COMPILE
 RUN /opt/lbwatch/bin/python3 -c "$COMPILE"
 COPY deploy/proxy/nginx.conf deploy/proxy/network_internal.conf /etc/nginx/
-COPY deploy/proxy/defaults.conf /usr/share/lbwatch/defaults.conf
-# What lbwatch overwrites: nginx may be there first.
-COPY deploy/proxy/first.conf /etc/nginx/conf.d/default.conf
+COPY deploy/proxy/defaults.conf deploy/proxy/first.conf /usr/share/lbwatch/
 COPY deploy/proxy/50x.html /usr/share/nginx/html/errors/50x.html
 COPY deploy/proxy/s6 /etc/s6
 # By these paths acme-companion calls what is in nginx-proxy's image.
@@ -69,6 +67,7 @@ RUN mkdir -p /run/lbwatch /var/lib/lbwatch /etc/nginx/certs /etc/nginx/dhparam /
         /etc/nginx/vhost.d /etc/nginx/modules-enabled \
     && ln -sf /host/run/docker.sock /var/run/docker.sock \
     && touch /etc/nginx/stream.d/lbwatch.conf \
+    && cp /usr/share/lbwatch/first.conf /etc/nginx/conf.d/default.conf \
     && nginx-defaults \
     && echo 'stream { include /etc/nginx/stream.d/*.conf; }' > /etc/nginx/modules-enabled/90-lbwatch-stream.conf \
     && { nginx -t 2> /dev/null || rm /etc/nginx/modules-enabled/90-lbwatch-stream.conf; }

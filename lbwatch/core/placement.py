@@ -79,11 +79,7 @@ def placement_of(container: Container, *, owner: Container | None, rules: Rules)
         rules: What holds for all containers.
     """
     labels = asked_of(container, rules=rules)
-    notices = (
-        *_unknown_labels(labels, prefix=rules.prefix),
-        *_hidden_signal(container),
-        *_not_used(labels, rules=rules),
-    )
+    notices = (*_unknown_labels(labels, prefix=rules.prefix), *_hidden_signal(container))
     try:
         candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
     except SkipError as skip:

@@ -110,7 +110,7 @@ class Planner:
     def _kept(self, rules: Rules, *, now: float) -> Mapping[str, Upstream]:
         """Return the upstreams that outlive their last container, for requests that wait or for hosts that do too."""
         held = self._holds.kept(now=now) if rules.hold_refusal is None else {}
-        return {**self._kept_sites.upstreams(), **held}
+        return {**self._kept_sites.upstreams(now=now), **held}
 
     @property
     def probes(self) -> tuple[PortProbe, ...]:

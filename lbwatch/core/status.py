@@ -66,7 +66,13 @@ class Status:
         runs = applied.in_force if applied.serves_old and applied.in_force is not None else ()
         not_yet = NOTHING_YET if applied.in_force is None else "its turn comes within reload_interval"
         running = Running(upstreams=runs, missing=applied.error or not_yet)
-        return stamped(applied.plan.routes, degraded=applied.degraded, running=running, since=self.history.since)
+        return stamped(
+            applied.plan.routes,
+            degraded=applied.degraded,
+            running=running,
+            since=self.history.since,
+            streams=applied.plan.streams,
+        )
 
     @property
     def waits(self) -> tuple[Wait, ...]:

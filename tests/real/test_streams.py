@@ -407,4 +407,4 @@ def test_without_a_file_for_them_a_container_is_told_that_its_port_is_not_served
     engine.run("db1", labels=LISTENS)
     stage.wait_in_step({"db": {"db1"}})
     _, said, _ = stage.lbwatch.command("explain", "db1")
-    assert "lbwatch.listen is not used: the setting stream_output is not set" in said
+    assert "lbwatch.listen is not used: the setting stream_output says no file for them" in said

@@ -43,17 +43,21 @@ class KeptSites:
 
     def kept(self, *, now: float) -> Mapping[str, tuple[SiteAsk, ...]]:
         """Return what is asked of the hosts that live on; one that has a container again does no harm."""
-        for host in [host for host, until in self._until.items() if now >= until]:
-            del self._asks[host], self._upstreams[host], self._until[host]
+        self._let_pass(now=now)
         return dict(self._asks)
 
-    def upstreams(self) -> Mapping[str, Upstream]:
+    def upstreams(self, *, now: float) -> Mapping[str, Upstream]:
         """Return the upstreams that these hosts point to, without a server, by name."""
+        self._let_pass(now=now)
         return {name: each for kept in self._upstreams.values() for name, each in kept.items()}
 
     def changes_at(self) -> float | None:
         """Return the loop time at which the next one ends; `None`: none does."""
         return min(self._until.values(), default=None)
+
+    def _let_pass(self, *, now: float) -> None:
+        for host in [host for host, until in self._until.items() if now >= until]:
+            del self._asks[host], self._upstreams[host], self._until[host]
 
 
 def _kept(upstream: Upstream) -> Upstream:

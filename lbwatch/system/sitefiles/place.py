@@ -88,6 +88,7 @@ class Place:
     async def run(self) -> None:
         """Keep it true, for good."""
         loop = asyncio.get_running_loop()
+        self._watch.open()
         descriptor = self._watch.fileno()
         if descriptor is not None:
             loop.add_reader(descriptor, self._heard)
@@ -108,6 +109,7 @@ class Place:
             gives_up: Whether to leave it to the next look once nothing answers; else it is waited for.
         """
         self._woken.clear()
+        self._watch.open()
         loop = asyncio.get_running_loop()
         try:
             self._looking = self._looking or loop.run_in_executor(self._threads, self._look)
