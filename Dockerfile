@@ -7,8 +7,9 @@ ARG BASE=python:3.13-slim
 # Has the Python of BASE where that has it. nginx and s6 are installed if they are missing, as Debian's packages.
 ARG PROXY_BASE=${BASE}
 # A read-only file system never gets bytecode: each health check would compile what it needs, also of the base's library,
-# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up.
-ARG COMPILE="import encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
+# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up and
+# what reads certificates.
+ARG COMPILE="import cryptography.x509, encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
 [import_module(each.name) for each in pkgutil.walk_packages(lbwatch.__path__, 'lbwatch.')]"
 ARG VERSION=0.1.0
 
@@ -56,9 +57,7 @@ COPY --from=build /opt/lbwatch /opt/lbwatch
 ARG COMPILE
 RUN /opt/lbwatch/bin/python3 -c "$COMPILE"
 COPY deploy/proxy/nginx.conf deploy/proxy/network_internal.conf /etc/nginx/
-COPY deploy/proxy/defaults.conf /usr/share/lbwatch/defaults.conf
-# What lbwatch overwrites: nginx may be there first.
-COPY deploy/proxy/first.conf /etc/nginx/conf.d/default.conf
+COPY deploy/proxy/defaults.conf deploy/proxy/first.conf /usr/share/lbwatch/
 COPY deploy/proxy/50x.html /usr/share/nginx/html/errors/50x.html
 COPY deploy/proxy/s6 /etc/s6
 # By these paths acme-companion calls what is in nginx-proxy's image.
@@ -69,6 +68,7 @@ RUN mkdir -p /run/lbwatch /var/lib/lbwatch /etc/nginx/certs /etc/nginx/dhparam /
         /etc/nginx/vhost.d /etc/nginx/modules-enabled \
     && ln -sf /host/run/docker.sock /var/run/docker.sock \
     && touch /etc/nginx/stream.d/lbwatch.conf \
+    && cp /usr/share/lbwatch/first.conf /etc/nginx/conf.d/default.conf \
     && nginx-defaults \
     && echo 'stream { include /etc/nginx/stream.d/*.conf; }' > /etc/nginx/modules-enabled/90-lbwatch-stream.conf \
     && { nginx -t 2> /dev/null || rm /etc/nginx/modules-enabled/90-lbwatch-stream.conf; }

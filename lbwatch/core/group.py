@@ -104,6 +104,7 @@ def grouped(
         sticky=sticky,
         hold_s=MAX_HOLD_S if is_paused else hold_s,
         paused=is_paused,
+        has_host=any(each.has_host for each in candidates),
     )
     if before is not None and upstream == before.upstream:
         upstream = before.upstream

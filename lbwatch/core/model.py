@@ -374,6 +374,7 @@ class Upstream:
         sticky: `None`: clients stay with no server.
         hold_s: How many seconds a request waits for a server while there is none, instead of failing.
         paused: Whether all new requests wait, although there may be servers.
+        has_host: Whether a container of it asks for a host, be it in vain: then nobody should reach it by another way.
     """
 
     name: str
@@ -384,6 +385,7 @@ class Upstream:
     sticky: Sticky | None = None
     hold_s: float = 0.0
     paused: bool = False
+    has_host: bool = False
 
     @property
     def idle_connections(self) -> int | None:

@@ -42,6 +42,7 @@ class Candidate:
         owner: Whose network the server's address is on.
         place: What the server is sorted by: version and number of its address, so that .9 stands before .10, and port.
         flapping: Why it serves as a last resort only although it may be healthy just now; `None`: it does not.
+        has_host: Whether the container asks for a host, in this upstream or another one.
     """
 
     container: Container
@@ -54,6 +55,7 @@ class Candidate:
     reason: Reason | None = None
     detail: str | None = None
     flapping: str | None = None
+    has_host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +79,7 @@ def placement_of(container: Container, *, owner: Container | None, rules: Rules)
         rules: What holds for all containers.
     """
     labels = asked_of(container, rules=rules)
-    notices = (
-        *_unknown_labels(labels, prefix=rules.prefix),
-        *_hidden_signal(container),
-        *_not_used(labels, rules=rules),
-    )
+    notices = (*_unknown_labels(labels, prefix=rules.prefix), *_hidden_signal(container))
     try:
         candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
     except SkipError as skip:
@@ -143,8 +141,16 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """Return a candidate for each upstream that a container asks for; a reason that holds for all of it is raised."""
     _check_wanted(container, labels, rules=rules)
-    for each in upstreams_of(container, labels, rules=rules):
-        candidate = Candidate(upstream=each.name, application=each.application, container=container, labels=each.labels)
+    asked = tuple(upstreams_of(container, labels, rules=rules))
+    has_host = any(each.labels.sites for each in asked)
+    for each in asked:
+        candidate = Candidate(
+            upstream=each.name,
+            application=each.application,
+            container=container,
+            labels=each.labels,
+            has_host=has_host,
+        )
         try:
             _check_state(container, ignore_health=each.labels.health_ignored, prefix=rules.prefix)
             server = _server(container, each.labels, owner=owner, variables=labels.vars, rules=rules)

@@ -105,6 +105,21 @@ MUTANTS = {
         ("    if code != 0 and (before is None", "    if True or (before is None"),
         tests="unit/balancers/nginx/config_test",
     ),
+    "streams: a port that requests come to is not looked for": mutant(
+        "balancers/nginx/config_test/judge.py",
+        ("        if copy.includes_stream:\n", "        if False:\n"),
+        tests="real/test_streams.py",
+    ),
+    "streams: of two files one is kept": mutant(
+        "balancers/nginx/outputs.py",
+        ("        if self.stream is not None:\n            files.backup(self.stream)\n", ""),
+        tests="unit/balancers/nginx/test_outputs.py unit/balancers/nginx/test_livefile.py",
+    ),
+    "streams: the younger one has the port": mutant(
+        "core/streams.py",
+        ("            rank = container.created_ns, ", "            rank = -container.created_ns, "),
+        tests="unit/core/test_streams.py",
+    ),
     "trial: what nginx took back stays on disk": mutant(
         "balancers/nginx/livefile.py",
         ("            await asyncio.to_thread(self._outputs.restore)\n            raise TakenBackError", "            raise TakenBackError"),
@@ -485,6 +500,33 @@ MUTANTS = {
         "balancers/nginx/live/protocol.py",
         ("        server.started_ns,\n", "        0,\n"),
         tests="real/test_live.py",
+    ),
+    "site files: half a renewal counts": mutant(
+        "system/sitefiles/grace.py", ("    return replace(\n        seen,\n", "    return seen or replace(\n        seen,\n"), tests="unit/system/sitefiles/test_grace.py"
+    ),
+    "site files: what is seen once by chance counts": mutant(
+        "system/sitefiles/place.py", ("self.seen is None or is_quiet or seen == self._unsure", "True"), tests="unit/system/sitefiles/test_place.py"
+    ),
+    "site files: times alone tell that one is the same": mutant(
+        "system/sitefiles/contents.py", ("            if _is_sure(stamp, now=now):\n", "            if True:\n"), tests="unit/system/sitefiles/test_contents.py"
+    ),
+    "site files: what cannot be used is not there": mutant(
+        "system/sitefiles/merge.py", ("    errors = {path: each.error for path, each in sorted(files.items()) if each.error is not None}\n", "    errors: dict[str, str] = {}\n"), tests="unit/system/sitefiles/test_merge.py"
+    ),
+    "site files: a folder that fails is empty": mutant(
+        "system/sitefiles/place.py", ("                seen = replace(self.seen, error=seen.error)\n", "                pass\n"), tests="unit/system/sitefiles/test_folders.py"
+    ),
+    "site files: links are not watched": mutant(
+        "system/sitefiles/survey.py", ("                    watched.add(walk(entry.name, start=found.target).steps)\n", "                    pass\n"), tests="unit/system/sitefiles/test_survey.py"
+    ),
+    "site files: what came before the watch is not seen": mutant(
+        "system/sitefiles/place.py", ("        for _ in range(_SURVEYS):", "        for _ in range(1):"), tests="unit/system/sitefiles/test_place.py"
+    ),
+    "site files: a dead drive is waited for": mutant(
+        "system/sitefiles/place.py", ("                self._set_answers(answers=False)\n                break\n", "                pass\n"), tests="unit/system/sitefiles/test_folders.py"
+    ),
+    "site files: events that were lost are not noticed": mutant(
+        "system/sitefiles/watch.py", ("            not event.name or (names := self._names.get(event.watch)) is None", "            (event.watch > 0 and not event.name) or (names := self._names.get(event.watch, frozenset())) is None"), tests="unit/system/sitefiles/test_watch.py"
     ),
 }  # fmt: skip
 

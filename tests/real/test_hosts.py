@@ -1,4 +1,4 @@
-"""Which upstream a request is for by its Host: the template and the site of the image `proxy`, in a real nginx."""
+"""Which upstream a request is for by its Host, where no site is: by the image `proxy`, and by a site of one's own."""
 
 import re
 import socket
@@ -12,9 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from needs import NGINX_NEEDS, need
 from realnginx import RealNginx
-from strategies import any_upstream_name, make_renderer
+from sitetext import rendered
+from strategies import any_upstream_name
 
 from lbwatch.core.model import Server, Upstream
+from lbwatch.core.site import Site
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SITE = (DEPLOY / "proxy" / "site.conf").read_text()
@@ -25,28 +27,43 @@ Ask = Callable[[str | None], str]
 Serve = Callable[..., Ask]
 
 
-def written(names: Sequence[str], *, idle: Iterable[str] = (), port: int = 80) -> str:
+def written(
+    names: Sequence[str],
+    *,
+    idle: Iterable[str] = (),
+    hosts: Iterable[str] = (),
+    port: int = 80,
+    template: str = "nginx/image.conf.j2",
+) -> str:
     """Write what lbwatch would: the first is served at 127.0.1.1, the next at 127.0.1.2, ..., the idle ones nowhere."""
     served = (
-        Upstream(name=name, servers=(Server(address=f"127.0.1.{number}", port=port, container=name),))
+        Upstream(
+            name=name,
+            servers=(Server(address=f"127.0.1.{number}", port=port, container=name),),
+            has_host=name in hosts,
+        )
         for number, name in enumerate(names, start=1)
     )
     upstreams = sorted([*served, *(Upstream(name=name) for name in idle)], key=lambda each: each.name)
-    return BUCKET + make_renderer("nginx/proxy.conf.j2").text(tuple(upstreams))
+    return BUCKET + rendered((Site(host=""),), template=template, upstreams=tuple(upstreams))
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+@pytest.fixture(params=["nginx/image.conf.j2", "nginx/proxy.conf.j2"])
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
     """Starts an nginx that has upstreams of these names, and returns what asks it for a host: who answers."""
     need(*NGINX_NEEDS)
     with RealNginx(tmp_path / "nginx") as nginx:
-        path = nginx.folder / "site.sock"
+        path, secure = nginx.folder / "site.sock", nginx.folder / "tls.sock"
 
-        def serving(*names: str, idle: Iterable[str] = ()) -> Ask:
+        def placed(text: str) -> str:
+            return text.replace("listen 80;", f"listen unix:{path};").replace("listen 443 ", f"listen unix:{secure} ")
+
+        def serving(*names: str, idle: Iterable[str] = (), hosts: Iterable[str] = ()) -> Ask:
             port = free_port()
-            site = SITE.replace("listen 80;", f"listen unix:{path};")
+            site = placed(SITE) if request.param == "nginx/proxy.conf.j2" else ""
             nginx.rewrite(http=f'{site} server {{ listen {port}; return 200 "$server_addr"; }}')
-            nginx.output.write_text(written(names, idle=idle, port=port))
+            text = written(names, idle=idle, hosts=hosts, port=port, template=request.param)
+            nginx.output.write_text(placed(text))
             nginx.start()
 
             def ask(host: str | None) -> str:
@@ -86,6 +103,20 @@ def test_a_host_goes_to_the_upstream_of_its_name_or_of_its_beginning(serve: Serv
     for host in ("www.api", "ap", "apis", "web", "localhost", "docker", "127.0.1.1", "169.254.169.254", "[::1]", None):
         assert ask(host) == NOBODY, f"{host} is nobody's"
     assert (ask(""), ask("a/b")) == ("400", "400")
+
+
+def test_what_asks_for_a_host_is_not_reached_by_its_upstreams_name(serve: Serve) -> None:
+    """Its site may have a password, or let in some networks alone; the name of its upstream is no secret."""
+    ask = serve("web", "web.v2", "api", "shop", hosts=("web.v2", "shop"))
+    assert (ask("web"), ask("api.example.org")) == ("web", "api")
+    for host in ("shop", "shop.example.org", "web.v2", "web.v2.example.org"):
+        assert ask(host) == NOBODY
+
+
+def test_an_only_upstream_that_asks_for_a_host_gets_no_other(serve: Serve) -> None:
+    """Likewise; a user of nginx-proxy has but one container at first, and unknown hosts are nobody's there."""
+    ask = serve("shop", hosts=("shop",))
+    assert {ask(host) for host in ("shop", "localhost", None)} == {NOBODY}
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,12 @@ STACK = images.REPOSITORY / "deploy" / "compose.nginx-proxy.yaml"
 COMPANION = "nginxproxy/acme-companion"
 _AS_COMPANION = f'FROM {images.PYTHON}\nCOPY companionapp.py /\nENTRYPOINT ["python3", "/companionapp.py"]\n'
 LEFT = """\
+nothing_that_nginx_knows on;
 upstream old.example.org { server 192.0.2.9:80; }
 ssl_dhparam /etc/nginx/dhparam/dhparam.pem;
 server { listen 80; server_name old.example.org; location / { proxy_pass http://old.example.org; } }
 """
-"""As docker-gen left it in the volume: of a host that is gone, with a file that only nginx-proxy's image has."""
+"""As docker-gen left it in the volume: of a host that is gone, with lines that only its nginx takes."""
 PASSWORD = "secure:{SHA}" + base64.b64encode(hashlib.sha1(b"secret").digest()).decode() + "\n"
 
 

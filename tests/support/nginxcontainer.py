@@ -239,7 +239,12 @@ def engine_with_nginx(tmp_path: Path, *, runs: bool = False) -> FolderEngine:
 
 
 def container_tester(
-    engine: FolderEngine, tmp_path: Path, *, known: KnownContainers, main: str | None = "/etc/nginx/nginx.conf"
+    engine: FolderEngine,
+    tmp_path: Path,
+    *,
+    known: KnownContainers,
+    main: str | None = "/etc/nginx/nginx.conf",
+    stream: Path | None = None,
 ) -> ContainerTester:
     folder = tmp_path / "copy"
     folder.mkdir(exist_ok=True)
@@ -253,4 +258,5 @@ def container_tester(
         folder=folder,
         copy=tmp_path / "out/.test",
         mountinfo=lambda: mountinfo(ROOT),
+        stream=stream,
     )

@@ -31,5 +31,14 @@ def under(heading: str, *, document: str = "README.md") -> list[str]:
 
 def example_template() -> str:
     """Return the template of one's own that docs/templates.md shows."""
-    text = (REPOSITORY / "docs" / "templates.md").read_text().partition("<!-- example:")[2]
+    return _example("<!-- example:")
+
+
+def example_of_sites() -> str:
+    """Return the one that it shows of sites."""
+    return _example("<!-- example of sites:")
+
+
+def _example(mark: str) -> str:
+    text = (REPOSITORY / "docs" / "templates.md").read_text().partition(mark)[2]
     return text.partition("```jinja\n")[2].partition("```")[0]

@@ -27,7 +27,9 @@ def at_level(part: Part, level: Level) -> Part | None:
 
 
 def _less(upstream: Upstream, level: Level) -> Upstream:
-    return Upstream(name=upstream.name, servers=_plain(upstream.servers) if level is Level.PLAIN else ())
+    servers = _plain(upstream.servers) if level is Level.PLAIN else ()
+    # Whoever is reached by the site of a host alone, which may ask for a password, is not opened to other ways.
+    return Upstream(name=upstream.name, servers=servers, has_host=upstream.has_host)
 
 
 def _plain(servers: tuple[Server, ...]) -> tuple[Server, ...]:

@@ -124,6 +124,7 @@ class UpstreamBlock:
             for it, or nginx does not have it.
         zone_kib: Size of the shared memory that the block needs, in KiB, or `None` if it needs none.
         live: The directive by which nginx's workers are told of other servers without a reload; `None`: they are not.
+        has_host: Whether a container of it asks for a host: then it should be reached by the site of that alone.
     """
 
     name: str
@@ -133,6 +134,7 @@ class UpstreamBlock:
     sticky: str | None = None
     zone_kib: int | None = None
     live: str | None = None
+    has_host: bool = False
 
 
 def block(upstream: Upstream) -> UpstreamBlock:
@@ -145,6 +147,7 @@ def block(upstream: Upstream) -> UpstreamBlock:
         # One cookie for the whole site: without a path it would hold below the one that was asked for first.
         sticky=None if upstream.sticky is None else f"{upstream.sticky} path=/ httponly",
         zone_kib=_zone_kib(upstream.servers),
+        has_host=upstream.has_host,
     )
 
 

@@ -88,6 +88,7 @@ class Place:
     async def run(self) -> None:
         """Keep it true, for good."""
         loop = asyncio.get_running_loop()
+        self._watch.open()
         descriptor = self._watch.fileno()
         if descriptor is not None:
             loop.add_reader(descriptor, self._heard)
@@ -108,12 +109,13 @@ class Place:
             gives_up: Whether to leave it to the next look once nothing answers; else it is waited for.
         """
         self._woken.clear()
+        self._watch.open()
         loop = asyncio.get_running_loop()
         try:
             self._looking = self._looking or loop.run_in_executor(self._threads, self._look)
         except ThreadError:  # said by whoever found it; until the next look what is known has to do
             return
-        steps = -1
+        steps = self._steps
         while not await _done(self._looking, within_s=ANSWER_S):
             if steps == self._steps:
                 self._set_answers(answers=False)

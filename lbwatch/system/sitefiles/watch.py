@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from lbwatch.system.inotify import OVERFLOW, Inotify
+from lbwatch.system.inotify import Inotify
 
 MAX_FOLDERS = 4096
 """For one place: a link into a folder of its own for each of 1,000 certificates, with the folders of its target."""
@@ -27,6 +27,11 @@ class Watch:
         self._inotify: Inotify | None = None
         self._names: dict[int, frozenset[str] | None] = {}  # by watch, `None`: all names matter
         self._limited = False
+
+    def open(self) -> None:
+        """Have it begin; again is no harm."""
+        if self._inotify is not None:
+            return
         try:
             self._inotify = Inotify()
         except OSError as error:
@@ -65,13 +70,9 @@ class Watch:
     def heard(self) -> bool:
         """Return whether something that matters changed, and forget it."""
         events = () if self._inotify is None else tuple(self._inotify.events())
-        # What is unknown may be of a watch that is just being added.
+        # A watch that is not known is `OVERFLOW`, which may have been anything, or one that is just being added.
         return any(
-            event.watch == OVERFLOW
-            or not event.name
-            or (names := self._names.get(event.watch)) is None
-            or event.name in names
-            for event in events
+            not event.name or (names := self._names.get(event.watch)) is None or event.name in names for event in events
         )
 
     def close(self) -> None:

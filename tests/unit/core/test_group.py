@@ -360,6 +360,34 @@ def test_who_may_have_requests_wait_never_serves_by_one_that_is_not_ready(drawn:
     assert {route.container for route in held.routes} == {each.container.name for each in everyone}
 
 
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ({"lbwatch.port": "80"}, {"web": False}),
+        ({"lbwatch.upstream": "web", "lbwatch.host": "shop.example.org", "lbwatch.port": "80"}, {"web": True}),
+        (
+            {
+                "lbwatch.upstreams.web.port": "80",
+                "lbwatch.upstreams.other.port": "80",
+                "lbwatch.upstreams.other.host": "a.b",
+            },
+            {"web": True, "other": True},
+        ),
+    ],
+)
+def test_an_upstream_knows_whether_a_container_of_it_asks_for_a_host(
+    labels: dict[str, str], found: dict[str, bool]
+) -> None:
+    """Its site may have a password, which nobody should come past by another upstream of the same container."""
+    asking = container("web", labels=labels)
+    placement = placement_of(asking, owner=asking, rules=Rules())
+    candidates = {each.upstream or "": each for each in placement.candidates}
+    assert {name: grouped(name, [each], draining={}).upstream.has_host for name, each in candidates.items()} == found
+    other = candidate(container("other-1", labels={"lbwatch.upstream": "web"}))
+    together = grouped("web", [other, candidates["web"]], draining={})
+    assert together.upstream.has_host == found["web"]
+
+
 def compat(name: str, **fields: Any) -> Candidate:
     """A container that nginx-proxy's variables route."""
     one = candidate(container(name, labels={"lbwatch.upstream": "web"}))

@@ -19,6 +19,7 @@ from realnginx import RealNginx
 
 from lbwatch.api.metrics import exposition
 from lbwatch.balancers.nginx.limits import ServerLine, UpstreamBlock
+from lbwatch.balancers.nginx.sites.blocks import LocationBlock, ProxyBlock, ServerBlock, SiteBlock, TlsBlock
 from lbwatch.cli.main import COMMANDS
 from lbwatch.core import errors, fields
 from lbwatch.core.history import AppliedPlan, History
@@ -38,9 +39,27 @@ def settings_table() -> str:
     return "| setting | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
 
+WORDS: dict[str, type] = {"upstream": UpstreamBlock, "server": ServerLine}
+SITE_WORDS: dict[str, type] = {
+    "site": SiteBlock,
+    "server": ServerBlock,
+    "tls": TlsBlock,
+    "location": LocationBlock,
+    "proxy": ProxyBlock,
+}
+
+
 def words_tables() -> str:
-    return "\n".join(
-        f"Each `{name}`:\n\n{_fields(word)}" for name, word in (("upstream", UpstreamBlock), ("server", ServerLine))
+    return _tables(WORDS)
+
+
+def site_words_tables() -> str:
+    return _tables(SITE_WORDS)
+
+
+def _tables(words: dict[str, type]) -> str:
+    return "\n".join(f"Each `{name}`:\n\n{_fields(word)}" for name, word in words.items()).replace(
+        "Each `proxy`", "The only `proxy`"
     )
 
 
@@ -68,12 +87,17 @@ def _type(hint: object) -> str:
         return f"list of {arguments}"
     if arguments:
         return f"mapping of {arguments}"
-    return "none" if hint is type(None) else getattr(hint, "__name__", str(hint)).removesuffix("Line").lower()
+    return (
+        "none"
+        if hint is type(None)
+        else getattr(hint, "__name__", str(hint)).removesuffix("Line").removesuffix("Block").lower()
+    )
 
 
 GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (DOCS / "settings.md", settings_table),
     "words": (DOCS / "templates.md", words_tables),
+    "words of sites": (DOCS / "templates.md", site_words_tables),
 }
 
 
@@ -99,7 +123,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_every_field_that_a_template_gets_says_what_it_means() -> None:
     """Its reader has never seen the code."""
-    for word in (UpstreamBlock, ServerLine):
+    for word in (*WORDS.values(), *SITE_WORDS.values()):
         assert [field.name for field in dataclasses.fields(word)] == list(_attributes(word)), word
 
 

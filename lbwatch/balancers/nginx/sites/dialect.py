@@ -24,6 +24,8 @@ _HTTPS_PORT = 443
 _BUCKET_OVERHEAD = 18
 _DEFAULT_BUCKET = 64
 
+_MAX_FORMAT_BYTES = 4_000  # of one argument; nginx refuses the whole file for a longer one
+
 _SITE, _REDIRECT, _CLOSED = "site", "redirect", "closed"
 
 
@@ -85,7 +87,7 @@ class SiteDialect:
             real_ip_from=_EVERYWHERE if everywhere else rules.trusted_proxies,
             headers=words.glob(rules.proxy_conf) if _has_file(sites, rules.proxy_conf) else None,
             acme_root=words.path(rules.acme_root),
-            log_format=_log_format(rules.log_format),
+            log_format=_log_format(rules),
             access_log=rules.access_log,
             tls_protocols=tls.protocols,
             tls_ciphers=tls.ciphers,
@@ -309,5 +311,8 @@ def _bucket_size(sites: Sequence[Site]) -> int | None:
     return size if size > _DEFAULT_BUCKET else None
 
 
-def _log_format(text: str | None) -> str | None:
-    return None if text is None else words.word(text)
+def _log_format(rules: SiteRules) -> str | None:
+    """Return what `log_format vhost` takes; `None`: nothing of the operator's, or more than nginx takes."""
+    if rules.log_format is None or len((written := words.word(rules.log_format)).encode()) > _MAX_FORMAT_BYTES:
+        return None
+    return f"escape={rules.log_escape} {written}" if rules.log_escape != "default" else written

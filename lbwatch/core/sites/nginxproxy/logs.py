@@ -7,7 +7,9 @@ from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Reason
 from lbwatch.core.sites.grammar import GrammarError
 
-MAX_FORMAT_CHARS: Final = 4096
+MAX_FORMAT_BYTES: Final = 1900
+"""nginx reads a word of 4096 at most, and quotes may double it."""
+
 ESCAPES: Final = ("default", "json", "none")
 
 _VARIABLE = re.compile(r"\$(?:([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
@@ -46,8 +48,8 @@ JSON_FORMAT: Final = "{" + ",".join(f'"{key}":"${variable}"' for key, variable i
 def log_format(text: str) -> str:
     """Return a format for nginx's `log_format`: in a line, of variables that there are."""
     line = " ".join(part.strip() for part in text.splitlines())
-    if len(line) > MAX_FORMAT_CHARS or not line.isprintable():
-        raise GrammarError(Reason.BAD_VARIABLE, f"it takes at most {MAX_FORMAT_CHARS} printable characters")
+    if not line.isprintable() or len(line.encode()) > MAX_FORMAT_BYTES:
+        raise GrammarError(Reason.BAD_VARIABLE, f"it takes printable characters, at most {MAX_FORMAT_BYTES} bytes")
     for found in _VARIABLE.finditer(line):
         name = (found[1] or found[2] or "").lower()
         if name not in _KNOWN and not any(name.startswith(family) and name != family for family in _FAMILIES):

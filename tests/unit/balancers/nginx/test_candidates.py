@@ -6,11 +6,15 @@ import pytest
 import structlog
 from strategies import make_renderer
 
+from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.candidates import Candidates
 from lbwatch.balancers.nginx.live.lines import LiveLines
+from lbwatch.balancers.nginx.outputs import split
+from lbwatch.balancers.nginx.quoting import settled
+from lbwatch.balancers.nginx.streams import BothRenderer, StreamRenderer
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, UserConfigError
-from lbwatch.core.model import Level, Server, Upstream
+from lbwatch.core.model import Level, Server, Stream, Upstream
 
 ONE = Server(address="192.0.2.1", port=80, container="one")
 UPSTREAMS = (Upstream(name="api", servers=(ONE,)), Upstream(name="web", servers=(ONE,)))
@@ -60,6 +64,19 @@ async def test_what_takes_the_lines_is_given_them() -> None:
     assert text.count("init_worker_by_lua_block") == 1
     assert some.lines is not None
     assert some.lines.reason is None
+
+
+async def test_the_lines_stand_in_the_file_for_requests() -> None:
+    """nginx has no such directive in `stream {}`, and all ports would be refused for it."""
+    words = {"folders": [shipped_templates()], "block": limits.block, "filters": limits.FILTERS, "settled": settled}
+    stream = StreamRenderer("nginx/streams.conf.j2", **words)  # type: ignore[arg-type]
+    some = candidates(Nginx(), renderer=BothRenderer("nginx/upstreams.conf.j2", stream=stream, **words))
+    port = Stream(port=5432, protocol="tcp", upstream=UPSTREAMS[0])
+    http, other = split((await some.candidate((*UPSTREAMS, port), names_before=tuple)).text)
+    assert http == await text_of(candidates(Nginx()))
+    assert other is not None
+    assert "listen 5432 " in other
+    assert "lua" not in other
 
 
 @pytest.mark.parametrize(

@@ -53,3 +53,11 @@ def test_nothing_is_changed_or_nothing_left_at_the_ends(part: Upstream | Site | 
     """What is not refused stays the same object."""
     assert at_level(part, Level.FULL) is part
     assert at_level(part, Level.OUT) is None
+
+
+@pytest.mark.parametrize("level", [Level.PLAIN, Level.EMPTY])
+def test_what_is_reached_by_a_host_alone_stays_so(level: Level) -> None:
+    """A template may send requests to upstreams by their names, past the password that the host asks for."""
+    upstream = at_level(Upstream(name="web", servers=(SERVER,), has_host=True), level)
+    assert isinstance(upstream, Upstream)
+    assert upstream.has_host

@@ -129,3 +129,16 @@ async def test_what_lbwatch_may_not_read_is_said_once(tmp_path: Path, threads: T
             await eventually(lambda: len(known) == 2)
     said = [each for each in logs if each["event"] == "files.not_readable"]
     assert [(each["count"], each["path"]) for each in said] == [(2, str(tmp_path / "a"))]
+
+
+async def test_what_changes_between_the_look_and_the_watch_is_seen(tmp_path: Path, threads: Threads) -> None:
+    """The first watch begins after the names were read."""
+
+    def survey() -> Survey:
+        found = in_folder(str(tmp_path), max_bytes=list_bytes)
+        (tmp_path / "a").write_text("x")
+        return found
+
+    async with kept(threads, survey=survey) as (_, known):
+        await eventually(lambda: known)
+        assert known[0] == {"a"}

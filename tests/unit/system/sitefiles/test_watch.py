@@ -14,6 +14,7 @@ from lbwatch.system.sitefiles.watch import Watch
 @pytest.fixture
 def watch():
     made = Watch("place")
+    made.open()
     yield made
     made.close()
 
@@ -96,8 +97,26 @@ def test_without_any_watch_nothing_is_heard(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Inotify, "__init__", refuse)
     with capture_logs() as logs:
         watch = Watch("place")
+        for _ in range(2):
+            watch.open()
     assert [each["event"] for each in logs] == ["files.not_watched"]
     assert watch.fileno() is None
     assert not watch.update({str(tmp_path): None})
     assert not watch.heard()
     watch.close()
+
+
+def test_events_that_were_lost_may_have_been_of_anything(tmp_path: Path, watch: Watch) -> None:
+    """A burst that the kernel could not keep must not end in an old certificate."""
+    watch.update({str(tmp_path): frozenset({"a"})})
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    heard = []
+    for number in range(limit // 4 + 1):
+        (tmp_path / f"b{number}").write_text("x")
+        (tmp_path / f"b{number}").unlink()
+    for _ in range(limit):
+        heard.append(watch.heard())
+        if heard[-1]:
+            break
+    assert heard[-1]
+    assert not any(heard[:-1]), "of the names alone nobody should hear"

@@ -22,6 +22,7 @@ from strategies import container
 
 from lbwatch.balancers.nginx.config_test.container import ContainerRequiredTester
 from lbwatch.balancers.nginx.config_test.local import CommandTester
+from lbwatch.balancers.nginx.outputs import joined
 from lbwatch.core.errors import ConfigRejectedError, NotTestedError, ReloadError, SourceError, UserConfigError
 from lbwatch.core.model import ContainerConfig, ContainerStatus
 
@@ -40,6 +41,35 @@ async def test_a_candidate_stands_in_the_outputs_place(nginx_engine: FolderEngin
     assert raised.value.line == 3
     (copied,) = (tmp_path / "seen").glob("*/root/etc/nginx/conf.d/lbwatch.conf")
     assert copied.read_text() == BAD
+
+
+@pytest.mark.parametrize("folder", ["out", "streams"])
+async def test_the_part_for_stream_stands_in_its_own_files_place(
+    nginx_engine: FolderEngine, tmp_path: Path, folder: str
+) -> None:
+    """In the same folder, or in one of its own that the container mounts too."""
+    assert nginx_engine.root is not None
+    (tmp_path / folder).mkdir(exist_ok=True)
+    there = {"out": "/etc/nginx/conf.d", "streams": "/etc/nginx/streams"}[folder]
+    (nginx_engine.root / there.strip("/")).mkdir(exist_ok=True)
+    mounts = dict(nginx_engine.config.mounts) | {str(tmp_path / folder): there}
+    nginx_engine.config = replace(nginx_engine.config, mounts=tuple(mounts.items()))
+    main = nginx_engine.root / "etc/nginx/nginx.conf"
+    main.write_text(f"events {{}}\nhttp {{ include conf.d/*.conf; include {there}/*.stream; }}\n")  # no module needed
+    stream = tmp_path / folder / "lb.stream"
+    tester = container_tester(nginx_engine, tmp_path, known=KnownContainers(NGINX), stream=stream)
+    assert await tester.test(joined("# one\n", "# two\n"))
+    assert tester.remark is None
+    assert tester.copy is not None
+    assert (tester.copy.includes_output, tester.copy.includes_stream) == (True, True)
+    with pytest.raises(ConfigRejectedError) as raised:
+        await tester.test(joined("# one\n", BAD))
+    assert str(raised.value) == f'unknown directive "nonsense" in {there}/lb.stream:3'
+    assert raised.value.line == 5
+    main.write_text(CONF)
+    tester.doubt()
+    assert await tester.test(joined("# one\n", "# two\n"))
+    assert f"does not include {there}/lb.stream" in (tester.remark or "")
 
 
 async def test_a_candidate_of_the_users_own_mistake_is_not_refused(nginx_engine: FolderEngine, tmp_path: Path) -> None:

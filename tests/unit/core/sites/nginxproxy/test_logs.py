@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import hostile_text
 
 from lbwatch.core.sites.grammar import GrammarError
-from lbwatch.core.sites.nginxproxy.logs import ESCAPES, JSON_FORMAT, MAX_FORMAT_CHARS, log_escape, log_format
+from lbwatch.core.sites.nginxproxy.logs import ESCAPES, JSON_FORMAT, MAX_FORMAT_BYTES, log_escape, log_format
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,11 @@ def test_what_nginx_would_refuse_is_refused_here(text: str) -> None:
 
 def test_a_format_has_a_bound() -> None:
     """nginx reads no longer word than its buffer."""
-    assert log_format("x" * MAX_FORMAT_CHARS)
-    with pytest.raises(GrammarError, match="at most 4096"):
-        log_format("x" * (MAX_FORMAT_CHARS + 1))
+    assert log_format("x" * MAX_FORMAT_BYTES)
+    with pytest.raises(GrammarError, match="at most 1900"):
+        log_format("é" * (MAX_FORMAT_BYTES // 2 + 1))
+    with pytest.raises(GrammarError, match="at most 1900"):
+        log_format("x" * (MAX_FORMAT_BYTES + 1))
 
 
 @given(st.one_of(hostile_text, st.text(max_size=80)))
