@@ -10,7 +10,7 @@ PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages c
   PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test test-docs test-engines test-live check bench bench-deaths bench-deploy bench-hold bench-live recording mutants soak syscalls fuzz lock clean packages
+.PHONY: run test test-docs test-engines test-live test-sites check bench bench-deaths bench-deploy bench-hold bench-live recording mutants soak syscalls fuzz lock clean packages
 
 # Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
@@ -34,7 +34,7 @@ run: $(VENV)/.run
 # Most tests wait for an engine or an nginx, each file for its own: JOBS files at once, in conftest.py's order.
 JOBS ?= 4
 test: packages check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(DOCS) $(LIVE))
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(DOCS) $(LIVE) $(SITES))
 
 # What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1, the service, recipes, Podman; 5 min.
 DOCS := $(patsubst %,tests/real/test_%.py,image nginx_proxy recipes one_container podman systemd template troubleshooting)
@@ -45,6 +45,12 @@ test-docs: packages $(VENV)/.dev
 LIVE := $(patsubst %,tests/real/test_live_%.py,choice container document hold lua)
 test-live: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(LIVE)
+
+# What clients get of hosts and ports, over HTTP, TLS, TCP and UDP, on up to three nginxes.
+SITES := $(patsubst %,tests/real/test_sites_%.py,compat daemon hold hostile served template tls) \
+  $(patsubst %,tests/real/test_%.py,certificates streams)
+test-sites: packages $(VENV)/.dev
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(SITES)
 
 # A short check of each thing on every engine with every nginx that can be had, and a table of it; 6 min. Needs root, and
 # 1.2 GB in ~/.cache/lbwatch-tests for Debian's packages, which are fetched once.

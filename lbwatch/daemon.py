@@ -12,6 +12,7 @@ import structlog
 from lbwatch import __version__
 from lbwatch.api.application import make_application
 from lbwatch.api.control import ControlService
+from lbwatch.api.protection import Protection
 from lbwatch.api.server import serving
 from lbwatch.core.errors import (
     DeadSocketError,
@@ -123,9 +124,13 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             takes_reload=daemon.rules().takes_reload,
             refresh=daemon.source.refresh,
         )
-        application = make_application(daemon, service=service, hosts=settings.api.status_hosts)
+        api = settings.api
+        protection = Protection(api)
+        if api.status_listen:
+            await asyncio.to_thread(protection.load)
+        application = make_application(daemon, service=service, hosts=api.status_hosts, password=protection.password)
         await stack.enter_async_context(
-            serving(application, listen=settings.api.status_listen, control_socket=settings.api.control_socket)
+            serving(application, listen=api.status_listen, control_socket=api.control_socket, protection=protection)
         )
         _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.nginx.output))
         notifier.ready()  # the engine may be late

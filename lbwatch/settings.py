@@ -257,17 +257,34 @@ class ApiSettings:
         str,
         Help(
             "Where health, metrics and the page are served, `HOST:PORT`; empty: nowhere. They are read-only, and "
-            "show the names of containers.",
+            "show the names of containers: beyond loopback set the next three.",
             takes="HOST:PORT",
         ),
     ] = "127.0.0.1:9180"
+    status_password_file: Annotated[
+        Path | None,
+        Help(
+            "A file whose only line is the password that is asked for there, but for health. Unset: none is.",
+            takes="FILE",
+        ),
+    ] = None
+    status_cert: Annotated[
+        Path | None,
+        Help("A certificate in PEM, with its chain: what is served there is served by TLS.", takes="FILE"),
+    ] = None
+    status_key: Annotated[
+        Path | None, Help("The key of `status_cert`, in PEM and without a passphrase.", takes="FILE")
+    ] = None
     status_hosts: Annotated[
         tuple[str, ...],
         Help("Further names accepted in the Host header; addresses and localhost always are."),
     ] = ()
 
     def __post_init__(self) -> None:
-        _check_paths(self, "control_socket")
+        _check_paths(self, "control_socket", "status_password_file", "status_cert", "status_key")
+        if (self.status_cert is None) != (self.status_key is None):
+            name, other = ("status_cert", "status_key") if self.status_key is None else ("status_key", "status_cert")
+            raise SettingsError(name, value=getattr(self, name), takes=f"it takes {other} beside it")
         if self.status_listen:
             listen_address(self.status_listen)
 

@@ -70,6 +70,11 @@ class _Collector:
         yield CounterMetricFamily(
             "lbwatch_log_dropped", "Lines of the log that standard error did not take.", value=status.log_dropped
         )
+        yield CounterMetricFamily(
+            "lbwatch_status_wrong_passwords",
+            "Wrong passwords that were shown to the status server.",
+            value=status.wrong_passwords,
+        )
         yield from _engines(status)
         yield from _passes(status)
         yield from _in_force(status, report)

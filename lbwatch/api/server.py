@@ -9,6 +9,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from aiohttp import web
 
 from lbwatch.api.application import is_unix
 from lbwatch.api.door import Door
+from lbwatch.api.protection import Protection
 from lbwatch.core.errors import LbwatchError, SettingsError, ThreadError, excerpt
-from lbwatch.settings import listen_address
+from lbwatch.settings import ApiSettings, listen_address
 from lbwatch.system.listening import BACKLOG, bound_unix, unlink
 
 CONNECTION_TIMEOUT_S = 10.0
@@ -39,7 +41,9 @@ _log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def serving(application: web.Application, *, listen: str, control_socket: Path) -> AsyncIterator[None]:
+async def serving(
+    application: web.Application, *, listen: str, control_socket: Path, protection: Protection | None = None
+) -> AsyncIterator[None]:
     """
     Serve by TCP and by a unix socket until the end of the context.
 
@@ -49,11 +53,13 @@ async def serving(application: web.Application, *, listen: str, control_socket: 
         application: As `make_application` returns it.
         listen: `HOST:PORT`; empty: not by TCP.
         control_socket: Path of the unix socket, which gets mode 0600.
+        protection: Of what is served by TCP, its files read already; `None`: there is none.
 
     Raises:
         SettingsError: It cannot listen at *listen*.
         LbwatchError: The context ended by it.
     """
+    protection = protection or Protection(ApiSettings())
     async with AsyncExitStack() as stack:
         # What is left of a body is not read to its end: nothing here takes one, and it may be without end.
         runner = web.AppRunner(
@@ -62,11 +68,15 @@ async def serving(application: web.Application, *, listen: str, control_socket: 
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
-        control, public = _doors(runner.server)
-        unix, tcp = await _listen_unix(control_socket, stack=stack), await _listen_tcp(listen, stack=stack)
+        control, public = _doors(runner.server, protection=protection)
+        unix = await _listen_unix(control_socket, stack=stack)
+        tcp = await _listen_tcp(listen, stack=stack)
+        if tcp:
+            _log_listening(tcp, protection=protection)
         failure: LbwatchError | None = None
         async with asyncio.TaskGroup() as group:  # one that ends is a bug, and ends everything
-            tasks = (control.sweep(), public.sweep(), *map(control.accept, unix), *map(public.accept, tcp))
+            doors = (control.sweep(), public.sweep(), *map(control.accept, unix), *map(public.accept, tcp))
+            tasks = (protection.keep_fresh(), *doors)
             running = [group.create_task(each, name="http") for each in tasks]
             try:
                 yield
@@ -79,7 +89,7 @@ async def serving(application: web.Application, *, listen: str, control_socket: 
             raise failure
 
 
-def _doors(server: web.Server) -> tuple[Door, Door]:
+def _doors(server: web.Server, *, protection: Protection) -> tuple[Door, Door]:
     """Return what lets in whoever comes by the unix socket, who is our own user, and whoever comes by TCP."""
     control = Door(server, ours=is_unix, most=MAX_CONTROL_CONNECTIONS, timeout_s=CONTROL_TIMEOUT_S, cuts_oldest=False)
     public = Door(
@@ -88,6 +98,7 @@ def _doors(server: web.Server) -> tuple[Door, Door]:
         most=MAX_CONNECTIONS,
         timeout_s=CONNECTION_TIMEOUT_S,
         cuts_oldest=True,
+        tls=protection.context,
     )
     return control, public
 
@@ -109,9 +120,23 @@ async def _listen_tcp(listen: str, *, stack: AsyncExitStack) -> list[socket.sock
         listeners = [stack.enter_context(_bound_tcp(*each)) for each in await _addresses(host, port)]
     except (OSError, ValueError) as error:  # the latter for what can be no name of a host
         raise SettingsError("status_listen", value=listen, takes=_listen_refusal(error)) from error
-    # With port 0 the kernel chooses, and only the socket knows.
-    _log.info("status.listening", url=f"http://{_written(*listeners[0].getsockname()[:2])}/")
     return listeners
+
+
+def _log_listening(listeners: list[socket.socket], *, protection: Protection) -> None:
+    """Log where it listens, and whether more may look than should."""
+    # With port 0 the kernel chooses, and only the socket knows.
+    addresses = [listener.getsockname()[:2] for listener in listeners]
+    url = f"{'https' if protection.has_tls else 'http'}://{_written(*addresses[0])}/"
+    _log.info("status.listening", url=url)
+    if all(ip_address(host.partition("%")[0]).is_loopback for host, _ in addresses):
+        return
+    if not protection.password.is_set:
+        warning = "whoever reaches it sees the names of containers: status_password_file asks for a password"
+        _log.warning("status.unprotected", url=url, warning=warning)
+    elif not protection.has_tls:
+        warning = "the password can be read on its way: status_cert and status_key have it come by TLS"
+        _log.warning("status.unprotected", url=url, warning=warning)
 
 
 async def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:

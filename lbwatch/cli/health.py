@@ -47,9 +47,14 @@ def health(settings: Settings) -> int:
 
 
 def _door(settings: Settings) -> tuple[str, Callable[[], socket.socket]]:
-    """Return where the daemon answers, for people, and what connects to it: without a status server its own socket."""
+    """
+    Return where the daemon answers, for people, and what connects to it.
+
+    Its own socket where there is no status server, or a protected one: that one says why it is not ready only to who
+    has the password, and to speak TLS costs more than all else here.
+    """
     api = settings.api
-    if not api.status_listen:
+    if not api.status_listen or api.status_password_file is not None or api.status_cert is not None:
         return f"{api.control_socket}", partial(_connected, api.control_socket)
     host, port = listen_address(api.status_listen)
     host = _EVERYWHERE.get(host, host)

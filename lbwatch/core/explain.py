@@ -23,6 +23,7 @@ from lbwatch.core.model import (
     NoticeKind,
     Reason,
     Route,
+    Stream,
     Suspended,
     Upstream,
 )
@@ -31,6 +32,7 @@ from lbwatch.core.parts import part_words
 from lbwatch.core.placement import flapping_words, network_owner
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SITE_MARK
+from lbwatch.core.streams import refused_ports
 
 Since = Mapping[tuple[str, str | None], float]
 """Since when each route stands as it does, by container and upstream, in seconds since the epoch."""
@@ -75,6 +77,7 @@ def stamped(
     degraded: Iterable[Degraded] = (),
     running: Running | None = None,
     since: Since = MappingProxyType({}),
+    streams: Iterable[Stream] = (),
 ) -> tuple[Route, ...]:
     """
     Return the routes of a plan as they are now, beside what was planned: the one table that everything shows.
@@ -84,8 +87,10 @@ def stamped(
         degraded: Which upstreams could not be written as they should be.
         running: What the load balancer runs; `None`: all of the plan, as far as this is asked.
         since: Since when each stands as it does.
+        streams: The ports of the plan.
     """
     levels = {each.upstream: each for each in degraded}
+    ports = refused_ports(streams, words={name: degraded_words(each) for name, each in levels.items()})
     routes = tuple(routes)
     runs = None if running is None else _places(running.upstreams, of={each.upstream or "" for each in routes})
 
@@ -94,6 +99,8 @@ def stamped(
             key = route.upstream or "", route.server.address, route.server.port
             missing = running.missing if running is not None and runs is not None and key not in runs else None
             route = _stamped(route, degraded=levels.get(route.upstream or ""), missing=missing)
+            if notices := ports.get(route.upstream or ""):
+                route = replace(route, notices=(*route.notices, *notices))
         at = since.get((route.container, route.upstream))
         return route if at is None else replace(route, since=at)
 

@@ -39,6 +39,7 @@ class Status:
         label_prefix: As set.
         log_dropped: How many lines of the log were dropped, since standard error took none.
         hold_refusal: Why no request waits, see `Rules`.
+        wrong_passwords: How many the status server was shown.
     """
 
     version: str
@@ -54,6 +55,7 @@ class Status:
     label_prefix: str = "lbwatch"
     log_dropped: int = 0
     hold_refusal: str | None = None
+    wrong_passwords: int = 0
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -64,7 +66,13 @@ class Status:
         runs = applied.in_force if applied.serves_old and applied.in_force is not None else ()
         not_yet = NOTHING_YET if applied.in_force is None else "its turn comes within reload_interval"
         running = Running(upstreams=runs, missing=applied.error or not_yet)
-        return stamped(applied.plan.routes, degraded=applied.degraded, running=running, since=self.history.since)
+        return stamped(
+            applied.plan.routes,
+            degraded=applied.degraded,
+            running=running,
+            since=self.history.since,
+            streams=applied.plan.streams,
+        )
 
     @property
     def waits(self) -> tuple[Wait, ...]:

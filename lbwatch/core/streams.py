@@ -119,6 +119,22 @@ class Streams:
         return f"port {_words(port)} goes to {first.words}, which is older: listen on another, or end that one"
 
 
+def refused_ports(streams: Iterable[Stream], *, words: Mapping[str, str]) -> Mapping[str, tuple[Notice, ...]]:
+    """
+    Return what containers should know of ports that are not written as they should be, by their upstream.
+
+    Args:
+        streams: Of a plan.
+        words: What became of the parts that are not, by name.
+    """
+    notices: dict[str, tuple[Notice, ...]] = {}
+    for each in streams:
+        if (said := words.get(each.name)) is not None:
+            name = each.upstream.name
+            notices[name] = (*notices.get(name, ()), Notice(kind=NoticeKind.DEGRADED, detail=said))
+    return notices
+
+
 def _asked(name: str, candidates: Iterable[Candidate]) -> _Asked:
     by: dict[Port, dict[str, None]] = {}
     claims: dict[str, Claim] = {}

@@ -65,6 +65,18 @@ def temporary_file(*, prefix: str, within: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+@contextmanager
+def in_memory(content: bytes) -> Iterator[str]:
+    """Give the path of a file that is nowhere but in memory, for as long as it is needed."""
+    made = os.memfd_create("lbwatch", os.MFD_CLOEXEC)
+    try:
+        with open(made, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{made}"
+    finally:
+        os.close(made)
+
+
 def _make_folder(path: Path) -> int:
     os.mkdir(path, 0o700)
     return os.open(path, _FOLDER)

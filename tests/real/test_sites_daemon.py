@@ -3,8 +3,10 @@
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from luanginx import LuaNginx
 from sitedaemon import NOBODY, SiteDaemon, der, site_daemon
 
 
@@ -112,6 +114,28 @@ def test_a_host_outlives_its_container(stage: SiteDaemon) -> None:
     assert stage.shown("a.example") == der(first)
     stage.run("web", host="a.example")
     stage.wait(lambda: stage.ask("a.example", tls=True), (200, "web"), what="its next container")
+
+
+def test_servers_of_a_site_come_and_go_without_a_reload_and_a_host_comes_by_one() -> None:
+    """nginx's workers are told of servers; of a host, or of a certificate, they can only read."""
+    with site_daemon(partial(LuaNginx, version="1.22"), live="auto") as stage:
+        stage.run("web", host="a.example")
+        stage.start()
+        stage.wait(lambda: stage.ask("a.example"), (200, "web"), what="its site")
+        mark = stage.lbwatch.mark()
+        stage.run("more", host="a.example")
+        stage.wait(lambda: {stage.ask("a.example")[1] for _ in range(8)}, {"web", "more"}, what="both of them")
+        stage.lbwatch.wait_for_log("nginx.pushed", since=mark)
+        assert not stage.lbwatch.logged("nginx.reloaded", since=mark)
+        stage.run("new", host="b.example")
+        stage.wait(lambda: stage.ask("b.example"), (200, "new"), what="the new host")
+        stage.lbwatch.wait_for_log("nginx.reloaded", since=mark)
+        mark = stage.lbwatch.mark()
+        stage.remove("web")
+        stage.wait(lambda: {stage.ask("a.example")[1] for _ in range(8)}, {"more"}, what="the one that is left")
+        stage.lbwatch.wait_for_log("nginx.pushed", since=mark)
+        first = stage.certificate("a.example")
+        stage.wait(lambda: stage.shown("a.example"), der(first), what="a certificate")
 
 
 HOSTILE = (

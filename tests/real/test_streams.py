@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from daemon import Stage, ending, flags_of, wait_until
 from debian import NEEDS
+from luanginx import LuaNginx, lua_program
 from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need, obtained
 from realengine import RealEngine, in_namespace
 from streamnginx import StreamNginx, stream_module
@@ -397,6 +398,42 @@ def test_a_label_gives_a_port_to_containers_for_as_long_as_they_are_there(stage:
     wait_for(stage, 5432, {""})
     engine.remove("db1", "db2")
     wait_for(stage, 5432, {"other"})
+
+
+class LiveNginx(LuaNginx):
+    """An nginx whose workers follow lbwatch, and that has the stream module too."""
+
+    def rewrite(self, *, main: str = "", http: str = "") -> None:
+        module = stream_module(self.version)
+        super().rewrite(main=f"load_module {module};\n{main}\nstream {{ include conf.d/*.stream; }}\n", http=http)
+
+
+def test_where_requests_need_no_reload_ports_have_theirs(engine: RealEngine, tmp_path: Path) -> None:
+    """What nginx's workers are told holds in `http {}` alone."""
+    need(*ENGINE_NEEDS, *NGINX_NEEDS, *NEEDS)
+    obtained(stream_module, "1.26")
+    obtained(lua_program, "1.26")
+    engine.prepare()
+    nginx = LiveNginx(tmp_path / "nginx", engine.name, version="1.26")
+    output = nginx.output.with_name("lbwatch.stream")
+    settings = {"nginx_command": nginx.program, "stream_output": str(output), "live": "auto"}
+    stage = Stage(engine, nginx, folder=tmp_path, settings=flags_of(settings))
+    with ending([stage]):
+        nginx.start()
+        stage.lbwatch.start()
+        engine.run("db1", labels=LISTENS)
+        wait_for(stage, 5432, {"db1"})
+        engine.run("web1", labels={"lbwatch.upstream": "web"})
+        stage.lbwatch.wait_for_log("nginx.reloaded", count=2)
+        engine.run("web2", labels={"lbwatch.upstream": "web"})
+        stage.lbwatch.wait_for_log("nginx.pushed")
+        reloads = len(stage.lbwatch.logged("nginx.reloaded"))
+        engine.run("db2", labels=LISTENS)
+        wait_for(stage, 5432, {"db1", "db2"})
+        assert len(stage.lbwatch.logged("nginx.reloaded")) > reloads
+        assert "lua" not in output.read_text()
+        engine.remove("db1")
+        wait_for(stage, 5432, {"db2"})
 
 
 def test_without_a_file_for_them_a_container_is_told_that_its_port_is_not_served(

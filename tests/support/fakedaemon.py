@@ -22,6 +22,7 @@ from usersettings import settings_with
 from lbwatch.api.application import View, make_application
 from lbwatch.api.client import request
 from lbwatch.api.control import ControlService
+from lbwatch.api.protection import Protection
 from lbwatch.api.server import serving
 from lbwatch.core.explain import Explanation
 from lbwatch.core.history import AppliedPlan
@@ -143,15 +144,18 @@ async def served(
     hosts: Collection[str] = (),
     service: ControlService | None = None,
     control_socket: Path | None = None,
+    protection: Protection | None = None,
 ) -> AsyncIterator[Client]:
     """The server, by TCP at a free port and at a unix socket, of what shows always the same and drains nothing."""
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         service = service or fixed_service(State(folder))
-        application = make_application(view or FixedView(), service=service, hosts=hosts)
+        password = protection and protection.password
+        application = make_application(view or FixedView(), service=service, hosts=hosts, password=password)
         listen = f"127.0.0.1:{port}" if listen is None else listen
-        async with serving(application, listen=listen, control_socket=control_socket or folder / "control"):
+        control_socket = control_socket or folder / "control"
+        async with serving(application, listen=listen, control_socket=control_socket, protection=protection):
             yield Client(port=port)
 
 

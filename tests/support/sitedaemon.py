@@ -31,10 +31,10 @@ class SiteDaemon:
         servers: What answers, by the names of their containers.
     """
 
-    def __init__(self, folder: Path, engine: ThreadedEngine, *, program: str = "nginx", **settings: str) -> None:
+    def __init__(self, folder: Path, engine: ThreadedEngine, nginx: RealNginx, **settings: str) -> None:
         self.folder = folder
         self.engine = engine
-        self.nginx = RealNginx(folder / "nginx", program=program)
+        self.nginx = nginx
         self.servers: dict[str, BackendServer] = {}
         self.http, self.https = _free_port(), _free_port()
         self.certs, self.vhosts, self.passwords = (folder / name for name in ("certs", "vhost.d", "htpasswd"))
@@ -45,7 +45,7 @@ class SiteDaemon:
             "output": str(self.nginx.output),
             "nginx-pidfile": str(self.nginx.pidfile),
             "nginx-conf": str(self.nginx.conf),
-            "nginx-command": program,
+            "nginx-command": nginx.program,
             "template": "nginx/sites.conf.j2",
             "compat": "nginx-proxy",
             "http-port": str(self.http),
@@ -162,13 +162,13 @@ def der(new: Made) -> bytes:
 
 
 @contextlib.contextmanager
-def site_daemon(*, program: str = "nginx", **settings: str) -> Iterator[SiteDaemon]:
-    """Give a stage of which nothing runs yet but the engine, and put all of it away."""
+def site_daemon(nginx_in: Callable[[Path], RealNginx] = RealNginx, **settings: str) -> Iterator[SiteDaemon]:
+    """Give a stage of which nothing runs yet but the engine, and put all of it away; *nginx_in*: makes nginx."""
     folder = Path(tempfile.mkdtemp(prefix="lbs", dir="/tmp"))
     os.chmod(folder, 0o755)
     try:
         with ThreadedEngine(folder / "docker.sock") as engine:
-            stage = SiteDaemon(folder, engine, program=program, **settings)
+            stage = SiteDaemon(folder, engine, nginx_in(folder / "nginx"), **settings)
             try:
                 yield stage
             finally:

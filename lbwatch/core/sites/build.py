@@ -81,7 +81,9 @@ def served(merged: Merged, *, rules: SiteRules, files: SiteFiles, ports: Ports) 
     snippet = shelf_.first(rules.vhost_dir, shelf.snippet_names(host), known=files.snippets)
     if choice.certificate is not None and https is not Https.OFF and choice.usable is None:
         closed = f"certificate {choice.certificate.name} cannot be used: {choice.certificate.error}"
-    closed = closed or shelf_.trouble(snippet)
+    # Without its certificate, its clients' or its snippet it would be open to whom these keep out.
+    closed = closed or shelf_.trouble(snippet) or shelf_.unseen(rules.vhost_dir)
+    closed = closed or (None if https is Https.OFF else shelf_.unseen(rules.cert_dir))
     if tls is not None:
         shelf_.take_certificate(tls)
     locations = tuple(_location(host, each, rules=rules, files=files, shelf_=shelf_) for each in merged.paths)
@@ -159,7 +161,9 @@ def _location(host: str, claimed: Claimed, *, rules: SiteRules, files: SiteFiles
         snippet=snippet,
         override=override,
         internal=internal,
-        closed=missing or next(filter(None, map(shelf_.trouble, (passwords, internal, snippet, override))), None),
+        closed=shelf_.unseen(rules.htpasswd_dir)
+        or missing
+        or next(filter(None, map(shelf_.trouble, (passwords, internal, snippet, override))), None),
     )
 
 

@@ -94,6 +94,14 @@ class Shelf:
             return None
         return f"{path} cannot be used: {error}"
 
+    def unseen(self, folder: str) -> str | None:
+        """Return why nobody knows which files a folder has, in words; `None`: it is known, or was until it failed."""
+        if folder not in self._files.unknown:
+            return None
+        return (
+            f"{folder} may have a file for it, and cannot be looked into: {self._files.errors.get(folder, 'not yet')}"
+        )
+
     @property
     def files(self) -> tuple[tuple[str, str], ...]:
         """Return path and digest of all that were taken, sorted."""

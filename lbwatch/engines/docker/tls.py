@@ -5,15 +5,14 @@ The engine is always verified against ca.pem; cert.pem and key.pem are shown to 
 """
 
 import errno
-import os
 import ssl
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from lbwatch.core.errors import excerpt
 from lbwatch.system import reading
+from lbwatch.system.temporary import in_memory
 
 MAX_FILE_BYTES = 1024 * 1024
 """Of each of the three files: a bundle of all public authorities has a quarter of it."""
@@ -39,9 +38,7 @@ def tls_context(folder: Path) -> ssl.SSLContext:
     try:
         # OpenSSL takes names alone, and what lies under one may be another thing by then.
         with ExitStack() as files:
-            authorities, certificate, key = (
-                files.enter_context(_in_memory(_content(folder / name))) for name in _FILES
-            )
+            authorities, certificate, key = (files.enter_context(in_memory(_content(folder / name))) for name in _FILES)
             context = ssl.create_default_context(cafile=authorities)
             # On since Python 3.13; Docker's own recipe for a CA fails it.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -90,15 +87,3 @@ def _content(path: Path) -> bytes:
         return reading.of_user(path, max_bytes=MAX_FILE_BYTES)
     except OSError as error:
         raise OSError(error.errno, f"{path.name}: {error.strerror}") from error
-
-
-@contextmanager
-def _in_memory(content: bytes) -> Iterator[str]:
-    """Give the path of a file that is nowhere but in memory, for as long as it is needed."""
-    made = os.memfd_create("certificate", os.MFD_CLOEXEC)
-    try:
-        with open(made, "wb", closefd=False) as file:
-            file.write(content)
-        yield f"/proc/self/fd/{made}"
-    finally:
-        os.close(made)

@@ -78,6 +78,7 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
     assert names == {
         "lbwatch_build_info",
         "lbwatch_log_dropped_total",
+        "lbwatch_status_wrong_passwords_total",
         "lbwatch_ready",
         "lbwatch_source_connected",
         "lbwatch_source_stream_age_seconds",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Certificates
 from command import lbwatch, running
 from usersettings import settings_with
 
@@ -41,6 +42,46 @@ async def test_without_a_status_server_health_asks_the_control_socket(engine: Fa
     code, out, err = await lbwatch("health", **asked)
     assert (code, err) == (1, "")
     assert out.startswith(f"not ready: no lbwatch answers at {flags['control_socket']}: ")
+
+
+async def test_of_a_protected_status_server_health_asks_the_control_socket(
+    engine: FakeEngine, tmp_path: Path, free_port: int
+) -> None:
+    """A HEALTHCHECK has no password, and should say why it fails all the same."""
+    (tmp_path / "password").write_text("battery staple\n")
+    folder = Certificates(tmp_path / "tls").folder
+    protected = {
+        "status_listen": f"127.0.0.1:{free_port}",
+        "status_password_file": tmp_path / "password",
+        "status_cert": folder / "server.pem",
+        "status_key": folder / "server-key.pem",
+    }
+    async with running(engine, tmp_path, **protected) as flags:
+        asked = protected | {"control_socket": flags["control_socket"]}
+        assert await lbwatch("health", **asked) == (0, "ready\n", "")
+        reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        with suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                assert not (await reader.read()).startswith(b"HTTP")
+        writer.close()
+
+
+async def test_a_password_that_cannot_be_read_ends_the_start(engine: FakeEngine, tmp_path: Path) -> None:
+    """Never served without."""
+    code, out, err = await lbwatch(
+        "run",
+        docker_host=engine.url,
+        output=tmp_path / "out.conf",
+        test_command="true",
+        reload_command="true",
+        state_dir=tmp_path / "state",
+        control_socket=tmp_path / "control",
+        status_listen="127.0.0.1:0",
+        status_password_file=tmp_path / "none",
+    )
+    assert (code, out) == (2, "")
+    assert "status_password_file: " in err
 
 
 @pytest.fixture

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import container, snapshot
 
-from lbwatch.core.model import Container, ContainerStatus, NoticeKind, Plan, Reason, Snapshot, Suspended
+from lbwatch.core.explain import stamped
+from lbwatch.core.model import (
+    Container,
+    ContainerStatus,
+    Degraded,
+    Level,
+    NoticeKind,
+    Plan,
+    Reason,
+    Snapshot,
+    Suspended,
+)
 from lbwatch.core.plan import desired_state
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SiteRules
@@ -151,3 +162,14 @@ def test_passes_come_to_what_a_single_look_comes_to(worlds: list[dict[int, Any]]
 def _asked(now: dict[str, Container]) -> list[tuple[dict[str, str], str]]:
     every = (dict(each.labels) for each in now.values())
     return [(labels, port) for labels in every for port in labels.get("lbwatch.listen", "").split(",") if port]
+
+
+def test_who_is_behind_a_port_that_is_not_written_is_told_so() -> None:
+    """Its upstream serves requests all the same."""
+    plan = planned(listening("db", listen="1/tcp,2/tcp"), container("web"))
+    degraded = Degraded(upstream="~port 2/tcp", level=Level.OUT, error="it is taken")
+    table = stamped(plan.routes, degraded=[degraded], streams=plan.streams)
+    assert {each.container: [one.detail for one in each.notices] for each in table} == {
+        "db": ["port 2/tcp is left out: it is taken"],
+        "web": [],
+    }

@@ -340,3 +340,20 @@ def test_hosts_that_nobody_serves_have_the_default_certificate_if_it_can_be_used
     assert {rules.proxy_conf, rules.error_page} <= {path for path, _ in first.files}
     broken = files(certificate("default", error="it is empty"))
     assert decide(**served(site_files=broken)).sites[0].certificate is None
+
+
+@pytest.mark.parametrize("folder", [CERTS, VHOSTS, PASSWORDS])
+def test_a_folder_that_nobody_could_look_into_closes_what_it_may_have_a_file_for(folder: str) -> None:
+    """At a start a network drive may not answer; what is behind a password must not be open until it does."""
+    unseen = replace(files(), errors={folder: "it does not answer"}, unknown=frozenset({folder}))
+    plan = planned(unseen)
+    closed = site(plan, "a.example").closed or location(plan, "a.example").closed
+    assert closed == f"{folder} may have a file for it, and cannot be looked into: it does not answer"
+    seen = replace(unseen, unknown=frozenset())  # it was known until then
+    plan = planned(seen)
+    assert (site(plan, "a.example").closed, location(plan, "a.example").closed) == (None, None)
+
+
+def test_without_https_no_certificate_is_missed() -> None:
+    unseen = replace(files(), errors={CERTS: "Permission denied"}, unknown=frozenset({CERTS}))
+    assert site(planned(unseen, https="off"), "a.example").closed is None
