@@ -227,7 +227,7 @@ MUTANTS = {
         "balancers/nginx/limits.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="unit/balancers/nginx/test_limits.py"
     ),
     "injection: any text names an upstream": mutant(
-        "core/labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
+        "core/fields.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
     ),
     "injection: a label's text is written as it is": mutant(
         "balancers/nginx/quoting.py", ("    if _PLAIN.fullmatch(text):\n        return text\n", "    return text\n"), tests="unit/balancers/nginx/test_quoting.py"
@@ -274,7 +274,7 @@ MUTANTS = {
         "core/group.py", ("if not holds or not (", "if True or not ("), tests="unit/core/test_group.py"
     ),
     "hold: the name goes with the last container": mutant(
-        "core/table.py", ("self.lost += (replace(known.upstream, hold_s=known.hold_s),)", "pass"), tests="unit/core/test_holds.py"
+        "core/table.py", ("self.emptied[name] = replace(known.upstream, hold_s=known.hold_s)", "pass"), tests="unit/core/test_holds.py"
     ),
     "hold: it is used where no request can wait": mutant(
         "core/group.py", ("    if refusal is not None:\n        unused", "    if False:\n        unused"), tests="unit/core/test_group.py"
@@ -298,7 +298,19 @@ MUTANTS = {
         "balancers/nginx/local.py", ("program is not None and started_after(master, program)", "program is not None"), tests="unit/balancers/nginx/test_local.py"
     ),
     "sticky: who drains gets new clients": mutant(
-        "balancers/nginx/isolate.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/levels.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"
+    ),
+    "levels: a site that is refused is opened": mutant(
+        "balancers/nginx/levels.py", ("        closed=site.closed or REFUSED,\n", "        locations=site.locations,\n"), tests="unit/balancers/nginx/test_levels.py"
+    ),
+    "levels: an upstream is reached past its host": mutant(
+        "balancers/nginx/levels.py", (", has_host=upstream.has_host)", ")"), tests="unit/balancers/nginx/test_levels.py"
+    ),
+    "live: another site is pushed": mutant(
+        "balancers/nginx/livepath.py", ("self._others is None or self._others == others_in(parts)", "True"), tests="unit/balancers/nginx/test_livepath.py"
+    ),
+    "template: a renewed file is no other text": mutant(
+        "balancers/template.py", ('if files else ""', 'if False else ""'), tests="unit/balancers/test_template.py"
     ),
     "sticky: a drain waits for its turn": mutant(
         "core/schedule.py", (" and _places(before, new=True) <= _places(after, new=True))", ")"), tests="unit/core/test_schedule.py"
@@ -310,7 +322,7 @@ MUTANTS = {
         "engines/docker/source.py", ("        if self._queue.handles_events(besides=self._cache.dead):\n", "        if False:\n"), tests="unit/engines/docker/test_source_order.py"
     ),
     "marks: nginx keeps what it remembers": mutant(
-        "balancers/nginx/balancer.py", ("        outlived = is_outlived(self._seen.upstreams, trial.upstreams)", "        outlived = False"), tests="unit/balancers/nginx/test_balancer.py"
+        "balancers/nginx/balancer.py", ("        outlived = is_outlived(upstreams_in(self._seen.parts), upstreams_in(trial.parts))", "        outlived = False"), tests="unit/balancers/nginx/test_balancer.py"
     ),
     "names: one that comes costs no reload": mutant(
         "balancers/nginx/leftovers.py", ("        return False  # a name", "        pass  # a name"), tests="unit/balancers/nginx/test_leftovers.py"
