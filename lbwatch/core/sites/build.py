@@ -171,7 +171,8 @@ def _realm(host: str, path: SitePath, passwords: str, *, named: bool) -> str:
     """Return what the browser shows that asks for a password."""
     if host.startswith("~"):
         return "Restricted access"
-    of_path = not named and passwords.endswith("/" + shelf.password_names(host, path)[0]) and not path.match.is_regexp
+    is_hosts = passwords.endswith(f"/{shelf.file_host(host)}")
+    of_path = not named and not is_hosts and not path.match.is_regexp
     return f"Restricted {host}{path}" if of_path else f"Restricted {host}"
 
 
