@@ -84,6 +84,8 @@ def served(merged: Merged, *, rules: SiteRules, files: SiteFiles, ports: Ports) 
     # Without its certificate, its clients' or its snippet it would be open to whom these keep out.
     closed = closed or shelf_.trouble(snippet) or shelf_.unseen(rules.vhost_dir)
     closed = closed or (None if https is Https.OFF else shelf_.unseen(rules.cert_dir))
+    # It says which headers programs get, and they may believe them.
+    closed = closed or shelf_.trouble(rules.proxy_conf)
     if tls is not None:
         shelf_.take_certificate(tls)
     locations = tuple(_location(host, each, rules=rules, files=files, shelf_=shelf_) for each in merged.paths)
