@@ -30,7 +30,7 @@ from lbwatch.balancers.nginx.outputs import Locks
 from lbwatch.balancers.nginx.quoting import settled
 from lbwatch.balancers.nginx.streams import BothRenderer, StreamLimits, StreamRenderer
 from lbwatch.balancers.template import shipped_templates
-from lbwatch.core.errors import ConfigRejectedError
+from lbwatch.core.errors import ConfigRejectedError, ReloadError
 from lbwatch.core.model import Applied, Level, Method, Plan, Server, Stream, Upstream
 from lbwatch.core.parts import Parts
 from lbwatch.core.schedule import ReloadPace
@@ -139,14 +139,22 @@ def renderer() -> BothRenderer:
 def both_of(nginx: StreamNginx, folder: Path) -> Iterator[Both]:
     (folder / "test").mkdir()
     output, stream = nginx.output, nginx.stream_output
-    tester = CopyTester((nginx.program,), main=nginx.conf, output=output, stream=stream, folder=folder / "test")
+    control = LocalControl(pidfile=nginx.pidfile, output=output, stream=stream, command=None)
+    tester = CopyTester(
+        (nginx.program,),
+        main=nginx.conf,
+        output=output,
+        stream=stream,
+        folder=folder / "test",
+        is_running=lambda: control.running() is not None,
+    )
     with FileLock(output) as first, FileLock(stream) as second:
         balancer = Nginx(
             renderer(),
             output=output,
             stream=stream,
             tester=tester,
-            control=LocalControl(pidfile=nginx.pidfile, output=output, stream=stream, command=None),
+            control=control,
             lock=Locks(first, second),
             pace=ReloadPace(interval_s=0.1),
         )
@@ -280,6 +288,25 @@ async def test_a_port_of_another_program_is_found_by_the_reload_that_nginx_refus
         assert f"listen {taken} " not in both.stream_text
         assert asked(free) == str(server.port)
         assert applied.again_s is not None
+
+
+async def test_while_nginx_is_down_a_port_of_another_program_is_not_written(both: Both) -> None:
+    """No reload would tell, and nginx could not start any more."""
+    free, free_udp = free_port(), free_port("udp")
+    with echo("tcp") as server, socket.socket() as holder, socket.socket(type=socket.SOCK_DGRAM) as other:
+        good = stream(free, server), stream(free_udp, server, protocol="udp")
+        await both.apply(*good)
+        for each in (holder, other):
+            each.bind(("0.0.0.0", 0))
+        holder.listen()
+        taken, taken_udp = holder.getsockname()[1], other.getsockname()[1]
+        both.nginx.stop()
+        with pytest.raises(ReloadError, match=r"not running|no such process|nginx\.pid"):
+            await both.apply(*good, stream(taken, server), stream(taken_udp, server, protocol="udp"))
+        for port, is_there in ((free, True), (free_udp, True), (taken, False), (taken_udp, False)):
+            assert (f"listen {port} " in both.stream_text) == is_there
+        both.nginx.start()
+        assert asked(free) == str(server.port)
 
 
 async def test_a_port_that_nginx_itself_has_by_now_is_found_although_it_passed_before(both: Both) -> None:
