@@ -227,7 +227,6 @@ def catch_all(*, rules: SiteRules, files: SiteFiles) -> Site:
     return Site(
         host="",
         certificate=tls,
-        on_http=OnHttp.REFUSES,
         http_port=rules.http_port,
         https_port=rules.https_port,
         http2=rules.of_host.http2 is not False,
