@@ -540,6 +540,24 @@ MUTANTS = {
     "site files: events that were lost are not noticed": mutant(
         "system/sitefiles/watch.py", ("            not event.name or (names := self._names.get(event.watch)) is None", "            (event.watch > 0 and not event.name) or (names := self._names.get(event.watch, frozenset())) is None"), tests="unit/system/sitefiles/test_watch.py"
     ),
+    "sites: a backslash stays alone": mutant(
+        "balancers/nginx/sites/words.py", ('text.replace("\\\\", "\\\\\\\\").replace', "text.replace"), tests="unit/balancers/nginx/sites/test_words.py"
+    ),
+    "sites: a file with a $ is written": mutant(
+        "balancers/nginx/sites/dialect.py", ("        if not _is_writable(site):", "        if False:"), tests="unit/balancers/nginx/sites/test_dialect.py"
+    ),
+    "sites: who waits passes by a file of the user's": mutant(
+        "balancers/nginx/sites/locations.py", ("and site.snippet is None and location.snippet is None", ""), tests="unit/balancers/nginx/sites/test_locations.py"
+    ),
+    "sites: an included name is a pattern": mutant(
+        "balancers/nginx/sites/words.py", ("    if _GLOB.search(text) is None:", "    if True:"), tests="unit/balancers/nginx/sites/test_words.py"
+    ),
+    "sites: a refused host falls to the default one": mutant(
+        "balancers/nginx/sites/dialect.py", ("        if site.on_http is OnHttp.REFUSES:\n", "        if False:\n"), tests="unit/balancers/nginx/sites/test_dialect.py"
+    ),
+    "sites: what else changed is not seen": mutant(
+        "balancers/nginx/sites/dialect.py", ("        return mine == others", "        return True"), tests="unit/balancers/nginx/sites/test_dialect.py"
+    ),
 }  # fmt: skip
 
 
