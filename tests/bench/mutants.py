@@ -60,6 +60,36 @@ MUTANTS = {
         ('        path = container_path(container, "json")\n', "        return next((b for b in await self.list_containers() if b.id == container), None)\n        path = ''\n"),
         tests="unit/engines/docker/test_source.py unit/test_convergence.py",
     ),
+    "environment: all of it is kept": mutant(
+        "engines/docker/environment.py",
+        ("        if name not in names:\n            continue\n", ""),
+        tests="unit/engines/docker/test_environment.py",
+    ),
+    "environment: what is too long is left out": mutant(
+        "engines/docker/environment.py",
+        ('        bounded[name] = value if fits else f"\\0 {len(value)} characters are too many"\n        left', '        bounded[name] = value if fits else ""\n        left'),
+        tests="unit/engines/docker/test_environment.py",
+    ),
+    "lives: an unlabelled start is of no account": mutant(
+        "engines/docker/cache.py",
+        ("if (known and known.env) or self._lives.is_new(event):", "if known and known.env:"),
+        tests="unit/engines/docker/test_source_variables.py",
+    ),
+    "lives: each list has all looked at": mutant(
+        "engines/docker/cache.py",
+        ("        self._lives.looked_at(id)\n", ""),
+        tests="unit/engines/docker/test_source_variables.py unit/engines/docker/test_cache.py",
+    ),
+    "address: what lies in /tmp is the engine": mutant(
+        "wiring/daemon.py",
+        ("not usual.exists() and mounts.is_mounted(other)", "not usual.exists()"),
+        tests="unit/wiring/test_daemon.py",
+    ),
+    "gateway: any word is an address": mutant(
+        "balancers/nginx/locate.py",
+        ("(checked_address(each.gateway) for each in owner.endpoints)", "(each.gateway for each in owner.endpoints)"),
+        tests="unit/balancers/nginx/test_locate.py",
+    ),
     "overlap: no `since`": mutant(
         "engines/docker/stream.py",
         ("since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s", "since_s = None"),
