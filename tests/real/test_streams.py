@@ -401,7 +401,7 @@ def wait_for(stage: Stage, port: int, who: set[str]) -> None:
     def answers() -> set[str]:
         return {get(stage, port) for _ in range(8)}
 
-    wait_until(answers, holds=lambda found: found == who, within=12, what=f"{who} behind {port}", notes=stage.notes)
+    wait_until(answers, holds=lambda found: found == who, within=30, what=f"{who} behind {port}", notes=stage.notes)
 
 
 def test_a_label_gives_a_port_to_containers_for_as_long_as_they_are_there(stage: Stage, engine: RealEngine) -> None:
@@ -451,9 +451,9 @@ def test_where_requests_need_no_reload_ports_have_theirs(engine: RealEngine, tmp
         engine.run("db1", labels=LISTENS)
         wait_for(stage, 5432, {"db1"})
         engine.run("web1", labels={"lbwatch.upstream": "web"})
-        stage.lbwatch.wait_for_log("nginx.reloaded", count=2)
+        stage.lbwatch.wait_for_log("nginx.reloaded", count=2, within=30)
         engine.run("web2", labels={"lbwatch.upstream": "web"})
-        stage.lbwatch.wait_for_log("nginx.pushed")
+        stage.lbwatch.wait_for_log("nginx.pushed", within=30)
         reloads = len(stage.lbwatch.logged("nginx.reloaded"))
         engine.run("db2", labels=LISTENS)
         wait_for(stage, 5432, {"db1", "db2"})
@@ -471,4 +471,4 @@ def test_without_a_file_for_them_a_container_is_told_that_its_port_is_not_served
     engine.run("db1", labels=LISTENS)
     stage.wait_in_step({"db": {"db1"}})
     _, said, _ = stage.lbwatch.command("explain", "db1")
-    assert "lbwatch.listen is not used: the setting stream_output says no file for them" in said
+    assert "lbwatch.listen is not used: the setting stream_output is not set" in said
