@@ -182,7 +182,7 @@ def test_a_port_goes_to_the_container_that_asks_for_it(proxy: Proxy) -> None:
     address = engine.inspect(proxy.id)["NetworkSettings"]["IPAddress"]
     argv = in_namespace(engine.name, ["curl", "-s", "-m", "5", f"http://{address}:5432/"])
     wait_until(
-        lambda: subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20).stdout.strip(),
+        subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20).stdout.strip,
         holds=lambda said: said == "db",
         within=20,
         what="the port is its",
