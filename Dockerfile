@@ -7,8 +7,9 @@ ARG BASE=python:3.13-slim
 # Has the Python of BASE where that has it. nginx and s6 are installed if they are missing, as Debian's packages.
 ARG PROXY_BASE=${BASE}
 # A read-only file system never gets bytecode: each health check would compile what it needs, also of the base's library,
-# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up.
-ARG COMPILE="import encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
+# which comes without. Importing all of lbwatch leaves it, and of what is imported later what looks names up and
+# what reads certificates.
+ARG COMPILE="import cryptography.x509, encodings.idna, pkgutil; from importlib import import_module; import lbwatch; \
 [import_module(each.name) for each in pkgutil.walk_packages(lbwatch.__path__, 'lbwatch.')]"
 ARG VERSION=0.1.0
 

@@ -12,6 +12,7 @@ from typing import Any
 from lbwatch.core.explain import Story, Wait, degraded_words, stamp
 from lbwatch.core.history import AppliedPlan, Change
 from lbwatch.core.model import Degraded, EngineStatus, Level, Route, Server, ServerState, Upstream, bracketed
+from lbwatch.core.parts import is_upstream
 from lbwatch.core.status import Status, unready
 
 PLACEHOLDER = ("127.0.0.1", 1)
@@ -278,7 +279,7 @@ def _engine(engine: EngineStatus, *, status: Status) -> EngineReport:
 def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
     routes = applied.plan.routes if applied.plan is not None else ()
     states = {route.upstream: route.state for route in routes if route.state is not None and not _keeps(route)}
-    notes = {degraded.upstream: degraded for degraded in applied.degraded}
+    notes = {degraded.upstream: degraded for degraded in applied.degraded if is_upstream(degraded.upstream)}
     for upstream in applied.in_force or ():
         state = states.get(upstream.name, ServerState.UP)
         # With nginx down none of its servers is reached: shown as if it had none, under its name.

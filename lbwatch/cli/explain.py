@@ -68,7 +68,8 @@ async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | No
         assert snapshot is not None
         if look.suspended is None:
             plan = _with_loops(plan, snapshot)
-        routes, story = stamped(plan.routes, degraded=look.balancer.applied.degraded, streams=plan.streams), None
+        degraded, story = look.balancer.applied.degraded, None
+        routes = stamped(plan.routes, degraded=degraded, streams=plan.streams, sites=plan.sites)
         if ref is not None:
             container = find_container(ref, containers=snapshot.containers.values())
             routes = tuple(route for route in routes if route.container == container.name)

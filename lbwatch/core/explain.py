@@ -4,9 +4,11 @@ Why each container is or is not routed: the routes of a plan, stamped with what 
 Pure, and nothing is decided here.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from types import MappingProxyType
 
 from lbwatch.core.changes import upstreams_of
@@ -31,7 +33,7 @@ from lbwatch.core.networks import USED, weighed
 from lbwatch.core.parts import part_words
 from lbwatch.core.placement import flapping_words, network_owner
 from lbwatch.core.rules import Rules
-from lbwatch.core.site import SITE_MARK
+from lbwatch.core.site import SITE_MARK, Site
 from lbwatch.core.streams import refused_ports
 
 Since = Mapping[tuple[str, str | None], float]
@@ -78,6 +80,7 @@ def stamped(
     running: Running | None = None,
     since: Since = MappingProxyType({}),
     streams: Iterable[Stream] = (),
+    sites: Iterable[Site] = (),
 ) -> tuple[Route, ...]:
     """
     Return the routes of a plan as they are now, beside what was planned: the one table that everything shows.
@@ -88,9 +91,11 @@ def stamped(
         running: What the load balancer runs; `None`: all of the plan, as far as this is asked.
         since: Since when each stands as it does.
         streams: The ports of the plan.
+        sites: The hosts of the plan.
     """
     levels = {each.upstream: each for each in degraded}
-    ports = refused_ports(streams, words={name: degraded_words(each) for name, each in levels.items()})
+    words = {name: degraded_words(each) for name, each in levels.items()}
+    ports = refused_ports(streams, words=words)
     routes = tuple(routes)
     runs = None if running is None else _places(running.upstreams, of={each.upstream or "" for each in routes})
 
@@ -104,7 +109,35 @@ def stamped(
         at = since.get((route.container, route.upstream))
         return route if at is None else replace(route, since=at)
 
-    return tuple(sorted(map(one, routes), key=lambda each: (each.container, each.upstream or "", each.address or "")))
+    rows = chain(map(one, routes), _refused_hosts(routes, sites=sites, words=words))
+    return tuple(sorted(rows, key=lambda each: (each.container, each.upstream or "", each.address or "")))
+
+
+def _refused_hosts(routes: Iterable[Route], *, sites: Iterable[Site], words: Mapping[str, str]) -> Iterable[Route]:
+    """
+    Return a row for each container and each path of a host that nginx refuses, which it does not get for that.
+
+    Args:
+        routes: As planned.
+        sites: The hosts of the plan.
+        words: What became of the parts that are not written as they should be, by name.
+    """
+    if not any(name.startswith(SITE_MARK) for name in words):  # the rule: nobody has to be looked for
+        return
+    containers: dict[str, dict[str, None]] = defaultdict(dict)
+    for route in routes:
+        if route.server is not None and route.upstream is not None:
+            containers[route.upstream][route.container] = None
+    for site in sites:
+        for each in site.locations if site.name in words else ():
+            row = Route(
+                container="",
+                upstream=each.upstream,
+                site=f"{site.host}{each.path}",
+                reason=Reason.HOST_REFUSED,
+                detail=words[site.name],
+            )
+            yield from (replace(row, container=name) for name in containers[each.upstream])
 
 
 def _places(upstreams: tuple[Upstream, ...], *, of: Collection[str]) -> set[tuple[str, str, int]]:

@@ -91,6 +91,11 @@ def other_names(before: Parts, after: Parts) -> tuple[str, ...]:
     return tuple(each.name for old, new in changes if (each := new or old) is not None)
 
 
+def is_upstream(name: str) -> bool:
+    """Return whether a part is an upstream, by its name."""
+    return not name.startswith((SITE_MARK, STREAM_MARK))
+
+
 def part_words(name: str) -> str:
     """Return what a part is called in a sentence, by its name."""
     if name.startswith(STREAM_MARK):

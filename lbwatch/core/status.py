@@ -72,6 +72,7 @@ class Status:
             running=running,
             since=self.history.since,
             streams=applied.plan.streams,
+            sites=applied.plan.sites,
         )
 
     @property

@@ -16,8 +16,9 @@ from lbwatch.balancers.nginx.live.program import program
 from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.local import LocalControl
 from lbwatch.balancers.nginx.locate import HostNetwork, NginxContainer
+from lbwatch.balancers.nginx.process import find_master
 from lbwatch.balancers.nginx.version import Version, sticky_refusal
-from lbwatch.core.errors import SettingsError
+from lbwatch.core.errors import ReloadError, SettingsError
 from lbwatch.core.model import Container
 from lbwatch.core.plan import Rules
 from lbwatch.core.selector import Selector, selected
@@ -92,6 +93,7 @@ class NginxAccess:
                 output=nginx.output,
                 stream=self._settings.sites.stream_output,
                 folder=folder,
+                is_running=self._runs_here,
                 log_warnings=not quiet,
             )
         if nginx.nginx_reload == "signal":
@@ -108,6 +110,17 @@ class NginxAccess:
             copy=copy or nginx.output.parent / TEST_FOLDER,
             mountinfo=mounts.mountinfo,
         )
+
+    def _runs_here(self) -> bool:
+        """Return whether an nginx of this side runs; where a command reloads it, that is not known, and believed."""
+        nginx = self._settings.nginx
+        if nginx.reload_command is not None:
+            return True
+        try:
+            find_master(nginx.nginx_pidfile)
+        except ReloadError:
+            return False
+        return True
 
     def control(self) -> Control:
         """Return what reloads nginx."""

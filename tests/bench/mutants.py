@@ -105,6 +105,21 @@ MUTANTS = {
         ("    if code != 0 and (before is None", "    if True or (before is None"),
         tests="unit/balancers/nginx/config_test",
     ),
+    "streams: a port that requests come to is not looked for": mutant(
+        "balancers/nginx/config_test/judge.py",
+        ("        if copy.includes_stream:\n", "        if False:\n"),
+        tests="real/test_streams.py",
+    ),
+    "streams: of two files one is kept": mutant(
+        "balancers/nginx/outputs.py",
+        ("        if self.stream is not None:\n            files.backup(self.stream)\n", ""),
+        tests="unit/balancers/nginx/test_outputs.py unit/balancers/nginx/test_livefile.py",
+    ),
+    "streams: the younger one has the port": mutant(
+        "core/streams.py",
+        ("            rank = container.created_ns, ", "            rank = -container.created_ns, "),
+        tests="unit/core/test_streams.py",
+    ),
     "trial: what nginx took back stays on disk": mutant(
         "balancers/nginx/livefile.py",
         ("            await asyncio.to_thread(self._outputs.restore)\n            raise TakenBackError", "            raise TakenBackError"),

@@ -175,6 +175,21 @@ def test_what_names_its_host_is_served_there_and_by_no_other_name(proxy: Proxy) 
     assert (proxy.ask("www.example.org"), proxy.ask("shop")) == ("shop", NOBODY)
 
 
+def test_a_port_goes_to_the_container_that_asks_for_it(proxy: Proxy) -> None:
+    """Its nginx has what that takes, and nothing has to be set."""
+    engine = proxy.engine
+    engine.run("db", labels=PORT | {"lbwatch.listen": "5432/tcp"})
+    address = engine.inspect(proxy.id)["NetworkSettings"]["IPAddress"]
+    argv = in_namespace(engine.name, ["curl", "-s", "-m", "5", f"http://{address}:5432/"])
+    wait_until(
+        subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20).stdout.strip,
+        holds=lambda said: said == "db",
+        within=20,
+        what="the port is its",
+        notes=lambda: engine.log_of(proxy.id)[-4000:],
+    )
+
+
 def test_servers_come_and_go_without_a_reload(proxy: Proxy) -> None:
     """It has all that this takes, and nobody should have to ask for it; names alone are new to nginx."""
     engine = proxy.engine

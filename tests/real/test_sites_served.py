@@ -233,6 +233,24 @@ def test_the_program_is_told_who_asked_for_what(stage: SiteStage) -> None:
     assert (seen["x-forwarded-proto"], seen["x-forwarded-ssl"], seen["x-forwarded-port"]) == ("https", "on", "443")
 
 
+def test_lines_for_all_of_http_neither_clash_nor_count(stage: SiteStage) -> None:
+    """People have these there: Debian's own nginx.conf, deploy/nginx/nginx.conf and many others."""
+    http = """
+        ssl_protocols TLSv1.2; ssl_prefer_server_ciphers on; ssl_session_cache shared:SSL:10m; ssl_session_tickets on;
+        proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        map $http_upgrade $lbwatch_upgrade { default ""; } map $http_upgrade $connection_upgrade { default upgrade; }
+        log_format vhost "$host"; real_ip_header X-Real-IP; set_real_ip_from 127.0.0.1; add_header X-All 1; server_tokens off;
+        proxy_buffering off; client_max_body_size 5m; auth_basic off; error_page 404 /404.html;
+    """
+    stage.serve(site("a.test", certificate=stage.certificate("a.test")), http=http)
+    for tls in (False, True):
+        answer = stage.ask("a.test", tls=tls, headers={"X-Forwarded-For": "6.6.6.6"})
+        assert (answer.seen["host"], answer.seen["x-forwarded-for"]) == ("a.test", "127.0.0.1")
+        assert answer.headers["x-all"] == "1"
+    assert stage.ask("unknown.test").status == 503
+    assert stage.warnings == []
+
+
 def test_headers_of_any_client_pass_where_nginx_proxy_is_followed(stage: SiteStage) -> None:
     """TRUST_DOWNSTREAM_PROXY is true unless somebody says otherwise."""
     said = {
@@ -273,11 +291,14 @@ def test_the_proxy_protocol_says_who_the_client_is(stage: SiteStage) -> None:
     """And a request without it is none."""
     stage.serve(site("a.test", location("web", allow=("203.0.113.7/32",))), rules=SiteRules(proxy_protocol=True))
     request = b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n"
-    answer = stage.raw(b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 80\r\n" + request)
+    answer = stage.raw(b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 8080\r\n" + request)
+    assert '["X-Forwarded-Port", "8080"]' in answer
     assert '["X-Real-IP", "203.0.113.7"]' in answer
     assert '["X-Forwarded-For", "203.0.113.7"]' in answer
     assert stage.raw(b"PROXY TCP4 203.0.113.8 192.0.2.1 5000 80\r\n" + request).startswith("HTTP/1.1 403")
     assert stage.raw(request) == ""
+    stage.serve(site("a.test"), rules=SiteRules(proxy_protocol=True))
+    assert '["X-Forwarded-Port", "80"]' in stage.raw(b"PROXY UNKNOWN\r\n" + request)
 
 
 def test_websockets_pass_and_h2c_does_not(stage: SiteStage) -> None:

@@ -15,6 +15,7 @@ from lbwatch.core.site import Certificate, ClientCertificates, OnHttp, Site, Sit
 
 ACME = "/.well-known/acme-challenge/token"
 HSTS = "max-age=31536000"
+REFUSED = ("HTTP/1.1 400", "HTTP/1.1 421", "")
 
 
 @pytest.fixture(scope="module", params=list(NGINXES))
@@ -260,6 +261,42 @@ def test_certificates_of_clients_are_checked(stage: SiteStage, own: Certificate,
     stage.serve(site("a.test", certificate=own, clients=optional))
     assert stage.ask("a.test", tls=True).status == 200
     assert stage.ask("a.test", tls=True, more=by("bad")).status == 400
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_session_with_one_host_opens_no_other(
+    stage: SiteStage, own: Certificate, clients: Path, version: str, tmp_path: Path
+) -> None:
+    """Whoever has no certificate, or one of another authority, is not let in by what was agreed with somebody else."""
+    free, other = stage.certificate("free.test"), stage.certificate("other.test")
+    authority = ClientCertificates(ca=str(clients / "ca.pem"))
+    stage.serve(
+        site("a.test", certificate=own, clients=authority),
+        site("free.test", certificate=free),
+        site("other.test", certificate=other, clients=ClientCertificates(ca=str(stage.authority / "ca.pem"))),
+    )
+    session = tmp_path / "session"
+    theirs = ("-cert", str(clients / "good.crt"), "-key", str(clients / "good.key"))
+
+    def said(host: str, *words: str) -> str:
+        argv = ["openssl", "s_client", "-quiet", "-connect", "127.0.0.1:443", "-servername", host, version, *words]
+        done = subprocess.run(
+            in_namespace(stage.namespace, argv),
+            check=False,
+            capture_output=True,
+            text=True,
+            input=f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
+            timeout=20,
+        )
+        return done.stdout[:12]
+
+    for first, words in (("free.test", ()), ("a.test", theirs)):
+        assert said(first, "-sess_out", str(session), *words) == "HTTP/1.1 200"
+        assert session.exists()
+        assert said(first, "-sess_in", str(session), *words) == "HTTP/1.1 200"
+        for second in {"a.test", "other.test"} - {first}:
+            assert said(second, "-sess_in", str(session)) in REFUSED, f"{first}, then {second}"
+        session.unlink()
 
 
 def test_files_beside_a_certificate_are_used(stage: SiteStage, own: Certificate) -> None:

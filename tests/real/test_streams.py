@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from daemon import Stage, ending, flags_of, wait_until
 from debian import NEEDS
+from luanginx import LuaNginx, lua_program
 from needs import ENGINE_NEEDS, NGINX_NEEDS, SetStage, need, obtained
 from realengine import RealEngine, in_namespace
 from streamnginx import StreamNginx, stream_module
@@ -29,7 +30,7 @@ from lbwatch.balancers.nginx.outputs import Locks
 from lbwatch.balancers.nginx.quoting import settled
 from lbwatch.balancers.nginx.streams import BothRenderer, StreamLimits, StreamRenderer
 from lbwatch.balancers.template import shipped_templates
-from lbwatch.core.errors import ConfigRejectedError
+from lbwatch.core.errors import ConfigRejectedError, ReloadError
 from lbwatch.core.model import Applied, Level, Method, Plan, Server, Stream, Upstream
 from lbwatch.core.parts import Parts
 from lbwatch.core.schedule import ReloadPace
@@ -138,14 +139,22 @@ def renderer() -> BothRenderer:
 def both_of(nginx: StreamNginx, folder: Path) -> Iterator[Both]:
     (folder / "test").mkdir()
     output, stream = nginx.output, nginx.stream_output
-    tester = CopyTester((nginx.program,), main=nginx.conf, output=output, stream=stream, folder=folder / "test")
+    control = LocalControl(pidfile=nginx.pidfile, output=output, stream=stream, command=None)
+    tester = CopyTester(
+        (nginx.program,),
+        main=nginx.conf,
+        output=output,
+        stream=stream,
+        folder=folder / "test",
+        is_running=lambda: control.running() is not None,
+    )
     with FileLock(output) as first, FileLock(stream) as second:
         balancer = Nginx(
             renderer(),
             output=output,
             stream=stream,
             tester=tester,
-            control=LocalControl(pidfile=nginx.pidfile, output=output, stream=stream, command=None),
+            control=control,
             lock=Locks(first, second),
             pace=ReloadPace(interval_s=0.1),
         )
@@ -281,6 +290,25 @@ async def test_a_port_of_another_program_is_found_by_the_reload_that_nginx_refus
         assert applied.again_s is not None
 
 
+async def test_while_nginx_is_down_a_port_of_another_program_is_not_written(both: Both) -> None:
+    """No reload would tell, and nginx could not start any more."""
+    free, free_udp = free_port(), free_port("udp")
+    with echo("tcp") as server, socket.socket() as holder, socket.socket(type=socket.SOCK_DGRAM) as other:
+        good = stream(free, server), stream(free_udp, server, protocol="udp")
+        await both.apply(*good)
+        for each in (holder, other):
+            each.bind(("0.0.0.0", 0))
+        holder.listen()
+        taken, taken_udp = holder.getsockname()[1], other.getsockname()[1]
+        both.nginx.stop()
+        with pytest.raises(ReloadError, match=r"not running|no such process|nginx\.pid"):
+            await both.apply(*good, stream(taken, server), stream(taken_udp, server, protocol="udp"))
+        for port, is_there in ((free, True), (free_udp, True), (taken, False), (taken_udp, False)):
+            assert (f"listen {port} " in both.stream_text) == is_there
+        both.nginx.start()
+        assert asked(free) == str(server.port)
+
+
 async def test_a_port_that_nginx_itself_has_by_now_is_found_although_it_passed_before(both: Both) -> None:
     """The user's own files may come to listen there later."""
     port = free_port()
@@ -397,6 +425,42 @@ def test_a_label_gives_a_port_to_containers_for_as_long_as_they_are_there(stage:
     wait_for(stage, 5432, {""})
     engine.remove("db1", "db2")
     wait_for(stage, 5432, {"other"})
+
+
+class LiveNginx(LuaNginx):
+    """An nginx whose workers follow lbwatch, and that has the stream module too."""
+
+    def rewrite(self, *, main: str = "", http: str = "") -> None:
+        module = stream_module(self.version)
+        super().rewrite(main=f"load_module {module};\n{main}\nstream {{ include conf.d/*.stream; }}\n", http=http)
+
+
+def test_where_requests_need_no_reload_ports_have_theirs(engine: RealEngine, tmp_path: Path) -> None:
+    """What nginx's workers are told holds in `http {}` alone."""
+    need(*ENGINE_NEEDS, *NGINX_NEEDS, *NEEDS)
+    obtained(stream_module, "1.26")
+    obtained(lua_program, "1.26")
+    engine.prepare()
+    nginx = LiveNginx(tmp_path / "nginx", engine.name, version="1.26")
+    output = nginx.output.with_name("lbwatch.stream")
+    settings = {"nginx_command": nginx.program, "stream_output": str(output), "live": "auto"}
+    stage = Stage(engine, nginx, folder=tmp_path, settings=flags_of(settings))
+    with ending([stage]):
+        nginx.start()
+        stage.lbwatch.start()
+        engine.run("db1", labels=LISTENS)
+        wait_for(stage, 5432, {"db1"})
+        engine.run("web1", labels={"lbwatch.upstream": "web"})
+        stage.lbwatch.wait_for_log("nginx.reloaded", count=2)
+        engine.run("web2", labels={"lbwatch.upstream": "web"})
+        stage.lbwatch.wait_for_log("nginx.pushed")
+        reloads = len(stage.lbwatch.logged("nginx.reloaded"))
+        engine.run("db2", labels=LISTENS)
+        wait_for(stage, 5432, {"db1", "db2"})
+        assert len(stage.lbwatch.logged("nginx.reloaded")) > reloads
+        assert "lua" not in output.read_text()
+        engine.remove("db1")
+        wait_for(stage, 5432, {"db2"})
 
 
 def test_without_a_file_for_them_a_container_is_told_that_its_port_is_not_served(

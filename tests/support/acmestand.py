@@ -1,4 +1,4 @@
-"""An authority that speaks ACME, whom only the tests trust: Debian's pebble, its DNS, and an nginx that serves the challenges."""
+"""An authority that speaks ACME, whom only the tests trust: Debian's pebble, with a DNS by which all hosts are this one."""
 
 import contextlib
 import json
@@ -11,22 +11,7 @@ from pathlib import Path
 from daemon import wait_until
 from sitecerts import made
 
-NEEDS = ("pebble", "pebble-challtestsrv", "nginx")
-
-_NGINX = """\
-user root;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ }}
-http {{
-    access_log off;
-    server {{
-        listen 127.0.0.1:{port};
-        location ^~ /.well-known/acme-challenge/ {{ root {webroot}; }}
-        location / {{ return 503; }}
-    }}
-}}
-"""
+NEEDS = ("pebble", "pebble-challtestsrv")
 
 _PROGRAM = """\
 #!/bin/sh
@@ -36,19 +21,19 @@ _PROGRAM = """\
 
 class AcmeStand:
     """
-    What a client of ACME finds, all below one folder.
+    What a client of ACME finds.
 
-    Attributes:
+    Args:
+        folder: Of all that it and the clients write, but for the challenges.
         certs: Where certificates are to go.
-        webroot: What nginx serves challenges from.
+        http: Port that the authority asks for challenges at.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.certs, self.webroot, self._bin = (folder / name for name in ("certs", "html", "bin"))
-        for each in (self.webroot, self._bin):
-            each.mkdir()
-        self._http, self._acme, self._management, self._dns, self._dns_management = _free_ports(5)
+    def __init__(self, folder: Path, *, certs: Path, http: int) -> None:
+        self.folder, self.certs, self._http = folder, certs, http
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        self._acme, self._management, self._dns, self._dns_management = _free_ports(4)
         made("127.0.0.1", "localhost").write(folder, "pebble")
         self.program(
             "certbot",
@@ -72,8 +57,9 @@ class AcmeStand:
             text: As the documents have it.
             more: Flags of the client's.
         """
-        places = {"/etc/nginx/certs": self.certs, "/usr/share/nginx/html": self.webroot}
-        places |= {f"/etc/{name}": self.folder / name for name in ("letsencrypt", "lego")}
+        places = {"/etc/nginx/certs": self.certs} | {
+            f"/etc/{name}": self.folder / name for name in ("letsencrypt", "lego")
+        }
         for there, here in places.items():
             text = text.replace(there, str(here))
         variables = {
@@ -111,23 +97,21 @@ class AcmeStand:
                 }
             )
         )
-        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=self._http, webroot=self.webroot))
         dns = f"-dns01 127.0.0.1:{self._dns} -defaultIPv4 127.0.0.1 -http01= -https01= -tlsalpn01="
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_program(f"nginx -c {folder}/nginx.conf -p {folder} -g", "daemon off;"))
             stack.enter_context(
                 _program(f"pebble-challtestsrv {dns} -management 127.0.0.1:{self._dns_management} -defaultIPv6=")
             )
             stack.enter_context(_program(f"pebble -config {folder}/pebble.json -dnsserver 127.0.0.1:{self._dns}"))
-            for port in (self._http, self._acme, self._dns_management):
+            for port in (self._acme, self._dns_management):
                 wait_until(lambda port=port: _listens(port), within=30, what=f"port {port} is served")
             yield
 
 
 @contextlib.contextmanager
-def _program(command: str, *more: str) -> Iterator[None]:
+def _program(command: str) -> Iterator[None]:
     process = subprocess.Popen(
-        [*command.split(), *more],
+        command.split(),
         env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """Containers that name hosts, and the files that their sites are made with: makers, and Hypothesis strategies."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -112,6 +113,11 @@ site_labels: st.SearchStrategy[dict[str, str]] = st.builds(
 site_worlds = worlds(st.one_of(site_labels, site_labels, site_labels, st.just({"lbwatch.enable": "true"})), most=5)
 
 
+_X, _RE = (hashlib.sha1(text.encode()).hexdigest() for text in ("/x", "~^re\\."))
+_SNIPPETS = ("a.example", "default", "localhost_location", f"a.example_{_X}_location_override", _RE, f"{_RE}_location")
+_OTHERS = (f"{CERTS}/ca.crt", f"{CERTS}/a.example.ca.crt", f"{CERTS}/a.example.crl.pem", "/etc/nginx/proxy.conf")
+
+
 @st.composite
 def site_files(draw: st.DrawFn) -> SiteFiles:
     """Draw what may lie in the three folders, some of it broken."""
@@ -122,11 +128,13 @@ def site_files(draw: st.DrawFn) -> SiteFiles:
     ]
     found = files(
         *certs,
-        snippets=tuple(draw(st.lists(st.sampled_from(["a.example", "default", "localhost_location"]), unique=True))),
-        passwords=tuple(draw(st.lists(st.sampled_from(["a.example", "staff"]), unique=True))),
-        others=tuple(draw(st.lists(st.sampled_from([f"{CERTS}/ca.crt", "/etc/nginx/proxy.conf"]), unique=True))),
+        snippets=tuple(draw(st.lists(st.sampled_from(_SNIPPETS), unique=True, max_size=3))),
+        passwords=tuple(draw(st.lists(st.sampled_from(["a.example", f"a.example_{_X}", "staff"]), unique=True))),
+        others=tuple(draw(st.lists(st.sampled_from(_OTHERS), unique=True, max_size=2))),
+        lone=tuple(draw(st.lists(st.sampled_from(["localhost", "a.example"]), unique=True, max_size=1))),
     )
-    broken = draw(st.lists(st.sampled_from([f"{VHOSTS}/default", f"{PASSWORDS}/a.example"]), unique=True, max_size=1))
+    may_break = [f"{VHOSTS}/default", f"{VHOSTS}/{_RE}", f"{PASSWORDS}/a.example", f"{CERTS}/a.example.ca.crt"]
+    broken = draw(st.lists(st.sampled_from(may_break), unique=True, max_size=1))
     return replace(found, errors=dict.fromkeys(broken, "it cannot be read"))
 
 

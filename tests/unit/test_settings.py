@@ -15,8 +15,9 @@ from planted import NO_FILES, victim_in
 from usersettings import setting_names, settings_with
 
 from lbwatch.cli import main as command_line
+from lbwatch.core.errors import SettingsError
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import Settings, described_settings, unknown_variables
+from lbwatch.settings import NginxSettings, Settings, SiteSettings, described_settings, unknown_variables
 from lbwatch.system import logs, signals
 
 NO_ENGINE = "unix:///nowhere/docker.sock"
@@ -374,3 +375,11 @@ def test_a_toml_file_may_be_a_link_and_has_a_bound(cli: Cli, tmp_path: Path) -> 
     os.truncate(tmp_path / "real", 1 << 40)
     assert "it is longer than 1,024 KiB" in cli("render", "--config", str(tmp_path / "link.toml")).refusal
     assert cli("render", toml="a = " + "[" * 100_000).refusal
+
+
+def test_the_file_for_ports_is_another_one_than_that_for_requests(tmp_path: Path) -> None:
+    """nginx includes each in a block of its own."""
+    path = tmp_path / "lbwatch.conf"
+    with pytest.raises(SettingsError, match="stream_output"):
+        Settings(nginx=NginxSettings(output=path), sites=SiteSettings(stream_output=path))
+    Settings(nginx=NginxSettings(output=path), sites=SiteSettings(stream_output=tmp_path / "lbwatch.stream"))

@@ -4,14 +4,17 @@ All hosts and what becomes of each, kept from pass to pass: a host of which nobo
 Pure bookkeeping around `merging` and `build`: what was asked, by whom, and which hosts have to be built anew for it.
 """
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import is_not
 
 from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Notice, NoticeKind, Route
 from lbwatch.core.site import Site, SiteAsk, SiteFiles, SiteRules
 from lbwatch.core.sites.build import Served, catch_all, redirect, served
+from lbwatch.core.sites.concerned import Changed
 from lbwatch.core.sites.merging import Merged, merged
 from lbwatch.core.sites.ports import PortClaims
 
@@ -62,6 +65,8 @@ class Hosts:
         self._redirects: dict[str, dict[str, tuple[int, str]]] = {}  # to which hosts, each with its age
         self._ports = PortClaims()
         self._sites: dict[str, Site] = {}
+        self._names: list[str] = []  # of the same, sorted
+        self._is_other = False  # whether any of them is another than in `sites`
         self._told: dict[str, tuple[str, ...]] = {}  # names of containers, by source
 
     def put(self, id: str, asks: Iterable[SiteAsk]) -> None:
@@ -102,13 +107,25 @@ class Hosts:
         self.lost = {host: tuple(asks) for host, asks in gone.items() if host not in self._asks}
         dirty |= {host for host in self._kept.keys() | kept.keys() if self._kept.get(host) != kept.get(host)}
         self._kept = kept
-        if rules != self._rules or files != self._files:
-            dirty |= {CATCH_ALL, *self._asks, *kept}
-            dirty |= self._ports.put_rules(rules)
+        if rules != self._rules:
+            dirty |= {CATCH_ALL, *self._asks, *kept} | self._ports.put_rules(rules)
+        elif files is not self._files:
+            dirty |= self._concerned(files, rules=rules)
         self._rules, self._files = rules, files
-        if not dirty:
-            return ()
-        return self._build(dirty, rules=rules, files=files)
+        return self._build(dirty, rules=rules, files=files) if dirty else ()
+
+    def _concerned(self, files: SiteFiles, *, rules: SiteRules) -> set[str]:
+        """Return the hosts that may have to be built anew for files that are not what they were."""
+        changed = Changed(self._files, files, fixed=(rules.network_internal,))
+        if not changed.any:
+            return set()
+        hosts = {CATCH_ALL}
+        for host, each in self._served.items():
+            auths = [one.wish.auth for one in each.site.locations]
+            sources = (host, *each.wish.redirect_from)
+            if changed.concerns(host, wish=each.wish, auths=auths) or any(map(changed.concerns, sources)):
+                hosts.add(host)
+        return hosts
 
     def _build(self, dirty: set[str], *, rules: SiteRules, files: SiteFiles) -> tuple[RowChange, ...]:
         judged: set[str] = set()
@@ -176,15 +193,24 @@ class Hosts:
 
     def _set(self, host: str, site: Site | None) -> None:
         """Have a host served in a way; the object of before is kept where it is equal."""
+        before = self._sites.get(host)
+        if site == before:
+            return
         if site is None:
-            self._sites.pop(host, None)
-        elif self._sites.get(host) != site:
+            del self._sites[host], self._names[bisect_left(self._names, host)]
+        else:
+            if before is None:
+                insort(self._names, host)
             self._sites[host] = site
+        self._is_other = True
 
     def _order(self) -> None:
-        now = tuple([self._sites[host] for host in sorted(self._sites)])
-        if len(now) != len(self.sites) or any(a is not b for a, b in zip(now, self.sites, strict=True)):
-            self.sites = now
+        if self._is_other:
+            now = tuple([self._sites[host] for host in self._names])
+            # One may have gone and come back meanwhile.
+            if len(now) != len(self.sites) or any(map(is_not, now, self.sites)):
+                self.sites = now
+            self._is_other = False
 
     def _rows_of(self, host: str) -> Rows:
         if (found := self._served.get(host)) is None:

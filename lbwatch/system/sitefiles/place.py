@@ -115,7 +115,7 @@ class Place:
             self._looking = self._looking or loop.run_in_executor(self._threads, self._look)
         except ThreadError:  # said by whoever found it; until the next look what is known has to do
             return
-        steps = -1
+        steps = self._steps
         while not await _done(self._looking, within_s=ANSWER_S):
             if steps == self._steps:
                 self._set_answers(answers=False)

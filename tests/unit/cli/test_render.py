@@ -7,6 +7,7 @@ from command import ESCAPE, WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain
 from needs import need
 from patches import patched
 
+from lbwatch.balancers.nginx.outputs import split
 from lbwatch.engines.fake import FakeEngine
 
 
@@ -30,6 +31,25 @@ async def test_render_diff_shows_what_would_change(engine: FakeEngine, tmp_path:
     _, out, _ = await lbwatch("render", "--diff", docker_host=engine.url, output=output)
     assert "+    server 172.17.0.2:80;" in out.splitlines()
     assert str(output) in out.splitlines()[0]
+
+
+async def test_the_file_for_ports_is_shown_and_compared_beside_the_other(engine: FakeEngine, tmp_path: Path) -> None:
+    """Each by its own name, and one that differs is enough."""
+    output, stream = tmp_path / "out.conf", tmp_path / "out.stream"
+    settings = {"docker_host": engine.url, "output": output, "stream_output": stream, "live": "off"}
+    engine.containers.run(name="db-1", labels=WEB | {"lbwatch.listen": "5432/tcp"})
+    _, text, _ = await lbwatch("render", **settings)
+    http, ports = split(text)
+    assert "listen 5432 " not in http
+    assert ports is not None
+    assert "    listen 5432 " in ports
+    output.write_text(http)
+    code, out, _ = await lbwatch("render", "--diff", "--exit-code", **settings)
+    assert code == 1
+    assert out.splitlines()[0] == f"--- {stream}"
+    assert str(output) not in out
+    stream.write_text(ports)
+    assert await lbwatch("render", "--diff", "--exit-code", **settings) == (0, "", "")
 
 
 async def test_render_tells_scripts_by_its_exit_code_whether_there_is_a_difference(

@@ -31,6 +31,7 @@ from lbwatch.core.model import (
     Upstream,
 )
 from lbwatch.core.rules import Rules
+from lbwatch.core.site import Location, Site, SitePath
 
 CONTAINERS, UPSTREAMS = ("a", "b", "c"), ("api", "web")
 REFUSAL = "invalid parameter in line 7"
@@ -422,3 +423,21 @@ server 172.18.0.9:80;
 def test_a_site_and_a_port_that_are_refused_have_words_too(name: str, level: Level, words: str) -> None:
     """An operator has to know who is turned away, and by what."""
     assert degraded_words(Degraded(upstream=name, level=level, error="no")) == words
+
+
+def test_whoever_asks_for_a_host_that_nginx_refuses_has_a_row_for_it() -> None:
+    """Its server may serve another host all the same."""
+    server = Server(address="172.17.0.2", port=80, container="web-1")
+    routes = [Route(container="web-1", upstream="web", server=server, state=ServerState.UP)]
+    sites = [
+        Site(host="a.example", locations=(Location(path=SitePath(text="/x"), upstream="web"),)),
+        Site(host="b.example", locations=(Location(path=SitePath(), upstream="web"),)),
+    ]
+    refused = Degraded(upstream="~host a.example", level=Level.PLAIN, error="no such directive")
+    rows = stamped(routes, degraded=[refused], sites=sites)
+    assert [(each.site, each.reason, each.server) for each in rows] == [
+        ("a.example/x", Reason.HOST_REFUSED, None),
+        (None, None, server),
+    ]
+    assert all("no such directive" in (each.detail or "") for each in rows if each.site)
+    assert stamped(routes, sites=sites) == tuple(routes)

@@ -167,11 +167,13 @@ class ConfigCopy:
         assert self._made is not None
         assert self._tree is not None
         http, stream = split(text) if self.stream is not None else (text, None)
+        stand_ins = str(self.seen_at / self._made.name / _STAND_INS)
         for path, part in zip(self._tree.outputs, (http, stream or ""), strict=False):
+            content = self._tree.permitted(part.encode(), path=path, stand_ins=stand_ins)
             *folders, name = path.strip("/").split("/")
             with self._errors(), scratch.opened(str(self._folder), self._made.name, _ROOT, *folders) as folder:
                 mode = _OPEN if self._is_shared else None
-                scratch.write_file(name, content=part.encode(), within=folder, mode=mode)
+                scratch.write_file(name, content=content, within=folder, mode=mode)
         self._lines_before_stream = first_stream_line(text)
 
     def clear(self) -> None:

@@ -34,6 +34,7 @@ _MAGIC = re.compile(r"[*?[]")
 
 _CONCERNED = re.compile(rb"include|pid")
 _CONCERNED_BY_RIGHTS = re.compile(rb"include|pid|log|ssl|path|listen|http")
+_CONCERNED_IN_OURS = re.compile(rb"\b(?:listen|ssl_\w+|access_log|error_log|\w+_path) ")
 """A directive's name is written as it is: a file without any of these has nothing that a test must have otherwise."""
 
 
@@ -137,6 +138,25 @@ class IncludeTree:
             if edits:
                 made[path] = edited(file.content, edits)
         return made
+
+    def permitted(self, content: bytes, *, path: str, stand_ins: str) -> bytes:
+        """
+        Return a candidate as this user can have it tested; its lines keep their numbers.
+
+        Args:
+            content: The candidate.
+            path: Of the output that it is for.
+            stand_ins: See `replaced`.
+
+        Raises:
+            NoCopyError: He may not listen where it does.
+        """
+        if self._permissions is None or _CONCERNED_IN_OURS.search(content) is None:
+            return content
+        found = directives(content)
+        forbidden = set(forbidden_directives(found, path=path, permissions=self._permissions))
+        edits = permitted_edits(found, forbidden=forbidden, permissions=self._permissions, stand_ins=stand_ins)
+        return edited(content, edits)
 
     def _edits(self, file: ConfigFile, *, top: str) -> Iterator[Edit]:
         for each in file.directives:

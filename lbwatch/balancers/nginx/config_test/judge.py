@@ -9,9 +9,9 @@ import asyncio
 import re
 
 from lbwatch.balancers.nginx.config_test.copy import ConfigCopy
-from lbwatch.balancers.nginx.config_test.ports import listens_of, taken_port
+from lbwatch.balancers.nginx.config_test.ports import held_port, listens_of, taken_port
 from lbwatch.balancers.nginx.config_test.program import Program, error_in
-from lbwatch.balancers.nginx.outputs import Outputs, joined
+from lbwatch.balancers.nginx.outputs import Outputs, joined, split
 from lbwatch.core.errors import NotTestedError, OutputError, UserConfigError
 from lbwatch.system.programs import CUT
 
@@ -27,7 +27,9 @@ class NotSeenError(NotTestedError):
     """nginx does not see the copy at all."""
 
 
-async def judged(copy: ConfigCopy, text: str, *, program: Program, outputs: Outputs) -> str | None:
+async def judged(
+    copy: ConfigCopy, text: str, *, program: Program, outputs: Outputs, is_running: bool = True
+) -> str | None:
     """
     Return why nothing can be said of a candidate; `None`: nginx takes it.
 
@@ -36,6 +38,7 @@ async def judged(copy: ConfigCopy, text: str, *, program: Program, outputs: Outp
         text: The candidate.
         program: Tests.
         outputs: The files of now, on this side, that the candidate is to replace.
+        is_running: Whether nginx runs: else nobody but others can have its ports, and no reload will tell.
 
     Raises:
         ConfigRejectedError: nginx refuses the candidate.
@@ -52,6 +55,8 @@ async def judged(copy: ConfigCopy, text: str, *, program: Program, outputs: Outp
             await _find_out_whether_read(copy, program)
         if copy.includes_stream:
             await _require_free_ports(copy, program, text=text)
+            if not is_running and (held := held_port(split(text)[1] or "", stream=copy.candidates[-1])) is not None:
+                raise copy.rejection(held)
         return copy.wrong
     rejected = copy.rejection(refusal)
     if copy.is_blamed(refusal):

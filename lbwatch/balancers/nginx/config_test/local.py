@@ -1,6 +1,7 @@
 """Tests a candidate on this side: by the nginx program, or by a command of the user's."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class CopyTester:
         output: The file that the candidate stands for.
         folder: An empty folder for the copy of the configuration.
         stream: The one that its part for `stream {}` stands for; `None`: it has none.
+        is_running: Returns whether nginx runs, as far as is known.
         log_warnings: Whether a program that is not there, and an output that is not included, are logged.
 
     Attributes:
@@ -59,6 +61,7 @@ class CopyTester:
         output: Path,
         folder: Path,
         stream: Path | None = None,
+        is_running: Callable[[], bool] = lambda: True,
         log_warnings: bool = True,
     ) -> None:
         self.main = main
@@ -67,6 +70,7 @@ class CopyTester:
         self._command = command
         self._outputs = Outputs(output, stream=stream)
         self._folder = folder
+        self._is_running = is_running
         self._log_warnings = log_warnings
         self._warned: set[str] = set()  # by reason
 
@@ -132,7 +136,8 @@ class CopyTester:
                 stream=self._outputs.stream,
                 has_pid=names_pid(program.command),
             )
-        return await judged(self.copy, text, program=program, outputs=self._outputs)
+        is_running = self._is_running()
+        return await judged(self.copy, text, program=program, outputs=self._outputs, is_running=is_running)
 
     def _warn_once(self, event: str, *, reason: str) -> None:
         self.remark = reason

@@ -74,7 +74,8 @@ def _places(values: Values) -> tuple[Place, ...]:
     # Set at all, it beats all of the others; nginx-proxy does not look at them then.
     if MULTIPORTS not in values.said:
         plain = places(values.said)
-        values.dropped += other_spellings(HOST, values.said[HOST].split(","))
+        hosts = {each.host for each in plain}
+        values.dropped += other_spellings(HOST, values.said[HOST].split(","), hosts=hosts)
         return plain
     found = multiports(values.said[MULTIPORTS])
     values.dropped += found.remarks
@@ -87,7 +88,7 @@ def _wish(place: Place, of_host: HostWish, *, is_internal: bool, keeps_connectio
     return SiteWish(
         host=place.host,
         path=place.path,
-        of_host=replace(of_host, **ports),
+        of_host=replace(of_host, **ports) if ports else of_host,
         of_location=LocationWish(
             protocol=place.protocol,
             dest=place.dest,

@@ -60,7 +60,7 @@ def multiports(text: str) -> Multiports:
             places[host, place.path] = place
             if len(places) > MAX_PLACES:
                 raise _refused("", text, f"it takes at most {MAX_PLACES} paths of all hosts together")
-    lines = (*_named(ignored), *other_spellings(MULTIPORTS, said))
+    lines = (*_named(ignored), *other_spellings(MULTIPORTS, said, hosts=hosts))
     return Multiports(places=tuple(places.values()), remarks=lines)
 
 

@@ -1,7 +1,7 @@
 """Which paths of which hosts a container serves, by the plain variables: VIRTUAL_HOST and what stands beside it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -66,7 +66,7 @@ def places(said: Mapping[str, str]) -> tuple[Place, ...]:
     return tuple(Place(host=host, path=path, port=common.port, dest=dest, protocol=common.protocol) for host in hosts)
 
 
-def other_spellings(name: str, texts: Iterable[str]) -> tuple[str, ...]:
+def other_spellings(name: str, texts: Iterable[str], *, hosts: Collection[str]) -> tuple[str, ...]:
     """
     Return a line for each of the first hosts that are written otherwise than their files have to be named.
 
@@ -74,12 +74,11 @@ def other_spellings(name: str, texts: Iterable[str]) -> tuple[str, ...]:
 
     Args:
         name: Of the variable that they stand in.
-        texts: Hosts that are taken, as they are written.
+        texts: As they are written.
+        hosts: What is made of them.
     """
-    pairs = ((text.strip(), grammar.host(text)) for text in texts if text.strip())
-    lines = (
-        f"variable {name}: files of {excerpt(text)} are looked for as {host}" for text, host in pairs if text != host
-    )
+    others = (text for each in texts if (text := each.strip()) and text not in hosts)
+    lines = (f"variable {name}: files of {excerpt(text)} are looked for as {grammar.host(text)}" for text in others)
     return tuple(islice(lines, MAX_LINES))
 
 

@@ -63,6 +63,21 @@ async def test_an_output_that_nginx_never_reads_is_told(
     assert "does not include" in out
 
 
+async def test_a_file_for_ports_that_nginx_never_reads_is_told(
+    engine: FakeEngine, real_nginx: RealNginx, tmp_path: Path
+) -> None:
+    """With what it takes: a block beside that of http, and a module."""
+    settings = {"nginx_pidfile": real_nginx.pidfile, "nginx_conf": real_nginx.conf, "docker_host": engine.url}
+    stream = tmp_path / "lbwatch.stream"
+    code, out, _ = await lbwatch("check", output=real_nginx.output, stream_output=stream, **settings)
+    assert code == 1
+    (line,) = [line for line in out.splitlines() if line.split()[1] == "config"]
+    assert line.startswith("FAILED")
+    assert f"does not include {stream}" in line
+    assert f"add `stream {{ include {stream}; }}` beside its http block" in line
+    assert "libnginx-mod-stream" in line
+
+
 async def test_check_is_red_yellow_and_green_in_columns_on_a_terminal(tmp_path: Path) -> None:
     """One look must do, and words that a terminal breaks anywhere cannot be read or copied."""
     settings = {

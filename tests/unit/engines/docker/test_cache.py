@@ -23,9 +23,11 @@ LABELLED = ("a1", "a2", "a3")
 PLAIN = ("p1", "p2")
 
 
-def cache_of(*, expose_all: bool = False, follows: Selector | None = None) -> ContainerCache:
+def cache_of(
+    *, expose_all: bool = False, follows: Selector | None = None, variables: frozenset[str] = frozenset()
+) -> ContainerCache:
     return ContainerCache(
-        Scope(prefix="lbwatch", expose_all=expose_all, follows=follows),
+        Scope(prefix="lbwatch", expose_all=expose_all, follows=follows, variables=variables),
         backoff=lambda: Backoff(first=0.1, limit=2.0, random=lambda: 0.5),
     )
 
@@ -756,3 +758,38 @@ def test_a_resync_of_thousands_looks_at_some_in_turn_and_a_new_stream_at_all() -
     assert snapshot is not None
     assert len(snapshot.containers) == 1200
     assert len(cache.handle_list(many).inspect) == 1200
+
+
+def test_whose_environment_is_known_is_forgotten_with_the_container() -> None:
+    """A daemon runs for years; and a list that lagged costs one look more."""
+    around = Around(cache=cache_of(variables=frozenset(("HOST",))))
+    around.list(container("p1"), container("p2"))
+    assert around.marked == {"p1", "p2"}
+    for id in ("p1", "p2"):
+        around.look(id, container(id), priority=Priority.LISTED)
+    around.list(container("p1"))
+    assert around.marked == set()
+    around.list(container("p1"), container("p2"))
+    assert around.marked == {"p2"}
+
+
+@given(st.data())
+def test_whatever_comes_in_who_has_a_variable_is_known_as_it_was_looked_at(data: st.DataObject) -> None:
+    """No list and no event has the variable: neither may take it away, nor hide that nobody knows."""
+    around = Around(cache=cache_of(variables=frozenset(("HOST",))))
+    env = (("HOST", "foo.tld"),)
+    around.list(*map(container, PLAIN))
+    for _ in range(data.draw(st.integers(0, 12))):
+        step = data.draw(st.sampled_from(["event", "list", "look"]))
+        id = data.draw(st.sampled_from(PLAIN))
+        if step == "event":
+            around.hear(event(id, data.draw(st.sampled_from(["create", "start", "die", "kill"])), at_ns=7))
+        elif step == "list":
+            around.list(*map(container, PLAIN))
+        elif id in around.marked:
+            around.look(id, container(id, env=env), priority=Priority.LISTED)
+        known = around.known()
+        for each in () if known is None else PLAIN:
+            assert (each in known and known[each].env == env) or each in around.marked, (
+                "it is known, or about to be looked at"
+            )

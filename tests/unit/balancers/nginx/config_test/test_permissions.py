@@ -415,3 +415,44 @@ def test_bytes_around_what_is_led_elsewhere_stay(site: Site, pair: tuple[str, st
     place = made[len(before) : len(made) - len(after)]
     assert str(site.copy).encode() in place
     assert b"\n" not in place
+
+
+SITE = """\
+server {
+    listen 127.0.0.1:PORT ssl;
+    server_name example.org;
+    ssl_certificate {folder}/tls/site.crt;
+    ssl_certificate_key {folder}/tls/site.key;
+    ssl_client_certificate {folder}/tls/ca.crt;
+    ssl_verify_client on;
+    access_log {folder}/closed/access.log;
+    return 200;
+}
+"""
+
+
+def test_what_a_candidate_itself_names_is_for_nginx_alone_to_open(site: Site) -> None:
+    """Keys of sites are root's: each site would be refused by the test, and nginx takes them."""
+    for name in ("tls/site.crt", "tls/site.key", "tls/ca.crt", "closed/access.log"):
+        site.secret(name)
+    (site.folder / "closed").chmod(0o700)
+    text = SITE.replace("{folder}", str(site.folder)).replace("PORT", str(free_port()))
+    assert site.test(text)
+    with pytest.raises(ConfigRejectedError, match='unknown directive "nonsense"') as caught:
+        site.test(text.replace("return 200;", "nonsense on;"))
+    assert caught.value.line == 9
+
+
+def test_a_candidate_that_listens_where_this_user_may_not_is_not_tested(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not refused: nginx, which is root's, may."""
+    monkeypatch.setattr(permissions, "_may_bind", lambda port: port != 80)
+    assert not site.test("server { listen 80; }\n")
+    assert site.test(f"server {{ listen 127.0.0.1:{free_port()}; }}\n")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

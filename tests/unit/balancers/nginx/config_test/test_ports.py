@@ -1,8 +1,10 @@
 """Ports that nginx would listen on twice, as its own test does not see it."""
 
+import socket
+
 import pytest
 
-from lbwatch.balancers.nginx.config_test.ports import listens_of, taken_port
+from lbwatch.balancers.nginx.config_test.ports import held_port, listens_of, taken_port
 
 STREAM = "/etc/nginx/conf.d/lbwatch.stream"
 OURS = f"""\
@@ -68,3 +70,19 @@ def test_other_listens_are_another_question() -> None:
     text = "upstream a {\n    server 127.0.0.1:1 down;\n}\nserver {\n    listen 5432 so_keepalive=on;\n}\n"
     assert listens_of(text) == listens_of(text.replace("127.0.0.1:1 down", "127.0.0.1:2"))
     assert listens_of(text) != listens_of(text.replace("5432", "5433"))
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_port_of_another_program_is_found_while_nginx_is_down(kind: str) -> None:
+    """By each protocol for itself, and at an address that a template names."""
+    options = {"tcp": " so_keepalive=on", "udp": " udp reuseport"}[kind]
+    with socket.socket(type=socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        if kind == "tcp":
+            holder.listen()
+        port = holder.getsockname()[1]
+        for place in (f"{port}", f"127.0.0.1:{port}"):
+            found = held_port(f"# ours\n    listen {place}{options};\n", stream=STREAM)
+            assert found == f"nginx: [emerg] port {port}/{kind} is taken by another program in {STREAM}:2"
+        assert held_port(f"listen 127.0.0.2:{port}{options};", stream=STREAM) is None
+    assert held_port(f"listen {port}{options};\nlisten [::1]:{port};\nlisten 99999;\n", stream=STREAM) is None

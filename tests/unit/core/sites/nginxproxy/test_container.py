@@ -59,8 +59,14 @@ def test_a_container_that_names_no_host_has_no_part_in_it(env: dict[str, str]) -
 def test_nothing_but_the_listed_variables_is_looked_at() -> None:
     """An environment holds secrets, and names that look like ours."""
     env = {"VIRTUAL_HOST": "a.example"}
-    others = {"PASSWORD": "x", "virtual_host": "b.example", "VIRTUAL_HOSTS": "c.example", "HTTP_PORT": "1"}
-    assert read(env | others, {"keepalive": "3", f"{BELOW}debug-endpoint": "true"}) == read(env)
+    others = {
+        f"{BELOW}keepalive": "3",
+        "PASSWORD": "x",
+        "virtual_host": "b.example",
+        "VIRTUAL_HOSTS": "c.example",
+        "HTTP_PORT": "1",
+    }
+    assert read(env | others, {"keepalive": "3", "VIRTUAL_PORT": "1", f"{BELOW}debug-endpoint": "true"}) == read(env)
 
 
 def test_one_host_is_an_upstream_by_its_name() -> None:

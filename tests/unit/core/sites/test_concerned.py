@@ -1,0 +1,55 @@
+"""Which hosts a changed file may concern."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from siteworlds import CERTS, HOSTS, files, site_files
+
+from lbwatch.core.site import HostWish, SiteFiles
+from lbwatch.core.sites.concerned import Changed
+
+DIGEST = hashlib.sha1(b"/x").hexdigest()
+
+
+def changed(before: SiteFiles, now: SiteFiles) -> Changed:
+    return Changed(before, now, fixed=("/etc/nginx/network_internal.conf",))
+
+
+@pytest.mark.parametrize(
+    ("now", "host", "is_it"),
+    [
+        (files("a.example"), "a.example", True),
+        (files("example"), "b.c.example", False),
+        (files("c.example"), "b.c.example", True),
+        (files("a.example"), "b.example", False),
+        (files("default"), "b.example", True),
+        (files(snippets=("a.example_location",)), "a.example", True),
+        (files(snippets=(f"a.example_{DIGEST}_location",)), "a.example", True),
+        (files(snippets=("a_b.example_location",)), "a_b.example", True),
+        (files(snippets=("default_location",)), "b.example", True),
+        (files(passwords=("a.example",)), "b.example", False),
+        (files(others=(f"{CERTS}/a.example.ca.crt",)), "a.example", True),
+        (files(others=(f"{CERTS}/ca.crt",)), "b.example", True),
+        (files(others=("/etc/nginx/network_internal.conf",)), "b.example", True),
+        (files(lone=("a.example",)), "a.example", True),
+        (files(errors={"/etc/nginx/vhost.d/a.example": "it is empty"}), "a.example", True),
+    ],
+)
+def test_a_file_concerns_the_hosts_that_it_is_named_for(now: SiteFiles, host: str, is_it: bool) -> None:
+    """One that comes, and one that goes."""
+    assert changed(files(), now).concerns(host) is is_it
+    assert changed(now, files()).concerns(host) is is_it
+
+
+def test_a_file_that_a_container_names_concerns_its_hosts() -> None:
+    now = files("shared", passwords=("staff",))
+    assert changed(files(), now).concerns("a.example", wish=HostWish(certificate="shared"))
+    assert changed(files(), now).concerns("a.example", auths=[None, "staff"])
+    assert not changed(files(), now).concerns("a.example", wish=HostWish(), auths=[None])
+
+
+@given(site_files())
+def test_what_is_equal_concerns_nobody(now: SiteFiles) -> None:
+    assert not changed(now, now).any
+    assert not any(map(changed(now, now).concerns, HOSTS))
