@@ -345,6 +345,24 @@ MUTANTS = {
     "sticky: a drain waits for its turn": mutant(
         "core/schedule.py", (" and _places(before, new=True) <= _places(after, new=True))", ")"), tests="unit/core/test_schedule.py"
     ),
+    "connect: no port is waited for": mutant(
+        "core/probes.py", ("if server is None or not candidate.labels.waits_for_port:", "if True:"), tests="unit/core/test_probes.py"
+    ),
+    "connect: a restart is the same life": mutant(
+        "core/probes.py", ('return f"{self.id} {self.started_ns} {self.host_port}"', 'return f"{self.id} {self.host_port}"'), tests="unit/core/test_probes.py"
+    ),
+    "connect: a start of ours writes before it knows": mutant(
+        "reconciler.py", ("if now < (firm_at := self.planner.firm_at(now=now)):", "if now < (firm_at := 0.0):"), tests="unit/test_reconciler.py"
+    ),
+    "password: any one will do": mutant(
+        "api/password.py", ("if given is not None and hmac.compare_digest(_digest(given), self._digest):", "if given is not None:"), tests="unit/api/test_password.py"
+    ),
+    "password: guesses without end": mutant(
+        "api/password.py", ("if wrong_at and len(wrong_at) >= MAX_WRONG:", "if False:"), tests="unit/api/test_password.py"
+    ),
+    "password: a file that vanished opens": mutant(
+        "api/application.py", ("if request.path in _OPEN or not password.is_set:", "if True:"), tests="unit/api/test_protection.py"
+    ),
     "health: the unhealthy serve": mutant(
         "core/group.py", ("    return _Class.UNHEALTHY if _is_sick(candidate) else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
     ),
