@@ -6,7 +6,7 @@ Pure, and nothing is decided here.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from types import MappingProxyType
@@ -291,6 +291,7 @@ class Explanation:
         remarks: What else its operator should know.
         waits: The upstreams whose requests may wait, of these routes.
         story: Of the container that was asked for; `None` where all were.
+        places: The hosts and ports that the upstreams of these routes serve, by upstream.
     """
 
     source: str
@@ -299,6 +300,7 @@ class Explanation:
     remarks: tuple[str, ...] = ()
     waits: tuple[Wait, ...] = ()
     story: Story | None = None
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def story_of(

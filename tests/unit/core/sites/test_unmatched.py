@@ -6,7 +6,7 @@ from siteworlds import CERTS, PASSWORDS, VHOSTS, files, hosting, served
 from strategies import decide
 
 from lbwatch.core.site import SiteFiles, SiteRules
-from lbwatch.core.sites.unmatched import unmatched_files
+from lbwatch.core.sites.unmatched import MAX_REMARKS, UnmatchedFile, file_remarks, files_like, unmatched_files
 
 
 def found(site_files: SiteFiles, *hosts: str, **labels: str) -> list[tuple[str, str | None]]:
@@ -45,3 +45,24 @@ def test_a_misnamed_file_is_found_with_the_name_that_was_meant() -> None:
             (f"{VHOSTS}/~^re", digest),
         ]
     )
+
+
+def test_of_many_files_the_misnamed_ones_are_told_first() -> None:
+    """Each remark stands on the page until the file is gone."""
+    every = [UnmatchedFile(path=f"{VHOSTS}/{number}") for number in range(MAX_REMARKS + 2)]
+    meant = UnmatchedFile(path=f"{VHOSTS}/z.conf", meant="z")
+    words = file_remarks([*every, meant])
+    assert words[0] == f"file {VHOSTS}/z.conf is of no site: name it z, if that is meant"
+    assert words[1] == f"file {VHOSTS}/0 is of no site: no host that is served has such a file"
+    assert (len(words), words[-1]) == (MAX_REMARKS + 1, "so it is with 3 more files")
+    assert file_remarks([]) == ()
+
+
+def test_files_of_a_host_are_found_by_their_names() -> None:
+    named, meant, other = (
+        UnmatchedFile(path=f"{VHOSTS}/a.example.conf"),
+        UnmatchedFile(path=f"{VHOSTS}/x", meant="a.example_location"),
+        UnmatchedFile(path=f"{VHOSTS}/b.example"),
+    )
+    assert files_like([named, meant, other], "a.example") == (named, meant)
+    assert files_like([named], "") == ()
