@@ -113,6 +113,31 @@ class UpstreamState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocationState:
+    """One path of a host; *closed* says why it answers 503 to everyone."""
+
+    path: str
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteState:
+    """One host; *closed* says why it answers 503 to everyone."""
+
+    host: str
+    closed: str | None = None
+    locations: tuple[LocationState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortState:
+    """One port; *note* says what of it nginx refused."""
+
+    port: int
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedState:
     """What was verified last; *believed*: by the exit code of the reload command alone."""
 
@@ -136,6 +161,8 @@ class DaemonState:
     remarks: tuple[str, ...] = ()
     engines: tuple[EngineState, ...] = ()
     upstreams: tuple[UpstreamState, ...] = ()
+    sites: tuple[SiteState, ...] = ()
+    streams: tuple[PortState, ...] = ()
     applied: AppliedState | None = None
     nginx: NginxState = NginxState()
 

@@ -80,6 +80,11 @@ class SiteReport:
         return self.closed is not None or any(each.closed is not None for each in self.locations)
 
     @property
+    def is_empty(self) -> bool:
+        """Return whether none of its paths has a server."""
+        return bool(self.locations) and not any(each.containers for each in self.locations)
+
+    @property
     def url(self) -> str | None:
         """Return where a browser finds it; `None` of regexps and wildcards, which are no name."""
         if self.host.startswith("~") or "*" in self.host:

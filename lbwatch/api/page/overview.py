@@ -252,7 +252,7 @@ def _is_down(upstream: UpstreamReport) -> bool:
 
 
 def _is_site_troubled(site: SiteReport) -> bool:
-    return site.is_closed or (site.certificate is not None and site.certificate.warning is not None)
+    return site.is_closed or site.is_empty or (site.certificate is not None and site.certificate.warning is not None)
 
 
 def _is_troubled(upstream: UpstreamReport) -> bool:
