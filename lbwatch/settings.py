@@ -390,7 +390,8 @@ def _require_grammar(default_host: str | None, trusted_proxies: tuple[str, ...])
     except grammar.GrammarError as error:
         raise SettingsError("default_host", value=default_host, takes=error.takes) from error
     try:
-        grammar.cidrs(",".join(trusted_proxies))
+        if trusted_proxies:
+            grammar.cidrs(",".join(trusted_proxies))
     except grammar.GrammarError as error:
         raise SettingsError("trusted_proxies", value=",".join(trusted_proxies), takes=error.takes) from error
 

@@ -91,19 +91,25 @@ def other_names(before: Parts, after: Parts) -> tuple[str, ...]:
     return tuple(each.name for old, new in changes if (each := new or old) is not None)
 
 
+def kind_of(name: str) -> tuple[type[Part], str]:
+    """Return what a part is, and what it is called by itself: the upstream's name, the host, or the port."""
+    if name.startswith(STREAM_MARK):
+        return Stream, name.removeprefix(STREAM_MARK)
+    return (Site, name.removeprefix(SITE_MARK)) if name.startswith(SITE_MARK) else (Upstream, name)
+
+
 def is_upstream(name: str) -> bool:
     """Return whether a part is an upstream, by its name."""
-    return not name.startswith((SITE_MARK, STREAM_MARK))
+    return kind_of(name)[0] is Upstream
 
 
 def part_words(name: str) -> str:
     """Return what a part is called in a sentence, by its name."""
-    if name.startswith(STREAM_MARK):
-        return f"port {name.removeprefix(STREAM_MARK)}"
-    if not name.startswith(SITE_MARK):
-        return f"upstream {name}"
-    host = name.removeprefix(SITE_MARK)
-    return f"host {host}" if host else "the site of unknown hosts"
+    kind, own = kind_of(name)
+    if kind is Site and not own:
+        return "the site of unknown hosts"
+    words: dict[type[Part], str] = {Site: "host", Stream: "port", Upstream: "upstream"}
+    return f"{words[kind]} {own}"
 
 
 class PlanParts:

@@ -60,6 +60,36 @@ MUTANTS = {
         ('        path = container_path(container, "json")\n', "        return next((b for b in await self.list_containers() if b.id == container), None)\n        path = ''\n"),
         tests="unit/engines/docker/test_source.py unit/test_convergence.py",
     ),
+    "environment: all of it is kept": mutant(
+        "engines/docker/environment.py",
+        ("        if name not in names:\n            continue\n", ""),
+        tests="unit/engines/docker/test_environment.py",
+    ),
+    "environment: what is too long is left out": mutant(
+        "engines/docker/environment.py",
+        ('        bounded[name] = value if fits else f"\\0 {len(value)} characters are too many"\n        left', '        bounded[name] = value if fits else ""\n        left'),
+        tests="unit/engines/docker/test_environment.py",
+    ),
+    "lives: an unlabelled start is of no account": mutant(
+        "engines/docker/cache.py",
+        ("if (known and known.env) or self._lives.is_new(event):", "if known and known.env:"),
+        tests="unit/engines/docker/test_source_variables.py",
+    ),
+    "lives: each list has all looked at": mutant(
+        "engines/docker/cache.py",
+        ("        self._lives.looked_at(id)\n", ""),
+        tests="unit/engines/docker/test_source_variables.py unit/engines/docker/test_cache.py",
+    ),
+    "address: what lies in /tmp is the engine": mutant(
+        "wiring/daemon.py",
+        ("not usual.exists() and mounts.is_mounted(other)", "not usual.exists()"),
+        tests="unit/wiring/test_daemon.py",
+    ),
+    "gateway: any word is an address": mutant(
+        "balancers/nginx/locate.py",
+        ("(checked_address(each.gateway) for each in owner.endpoints)", "(each.gateway for each in owner.endpoints)"),
+        tests="unit/balancers/nginx/test_locate.py",
+    ),
     "overlap: no `since`": mutant(
         "engines/docker/stream.py",
         ("since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s", "since_s = None"),
@@ -227,7 +257,7 @@ MUTANTS = {
         "balancers/nginx/limits.py", ("_MAX_CONSISTENT_WEIGHT = 2000", "_MAX_CONSISTENT_WEIGHT = 10**9"), ("_MAX_CONSISTENT_WEIGHT_OF_ALL = 10_000", "_MAX_CONSISTENT_WEIGHT_OF_ALL = 10**9"), tests="unit/balancers/nginx/test_limits.py"
     ),
     "injection: any text names an upstream": mutant(
-        "core/labels.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise _RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
+        "core/fields.py", ("    if not UPSTREAM_NAME.fullmatch(name):\n        raise RefusedError(UPSTREAM_NAME_TAKES)\n", ""), tests="unit/core/test_labels.py unit/balancers/test_template.py"
     ),
     "injection: a label's text is written as it is": mutant(
         "balancers/nginx/quoting.py", ("    if _PLAIN.fullmatch(text):\n        return text\n", "    return text\n"), tests="unit/balancers/nginx/test_quoting.py"
@@ -274,7 +304,7 @@ MUTANTS = {
         "core/group.py", ("if not holds or not (", "if True or not ("), tests="unit/core/test_group.py"
     ),
     "hold: the name goes with the last container": mutant(
-        "core/table.py", ("self.lost += (replace(known.upstream, hold_s=known.hold_s),)", "pass"), tests="unit/core/test_holds.py"
+        "core/table.py", ("self.emptied[name] = replace(known.upstream, hold_s=known.hold_s)", "pass"), tests="unit/core/test_holds.py"
     ),
     "hold: it is used where no request can wait": mutant(
         "core/group.py", ("    if refusal is not None:\n        unused", "    if False:\n        unused"), tests="unit/core/test_group.py"
@@ -298,10 +328,40 @@ MUTANTS = {
         "balancers/nginx/local.py", ("program is not None and started_after(master, program)", "program is not None"), tests="unit/balancers/nginx/test_local.py"
     ),
     "sticky: who drains gets new clients": mutant(
-        "balancers/nginx/isolate.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"
+        "balancers/nginx/levels.py", ("for server in servers if not server.draining)", "for server in servers)"), tests="unit/balancers/nginx/test_isolate.py"
+    ),
+    "levels: a site that is refused is opened": mutant(
+        "balancers/nginx/levels.py", ("        closed=site.closed or REFUSED,\n", "        locations=site.locations,\n"), tests="unit/balancers/nginx/test_levels.py"
+    ),
+    "levels: an upstream is reached past its host": mutant(
+        "balancers/nginx/levels.py", (", has_host=upstream.has_host)", ")"), tests="unit/balancers/nginx/test_levels.py"
+    ),
+    "live: another site is pushed": mutant(
+        "balancers/nginx/livepath.py", ("self._others is None or self._others == others_in(parts)", "True"), tests="unit/balancers/nginx/test_livepath.py"
+    ),
+    "template: a renewed file is no other text": mutant(
+        "balancers/template.py", ('if files else ""', 'if False else ""'), tests="unit/balancers/test_template.py"
     ),
     "sticky: a drain waits for its turn": mutant(
         "core/schedule.py", (" and _places(before, new=True) <= _places(after, new=True))", ")"), tests="unit/core/test_schedule.py"
+    ),
+    "connect: no port is waited for": mutant(
+        "core/probes.py", ("if server is None or not candidate.labels.waits_for_port:", "if True:"), tests="unit/core/test_probes.py"
+    ),
+    "connect: a restart is the same life": mutant(
+        "core/probes.py", ('return f"{self.id} {self.started_ns} {self.host_port}"', 'return f"{self.id} {self.host_port}"'), tests="unit/core/test_probes.py"
+    ),
+    "connect: a start of ours writes before it knows": mutant(
+        "reconciler.py", ("if now < (firm_at := self.planner.firm_at(now=now)):", "if now < (firm_at := 0.0):"), tests="unit/test_reconciler.py"
+    ),
+    "password: any one will do": mutant(
+        "api/password.py", ("if given is not None and hmac.compare_digest(_digest(given), self._digest):", "if given is not None:"), tests="unit/api/test_password.py"
+    ),
+    "password: guesses without end": mutant(
+        "api/password.py", ("if wrong_at and len(wrong_at) >= MAX_WRONG:", "if False:"), tests="unit/api/test_password.py"
+    ),
+    "password: a file that vanished opens": mutant(
+        "api/application.py", ("if request.path in _OPEN or not password.is_set:", "if True:"), tests="unit/api/test_protection.py"
     ),
     "health: the unhealthy serve": mutant(
         "core/group.py", ("    return _Class.UNHEALTHY if _is_sick(candidate) else _Class.READY", "    return _Class.READY"), tests="unit/core/test_plan.py"
@@ -310,7 +370,7 @@ MUTANTS = {
         "engines/docker/source.py", ("        if self._queue.handles_events(besides=self._cache.dead):\n", "        if False:\n"), tests="unit/engines/docker/test_source_order.py"
     ),
     "marks: nginx keeps what it remembers": mutant(
-        "balancers/nginx/balancer.py", ("        outlived = is_outlived(self._seen.upstreams, trial.upstreams)", "        outlived = False"), tests="unit/balancers/nginx/test_balancer.py"
+        "balancers/nginx/balancer.py", ("        outlived = is_outlived(upstreams_in(self._seen.parts), upstreams_in(trial.parts))", "        outlived = False"), tests="unit/balancers/nginx/test_balancer.py"
     ),
     "names: one that comes costs no reload": mutant(
         "balancers/nginx/leftovers.py", ("        return False  # a name", "        pass  # a name"), tests="unit/balancers/nginx/test_leftovers.py"

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import compose
 import images
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.timeout(600)  # the first test may wait for all images
 
 STACK = images.REPOSITORY / "deploy" / "compose.nginx-proxy.yaml"
 COMPANION = "nginxproxy/acme-companion"
+BEFORE = "nginxproxy/nginx-proxy"
+"""Here it serves nothing: it is but the container whose place is taken."""
 _AS_COMPANION = f'FROM {images.PYTHON}\nCOPY companionapp.py /\nENTRYPOINT ["python3", "/companionapp.py"]\n'
 LEFT = """\
 nothing_that_nginx_knows on;
@@ -99,11 +102,13 @@ class Stack:
         self.engine.docker("cp", str(issued), "acme-companion:/")
         self.companion("install", host, "/issued")
 
-    def state(self) -> dict[str, object]:
-        """Return what the daemon says of itself."""
+    def applied(self) -> dict[str, Any]:
+        """Return what the daemon says of the file that nginx should run."""
         program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9180/api/state').read().decode())"
-        state: dict[str, object] = json.loads(self.engine.docker("exec", "nginx-proxy", "python3", "-c", program))
-        return state
+        applied: dict[str, Any] = json.loads(self.engine.docker("exec", "nginx-proxy", "python3", "-c", program))[
+            "applied"
+        ]
+        return applied
 
     def served(self, host: str) -> bytes:
         """Return the certificate that a host has in its handshakes, empty where there is none."""
@@ -133,24 +138,30 @@ def stocked(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -
     (context / "Dockerfile").write_text(_AS_COMPANION)
     shutil.copy(images.REPOSITORY / "tests/support/companionapp.py", context)
     engine.docker("build", "--quiet", "--tag", COMPANION, str(context), within=120)
+    engine.docker("tag", images.APP, BEFORE)
     engine.clear()
     return engine
 
 
 @pytest.fixture(scope="module")
 def stack(stocked: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, up, in the place of one that nginx-proxy left."""
+    """The stack, up, in the place of one that had nginx-proxy, by another name of one image."""
     folder = tmp_path_factory.mktemp("stack")
     file = folder / "compose.yaml"
-    file.write_text(STACK.read_text().replace("- /var/run/docker.sock:", f"- {stocked.socket}:"))
+    text = STACK.read_text().replace("- /var/run/docker.sock:", f"- {stocked.socket}:")
+    assert text.count("image: lbwatch:proxy") == 1
+    file.write_text(text.replace("image: lbwatch:proxy", f"image: {BEFORE}"))
     stack = Stack(engine=stocked, file=file, folder=folder)
     try:
-        stack.compose("create")
+        stack.compose("up", "--detach", "nginx-proxy", "one", "two", "secure", "many")
+        before = {service: stack.id(service) for service in ("one", "two", "secure", "many")}
         stack.put("/etc/nginx/conf.d", "default.conf", LEFT)
         stack.put("/etc/nginx/conf.d", "mine.conf", "proxy_connect_timeout 2s; client_max_body_size 100m;\n")
         stack.put("/etc/nginx/htpasswd", "secure.example.org", PASSWORD)
+        file.write_text(text)
         stack.compose("up", "--detach")
         stack.wait("http://two.example.org/", "200")
+        assert before == {service: stack.id(service) for service in before}, "the apps are not made anew"
         yield stack
     finally:
         stack.compose("down", "--volumes", "--timeout", "2")
@@ -233,18 +244,35 @@ def test_a_certificate_that_companion_brings_is_served_and_a_renewed_one_too(
     assert f"location: https://{host}/" in redirect.headers
     assert stack.ask(challenge).body == "first.proof", "beside the redirect"
 
+    wait_until(
+        stack.applied, holds=lambda it: it["verified"] is True, within=20, what="it is verified", notes=stack.notes
+    )
+    text = stack.applied()["digest"]
     second = issue("second", host=host, like=first)
     stack.install(host, second)
     renewed = ssl.PEM_cert_to_DER_cert((second.folder / "server.pem").read_text())
     wait_until(lambda: stack.served(host), holds=lambda der: der == renewed, within=20, what="the new one is served")
     assert stack.ask(f"https://{host}/", *login, *trusted).body == who
-    wait_until(stack.state, holds=is_verified, within=20, what="the reload is verified", notes=stack.notes)
+    wait_until(
+        stack.applied,
+        holds=lambda applied: applied["verified"] is True and applied["digest"] != text,
+        within=20,
+        what="lbwatch has verified a reload with the new one",
+        notes=stack.notes,
+    )
 
 
-def is_verified(state: dict[str, object]) -> bool:
-    applied = state["applied"]
-    assert isinstance(applied, dict)
-    return applied["verified"] is True
+def test_what_companion_calls_has_lbwatch_look_at_all_anew(stack: Stack) -> None:
+    """Users run it by hand, too, whatever else they changed."""
+    before = stack.engine.log_of("nginx-proxy").count("template.loaded")
+    stack.companion("reload")
+    wait_until(
+        lambda: stack.engine.log_of("nginx-proxy").count("template.loaded"),
+        holds=lambda count: count > before,
+        within=20,
+        what="it read its template anew",
+        notes=stack.notes,
+    )
 
 
 def test_a_host_of_no_container_answers_challenges_as_companion_wants_it(stack: Stack) -> None:

@@ -163,18 +163,6 @@ def test_containers_come_and_go_by_host(proxy: Proxy) -> None:
     assert "FAILED" not in engine.docker("exec", proxy.id, "lbwatch", "check")
 
 
-def test_what_names_its_host_is_served_there_and_by_no_other_name(proxy: Proxy) -> None:
-    """Its site may have a password; by its upstream's name one would come past that, as the only one it had all others."""
-    engine = proxy.engine
-    engine.run("shop", labels=PORT | {"lbwatch.host": "www.example.org"})
-    proxy.wait("www.example.org", "shop")
-    proxy.wait_retired()
-    assert {proxy.ask(host) for host in ("shop", "shop.example.org", "whatever.example.org")} == {NOBODY}
-    engine.run("web", labels=PORT)
-    proxy.wait("web.example.org", "web")
-    assert (proxy.ask("www.example.org"), proxy.ask("shop")) == ("shop", NOBODY)
-
-
 def test_a_port_goes_to_the_container_that_asks_for_it(proxy: Proxy) -> None:
     """Its nginx has what that takes, and nothing has to be set."""
     engine = proxy.engine
@@ -293,6 +281,18 @@ def test_a_stop_ends_what_is_being_answered_and_then_nginx(proxy: Proxy) -> None
     assert "daemon.stopped" in engine.log_of(proxy.id)
     engine.docker("start", proxy.id)
     proxy.wait("web", "web")
+
+
+def test_what_names_its_host_is_served_there_and_by_no_other_name(proxy: Proxy) -> None:
+    """Its site may have a password; by its upstream's name one would come past that, as the only one it had all others."""
+    engine = proxy.engine
+    engine.run("shop", labels=PORT | {"lbwatch.host": "www.example.org"})
+    proxy.wait("www.example.org", "shop")
+    proxy.wait_retired()
+    assert {proxy.ask(host) for host in ("shop", "shop.example.org", "whatever.example.org")} == {NOBODY}
+    engine.run("web", labels=PORT)
+    proxy.wait("web.example.org", "web")
+    assert (proxy.ask("www.example.org"), proxy.ask("shop")) == ("shop", NOBODY)
 
 
 def test_on_the_hosts_network_it_reaches_all_others_and_has_its_users_sites(

@@ -1,5 +1,6 @@
 """deploy/systemd as its users have it: on paper by systemd's own checks, and at work under a systemd of the test's own."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -308,6 +309,22 @@ async def test_the_readme_s_lines_install_upgrade_and_remove_it(machine: Machine
         "find", "/etc", "/usr/lib", "/usr/local/bin", "/opt", "/run", "/var/lib", "-name", "*lbwatch*"
     ).stdout.split()
     assert left == []
+
+
+async def test_what_is_served_can_be_kept_without_it(machine: Machine, engine: FakeEngine) -> None:
+    """Whoever leaves need not go back to what was before."""
+    machine.serve()
+    machine.paste(pasted("As root")[-1:])
+    engine.containers.run(name="web-1", labels=WEB)
+    await eventually(lambda: "server 172.17.0.2:80;" in machine.output)
+    lines = pasted("**To leave, with what is served now kept**")
+    engine_of_it = f"lbwatch render --docker-host unix://{machine.docker} "  # the unit's own, which no command reads
+    # In a thread, since the engine is one of this loop's.
+    await asyncio.to_thread(machine.paste, [line.replace("lbwatch render ", engine_of_it) for line in lines])
+    machine.run("systemctl", "restart", "nginx")
+    assert machine.show("nginx", "ActiveState") == "active"
+    assert "server 172.17.0.2:80;" in machine.run("nginx", "-T").stdout
+    assert machine.run("find", "/etc/nginx/lbwatch", "-mindepth", "1").stdout == ""
 
 
 async def test_what_nginx_would_refuse_is_not_written(machine: Machine, engine: FakeEngine) -> None:

@@ -73,7 +73,9 @@ def reload() -> None:
     exec_id = json.loads(Engine.ask(f"/containers/{proxy()}/exec", wish))["Id"]
     said = Engine.ask(f"/exec/{exec_id}/start", {"Detach": False, "Tty": False})
     code = json.loads(Engine.ask(f"/exec/{exec_id}/json"))["ExitCode"]
-    assert code == 0 and b"s6-" not in said, said
+    assert code == 0, said
+    assert b"not found" not in said, said
+    assert b"s6-" not in said, said
     print(said.decode(errors="replace"))
 
 

@@ -140,7 +140,7 @@ def includes(data: bytes) -> None:
     Path(root + str(main)).write_bytes(data)
     try:
         tree = IncludeTree(
-            main, output=Path("/etc/nginx/conf.d/lbwatch.conf"), root=root, permissions=Permissions("/etc/nginx")
+            main, outputs=(Path("/etc/nginx/conf.d/lbwatch.conf"),), root=root, permissions=Permissions("/etc/nginx")
         )
         made = tree.replaced(top="/copy", stand_ins="/copy/stand-ins")
     except NoCopyError as error:
@@ -516,7 +516,7 @@ def kept(data: bytes) -> None:
     path = _folder() / evidence.FILE
     path.write_bytes(data)
     proof = evidence.Evidence(path)
-    assert not _loop().run_until_complete(proof.holds("", running=Process(pid=1, started=1), output=path))
+    assert not _loop().run_until_complete(proof.holds("", running=Process(pid=1, started=1), outputs=(path,)))
 
 
 # -- all of them, and what is begun with

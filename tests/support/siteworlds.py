@@ -134,6 +134,7 @@ def site_files(draw: st.DrawFn) -> SiteFiles:
         lone=tuple(draw(st.lists(st.sampled_from(["localhost", "a.example"]), unique=True, max_size=1))),
     )
     may_break = [f"{VHOSTS}/default", f"{VHOSTS}/{_RE}", f"{PASSWORDS}/a.example", f"{CERTS}/a.example.ca.crt"]
+    may_break.append("/etc/nginx/proxy.conf")
     broken = draw(st.lists(st.sampled_from(may_break), unique=True, max_size=1))
     return replace(found, errors=dict.fromkeys(broken, "it cannot be read"))
 

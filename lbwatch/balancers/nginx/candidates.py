@@ -13,9 +13,9 @@ from lbwatch.balancers.nginx.live.lines import LiveLines
 from lbwatch.balancers.nginx.outputs import joined, split
 from lbwatch.balancers.template import Renderer
 from lbwatch.core.errors import ConfigRejectedError, LbwatchError
-from lbwatch.core.model import STREAM_MARK, Degraded, Upstream
-from lbwatch.core.parts import Parts, parts_of, upstreams_in
-from lbwatch.core.site import SITE_MARK
+from lbwatch.core.model import Degraded, Stream, Upstream
+from lbwatch.core.parts import Parts, kind_of, parts_of, upstreams_in
+from lbwatch.core.site import Site
 
 _log = structlog.get_logger()
 
@@ -148,17 +148,27 @@ class Candidates:
             if item.kept:
                 _log.warning("upstream.kept", upstream=item.upstream, error=item.error)
             else:
-                kind, key = _logged(item.upstream)
-                _log.error(f"{kind}.degraded", **key, degraded_to=str(item.level), error=item.error)
+                _log_degraded(item)
         for whole in parts_of(parts, {name for name, _ in known} - {item.upstream for item in found}):
-            kind, key = _logged(whole.name)
-            _log.info(f"{kind}.restored", **key)
+            _log_restored(whole.name)
 
 
-def _logged(name: str) -> tuple[str, dict[str, str]]:
-    """Return what a part is for the log, as the subject of an event and as its key, by the part's name."""
-    if name.startswith(STREAM_MARK):
-        return "stream", {"port": name.removeprefix(STREAM_MARK)}
-    if name.startswith(SITE_MARK):
-        return "site", {"host": name.removeprefix(SITE_MARK)}
-    return "upstream", {"upstream": name}
+def _log_degraded(item: Degraded) -> None:
+    kind, name = kind_of(item.upstream)
+    how = {"degraded_to": str(item.level), "error": item.error}
+    if kind is Site:
+        _log.error("site.degraded", host=name, **how)
+    elif kind is Stream:
+        _log.error("stream.degraded", port=name, **how)
+    else:
+        _log.error("upstream.degraded", upstream=name, **how)
+
+
+def _log_restored(part: str) -> None:
+    kind, name = kind_of(part)
+    if kind is Site:
+        _log.info("site.restored", host=name)
+    elif kind is Stream:
+        _log.info("stream.restored", port=name)
+    else:
+        _log.info("upstream.restored", upstream=name)

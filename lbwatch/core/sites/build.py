@@ -84,6 +84,8 @@ def served(merged: Merged, *, rules: SiteRules, files: SiteFiles, ports: Ports) 
     # Without its certificate, its clients' or its snippet it would be open to whom these keep out.
     closed = closed or shelf_.trouble(snippet) or shelf_.unseen(rules.vhost_dir)
     closed = closed or (None if https is Https.OFF else shelf_.unseen(rules.cert_dir))
+    # It says which headers programs get, and they may believe them.
+    closed = closed or shelf_.trouble(rules.proxy_conf)
     if tls is not None:
         shelf_.take_certificate(tls)
     locations = tuple(_location(host, each, rules=rules, files=files, shelf_=shelf_) for each in merged.paths)
@@ -171,7 +173,8 @@ def _realm(host: str, path: SitePath, passwords: str, *, named: bool) -> str:
     """Return what the browser shows that asks for a password."""
     if host.startswith("~"):
         return "Restricted access"
-    of_path = not named and passwords.endswith("/" + shelf.password_names(host, path)[0]) and not path.match.is_regexp
+    is_hosts = passwords.endswith(f"/{shelf.file_host(host)}")
+    of_path = not named and not is_hosts and not path.match.is_regexp
     return f"Restricted {host}{path}" if of_path else f"Restricted {host}"
 
 
@@ -224,7 +227,6 @@ def catch_all(*, rules: SiteRules, files: SiteFiles) -> Site:
     return Site(
         host="",
         certificate=tls,
-        on_http=OnHttp.REFUSES,
         http_port=rules.http_port,
         https_port=rules.https_port,
         http2=rules.of_host.http2 is not False,

@@ -37,8 +37,9 @@ class Changed:
         for was, is_ in ((before.others, now.others), (before.digests, now.digests), (before.errors, now.errors)):
             paths |= _differing(was, is_)
         stems = names | {_stem(path.rpartition("/")[2]) for path in paths}
-        self.any = bool(stems)
-        self.all_hosts = not _OF_ALL.isdisjoint(stems) or not paths.isdisjoint(fixed)
+        is_known_otherwise = before.unknown != now.unknown
+        self.any = bool(stems) or is_known_otherwise
+        self.all_hosts = is_known_otherwise or not _OF_ALL.isdisjoint(stems) or not paths.isdisjoint(fixed)
         # A file of a path is called HOST_..., and a host may have such a line itself.
         self._stems = {stem[:at] for stem in stems for at, letter in enumerate(stem) if letter == "_"} | stems
 

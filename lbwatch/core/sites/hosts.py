@@ -116,7 +116,7 @@ class Hosts:
 
     def _concerned(self, files: SiteFiles, *, rules: SiteRules) -> set[str]:
         """Return the hosts that may have to be built anew for files that are not what they were."""
-        changed = Changed(self._files, files, fixed=(rules.network_internal,))
+        changed = Changed(self._files, files, fixed=(rules.network_internal, rules.proxy_conf))
         if not changed.any:
             return set()
         hosts = {CATCH_ALL}

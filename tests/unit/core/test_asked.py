@@ -143,6 +143,14 @@ def test_nginx_proxys_redirect_is_lenient_and_labels_are_not() -> None:
         proxied("zz", VIRTUAL_HOST="a.example", ENABLE_HTTP_ON_MISSING_CERT="true"),
     )
     assert site(plan, "a.example").on_http == "redirects"
+    # An older one that has no opinion on HTTPS has none on that either.
+    plan = planned(
+        proxied("aa", VIRTUAL_HOST="a.example", ENABLE_HTTP_ON_MISSING_CERT="true"),
+        proxied(
+            "zz", labels={"lbwatch.host": "a.example", "lbwatch.https": "redirect", "lbwatch.upstream": "a.example"}
+        ),
+    )
+    assert site(plan, "a.example").on_http == "redirects"
     assert site(planned(proxied("web", VIRTUAL_HOST="a.example"), site_files=files()), "a.example").on_http == "serves"
 
 

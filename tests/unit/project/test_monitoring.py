@@ -330,6 +330,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     known = {re.sub("_(bucket|count|sum)$", "", name) for name in KNOWN} - {"up"}
     elsewhere = {
         "lbwatch_log_dropped_total",  # zero, but where nobody reads the log
+        "lbwatch_status_wrong_passwords_total",  # zero, but where somebody guesses
         "lbwatch_source_containers",
         "lbwatch_render_failures_total",  # passes with the outcome template.failed
     }

@@ -236,6 +236,13 @@ def test_a_file_that_cannot_be_used_closes_what_it_is_for(path: str, whole: bool
     assert reasons(plan) == [("a.example/", Reason.HOST_REFUSED)]
 
 
+def test_a_file_of_headers_that_cannot_be_used_closes_every_host() -> None:
+    """Programs believe what they are told of their clients."""
+    path = SiteRules().proxy_conf
+    broken = files(errors={path: "it cannot be read"})
+    assert site(planned(broken), "a.example").closed == f"{path} cannot be used: it cannot be read"
+
+
 def internal(site_files: SiteFiles) -> Any:
     wish = SiteWish(host="a.example")
     wish = replace(wish, of_location=replace(wish.of_location, is_internal=True))

@@ -1,6 +1,7 @@
 """Which hosts a changed file may concern."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,12 @@ def test_a_file_that_a_container_names_concerns_its_hosts() -> None:
     assert changed(files(), now).concerns("a.example", wish=HostWish(certificate="shared"))
     assert changed(files(), now).concerns("a.example", auths=[None, "staff"])
     assert not changed(files(), now).concerns("a.example", wish=HostWish(), auths=[None])
+
+
+def test_a_folder_that_is_known_at_last_concerns_every_host() -> None:
+    blind = replace(files(), unknown=frozenset({"/etc/nginx/htpasswd"}))
+    assert changed(blind, files()).any
+    assert changed(blind, files()).concerns("a.example")
 
 
 @given(site_files())

@@ -159,9 +159,11 @@ def test_a_pass_that_changes_no_wish_keeps_the_very_same_sites() -> None:
     passes = Passes(Rules(**served()))
     one, two = hosting("one", "a.example"), hosting("two", "b.example")
     before = passes.plan(one, two)
+    built = dict(passes.table._hosts._served)
     after = passes.plan(replace(one, status=ContainerStatus.EXITED), two)
     assert after is not before
     assert after.sites is before.sites
+    assert all(passes.table._hosts._served[host] is each for host, each in built.items())
 
 
 def test_a_host_that_is_another_one_leaves_the_others_the_same_objects() -> None:
@@ -214,6 +216,14 @@ def test_where_the_template_writes_no_sites_hosts_are_reported_and_not_served() 
     assert plan.sites == ()
     assert [(each.container, each.kind) for each in notices(plan)] == [("one", "site-not-used")]
     assert [each.name for each in plan.upstreams] == ["one"]
+
+
+def test_where_no_host_is_served_nothing_is_kept_of_them() -> None:
+    passes = Passes(Rules())
+    for number in range(3):
+        passes.plan(hosting(f"web{number}", "a.example"))
+    hosts = passes.table._hosts
+    assert not (hosts._gone or hosts._dirty or hosts._asks)
 
 
 # -- who has a host
