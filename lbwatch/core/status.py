@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from lbwatch.core.changes import servers_in
 from lbwatch.core.errors import excerpt
-from lbwatch.core.explain import Running, Wait, stamped, wait_words
+from lbwatch.core.explain import Wait, wait_words
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, Container, EngineStatus, Route
+from lbwatch.core.rows import Running, stamped
 
 STUCK_S = 15.0
 """A change that waits for longer than that, beyond `reload_interval`, is no ordinary wait, and no pass takes so long

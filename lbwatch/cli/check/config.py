@@ -16,7 +16,7 @@ from lbwatch.cli.check.sites import site_words
 from lbwatch.cli.look import looked
 from lbwatch.core import parts
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
-from lbwatch.core.explain import degraded_words
+from lbwatch.core.rows import degraded_words
 from lbwatch.settings import NginxSettings, Settings
 from lbwatch.system.programs import find_program, split_command, unusable_reason
 from lbwatch.wiring.look import Look, build_tester
