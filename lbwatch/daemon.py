@@ -180,10 +180,11 @@ async def _log_balancer(daemon: Daemon) -> None:
 
 
 async def _follow_files(daemon: Daemon) -> None:
-    """Watch the files that sites are made with, for good; nothing where the template writes no sites."""
-    if daemon.renderer.writes_sites:
-        await daemon.folders.run()
-    await asyncio.Event().wait()
+    """Watch the files that sites are made with, for good, as soon as the template writes any."""
+    while True:
+        if daemon.renderer.writes_sites:  # SIGHUP may bring a template that does
+            await daemon.folders.run()
+        await asyncio.sleep(BALANCER_LOOK_S)
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lbwatch.api.sites import SiteReport, StreamReport, site_reports, stream_reports
-from lbwatch.core.explain import Story, Wait, degraded_words, stamp
+from lbwatch.core.explain import Story, Wait, stamp
 from lbwatch.core.history import AppliedPlan, Change
 from lbwatch.core.model import Degraded, EngineStatus, Level, Route, Server, ServerState, Upstream, bracketed
 from lbwatch.core.parts import is_upstream
+from lbwatch.core.rows import degraded_words
 from lbwatch.core.status import Status, unready
 
 PLACEHOLDER = ("127.0.0.1", 1)

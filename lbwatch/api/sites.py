@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lbwatch.core.explain import degraded_words, stamp
+from lbwatch.core.explain import stamp
 from lbwatch.core.history import AppliedPlan
 from lbwatch.core.hostwords import HostExplanation, closed_words
 from lbwatch.core.model import Level, Route
 from lbwatch.core.parts import sites_in, streams_in
+from lbwatch.core.rows import degraded_words
 from lbwatch.core.site import Certificate, Location, Site
 from lbwatch.core.sites.expiry import expiry_words
 from lbwatch.core.sitestory import LocationStory

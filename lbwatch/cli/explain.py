@@ -12,9 +12,10 @@ from lbwatch.cli import DONE, FAILED, output
 from lbwatch.cli.look import looked, warn
 from lbwatch.core.crashloop import LOOP_RESTARTS
 from lbwatch.core.errors import NoDaemonError, SourceError
-from lbwatch.core.explain import Explanation, Story, stamped, story_of
+from lbwatch.core.explain import Explanation, Story, story_of
 from lbwatch.core.model import Container, Notice, NoticeKind, Plan, Snapshot
 from lbwatch.core.plan import noted
+from lbwatch.core.rows import stamped
 from lbwatch.core.serving import places_of
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings

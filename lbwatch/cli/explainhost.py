@@ -15,9 +15,9 @@ from lbwatch.cli import DONE, FAILED, output
 from lbwatch.cli.look import looked, warn
 from lbwatch.cli.terminal import NOTE, write_line
 from lbwatch.core.errors import NoDaemonError, RequestError
-from lbwatch.core.explain import stamped
 from lbwatch.core.hostwords import HostExplanation, host_explanation, host_sections
 from lbwatch.core.model import Degraded, Plan
+from lbwatch.core.rows import stamped
 from lbwatch.core.sitestory import site_story
 from lbwatch.settings import Settings
 from lbwatch.wiring.daemon import make_address

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lbwatch.core.errors import excerpt
-from lbwatch.core.explain import degraded_words
 from lbwatch.core.model import Degraded, Plan, Reason, Route
+from lbwatch.core.rows import degraded_words
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import Location, OnHttp, Protocol, Site
 from lbwatch.core.sites.expiry import day, expiry_words

@@ -14,8 +14,7 @@ from typing import Any
 from lbwatch.core.errors import excerpt
 from lbwatch.core.fields import MEMBER_FIELDS, PARSERS, RefusedError, upstream
 from lbwatch.core.model import Method
-from lbwatch.core.sites.grammar import GrammarError
-from lbwatch.core.sites.labels import MAX_SITES, SITE_FIELDS, site_wishes, without_host
+from lbwatch.core.sites.labels import MAX_SITES, SITE_FIELDS, TogetherError, site_wishes, without_host
 from lbwatch.core.wishes import ContainerLabels, HashKeyRefusal, UpstreamLabels, takes_any_key
 
 _MAX_CHARS = 255
@@ -242,8 +241,8 @@ def _upstream_labels(name: str | None, said: Mapping[str, Any]) -> UpstreamLabel
     """
     try:
         sites = site_wishes(said)
-    except GrammarError as error:
-        key = "strip_path" if name is None else f"upstreams.{name}.strip_path"
+    except TogetherError as error:
+        key = error.field if name is None else f"upstreams.{name}.{error.field}"
         raise RefusedError(error.takes, key=key, reason=error.reason) from None
     own = {key: value for key, value in said.items() if key not in SITE_FIELDS}
     labels = UpstreamLabels(**own, sites=sites)

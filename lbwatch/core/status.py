@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from lbwatch.core.changes import servers_in
 from lbwatch.core.errors import excerpt
-from lbwatch.core.explain import Running, Wait, degraded_words, stamped, wait_words
+from lbwatch.core.explain import Wait, wait_words
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, Container, EngineStatus, Route
 from lbwatch.core.parts import sites_in
+from lbwatch.core.rows import Running, degraded_words, stamped
 from lbwatch.core.site import SITE_MARK
 from lbwatch.core.sites.expiry import expiry_remarks
 from lbwatch.core.sites.unmatched import UnmatchedFile, file_remarks

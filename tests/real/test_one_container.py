@@ -170,8 +170,8 @@ def test_a_port_goes_to_the_container_that_asks_for_it(proxy: Proxy) -> None:
     address = engine.inspect(proxy.id)["NetworkSettings"]["IPAddress"]
     argv = in_namespace(engine.name, ["curl", "-s", "-m", "5", f"http://{address}:5432/"])
     wait_until(
-        subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20).stdout.strip,
-        holds=lambda said: said == "db",
+        lambda: subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20).stdout,
+        holds=lambda said: said.strip() == "db",
         within=20,
         what="the port is its",
         notes=lambda: engine.log_of(proxy.id)[-4000:],

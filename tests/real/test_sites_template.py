@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import readme
+from daemon import wait_until
 from needs import NGINX_NEEDS, need
 from sitestage import NEEDS, SiteStage, location, site, site_stage
 
@@ -47,7 +48,7 @@ def test_the_example_of_the_documents_is_served(stage: SiteStage, sites: tuple[S
     assert stage.ask("plain.example").headers["x-served-by"] == "lbwatch"
     assert stage.ask("shop.example", "/x", tls=True).headers["x-served-by"] == "lbwatch"
     assert stage.ask("unknown.example").status == 503
-    assert log.read_text().count("GET /x") == 1
+    assert wait_until(log.read_text, within=10, what="the request is logged").count("GET /x") == 1
 
 
 @pytest.mark.parametrize("name", BLOCKS)

@@ -18,8 +18,8 @@ from lbwatch.cli.check.sites import site_words
 from lbwatch.cli.look import looked
 from lbwatch.core import parts
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
-from lbwatch.core.explain import degraded_words
 from lbwatch.core.hostwords import closed_words
+from lbwatch.core.rows import degraded_words
 from lbwatch.core.site import Site
 from lbwatch.core.sites.expiry import expiry_remarks
 from lbwatch.core.sites.unmatched import file_remarks

@@ -39,7 +39,9 @@ class Changed:
         stems = names | {_stem(path.rpartition("/")[2]) for path in paths}
         is_known_otherwise = before.unknown != now.unknown
         self.any = bool(stems) or is_known_otherwise
-        self.all_hosts = is_known_otherwise or not _OF_ALL.isdisjoint(stems) or not paths.isdisjoint(fixed)
+        # With the first certificate of all plain HTTP is worth a word, see `report`.
+        is_first = _has_any(before) != _has_any(now)
+        self.all_hosts = is_known_otherwise or is_first or not _OF_ALL.isdisjoint(stems) or not paths.isdisjoint(fixed)
         # A file of a path is called HOST_..., and a host may have such a line itself.
         self._stems = {stem[:at] for stem in stems for at, letter in enumerate(stem) if letter == "_"} | stems
 
@@ -56,6 +58,10 @@ class Changed:
         if wish is not None and wish.certificate is not None:
             names.add(wish.certificate)
         return self.all_hosts or not self._stems.isdisjoint(names) or not self._stems.isdisjoint(auths)
+
+
+def _has_any(files: SiteFiles) -> bool:
+    return bool(files.certificates) or bool(files.lone)
 
 
 def _stem(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from lbwatch.core.model import Reason
@@ -23,7 +24,21 @@ MAX_LISTEN: Final = 64
 
 _LISTEN = re.compile(r"([0-9]{1,5})/(tcp|udp)")
 _LISTEN_TAKES = f"it takes ports such as 5432/tcp, 53/udp, separated by commas, at most {MAX_LISTEN}"
+_REDIRECT_TAKES = "it takes hosts beside a host that is a name: nobody can be redirected to a pattern"
 _STRIP_TAKES = "it takes true beside a path that is no regexp"
+
+
+class TogetherError(GrammarError):
+    """
+    Values that can be used do not go together.
+
+    Attributes:
+        field: The one that is to be mended.
+    """
+
+    def __init__(self, reason: Reason, takes: str, *, field: str) -> None:
+        super().__init__(reason, takes)
+        self.field = field
 
 
 def hosts(text: str) -> tuple[str, ...]:
@@ -55,18 +70,22 @@ def site_wishes(said: Mapping[str, Any]) -> tuple[SiteWish, ...]:
         said: The values of the fields, read already, by the field's name; others do no harm.
 
     Raises:
-        GrammarError: They do not go together; it is `strip_path` that is wrong.
+        TogetherError: They do not go together.
     """
     path: SitePath = said.get("path", ROOT)
     if said.get("strip_path") and path.match.is_regexp:
-        raise GrammarError(Reason.BAD_PATH, _STRIP_TAKES)
+        raise TogetherError(Reason.BAD_PATH, _STRIP_TAKES, field="strip_path")
+    hosts_, redirect_from = said.get("host", ()), said.get("redirect_from", ())
+    # Of several hosts the first that is a name is the one to redirect to.
+    target = next((host for host in hosts_ if not host.startswith("~") and "*" not in host), None)
+    if hosts_ and redirect_from and target is None:
+        raise TogetherError(Reason.BAD_HOST, _REDIRECT_TAKES, field="redirect_from")
     https = said.get("https")
     of_host = HostWish(
         https=https,
         # Whoever asks for HTTPS by label is not served without: that is nginx-proxy's way for its own variables.
         is_lenient=None if https is None else False,
         certificate=said.get("cert"),
-        redirect_from=said.get("redirect_from", ()),
     )
     of_location = LocationWish(
         protocol=said.get("protocol", Protocol.HTTP),
@@ -77,8 +96,10 @@ def site_wishes(said: Mapping[str, Any]) -> tuple[SiteWish, ...]:
         read_timeout_s=said.get("read_timeout"),
         buffering=said.get("buffering"),
     )
+    redirecting = replace(of_host, redirect_from=redirect_from)
     return tuple(
-        SiteWish(host=host, path=path, of_host=of_host, of_location=of_location) for host in said.get("host", ())
+        SiteWish(host=host, path=path, of_host=redirecting if host == target else of_host, of_location=of_location)
+        for host in hosts_
     )
 
 

@@ -18,7 +18,7 @@ from strategies import container, notices, planned, snapshot
 from lbwatch.api.report import report_of, state_json
 from lbwatch.cli import explain as explain_command
 from lbwatch.core.draining import BY_HAND, TOLD_TO_STOP
-from lbwatch.core.explain import Explanation, Running, stamped, story_of
+from lbwatch.core.explain import Explanation, story_of
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import (
     BalancerStatus,
@@ -36,6 +36,7 @@ from lbwatch.core.model import (
     Suspended,
 )
 from lbwatch.core.plan import Rules
+from lbwatch.core.rows import Running, stamped
 from lbwatch.core.status import Status, unready
 
 GOLDEN = Path(__file__).parents[2] / "golden"

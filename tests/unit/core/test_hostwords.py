@@ -8,10 +8,10 @@ from siteworlds import CERTS, PASSWORDS, VHOSTS, certificate, files, hosting, se
 from statuses import AT, applied_plan, made_status
 from strategies import container, hostile_text, snapshot
 
-from lbwatch.core.explain import stamped
 from lbwatch.core.hostwords import MAX_ROWS, HostExplanation, host_explanation, host_of, host_sections
 from lbwatch.core.model import Container, Degraded, Level, Plan
 from lbwatch.core.plan import desired_state
+from lbwatch.core.rows import stamped
 from lbwatch.core.rules import Rules
 from lbwatch.core.sites.unmatched import unmatched_files
 from lbwatch.core.sitestory import SiteStory, site_story

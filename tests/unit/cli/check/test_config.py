@@ -207,8 +207,8 @@ async def test_before_the_first_run_hosts_that_would_be_closed_are_named(site: S
         each.mkdir()
     site.write("vhost_dir/a.example.conf", "# misnamed\n")
     made("a.example", days=-3).write(folders["cert_dir"], "a.example")
-    site.engine.containers.run(name="a", labels={"lbwatch.host": "a.example"})
-    site.engine.containers.run(name="b", labels={"lbwatch.host": "b.example", "lbwatch.auth": "staff"})
+    site.engine.containers.run(name="web-a", labels={"lbwatch.host": "a.example"})
+    site.engine.containers.run(name="web-b", labels={"lbwatch.host": "b.example", "lbwatch.auth": "staff"})
     found = await config_findings(site.settings(template="nginx/sites.conf.j2", **folders))
     words = [each for verdict, each in lines(found, "site") if verdict is Verdict.WARN]
     missing = f"{folders['htpasswd_dir']}/staff"

@@ -66,6 +66,13 @@ def test_all_fields_of_a_site_are_read() -> None:
     assert [(each.upstream, each.sites) for each in named.upstreams] == [("api", (wish,))]
 
 
+def test_of_several_hosts_others_are_redirected_to_the_first_that_is_a_name() -> None:
+    """Nobody can be sent to *.example, and to two places neither."""
+    sites = only({"host": "*.example, b.example, a.example", "redirect_from": "c.example"}).sites
+    redirects = {each.host: each.of_host.redirect_from for each in sites}
+    assert redirects == {"*.example": (), "b.example": ("c.example",), "a.example": ()}
+
+
 def test_who_asks_for_https_by_label_is_not_served_without_it() -> None:
     """nginx-proxy serves plain HTTP where a certificate is missing; that is for its own variables alone."""
     (wish,) = only({"host": "a.example", "https": "redirect"}).sites
@@ -80,6 +87,7 @@ def test_who_asks_for_https_by_label_is_not_served_without_it() -> None:
         ({"host": "a b"}, Reason.BAD_HOST, "a host is"),
         ({"host": " , "}, Reason.BAD_HOST, "a list of hosts"),
         ({"host": "a", "redirect_from": ""}, Reason.BAD_HOST, "a list of hosts"),
+        ({"host": "*.a, ~b", "redirect_from": "c"}, Reason.BAD_HOST, "a host that is a name"),
         ({"host": "a", "path": "x"}, Reason.BAD_PATH, "begins with /"),
         ({"host": "a", "path": "~ ^/x", "strip_path": "true"}, Reason.BAD_PATH, "no regexp"),
         ({"host": "a", "https": "yes"}, Reason.BAD_LABEL, "auto, redirect, both, only or off"),
