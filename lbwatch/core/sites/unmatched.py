@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from lbwatch.core.errors import excerpt
 from lbwatch.core.site import Site, SiteFiles, SiteRules
@@ -10,7 +9,7 @@ from lbwatch.core.sites import shelf
 from lbwatch.core.sites.certificates import DEFAULT, certificate_names
 
 _ENDINGS = (".conf", ".txt", ".htpasswd", ".passwd", ".crt", ".pem", "_locations", "-location", ".location")
-_LIKENESS = 0.8
+_LETTERS = "abcdefghijklmnopqrstuvwxyz-._*"  # no digits: app2 is another program, and app1 no slip
 _MAX_COMPARED = 200  # files whose names are compared with those of all sites
 
 MAX_REMARKS = 5
@@ -86,9 +85,9 @@ def unmatched_files(sites: Iterable[Site], *, files: SiteFiles, rules: SiteRules
 
 def _unmatched(folder: str, names: Iterable[str], *, known: set[str], ending: str = "") -> Iterable[UnmatchedFile]:
     there = set(names)
+    free = known - there  # a name that is there already was meant by nobody else
     for number, name in enumerate(sorted(there - known)):
-        # A name that is there already was meant by nobody else.
-        meant = _meant(name, known=known - there) if number < _MAX_COMPARED else None
+        meant = _meant(name, known=free) if number < _MAX_COMPARED else None
         yield UnmatchedFile(path=f"{folder}/{name}{ending}", meant=meant and f"{meant}{ending}")
 
 
@@ -99,7 +98,23 @@ def _meant(name: str, *, known: set[str]) -> str | None:
     # A regexp is called by its digest: its text is no name that anything looks for.
     if (digest := shelf.file_host(name)) != name and digest in known:
         return digest
-    return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=_LIKENESS)), None)
+    return min(known & _misspelt(name), default=None)
+
+
+def _misspelt(name: str) -> set[str]:
+    """
+    Return the names that one slip of the fingers makes of a name.
+
+    To compare it with each that is known takes a minute where there are some thousand hosts.
+    """
+    halves = [(name[:at], name[at:]) for at in range(len(name) + 1)]
+    missing = {left + right[1:] for left, right in halves if right and not right[0].isdecimal()}
+    swapped = {left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1}
+    other = {
+        left + letter + right[1:] for left, right in halves if right and not right[0].isdecimal() for letter in _LETTERS
+    }
+    more = {left + letter + right for left, right in halves for letter in _LETTERS}
+    return missing | swapped | other | more
 
 
 def _snippets(sites: Iterable[Site]) -> set[str]:

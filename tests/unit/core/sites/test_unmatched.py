@@ -1,6 +1,7 @@
 """Files that no site takes."""
 
 import hashlib
+import time
 
 from siteworlds import CERTS, PASSWORDS, VHOSTS, files, hosting, served
 from strategies import decide
@@ -66,3 +67,24 @@ def test_files_of_a_host_are_found_by_their_names() -> None:
     )
     assert files_like([named, meant, other], "a.example") == (named, meant)
     assert files_like([named], "") == ()
+
+
+def test_a_sibling_with_another_number_is_no_slip() -> None:
+    """app1 is stopped, app2 has no snippet: that the file was meant for app2 would be a bad guess."""
+    there = files("app1.example", snippets=("app1.example", "app.example", "apps2.example"))
+    assert found(there, "app2.example") == [
+        (f"{CERTS}/app1.example.crt", None),
+        (f"{VHOSTS}/app.example", None),
+        (f"{VHOSTS}/app1.example", None),
+        (f"{VHOSTS}/apps2.example", "app2.example"),
+    ]
+
+
+def test_thousands_of_hosts_are_no_burden() -> None:
+    """Each deploy gives other sites, and the files are compared anew: by pairs it took a minute."""
+    names = [f"shop-{number}.customers.example" for number in range(1000)]
+    there = files(snippets=tuple(f"shop{name.removeprefix('shop-')}" for name in names[:300]))
+    plan = decide(hosting("web", ", ".join(names)), **served(site_files=there))
+    began = time.process_time()
+    assert len(unmatched_files(plan.sites, files=there, rules=SiteRules())) == 300
+    assert time.process_time() - began < 2.0
