@@ -5,12 +5,16 @@ A `SiteWish` is what one container asks for; a `Site` is what should be served, 
 password file chosen already: whoever writes it for a load balancer looks at no disk. Nothing here decides.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import unquote
 
 SITE_MARK = "~host "
 """How the name of a site begins among the parts of a plan; no upstream's name has such a character."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Https(StrEnum):
@@ -84,6 +88,26 @@ class SitePath:
         The names of users' files are made of one of them, and a password file must not be missed.
         """
         return (str(self), f"{self.match}{self.text}") if self.match else (self.text,)
+
+    @property
+    def compared(self) -> tuple[Match, str]:
+        """
+        Return what two paths have in common that are one to nginx, which refuses the second of them.
+
+        `^~ /x` is `/x` to it, and so is `/%78`, since what is asked for is compared without characters as numbers.
+        """
+        if self.match.is_regexp:
+            return self.match, self.text
+        return Match.PREFIX if self.match is Match.PREFIX_FIRST else self.match, self.decoded
+
+    @property
+    def decoded(self) -> str:
+        """Return a path with no character written by its number, if that is a text without control characters."""
+        try:
+            plain = unquote(self.text, errors="strict")
+        except UnicodeDecodeError:
+            return self.text
+        return self.text if _CONTROL.search(plain) else plain
 
 
 ROOT = SitePath()

@@ -68,10 +68,11 @@ def site_of(host: str, path: SitePath) -> str:
 def merged(host: str, asks: Iterable[SiteAsk]) -> Merged:
     """Return what all containers together ask of a host, in whatever order their wishes come."""
     result = Merged(host=host)
-    by_path: dict[SitePath, list[SiteAsk]] = {}
+    # Of two spellings of one path nginx would refuse the second, and with it the host.
+    by_path: dict[object, list[SiteAsk]] = {}
     for ask in sorted(asks, key=_by_rank):
-        by_path.setdefault(ask.wish.path, []).append(ask)
-    winners = [ask for path in by_path for ask in _claim(result, path, by_path[path])]
+        by_path.setdefault(ask.wish.path.compared, []).append(ask)
+    winners = [ask for each in by_path.values() for ask in _claim(result, each[0].wish.path, each)]
     result.asks = tuple(sorted(winners, key=_by_rank))
     result.paths = tuple(sorted(result.paths, key=lambda each: each.path))
     result.wish = _host_wish(result)
