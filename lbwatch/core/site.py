@@ -275,6 +275,8 @@ class SiteFiles:
             folder: why its files cannot be known now.
         unknown: Folders, and paths that are known by themselves, of which nothing was ever known; `errors` says why.
             That a file is not among those of such a folder does not mean that it is not there.
+        spelled: Paths of files, and names of certificates, that are written with capitals, by the same in lower case,
+            where nothing is called that.
     """
 
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
@@ -285,6 +287,7 @@ class SiteFiles:
     digests: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

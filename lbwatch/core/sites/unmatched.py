@@ -48,7 +48,8 @@ def unmatched_files(sites: Iterable[Site], *, files: SiteFiles, rules: SiteRules
 
 def _unmatched(folder: str, names: Iterable[str], *, known: set[str], ending: str = "") -> Iterable[UnmatchedFile]:
     there = set(names)
-    for number, name in enumerate(sorted(there - known)):
+    taken = {name for name in there if name in known or name.lower() in known - there}
+    for number, name in enumerate(sorted(there - taken)):
         # A name that is there already was meant by nobody else.
         meant = _meant(name, known=known - there) if number < _MAX_COMPARED else None
         yield UnmatchedFile(path=f"{folder}/{name}{ending}", meant=meant and f"{meant}{ending}")
