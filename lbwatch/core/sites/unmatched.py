@@ -86,7 +86,8 @@ def unmatched_files(sites: Iterable[Site], *, files: SiteFiles, rules: SiteRules
 def _unmatched(folder: str, names: Iterable[str], *, known: set[str], ending: str = "") -> Iterable[UnmatchedFile]:
     there = set(names)
     free = known - there  # a name that is there already was meant by nobody else
-    for number, name in enumerate(sorted(there - known)):
+    taken = {name for name in there if name in known or name.lower() in free}
+    for number, name in enumerate(sorted(there - taken)):
         meant = _meant(name, known=free) if number < _MAX_COMPARED else None
         yield UnmatchedFile(path=f"{folder}/{name}{ending}", meant=meant and f"{meant}{ending}")
 

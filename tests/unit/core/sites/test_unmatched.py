@@ -28,6 +28,12 @@ def test_files_that_sites_take_are_no_finding() -> None:
     assert found(taken, "a.example", **labels) == [(f"{CERTS}/example.crt", None)]
 
 
+def test_a_file_that_is_taken_with_its_capitals_is_no_finding() -> None:
+    """Unless one without them is taken."""
+    assert found(files(passwords=("A.Example",)), "a.example") == []
+    assert found(files(passwords=("A.Example", "a.example")), "a.example") == [(f"{PASSWORDS}/A.Example", None)]
+
+
 def test_a_misnamed_file_is_found_with_the_name_that_was_meant() -> None:
     """nginx-proxy says nothing, and its users search for hours."""
     digest = hashlib.sha1(b"~^re").hexdigest()
