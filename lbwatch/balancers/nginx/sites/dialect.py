@@ -253,7 +253,8 @@ class _Around:
         http2 = self.http2_alone and (site.http2 if site.host else _speaks_http2(self.rules))
         if certificate is None:
             return TlsBlock()
-        clients = site.clients
+        # Of what is closed nobody gets anything, with a certificate or without; and the CA may be why it is closed.
+        clients = site.clients if site.closed is None else None
         return TlsBlock(
             certificate=words.path(certificate.path),
             key=words.path(certificate.key),

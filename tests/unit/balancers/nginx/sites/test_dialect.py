@@ -261,3 +261,12 @@ def test_whoever_serves_the_path_of_acme_challenges_has_it_alone(path: str, stri
     """nginx refuses the same location twice, and with it the host."""
     (server,) = servers(site("a.test", location("web", path, strips_path=strips)))["a.test"]
     assert server.acme is is_ours
+
+
+def test_what_is_closed_names_no_file_that_it_may_be_closed_for() -> None:
+    """Of a CA that is a pipe nginx would never see the end, and no host at all would change any more."""
+    clients = ClientCertificates(ca="/c/a.ca.crt", crl="/c/a.crl.pem")
+    closed = site("a.test", location("web"), certificate=OWN, clients=clients, snippet="/v/a.test", closed="a pipe")
+    for server in servers(closed)["a.test"]:
+        assert (server.kind, server.snippet, server.locations) == ("closed", None, ())
+        assert server.tls is None or server.tls.client_ca is server.tls.client_crl is None
