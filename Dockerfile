@@ -89,7 +89,7 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["lbw
 FROM ${BASE}
 ARG VERSION
 LABEL org.opencontainers.image.title="lbwatch" \
-      org.opencontainers.image.description="Follows a Docker Engine's containers and keeps nginx's upstreams true" \
+      org.opencontainers.image.description="Follows a Docker Engine's containers and has nginx serve what they say" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.source="https://github.com/lbwatch/lbwatch" \
       org.opencontainers.image.documentation="https://github.com/lbwatch/lbwatch/blob/main/docs/deployment.md" \

@@ -1,3 +1,3 @@
-"""Follows a Docker Engine's containers and keeps nginx's upstreams true."""
+"""Follows a Docker Engine's containers and has nginx serve what they say."""
 
 __version__ = "0.1.0"

@@ -120,6 +120,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             daemon.state,
             loop=daemon.reconciler,
             explain=daemon.explain,
+            explain_host=daemon.explain_host,
             reload_interval_s=settings.nginx.reload_interval,
             takes_reload=daemon.rules().takes_reload,
             refresh=daemon.source.refresh,
@@ -143,6 +144,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
                 "refresh": daemon.nginx.keep_fresh,
                 "live": daemon.nginx.follow,
                 "files": lambda: _follow_files(daemon),
+                "names": daemon.names.run,
                 "balancer": lambda: _log_balancer(daemon),
                 "reload": lambda: _reload_whenever(reload, daemon=daemon, notifier=notifier),
             },
@@ -178,10 +180,11 @@ async def _log_balancer(daemon: Daemon) -> None:
 
 
 async def _follow_files(daemon: Daemon) -> None:
-    """Watch the files that sites are made with, for good; nothing where the template writes no sites."""
-    if daemon.renderer.writes_sites:
-        await daemon.folders.run()
-    await asyncio.Event().wait()
+    """Watch the files that sites are made with, for good, as soon as the template writes any."""
+    while True:
+        if daemon.renderer.writes_sites:  # SIGHUP may bring a template that does
+            await daemon.folders.run()
+        await asyncio.sleep(BALANCER_LOOK_S)
 
 
 async def _set(event: asyncio.Event) -> None:

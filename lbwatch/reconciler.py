@@ -11,11 +11,11 @@ from typing import Protocol
 
 from lbwatch.core.changes import RowChanges, routes_of
 from lbwatch.core.errors import LbwatchError, ReloadError
-from lbwatch.core.explain import Running, stamped
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import Applied, Container, Plan, Route, Snapshot
 from lbwatch.core.parts import Parts, PlanParts
 from lbwatch.core.plan import Planner
+from lbwatch.core.rows import Running, stamped
 from lbwatch.core.schedule import RETRY_LIMIT_S, EventTimes, Retry
 from lbwatch.journal import PassLog, RouteLog
 

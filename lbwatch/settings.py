@@ -25,6 +25,8 @@ USER_TEMPLATES = Path("/etc/lbwatch/templates")
 
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
 _MAX_PORT = 65535
+_WRITABLE = re.compile(r"[^$\x00-\x1f\x7f]+")
+"""In nginx's own file a `$` begins a variable, and there is no way to write one."""
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 REMOVAL_MINIMUM_S = 0.1
@@ -232,6 +234,11 @@ class SiteSettings:
 
     def __post_init__(self) -> None:
         _check_paths(self, "cert_dir", "vhost_dir", "htpasswd_dir", "stream_output")
+        for name in ("cert_dir", "vhost_dir", "htpasswd_dir"):
+            if not _WRITABLE.fullmatch(str(path := getattr(self, name))):
+                raise SettingsError(
+                    name, value=path, takes="nginx can be given no path with a $ or a control character"
+                )
         _check_no_nul(self, "stream_template")
         for name in ("http_port", "https_port"):
             if not 1 <= (port := getattr(self, name)) <= _MAX_PORT:

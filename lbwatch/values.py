@@ -122,7 +122,7 @@ def _reader(default: Any, *, type_: Any, choices: tuple[str, ...]) -> tuple[Call
     if default == ():
         return names, "LIST"
     if choices:
-        return lambda text: _one_of(text, choices=choices), "|".join(choices)
+        return lambda text: _one_of(text, choices=choices), "|".join(filter(None, choices))
     reads: Callable[[str], Any] = _path if Path in (type_, *get_args(type_)) else str
     if default is None:
         return lambda text: reads(text) if text else None, "TEXT"
@@ -162,7 +162,8 @@ def names(text: str) -> tuple[str, ...]:
 
 def _one_of(text: str, *, choices: tuple[str, ...]) -> str:
     if text not in choices:
-        raise ValueError(f"it takes {', '.join(choices[:-1])} or {choices[-1]}")
+        words = [each or "nothing" for each in choices]
+        raise ValueError(f"it takes {', '.join(words[:-1])} or {words[-1]}")
     return text
 
 

@@ -36,7 +36,7 @@ def overview(commands: Iterable[Command]) -> str:
     return "".join(
         (
             "Usage: lbwatch COMMAND [FLAGS] [SETTINGS]\n\n",
-            "Follows a Docker Engine's containers and keeps nginx's upstreams true.\n",
+            "Follows a Docker Engine's containers and has nginx serve what they say.\n",
             _section("Commands", [(command.name, command.meaning) for command in commands]),
             _section("Flags", [_CONFIG_ROW, _HELP_ROW, (VERSION, "Print the version and end.")]),
             "\n",

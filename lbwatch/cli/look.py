@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lbwatch.api import client as daemon_client
 from lbwatch.core.errors import RenderError, SourceError
-from lbwatch.core.explain import degraded_words
+from lbwatch.core.rows import degraded_words
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.tasks import run_until

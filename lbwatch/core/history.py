@@ -28,6 +28,9 @@ PUSHED = "pushed"
 UNCHANGED = "unchanged"
 
 
+_Key = tuple[str | None, str | None]  # of a route of one container: the upstream, and the site or port that it is about
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """
@@ -128,8 +131,8 @@ class History:
         self.passes: Counter[str] = Counter()
         self.durations = Distribution()
         self.heard = Distribution()
-        self.since: dict[tuple[str, str | None], float] = {}  # never changed, only replaced
-        self._codes: dict[str, dict[str | None, str]] = {}  # how each route stood last, by container and upstream
+        self.since: dict[tuple[str, str | None, str | None], float] = {}  # never changed, only replaced
+        self._codes: dict[str, dict[_Key, str]] = {}  # how each route stood last, by container
 
     def applied(self, applied: Applied, *, at: float, took_s: float, heard_s: float | None) -> None:
         """
@@ -190,9 +193,9 @@ class History:
             at: Seconds since the epoch.
             of: The names of the containers that these are all routes of; `None`: there are no other containers.
         """
-        now: dict[str, dict[str | None, str]] = defaultdict(dict)
+        now: dict[str, dict[_Key, str]] = defaultdict(dict)
         for route in routes:
-            now[route.container][route.upstream] = str(route.reason or route.state)
+            now[route.container][route.upstream, route.site] = str(route.reason or route.state)
         names = self._codes.keys() | now.keys() if of is None else of
         if changed := [name for name in names if self._codes.get(name) != now.get(name)]:
             # A new mapping each time: copies of this history share the old one, which other threads may be reading.
@@ -202,15 +205,15 @@ class History:
             self.since = since
 
     def _note(
-        self, name: str, codes: dict[str | None, str], *, at: float, since: dict[tuple[str, str | None], float]
+        self, name: str, codes: dict[_Key, str], *, at: float, since: dict[tuple[str, str | None, str | None], float]
     ) -> None:
         """Bring *since* up to date for the routes of one container."""
         before = self._codes.pop(name, {})
-        for upstream in before.keys() - codes.keys():
-            del since[name, upstream]
-        for upstream, code in codes.items():
-            if before.get(upstream) != code:
-                since[name, upstream] = at
+        for key in before.keys() - codes.keys():
+            del since[name, *key]
+        for key, code in codes.items():
+            if before.get(key) != code:
+                since[name, *key] = at
         if codes:
             self._codes[name] = codes
 

@@ -2,17 +2,17 @@
 All containers and what becomes of each, kept from pass to pass: one that changed costs what hangs together with it.
 
 Pure bookkeeping, in stages: each container by itself (`placement`), those that claim the same name or address
-(`claims`), the candidates of each upstream (`group`), and the rows of each container. A stage looks at what the one
-before it touched, and hands on the very same objects for all else.
+(`claims`), the candidates of each upstream (`group`), hosts (`sites`), ports (`streams`), and the rows of each
+container (`routerows`). A stage looks at what the one before it touched, and hands on the very same objects for all
+else.
 """
 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 
-from lbwatch.core.changes import spliced
 from lbwatch.core.claims import Claim, Claims
 from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.group import Group, grouped, unrouted
@@ -27,34 +27,13 @@ from lbwatch.core.placement import (
     under_former_names,
 )
 from lbwatch.core.probes import PortProbe, id_of, until_accepted, waiting
+from lbwatch.core.routerows import MANY, Names, RouteRows, Row
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import Site, SiteAsk, SiteFiles
 from lbwatch.core.sites.hosts import Hosts
 from lbwatch.core.streams import Streams
 
-_MANY = 100
-"""For so many changes the plan of before is patched; for more it is put together anew."""
-
 _NO_FILES = SiteFiles()
-
-_Row = tuple[tuple[Route, ...], tuple[Notice, ...]]  # of one container: what one of its sources says of it
-
-
-@dataclass(slots=True)
-class _Names:
-    """Names in order, each once."""
-
-    names: list[str] = field(default_factory=list)
-
-    def set(self, name: str, *, there: bool) -> bool:
-        """Have a name among them, or not; return whether that is new."""
-        at = bisect_left(self.names, name)
-        is_there = at < len(self.names) and self.names[at] == name
-        if there and not is_there:
-            self.names.insert(at, name)
-        elif is_there and not there:
-            del self.names[at]
-        return there != is_there
 
 
 class Table:
@@ -85,11 +64,8 @@ class Table:
         self._members: dict[str, dict[str, tuple[Candidate, ...]]] = defaultdict(dict)  # by upstream and id
         self._groups: dict[str, Group] = {}  # by upstream
         self._streams = Streams(self._rules or Rules())
-        self._asking: dict[str, tuple[str, ...]] = {}  # by upstream, of whose containers something is said of ports
-        self._upstreams = _Names()
-        self._rows: dict[str, dict[str, _Row]] = defaultdict(dict)  # by the container's name and by who says it
-        self._routes: dict[str, tuple[Route, ...]] = {}  # by the container's name, the rows put together
-        self._containers = _Names()
+        self._upstreams = Names()
+        self._rows = RouteRows()
         self._hosts = Hosts()
 
     @property
@@ -129,19 +105,18 @@ class Table:
         touched = self._place(containers, touched, rules=placing)
         touched |= self._claim(touched, claims=self._applications, claimed=self._claimed_names)
         touched |= self._claim(touched, claims=self._addresses, claimed=self._claimed_addresses)
-        names: set[str] = set()
         for id in touched:
-            dirty |= self._settle(id, names=names)
+            dirty |= self._settle(id)
         for id in _differing(before.draining, suspended.draining) & self._candidates.keys():
             dirty |= {each.upstream for each in self._candidates[id] if each.upstream is not None}
-        others = [self._regroup(name, declared=rules.declare, names=names) for name in dirty]
-        self._put_streams(dirty, names=names)
-        sites = self._settle_sites(rules, names=names)
-        rows = [name for name in names if self._put_together(name)]
+        others = [self._regroup(name, declared=rules.declare) for name in dirty]
+        self._put_streams(dirty)
+        sites = self._settle_sites(rules)
+        rows = self._rows.settle()
         if anew or dirty or rows or sites is not self._plan.sites:
             upstreams = self._all_upstreams(dirty, anew=anew or any(others))
             streams = self._streams.streams(lambda name: self._groups[name].upstream)
-            routes = self._all_routes(rows, anew=anew)
+            routes = self._rows.all(self._plan.routes, changed=rows, anew=anew)
             self._plan = Plan(upstreams=upstreams, routes=routes, sites=sites, streams=streams)
         return self._plan
 
@@ -251,28 +226,25 @@ class Table:
 
     # The candidates of each upstream.
 
-    def _settle(self, id: str, *, names: set[str]) -> set[str]:
-        """Return the upstreams that a container's candidates were or are in; *names* gets those of the container."""
+    def _settle(self, id: str) -> set[str]:
+        """Return the upstreams that a container's candidates were or are in."""
         before = self._candidates.pop(id, ())
         now = tuple(self._settled_candidates(id))
         placement = self._placements.get(id)
         self._wait_for_ports(id, () if placement is None else placement.candidates)
-        source = f"/{id}"  # no upstream's name has a slash
-        for name in {each.container.name for each in (*before, *now)}:
-            self._rows[name].pop(source, None)
-            names.add(name)
         if self._rules is not None and self._rules.sites_refusal is None:
             self._hosts.put(id, site_asks(now))
+        own: dict[str, Row] = {}
         if placement is not None:
             self._candidates[id] = now
             alone = tuple(unrouted(each, each.reason, each.detail) for each in now if not each.upstream and each.reason)
             if alone or placement.notices:
-                self._rows[placement.container.name][source] = alone, placement.notices
+                own[placement.container.name] = alone, placement.notices
+        self._rows.say(f"/{id}", own)  # no upstream's name has a slash
         upstreams = {each.upstream for each in (*before, *now) if each.upstream is not None}
         for upstream in upstreams:
-            own = tuple(each for each in now if each.upstream == upstream)
-            if own:
-                self._members[upstream][id] = own
+            if joining := tuple(each for each in now if each.upstream == upstream):
+                self._members[upstream][id] = joining
             else:
                 self._members[upstream].pop(id, None)
         return upstreams
@@ -282,19 +254,15 @@ class Table:
         if probes := waiting(candidates, probed=self._suspended.probed):
             self.waiting[id] = probes
 
-    def _regroup(self, name: str, *, declared: Iterable[str], names: set[str]) -> bool:
+    def _regroup(self, name: str, *, declared: Iterable[str]) -> bool:
         """
         Make an upstream anew, and return whether it is a new one, or one that is gone.
 
         Args:
             name: Of the upstream.
             declared: Those that exist even with no container.
-            names: Gets the names of the containers of which it says something, or did.
         """
         known, members = self._groups.pop(name, None), self._members.get(name)
-        for container in () if known is None else _named_in(known):
-            self._rows[container].pop(name, None)
-            names.add(container)
         kept, is_paused = self._suspended.kept.get(name), name in self._suspended.paused
         exists = bool(members) or is_paused or kept is not None or any(name == each.lower() for each in declared)
         is_other = self._upstreams.set(name, there=exists)
@@ -305,9 +273,7 @@ class Table:
         if exists:
             group = self._group(name, members or {}, kept=kept, is_paused=is_paused, before=known)
             self._groups[name] = group
-            for container, row in _rows_of(group).items():
-                self._rows[container][name] = row
-                names.add(container)
+        self._rows.say(name, _rows_of(self._groups[name]) if exists else {})
         return is_other
 
     def _group(
@@ -346,60 +312,24 @@ class Table:
 
     # The hosts.
 
-    def _settle_sites(self, rules: Rules, *, names: set[str]) -> tuple[Site, ...]:
-        """Return all sites as they are now; *names* gets those of the containers of which they say something else."""
+    def _settle_sites(self, rules: Rules) -> tuple[Site, ...]:
+        """Return all sites as they are now."""
         if rules.sites_refusal is not None:
             return ()
-        for change in self._hosts.settle(rules=rules.sites, files=rules.site_files, kept=self._suspended.kept_sites):
-            for name in change.before:
-                self._rows[name].pop(change.source, None)
-            for name, row in change.rows.items():
-                self._rows[name][change.source] = row
-            names.update(change.before, change.rows)
+        kept = self._suspended.kept_sites
+        for source, rows in self._hosts.settle(rules=rules.sites, files=rules.site_files, kept=kept).items():
+            self._rows.say(source, rows)
         return self._hosts.sites
 
     # The ports that go to an upstream as they are.
 
-    def _put_streams(self, dirty: set[str], *, names: set[str]) -> None:
-        """
-        Decide anew which ports go to some upstreams.
-
-        Args:
-            dirty: The names of these.
-            names: Gets the names of the containers of which something is said for it, or was.
-        """
+    def _put_streams(self, dirty: set[str]) -> None:
+        """Decide anew which ports go to some upstreams; *dirty*: their names."""
         touched: set[str] = set()
         for name in dirty:
             touched |= self._streams.put(name, chain.from_iterable(self._members.get(name, {}).values()))
         for name in touched:
-            source = f"{STREAM_MARK}{name}"
-            for container in self._asking.pop(name, ()):
-                self._rows[container].pop(source, None)
-                names.add(container)
-            rows = self._streams.rows(name)
-            for container, row in rows.items():
-                self._rows[container][source] = row
-                names.add(container)
-            if rows:
-                self._asking[name] = tuple(rows)
-
-    # The rows of each container.
-
-    def _put_together(self, name: str) -> bool:
-        """Return whether the routes of the containers of one name are others than before."""
-        rows = self._rows.get(name)
-        if not rows:
-            self._rows.pop(name, None)
-        # Notices stand in all routes of a container, whichever upstream they come from.
-        notices = sorted(chain.from_iterable(each for _, each in (rows or {}).values()), key=_by_kind)
-        routes = chain.from_iterable(each for each, _ in (rows or {}).values())
-        noted = (replace(each, notices=tuple(notices)) for each in routes) if notices else routes
-        together = tuple(sorted(noted, key=_by_container))
-        before = self._routes.pop(name, ())
-        if together:
-            self._routes[name] = before if together == before else together
-        self._containers.set(name, there=bool(together))
-        return together != before
+            self._rows.say(f"{STREAM_MARK}{name}", self._streams.rows(name))
 
     def _all_upstreams(self, dirty: set[str], *, anew: bool) -> tuple[Upstream, ...]:
         """
@@ -410,24 +340,12 @@ class Table:
             anew: Whether any came or went since then: all others may stand elsewhere.
         """
         names = self._upstreams.names
-        if anew or len(dirty) > _MANY:
+        if anew or len(dirty) > MANY:
             return tuple([self._groups[name].upstream for name in names])
         changed = list(self._plan.upstreams)
         for name in dirty & self._groups.keys():
             changed[bisect_left(names, name)] = self._groups[name].upstream
         return tuple(changed)
-
-    def _all_routes(self, changed: Collection[str], *, anew: bool) -> tuple[Route, ...]:
-        """
-        Return all routes.
-
-        Args:
-            changed: The names of the containers of which they are others than in the latest plan.
-            anew: Whether nothing of that plan holds.
-        """
-        if anew or len(changed) > _MANY:
-            return tuple(chain.from_iterable(map(self._routes.__getitem__, self._containers.names)))
-        return spliced(self._plan.routes, {name: self._routes.get(name, ()) for name in changed})
 
 
 def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[str]:
@@ -450,11 +368,7 @@ def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:
     return replace(candidate, server=None, reason=Reason.RESTART_LOOP, detail=detail)
 
 
-def _named_in(group: Group) -> set[str]:
-    return {route.container for route in group.routes} | {name for name, _ in group.notices}
-
-
-def _rows_of(group: Group) -> Mapping[str, _Row]:
+def _rows_of(group: Group) -> Mapping[str, Row]:
     """Return what a group says of each container, by its name."""
     routes: dict[str, list[Route]] = defaultdict(list)
     notices: dict[str, list[Notice]] = defaultdict(list)
@@ -463,15 +377,3 @@ def _rows_of(group: Group) -> Mapping[str, _Row]:
     for name, notice in group.notices:
         notices[name].append(notice)
     return {name: (tuple(each), tuple(notices.get(name, ()))) for name, each in routes.items()}
-
-
-def _by_container(route: Route) -> tuple[str, str, str, int, str, str, str]:
-    """Return what the routes of a plan are sorted by; for a moment two containers may have one name."""
-    # Not by `route.address`, which writes a text: there may be thousands of routes in each pass.
-    address, port = ("", 0) if route.server is None else (route.server.address, route.server.port)
-    words = route.reason or "", route.detail or "", route.site or ""
-    return route.container, route.upstream or "", address, port, *words
-
-
-def _by_kind(notice: Notice) -> tuple[str, str]:
-    return notice.kind, notice.detail

@@ -7,6 +7,7 @@ import structlog
 
 from lbwatch.balancers.nginx.limits import UpstreamBlock
 from lbwatch.balancers.nginx.sites.dialect import SiteDialect
+from lbwatch.balancers.nginx.sites.words import UnwritableError, answer
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.template import SITES, OfSites
 from lbwatch.core.rules import Rules
@@ -41,6 +42,11 @@ def site_rules(settings: Settings, *, environ: Mapping[str, str]) -> SiteRules:
     rules, unused = proxy_rules(environ, own=own)
     for words in unused:
         _log.warning("sites.variable_not_used", detail=words)
+    try:
+        answer(rules.default_root or "404")
+    except UnwritableError as error:  # which of nginx's variables it may have is known there alone
+        _log.warning("sites.variable_not_used", detail=f"DEFAULT_ROOT: {error}")
+        return replace(rules, default_root=own.default_root)
     return rules
 
 

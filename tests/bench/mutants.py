@@ -445,7 +445,7 @@ MUTANTS = {
         "engines/docker/cache.py", ("            self._name(event, id=id)\n", ""), tests="unit/cli/test_explain.py"
     ),
     "explain: what nginx does not run counts as routed": mutant(
-        "core/explain.py", ("runs is not None and key not in runs", "False"), tests="real/test_reasons.py"
+        "core/rows.py", ("runs is not None and key not in runs", "False"), tests="real/test_reasons.py"
     ),
     "terminal: what containers say is markup": mutant(
         "cli/output.py", ('Text(route.address or route.detail or "")', 'Text.from_markup(route.address or route.detail or "")'), tests="unit/cli/test_output.py"

@@ -16,6 +16,7 @@ from pathlib import Path
 import images
 import pytest
 import readme
+import realengine
 from compose import NEEDS as COMPOSE_NEEDS
 from compose import compose
 from daemon import wait_until
@@ -163,10 +164,12 @@ def test_containers_come_and_go_by_host(proxy: Proxy) -> None:
     assert "FAILED" not in engine.docker("exec", proxy.id, "lbwatch", "check")
 
 
-def test_a_port_goes_to_the_container_that_asks_for_it(proxy: Proxy) -> None:
+def test_a_port_goes_to_the_container_that_asks_for_it_as_the_documents_line_says(proxy: Proxy) -> None:
     """Its nginx has what that takes, and nothing has to be set."""
     engine = proxy.engine
-    engine.run("db", labels=PORT | {"lbwatch.listen": "5432/tcp"})
+    engine.docker("commit", "--change", "ENV PORT=5432 WHO=db", engine.docker("create", realengine.IMAGE), "postgres")
+    (line,) = readme.under("Ports of TCP and UDP", document="docs/streams.md")
+    pasted(engine, line, folder=engine.folder)
     address = engine.inspect(proxy.id)["NetworkSettings"]["IPAddress"]
     argv = in_namespace(engine.name, ["curl", "-s", "-m", "5", f"http://{address}:5432/"])
     wait_until(

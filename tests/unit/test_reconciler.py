@@ -610,11 +610,11 @@ async def test_since_when_a_container_is_routed_or_not_is_kept() -> None:
     """A drain of ten seconds is a deploy, one of an hour is forgotten."""
     balancer, world = Balancer(), World("a", "b")
     async with looping(world, balancer=balancer, interval_s=0.1) as loop:
-        await eventually(lambda: ("a", "a") in loop.history.since)
-        since = loop.history.since[("a", "a")]
+        await eventually(lambda: ("a", "a", None) in loop.history.since)
+        since = loop.history.since["a", "a", None]
         world.have("a", "b", labels=(("lbwatch.port", "no"),))
-        await eventually(lambda: loop.history.since.get(("a", None), 0) > since)
-        assert ("a", "a") not in loop.history.since
+        await eventually(lambda: loop.history.since.get(("a", None, None), 0) > since)
+        assert ("a", "a", None) not in loop.history.since
 
 
 @pytest.mark.parametrize("why", ["in step", "no engine", "its turn has not come", "nginx refuses"])

@@ -67,6 +67,15 @@ def test_a_value_that_is_none_is_refused_with_what_is_taken(setting: str, text: 
         all_settings()[setting].read(text)
 
 
+def test_a_word_that_may_be_empty_is_called_nothing() -> None:
+    """`it takes  or nginx-proxy` is a riddle."""
+    compat = all_settings()["compat"]
+    assert compat.read("") == ""
+    with pytest.raises(ValueError, match="it takes nothing or nginx-proxy"):
+        compat.read("traefik")
+    assert compat.takes == "nginx-proxy"
+
+
 def test_an_empty_value_unsets_what_may_be_unset() -> None:
     """A Compose file passes `${X:-}`, and there is no other way to take back what a file says."""
     assert [all_settings()[name].read("") for name in ("nginx_conf", "test_command")] == [None, None]

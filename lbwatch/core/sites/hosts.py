@@ -7,7 +7,6 @@ Pure bookkeeping around `merging` and `build`: what was asked, by whom, and whic
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import is_not
 
 from lbwatch.core.errors import excerpt
@@ -23,22 +22,6 @@ CATCH_ALL = ""
 
 Rows = Mapping[str, tuple[tuple[Route, ...], tuple[Notice, ...]]]
 """What is said of containers, by their name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowChange:
-    """
-    What one host says of containers.
-
-    Attributes:
-        source: Names the host among all that say something.
-        before: The names of the containers of which it said something.
-        rows: What it says now.
-    """
-
-    source: str
-    before: tuple[str, ...]
-    rows: Rows
 
 
 class Hosts:
@@ -67,7 +50,6 @@ class Hosts:
         self._sites: dict[str, Site] = {}
         self._names: list[str] = []  # of the same, sorted
         self._is_other = False  # whether any of them is another than in `sites`
-        self._told: dict[str, tuple[str, ...]] = {}  # names of containers, by source
 
     def put(self, id: str, asks: Iterable[SiteAsk]) -> None:
         """Take all that a container asks of hosts now."""
@@ -93,9 +75,9 @@ class Hosts:
 
     def settle(
         self, *, rules: SiteRules, files: SiteFiles, kept: Mapping[str, tuple[SiteAsk, ...]]
-    ) -> tuple[RowChange, ...]:
+    ) -> Mapping[str, Rows]:
         """
-        Build what has to be built anew, and return what that says of containers.
+        Build what has to be built anew, and return what each host of it says of containers now, by a name of its own.
 
         Args:
             rules: What holds for all sites.
@@ -112,7 +94,7 @@ class Hosts:
         elif files is not self._files:
             dirty |= self._concerned(files, rules=rules)
         self._rules, self._files = rules, files
-        return self._build(dirty, rules=rules, files=files) if dirty else ()
+        return self._build(dirty, rules=rules, files=files) if dirty else {}
 
     def _concerned(self, files: SiteFiles, *, rules: SiteRules) -> set[str]:
         """Return the hosts that may have to be built anew for files that are not what they were."""
@@ -127,18 +109,18 @@ class Hosts:
                 hosts.add(host)
         return hosts
 
-    def _build(self, dirty: set[str], *, rules: SiteRules, files: SiteFiles) -> tuple[RowChange, ...]:
+    def _build(self, dirty: set[str], *, rules: SiteRules, files: SiteFiles) -> Mapping[str, Rows]:
         judged: set[str] = set()
         for host in dirty - {CATCH_ALL}:
             judged |= self._merge(host)
         redirected = set().union(*(self._serve(host, rules=rules, files=files) for host in dirty | judged))
-        changes = [self._change(f"~host {host}", self._rows_of(host)) for host in (dirty | judged) - {CATCH_ALL}]
+        rows = {f"~host {host}": self._rows_of(host) for host in (dirty | judged) - {CATCH_ALL}}
         others = (redirected | dirty) - {CATCH_ALL}
-        changes += [self._change(f"~from {host}", self._redirect(host, rules=rules, files=files)) for host in others]
+        rows |= {f"~from {host}": self._redirect(host, rules=rules, files=files) for host in others}
         if CATCH_ALL in dirty:
             self._set(CATCH_ALL, catch_all(rules=rules, files=files))
         self._order()
-        return tuple(each for each in changes if each is not None)
+        return rows
 
     def _merge(self, host: str) -> set[str]:
         """Put together what is asked of a host, and return the hosts whose ports must be judged anew for it."""
@@ -222,9 +204,3 @@ class Hosts:
         for name, notice in found.notices:
             notices[name].append(notice)
         return {name: (tuple(routes[name]), tuple(notices[name])) for name in {*routes, *notices}}
-
-    def _change(self, source: str, rows: Rows) -> RowChange | None:
-        before = self._told.pop(source, ())
-        if rows:
-            self._told[source] = tuple(rows)
-        return RowChange(source=source, before=before, rows=rows) if rows or before else None

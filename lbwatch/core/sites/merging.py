@@ -72,7 +72,7 @@ def merged(host: str, asks: Iterable[SiteAsk]) -> Merged:
     by_path: dict[object, list[SiteAsk]] = {}
     for ask in sorted(asks, key=_by_rank):
         by_path.setdefault(ask.wish.path.compared, []).append(ask)
-    winners = [ask for each in by_path.values() for ask in _claim(result, each[0].wish.path, each)]
+    winners = [ask for claiming in by_path.values() for ask in _claim(result, claiming)]
     result.asks = tuple(sorted(winners, key=_by_rank))
     result.paths = tuple(sorted(result.paths, key=lambda each: each.path))
     result.wish = _host_wish(result)
@@ -83,9 +83,10 @@ def _by_rank(ask: SiteAsk) -> tuple[int, str, int]:
     return ask.rank
 
 
-def _claim(result: Merged, path: SitePath, asks: Sequence[SiteAsk]) -> list[SiteAsk]:
+def _claim(result: Merged, asks: Sequence[SiteAsk]) -> list[SiteAsk]:
     """Return who has a path of those who ask for it, the oldest first."""
     first = asks[0]
+    path = first.wish.path
     having = [each for each in asks if each.upstream == first.upstream]
     ids = {each.rank[1] for each in having}
     result.paths += (Claimed(path=path, upstream=first.upstream, wish=first.wish.of_location),)
@@ -128,8 +129,12 @@ def _host_wish(result: Merged) -> HostWish:
         for ask, value in said[1:]:
             if value != chosen[name] and ask.rank[1] != first.rank[1]:
                 result.notices.append((ask.container, _differs(result.host, word, chosen[name])))
+    lenient = _lenient(result.asks)
+    for ask in result.asks:
+        if (own := ask.wish.of_host.is_lenient) is not None and own != lenient:
+            result.notices.append((ask.container, _leniency_differs(result.host)))
     redirects = {each for ask in result.asks for each in ask.wish.of_host.redirect_from}
-    wish = HostWish(redirect_from=tuple(sorted(redirects - {result.host})), is_lenient=_lenient(result.asks))
+    wish = HostWish(redirect_from=tuple(sorted(redirects - {result.host})), is_lenient=lenient)
     return replace(wish, **chosen)  # type: ignore[arg-type] # each is a field's own value
 
 
@@ -143,6 +148,11 @@ def _lenient(asks: Iterable[SiteAsk]) -> bool | None:
     if (chosen := next((each for each in wishes if each.https is not None), None)) is not None:
         return chosen.is_lenient
     return next((each.is_lenient for each in wishes if each.is_lenient is not None), None)
+
+
+def _leniency_differs(host: str) -> Notice:
+    who = "the container that decides on its HTTPS decides what it is without a certificate, too"
+    return Notice(kind=NoticeKind.SITE_DIFFERS, detail=f"host {excerpt(host)}: {who}; this one's is not used")
 
 
 def _differs(host: str, word: str, value: object) -> Notice:

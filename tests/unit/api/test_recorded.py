@@ -18,7 +18,7 @@ from strategies import container, notices, planned, snapshot
 from lbwatch.api.report import report_of, state_json
 from lbwatch.cli import explain as explain_command
 from lbwatch.core.draining import BY_HAND, TOLD_TO_STOP
-from lbwatch.core.explain import Explanation, Running, stamped, story_of
+from lbwatch.core.explain import Explanation, story_of
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import (
     BalancerStatus,
@@ -36,6 +36,7 @@ from lbwatch.core.model import (
     Suspended,
 )
 from lbwatch.core.plan import Rules
+from lbwatch.core.rows import Running, stamped
 from lbwatch.core.status import Status, unready
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -297,7 +298,10 @@ def test_explain_has_the_bytes_that_it_always_had(name: str) -> None:
     assert explain_json(explained_by_daemon(look(), container)) == wanted
 
 
-NEWER = {"name-taken"}
+NEWER = {
+    *("name-taken", "bad-host", "bad-path", "bad-variable", "host-taken", "host-refused", "no-certificate"),
+    "port-taken",
+}
 """Reasons that came after the bytes were recorded."""
 
 NEWER_NOTICES = {
@@ -307,8 +311,13 @@ NEWER_NOTICES = {
     NoticeKind.HOLD_DIFFERS,
     NoticeKind.HOLD_NOT_USED,
     NoticeKind.TAKES_RELOAD,
+    NoticeKind.SITE_DIFFERS,
+    NoticeKind.SITE_NOT_USED,
+    NoticeKind.VALUE_NOT_USED,
+    NoticeKind.PORT_ASSUMED,
+    NoticeKind.NO_CERTIFICATE,
 }
-"""Likewise; those of `sticky` and `hold` are core/test_group's."""
+"""Likewise; those of `sticky` and `hold` are core/test_group's, those of sites core/sites'."""
 
 
 def test_there_is_something_of_everything() -> None:

@@ -122,12 +122,12 @@ def test_since_keeps_its_time_while_nothing_changes_and_renews_it_when_something
     history.noted(routed("a").routes, at=1.0)
     history.noted(routed("a").routes, at=2.0)
     history.noted(routed("a", "b").routes, at=3.0)
-    assert history.copy().since == {("a", "web"): 1.0, ("b", "web"): 3.0}
+    assert history.copy().since == {("a", "web", None): 1.0, ("b", "web", None): 3.0}
     out = made_plan(unrouted=(Route(container="a", reason=Reason.PAUSED, detail="", upstream="web"),))
     history.noted(out.routes, at=4.0)
-    assert history.copy().since == {("a", "web"): 4.0}, "and who is gone is forgotten"
+    assert history.copy().since == {("a", "web", None): 4.0}, "and who is gone is forgotten"
     history.noted(routed("a", "b").routes, at=5.0)
-    assert history.copy().since == {("a", "web"): 5.0, ("b", "web"): 5.0}
+    assert history.copy().since == {("a", "web", None): 5.0, ("b", "web", None): 5.0}
 
 
 def test_since_renews_with_the_state_and_the_reason_and_not_with_the_words() -> None:
@@ -139,14 +139,14 @@ def test_since_renews_with_the_state_and_the_reason_and_not_with_the_words() -> 
 
     history.noted(skip(Reason.RESTART_LOOP, "for 5 s").routes, at=1.0)
     history.noted(skip(Reason.RESTART_LOOP, "for 4 s").routes, at=2.0)
-    assert history.copy().since == {("a", None): 1.0}
+    assert history.copy().since == {("a", None, None): 1.0}
     history.noted(skip(Reason.NOT_RUNNING, "for 4 s").routes, at=3.0)
-    assert history.copy().since == {("a", None): 3.0}
+    assert history.copy().since == {("a", None, None): 3.0}
     both = made_plan([*routed("a").upstreams, *routed("a", upstream="api").upstreams])
     history.noted(both.routes, at=4.0)
     makeshift = made_plan(both.upstreams, last_resort={"api": ServerState.DRAINING})
     history.noted(makeshift.routes, at=5.0)
-    assert history.copy().since == {("a", "web"): 4.0, ("a", "api"): 5.0}
+    assert history.copy().since == {("a", "web", None): 4.0, ("a", "api", None): 5.0}
 
 
 @given(st.lists(SEATS, max_size=12))
@@ -166,7 +166,7 @@ def test_since_is_the_beginning_of_the_latest_run_of_the_same(passes: list[dict[
         began = len(passes) - 1
         while began and passes[began - 1].get(name, "absent") == reason:
             began -= 1
-        wanted[name, "web"] = float(began)
+        wanted[name, "web", None] = float(began)
     assert history.copy().since == wanted
 
 
@@ -193,3 +193,13 @@ def test_a_distribution_counts_each_once(durations: list[float]) -> None:
     assert sum(distribution.counts) == len(durations)
     assert distribution.counts[-1] == sum(seconds > BUCKETS_S[-1] for seconds in durations)
     assert list(BUCKETS_S) == sorted(set(BUCKETS_S))
+
+
+def test_a_row_about_a_host_has_a_time_of_its_own() -> None:
+    """Beside it the same container serves the same upstream as ever."""
+    history = History()
+    server = routed("a").routes
+    lost = Route(container="a", upstream="web", site="a.example/", reason=Reason.HOST_TAKEN, detail="")
+    history.noted(server, at=1.0)
+    history.noted((*server, lost), at=2.0)
+    assert history.copy().since == {("a", "web", None): 1.0, ("a", "web", "a.example/"): 2.0}

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import container, snapshot
 
-from lbwatch.core.explain import stamped
 from lbwatch.core.model import (
     Container,
     ContainerStatus,
@@ -20,6 +19,7 @@ from lbwatch.core.model import (
     Suspended,
 )
 from lbwatch.core.plan import desired_state
+from lbwatch.core.rows import stamped
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SiteRules
 from lbwatch.core.table import Table

@@ -147,9 +147,11 @@ def test_a_container_that_goes_leaves_nothing_behind() -> None:
     assert passes.plan() == Plan()
     empty = vars(Table())
     left = {key for key, value in vars(passes._table).items() if key.startswith("_") and value != empty[key]}
-    bookkeeping = {"_applications", "_addresses", "_upstreams", "_containers", "_hosts", "_streams"}
+    bookkeeping = {"_applications", "_addresses", "_upstreams", "_rows", "_hosts", "_streams"}
     assert left <= {"_rules", "_plan", "_suspended"} | bookkeeping
     assert not passes._table._streams._asked
+    rows = passes._table._rows
+    assert not (rows._rows or rows._named or rows._routes or rows._containers.names)
     assert not passes._table._applications._contests
     assert not passes._table._addresses._contests
 

@@ -31,6 +31,7 @@ DOCUMENTS_RUN_BY = {
     "docs/operations.md": "real/test_troubleshooting",
     "docs/podman.md": "real/test_podman",
     "docs/recipes.md": "real/test_recipes",
+    "docs/streams.md": "real/test_one_container",
     "docs/templates.md": "real/test_template",
     "docs/troubleshooting.md": "real/test_troubleshooting",
 }

@@ -44,6 +44,14 @@ def test_a_value_of_the_proxys_that_is_not_used_is_logged_and_ends_nothing() -> 
     assert "HTTP_PORT" in logged[0]["detail"]
 
 
+@pytest.mark.parametrize("root", ["301 https://$no_such_variable/", "404; root /etc", "301 http://x/$lbwatch"])
+def test_a_default_root_that_nginx_would_refuse_is_not_used(root: str) -> None:
+    """It would be in every host's block."""
+    with capture_logs() as logged:
+        assert site_rules(COMPAT, environ={"DEFAULT_ROOT": root}).default_root == "404"
+    assert ["DEFAULT_ROOT" in each["detail"] for each in logged] == [True]
+
+
 def test_what_a_template_gets_knows_whose_workers_follow_and_nginxs_version() -> None:
     """A 1.22 takes no `http2 on`."""
     given = of_sites(SiteRules(), version=lambda: None)((Site(host=""), Site(host="a.example")), ())
@@ -63,7 +71,14 @@ def test_where_the_template_writes_none_it_is_said_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("default_host", "a b"), ("default_host", "a; root /etc"), ("trusted_proxies", ("10/8; x",))]
+    ("setting", "value"),
+    [
+        ("default_host", "a b"),
+        ("default_host", "a; root /etc"),
+        ("trusted_proxies", ("10/8; x",)),
+        ("cert_dir", Path("/certs/$host")),
+        ("htpasswd_dir", Path("/pass\nwords")),
+    ],
 )
 def test_a_setting_that_is_none_is_refused_at_the_start(setting: str, value: object) -> None:
     """It would stand in nginx's file."""

@@ -206,7 +206,7 @@ def test_a_table_without_hosts_keeps_nothing_of_them() -> None:
     passes.plan()
     hosts = passes.table._hosts
     assert [each.host for each in hosts.sites] == [""]
-    for name in ("_asks", "_of", "_gone", "_merged", "_served", "_redirects", "_told"):
+    for name in ("_asks", "_of", "_gone", "_merged", "_served", "_redirects"):
         assert not getattr(hosts, name), name
 
 
