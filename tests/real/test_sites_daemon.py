@@ -114,7 +114,7 @@ def test_a_password_file_that_is_named_and_missing_closes_and_does_not_open(stag
 
 
 def test_a_folder_of_passwords_that_is_gone_opens_nothing(stage: SiteDaemon) -> None:
-    """It was renamed, or a drive is not mounted any more; that is no word of the operator's on who may come in."""
+    """It was renamed, or its drive is not mounted: that is nobody's word on who may come in, at a restart neither."""
     (stage.passwords / "a.example").write_text("ann:{PLAIN}secret\n")
     stage.run("web", host="a.example")
     stage.run("other", host="b.example")
@@ -123,6 +123,11 @@ def test_a_folder_of_passwords_that_is_gone_opens_nothing(stage: SiteDaemon) -> 
     stage.passwords.rename(stage.folder / "elsewhere")
     stage.wait(lambda: stage.status("a.example"), 503, what="a closed site")
     assert stage.ask("b.example") == (200, "other")
+    stage.lbwatch.kill9()
+    mark = stage.lbwatch.mark()
+    stage.lbwatch.start()
+    stage.lbwatch.wait_for_log("reconcile.finished", since=mark, within=30)
+    assert stage.status("a.example") == 503
     (stage.folder / "elsewhere").rename(stage.passwords)
     stage.wait(lambda: stage.status("a.example"), 401, what="the question again")
 
