@@ -139,6 +139,10 @@ def _control_routes(service: ControlService) -> list[web.RouteDef]:
         explanation = await service.explain(request.query.get("container", ""))
         return web.Response(body=await asyncio.to_thread(msgspec.json.encode, explanation), content_type=_JSON)
 
+    async def explain_host(request: web.Request) -> web.Response:
+        told = await service.explain_host(request.query.get("host", ""))
+        return web.Response(body=await asyncio.to_thread(msgspec.json.encode, told), content_type=_JSON)
+
     async def suspended(_: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(service.suspended), content_type=_JSON)
 
@@ -156,6 +160,7 @@ def _control_routes(service: ControlService) -> list[web.RouteDef]:
 
     return [
         web.get("/explain", explain),
+        web.get("/explain-host", explain_host),
         web.get("/suspended", suspended),
         web.post("/drain", drain),
         web.post("/undrain", undrain),

@@ -3,6 +3,7 @@
 import errno
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 import msgspec
@@ -11,6 +12,11 @@ from aiohttp import hdrs, web
 from lbwatch.core.errors import NoDaemonError, RequestError, excerpt
 from lbwatch.core.explain import Explanation
 from lbwatch.core.model import Suspended
+
+if TYPE_CHECKING:
+    from lbwatch.core.hostwords import HostExplanation
+
+Explained = TypeVar("Explained")
 
 ANSWER_TIMEOUT_S = 600.0
 """Longer than any daemon that lives takes to drain, with the `reload_interval` that people set."""
@@ -65,12 +71,27 @@ async def explanation(path: Path, *, container: str | None) -> Explanation:
         RequestError: It knows no such container.
     """
     status, body = await _ask(path, what="explain", container=container, timeout_s=STATUS_TIMEOUT_S)
+    return _explained(path, status=status, body=body, kind=Explanation)
+
+
+async def host_explanation(path: Path, *, host: str) -> "HostExplanation":
+    """Return what becomes of the requests for a host; raises as `explanation` does."""
+    from lbwatch.core.hostwords import HostExplanation  # noqa: PLC0415 - most commands ask for nothing of it
+
+    status, body = await _ask(path, what="explain-host", host=host, timeout_s=STATUS_TIMEOUT_S)
+    if status == web.HTTPNotFound.status_code:
+        raise NoDaemonError(f"the lbwatch at {path} is of another version")
+    return _explained(path, status=status, body=body, kind=HostExplanation)
+
+
+def _explained(path: Path, *, status: int, body: bytes, kind: type[Explained]) -> Explained:
+    """Return the answer of a daemon that was asked why; raises as `explanation` does."""
     if status == web.HTTPConflict.status_code:
         raise RequestError(body.decode(errors="replace"))
     if status >= web.HTTPInternalServerError.status_code:
         raise NoDaemonError(f"the lbwatch at {path} failed to answer ({status}): its log says why")
     try:
-        return msgspec.json.decode(body, type=Explanation)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise NoDaemonError(f"the lbwatch at {path} is of another version") from error
 
@@ -88,6 +109,31 @@ class UpstreamState:
     """One upstream; *note* says what of it could not be written as it should be."""
 
     name: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocationState:
+    """One path of a host; *closed* says why it answers 503 to everyone."""
+
+    path: str
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteState:
+    """One host; *closed* says why it answers 503 to everyone."""
+
+    host: str
+    closed: str | None = None
+    locations: tuple[LocationState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortState:
+    """One port; *note* says what of it nginx refused."""
+
+    port: int
     note: str | None = None
 
 
@@ -115,6 +161,8 @@ class DaemonState:
     remarks: tuple[str, ...] = ()
     engines: tuple[EngineState, ...] = ()
     upstreams: tuple[UpstreamState, ...] = ()
+    sites: tuple[SiteState, ...] = ()
+    streams: tuple[PortState, ...] = ()
     applied: AppliedState | None = None
     nginx: NginxState = NginxState()
 
@@ -146,6 +194,7 @@ async def _ask(
     method: str = hdrs.METH_GET,
     container: str | None = None,
     upstream: str | None = None,
+    host: str | None = None,
 ) -> tuple[int, bytes]:
     """
     Return the status and the body of an answer.
@@ -157,12 +206,14 @@ async def _ask(
         method: POST for what changes something.
         container: As the user named it.
         upstream: Likewise.
+        host: Likewise.
 
     Raises:
         NoDaemonError: None answers.
         RequestError: It ended before it answered what may have been carried out.
     """
-    query = {name: text for name, text in (("container", container), ("upstream", upstream)) if text is not None}
+    named = {"container": container, "upstream": upstream, "host": host}
+    query = {name: text for name, text in named.items() if text is not None}
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (

@@ -17,6 +17,7 @@ from lbwatch.core.errors import RequestError, SourceError, StateError, excerpt
 from lbwatch.core.explain import Explanation
 from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.history import AppliedPlan
+from lbwatch.core.hostwords import HostExplanation
 from lbwatch.core.model import Container, NoticeKind, Plan, Reason, Route, Suspended, Upstream
 from lbwatch.core.plan import Planner
 from lbwatch.core.rules import takes_none
@@ -36,6 +37,9 @@ NOT_READ = "lbwatch has not read the engine yet: try again once its log says sou
 
 SHORTEST_ID = 4
 """Characters of an id that name a container, as long as it is the only one."""
+
+MAX_HOST_CHARS = 1024
+"""Of a host that somebody asks about; a regexp has half of them at most."""
 
 MAX_NAMED = 8
 """So many upstreams are named to whoever names none of them."""
@@ -70,6 +74,7 @@ class ControlService:
         state: Where drains and pauses by hand are kept.
         loop: What brings them into force.
         explain: Returns why all containers, or one, are or are not routed.
+        explain_host: Returns what becomes of the requests for a host.
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
         takes_reload: Returns why the requests of an upstream cannot wait, see `Rules`.
         refresh: Looks at a container by its id, or raises `SourceError`.
@@ -81,6 +86,7 @@ class ControlService:
         *,
         loop: Loop,
         explain: Callable[[Container | None], Awaitable[Explanation]],
+        explain_host: Callable[[str], Awaitable[HostExplanation]] | None = None,
         reload_interval_s: float = 0.0,
         takes_reload: Callable[[Upstream], str | None] = takes_none,
         refresh: Callable[[str], Awaitable[None]] | None = None,
@@ -88,6 +94,7 @@ class ControlService:
         self._state = state
         self._loop = loop
         self._explain = explain
+        self._explain_host = explain_host
         self._reload_interval_s = reload_interval_s
         self._takes_reload = takes_reload
         self._refresh = refresh
@@ -116,6 +123,17 @@ class ControlService:
             raise RequestError(
                 "; ".join((f"{error}, as far as is known", *reasons)) if reasons else str(error)
             ) from error
+
+    async def explain_host(self, host: str) -> HostExplanation:
+        """
+        Return what becomes of the requests for a host.
+
+        Raises:
+            RequestError: Nobody knows that yet.
+        """
+        if self._explain_host is None or self._loop.applied().plan is None:
+            raise RequestError(NOT_READ)
+        return await self._explain_host(host[:MAX_HOST_CHARS])
 
     async def drain(self, ref: str) -> str:
         """

@@ -1,7 +1,8 @@
 """
 The metrics, in Prometheus' text format; what each means and what to do about it stands in docs/operations.md.
 
-No label value comes from a container but the names of accepted upstreams, which are checked and few.
+No label value comes from a container but the names of accepted upstreams, and of certificates that there are as files:
+they are checked and few.
 """
 
 import platform
@@ -21,6 +22,8 @@ from prometheus_client.core import (
 from lbwatch.api.report import Report, report_of
 from lbwatch.core.history import BUCKETS_S, PUSHED, VERIFIED, Distribution
 from lbwatch.core.model import Level, Reason, ServerState
+from lbwatch.core.parts import is_upstream, sites_in
+from lbwatch.core.sites.expiry import certificates_of
 from lbwatch.core.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -169,13 +172,30 @@ def _in_force(status: Status, report: Report) -> Iterable[Metric]:
     reduced = GaugeMetricFamily(
         "lbwatch_upstreams_reduced", "Upstreams that nginx or the template refuses as they should be.", labels=["form"]
     )
-    levels = Counter(str(degraded.level) for degraded in progress.degraded)
+    levels = Counter(str(degraded.level) for degraded in progress.degraded if is_upstream(degraded.upstream))
     for level in (Level.PLAIN, Level.EMPTY, Level.OUT):
         reduced.add_metric([str(level)], levels.get(str(level), 0))
     yield servers
     yield skipped
     yield reduced
+    yield from _sites(status, report)
     yield from _waits(status)
+
+
+def _sites(status: Status, report: Report) -> Iterable[Metric]:
+    """Return how many hosts there are, and until when their certificates are valid; of a closed one some paths are."""
+    yield _gauge("lbwatch_sites", "Hosts that nginx serves.", len(report.sites))
+    closed = sum(each.is_closed for each in report.sites)
+    yield _gauge("lbwatch_sites_closed", "Those of them that answer 503 to everyone, in all or at a path.", closed)
+    expires = GaugeMetricFamily(
+        "lbwatch_certificate_expires_timestamp_seconds",
+        "Until when a certificate that a host uses is valid, since the epoch.",
+        labels=["certificate"],
+    )
+    for each in certificates_of(sites_in(status.applied.parts or ())):
+        if each.expires_at is not None:
+            expires.add_metric([each.name], each.expires_at)
+    yield expires
 
 
 def _waits(status: Status) -> Iterable[Metric]:

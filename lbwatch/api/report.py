@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from lbwatch.api.sites import SiteReport, StreamReport, site_reports, stream_reports
 from lbwatch.core.explain import Story, Wait, stamp
 from lbwatch.core.history import AppliedPlan, Change
 from lbwatch.core.model import Degraded, EngineStatus, Level, Route, Server, ServerState, Upstream, bracketed
@@ -162,6 +163,8 @@ class Report:
         reasons: Why it is not ready; empty if it is.
         remarks: What else the operator should know.
         upstreams: What nginx runs, by name.
+        sites: The hosts that it serves, by name.
+        streams: The ports that it passes on as they are, by number.
         routes: By container; of those that ask for nothing too.
         changes: The latest first.
         disk: Digest of the file as it is on disk now; `None` if there is none.
@@ -176,6 +179,8 @@ class Report:
     remarks: tuple[str, ...]
     engines: tuple[EngineReport, ...]
     upstreams: tuple[UpstreamReport, ...]
+    sites: tuple[SiteReport, ...]
+    streams: tuple[StreamReport, ...]
     routes: tuple[Route, ...]
     applied: AppliedReport | None
     disk: str | None
@@ -198,6 +203,8 @@ class Report:
 def report_of(status: Status) -> Report:
     """Return a status in the words of `/api/state`."""
     reasons, workers = tuple(unready(status)), status.balancer.workers
+    upstreams = tuple(_waiting(_upstreams(status.applied), waits=status.waits))
+    containers = {each.name: _containers(each) for each in upstreams}
     return Report(
         version=status.version,
         at=_time(status.at),
@@ -205,7 +212,9 @@ def report_of(status: Status) -> Report:
         reasons=reasons,
         remarks=status.remarks,
         engines=tuple(_engine(engine, status=status) for engine in status.engines),
-        upstreams=tuple(_waiting(_upstreams(status.applied), waits=status.waits)),
+        upstreams=upstreams,
+        sites=tuple(site_reports(status.applied, containers=containers, at=status.at)),
+        streams=tuple(stream_reports(status.applied)),
         routes=status.routes,
         applied=_applied(status.applied, believed=status.balancer.believed),
         disk=status.balancer.digest,
@@ -230,18 +239,31 @@ def state_json(report: Report) -> dict[str, Any]:
     return answer
 
 
+def _containers(upstream: UpstreamReport) -> tuple[str, ...]:
+    names = dict.fromkeys(each.container for each in upstream.servers if each.container is not None)
+    return tuple(names)
+
+
 def _unrouted(route: Route) -> dict[str, str | None]:
     return {
         "container": route.container,
         "reason": route.reason,
         "detail": route.detail or "",
         "upstream": route.upstream,
+        "site": route.site,
         "since": stamp(route.since),
     }
 
 
-def route_json(route: Route, *, wait: Wait | None = None) -> dict[str, Any]:
-    """Return a row of `explain --json`; *wait*: of its upstream, `None` where no request waits."""
+def route_json(route: Route, *, wait: Wait | None = None, places: tuple[str, ...] = ()) -> dict[str, Any]:
+    """
+    Return a row of `explain --json`.
+
+    Args:
+        route: The row.
+        wait: Of its upstream; `None` where no request waits.
+        places: The hosts and ports that its upstream serves.
+    """
     return {
         "container": route.container,
         "upstream": route.upstream,
@@ -254,6 +276,8 @@ def route_json(route: Route, *, wait: Wait | None = None) -> dict[str, Any]:
         "hold_s": 0.0 if wait is None else wait.hold_s,
         "paused": wait is not None and wait.paused,
         "waiting": 0 if wait is None else wait.requests,
+        "site": route.site,
+        "serves": list(places) if route.server is not None else [],
     }
 
 

@@ -16,6 +16,7 @@ from lbwatch.core.explain import Explanation, Story, story_of
 from lbwatch.core.model import Container, Notice, NoticeKind, Plan, Snapshot
 from lbwatch.core.plan import noted
 from lbwatch.core.rows import stamped
+from lbwatch.core.serving import places_of
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.wiring.daemon import make_address
@@ -75,7 +76,9 @@ async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | No
             container = find_container(ref, containers=snapshot.containers.values())
             routes = tuple(route for route in routes if route.container == container.name)
             story = await _story(container, look=look, plan=plan)
-    return Explanation(source=look.source.name, routes=routes, story=story)
+        upstreams = {route.upstream for route in routes}
+        places = {name: each for name, each in places_of(plan).items() if name in upstreams}
+    return Explanation(source=look.source.name, routes=routes, story=story, places=places)
 
 
 async def _story(container: Container, *, look: Look, plan: Plan) -> Story:
@@ -112,7 +115,11 @@ def _as_json(told: Explanation) -> str:
     """Return a list of rows; where one container was asked for, each with its `story`."""
     story = {} if told.story is None else {"story": story_json(told.story)}
     waits = {each.upstream: each for each in told.waits}
-    rows = [route_json(route, wait=waits.get(route.upstream or "")) | story for route in told.routes]
+    rows = [
+        route_json(route, wait=waits.get(route.upstream or ""), places=told.places.get(route.upstream or "", ()))
+        | story
+        for route in told.routes
+    ]
     return json.dumps(rows, indent=2) + "\n"
 
 

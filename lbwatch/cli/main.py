@@ -16,7 +16,7 @@ from lbwatch import __version__
 from lbwatch.cli import DONE, FAILED, WRONG_SETTINGS
 from lbwatch.cli.commandline import Argument, Command, Flag, Line, nearest, read_line
 from lbwatch.cli.sources import Sources
-from lbwatch.core.errors import LbwatchError, RenderError, SettingsError, UsageError
+from lbwatch.core.errors import LbwatchError, RenderError, SettingsError, UsageError, excerpt
 from lbwatch.settings import DEFAULT_CONFIG, Settings, all_settings, unknown_variables
 from lbwatch.system import signals
 
@@ -43,9 +43,14 @@ def _check(settings: Settings, _: Line) -> int:
 
 def _explain(settings: Settings, line: Line) -> int:
     from lbwatch.cli.explain import explain
+    from lbwatch.cli.explainhost import explain_host
 
     as_json, recorded = "--json" in line.own, _recorded(line)
-    return _served(settings, lambda: explain(settings, container=line.argument, as_json=as_json, recorded=recorded))
+    if (host := line.own.get("--host")) is None:
+        return _served(settings, lambda: explain(settings, container=line.argument, as_json=as_json, recorded=recorded))
+    if line.argument is not None:
+        return _wrong(f"explain takes a CONTAINER or --host, but {excerpt(line.argument)!r} and --host are given")
+    return _served(settings, lambda: explain_host(settings, host=host, as_json=as_json, recorded=recorded))
 
 
 def _events(settings: Settings, _: Line) -> int:
@@ -125,12 +130,18 @@ COMMANDS = (
     ),
     Command(
         name="explain",
-        meaning="Show for each container why it is or is not routed, or all that is known of one.",
+        meaning="Show for each container why it is or is not routed, or all that is known of one, or of a host.",
         run=_explain,
         argument=Argument(
             name="CONTAINER", meaning="Only this one: its name, or the beginning of its id.", is_required=False
         ),
-        flags=(Flag(name="--json", meaning="Answer as JSON."), _ENGINE_FROM),
+        flags=(
+            Flag(
+                name="--host", takes="HOST", meaning="Show who serves this host instead, and how, or why nobody does."
+            ),
+            Flag(name="--json", meaning="Answer as JSON."),
+            _ENGINE_FROM,
+        ),
         shows=("docker_host", "control_socket"),
     ),
     Command(

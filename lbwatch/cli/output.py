@@ -6,7 +6,7 @@ What others wrote is never taken for markup or for a terminal's own sequences.
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from rich.table import Table
@@ -16,10 +16,14 @@ from lbwatch.cli.terminal import BAD, DIM, GOOD, NOTE, console, is_terminal, wri
 from lbwatch.core.errors import excerpt
 from lbwatch.core.explain import Explanation, Story, stamp
 from lbwatch.core.model import Event, Reason, Route
+from lbwatch.core.serving import place_words
 from lbwatch.core.status import counted
 
 _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason.NOT_RUNNING})
 """What is so because somebody wanted it so."""
+
+Places = Mapping[str, tuple[str, ...]]
+"""The hosts and ports that upstreams serve, by upstream."""
 
 _NAME_WIDTH = 20
 _WIDEST = 40  # of a column of names: one that is longer must not push all others away
@@ -68,9 +72,9 @@ def show_explanation(told: Explanation) -> None:
     if not told.routes and not told.reasons:
         show("The engine has no containers.\n")
     elif is_terminal() and told.routes:
-        console().print(_table(told.routes))
+        console().print(_table(told.routes, places=told.places))
     else:
-        show(_plain(told.routes))
+        show(_plain(told.routes, places=told.places))
     if told.story is not None:
         _show_story(told.story)
 
@@ -84,16 +88,24 @@ def route_words(route: Route) -> tuple[str, ...]:
     return (first, *(f"warning: {notice.detail}" for notice in route.notices))
 
 
-def _plain(routes: Iterable[Route]) -> str:
-    """Return routes in columns: container, upstream, then the address or the reason; warnings below them."""
+def _plain(routes: Iterable[Route], *, places: Places) -> str:
+    """Return routes in columns: container, upstream, then the address or the reason; hosts and warnings below them."""
     everything = tuple(routes)
     cells = [(route.container, route.upstream or "-", _outcome(route)) for route in everything]
     widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
     lines = []
     for route, (container, upstream, outcome) in zip(everything, cells, strict=True):
         lines.append(f"{container:<{widths[0]}}  {upstream:<{widths[1]}}  {outcome}")
+        if served := _served(route, places=places):
+            lines.append(f"{'':<{widths[0]}}  for {served}")
         lines += [f"{'':<{widths[0]}}  warning: {notice.detail}" for notice in route.notices]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _served(route: Route, *, places: Places) -> str:
+    """Return the hosts and ports that a container gets requests of, in words; empty where there are none."""
+    found = places.get(route.upstream or "", ()) if route.server is not None else ()
+    return place_words(found) if found else ""
 
 
 def _outcome(route: Route) -> str:
@@ -102,7 +114,7 @@ def _outcome(route: Route) -> str:
     return f"{route.outcome}{state}{since}"
 
 
-def _table(routes: tuple[Route, ...]) -> Table:
+def _table(routes: tuple[Route, ...], *, places: Places) -> Table:
     is_dated = any(route.since is not None for route in routes)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=True)
     for heading in ("container", "upstream"):
@@ -114,6 +126,8 @@ def _table(routes: tuple[Route, ...]) -> Table:
     for route in routes:
         style = GOOD if route.address is not None else (DIM if route.reason in _QUIET else BAD)
         what = Text(route.address or route.detail or "")
+        if served := _served(route, places=places):
+            what.append(f"\nfor {served}", style=DIM)
         for notice in route.notices:
             what.append(f"\nwarning: {notice.detail}", style=NOTE)
         state = NOTE if route.address is not None and route.state != "up" else style

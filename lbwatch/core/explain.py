@@ -5,7 +5,7 @@ Pure, and nothing is decided here.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from lbwatch.core.errors import excerpt
@@ -148,6 +148,7 @@ class Explanation:
         remarks: What else its operator should know.
         waits: The upstreams whose requests may wait, of these routes.
         story: Of the container that was asked for; `None` where all were.
+        places: The hosts and ports that the upstreams of these routes serve, by upstream.
     """
 
     source: str
@@ -156,6 +157,7 @@ class Explanation:
     remarks: tuple[str, ...] = ()
     waits: tuple[Wait, ...] = ()
     story: Story | None = None
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def story_of(

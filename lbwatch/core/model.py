@@ -469,7 +469,8 @@ class Route:
     @property
     def outcome(self) -> str:
         """Return the address, or else the reason, in a line."""
-        return self.address or f"not routed ({self.reason}): {self.detail}"
+        where = "" if self.site is None else f" for {self.site}"
+        return self.address or f"not routed{where} ({self.reason}): {self.detail}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,16 @@ A `SiteWish` is what one container asks for; a `Site` is what should be served, 
 password file chosen already: whoever writes it for a load balancer looks at no disk. Nothing here decides.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import unquote
 
 SITE_MARK = "~host "
 """How the name of a site begins among the parts of a plan; no upstream's name has such a character."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Https(StrEnum):
@@ -84,6 +88,26 @@ class SitePath:
         The names of users' files are made of one of them, and a password file must not be missed.
         """
         return (str(self), f"{self.match}{self.text}") if self.match else (self.text,)
+
+    @property
+    def compared(self) -> tuple[Match, str]:
+        """
+        Return what two paths have in common that are one to nginx, which refuses the second of them.
+
+        `^~ /x` is `/x` to it, and so is `/%78`, since what is asked for is compared without characters as numbers.
+        """
+        if self.match.is_regexp:
+            return self.match, self.text
+        return Match.PREFIX if self.match is Match.PREFIX_FIRST else self.match, self.decoded
+
+    @property
+    def decoded(self) -> str:
+        """Return a path with no character written by its number, if that is a text without control characters."""
+        try:
+            plain = unquote(self.text, errors="strict")
+        except UnicodeDecodeError:
+            return self.text
+        return self.text if _CONTROL.search(plain) else plain
 
 
 ROOT = SitePath()
@@ -251,6 +275,8 @@ class SiteFiles:
             folder: why its files cannot be known now.
         unknown: Folders, and paths that are known by themselves, of which nothing was ever known; `errors` says why.
             That a file is not among those of such a folder does not mean that it is not there.
+        spelled: Paths of files, and names of certificates, that are written with capitals, by the same in lower case,
+            where nothing is called that.
     """
 
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
@@ -261,6 +287,7 @@ class SiteFiles:
     digests: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

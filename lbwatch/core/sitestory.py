@@ -4,6 +4,7 @@ The story of one host: who serves which path, at which port and why, by which ce
 Pure, and nothing is decided here: the plan has decided.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -209,10 +210,11 @@ def _mentions(host: str, *, plan: Plan, containers: Mapping[str, Container]) -> 
     """Return the rows of the containers whose labels or variables name a host, as if they served it."""
     if not host:
         return ()
+    named = re.compile(rf"(?<![\w.-]){re.escape(host)}(?![\w.-])")  # as a whole, and no part of a longer one
     names = {
         each.name
         for each in containers.values()
-        if any(host in value.lower() for key, value in (*each.labels, *each.env) if _may_name_hosts(key))
+        if any(named.search(value.lower()) for key, value in (*each.labels, *each.env) if _may_name_hosts(key))
     }
     return tuple(each for each in plan.routes if each.container in names)[:_MAX_MENTIONS]
 

@@ -12,7 +12,11 @@ from lbwatch.core.errors import excerpt
 from lbwatch.core.explain import Wait, wait_words
 from lbwatch.core.history import AppliedPlan, History
 from lbwatch.core.model import BalancerStatus, Container, EngineStatus, Route
-from lbwatch.core.rows import Running, stamped
+from lbwatch.core.parts import sites_in
+from lbwatch.core.rows import Running, degraded_words, stamped
+from lbwatch.core.site import SITE_MARK
+from lbwatch.core.sites.expiry import expiry_remarks
+from lbwatch.core.sites.unmatched import UnmatchedFile, file_remarks
 
 STUCK_S = 15.0
 """A change that waits for longer than that, beyond `reload_interval`, is no ordinary wait, and no pass takes so long
@@ -41,6 +45,7 @@ class Status:
         log_dropped: How many lines of the log were dropped, since standard error took none.
         hold_refusal: Why no request waits, see `Rules`.
         wrong_passwords: How many the status server was shown.
+        unmatched: Files in the folders of sites that no site takes, and that somebody may have meant to be used.
     """
 
     version: str
@@ -57,6 +62,7 @@ class Status:
     log_dropped: int = 0
     hold_refusal: str | None = None
     wrong_passwords: int = 0
+    unmatched: tuple[UnmatchedFile, ...] = ()
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -97,7 +103,16 @@ class Status:
         """Return what its operator should know, although all is in step."""
         words = [each for wait in self.waits if (each := wait_words(wait, refusal=self.hold_refusal)) is not None]
         more = [f"so it is with {len(words) - MAX_WAITS} more upstreams"] if len(words) > MAX_WAITS else []
-        return (*self.balancer.remarks, *words[:MAX_WAITS], *more)
+        everyones = (degraded_words(each) for each in self.applied.degraded if each.upstream == SITE_MARK)
+        expiring = expiry_remarks(sites_in(self.applied.parts or ()), at=self.at)
+        return (
+            *self.balancer.remarks,
+            *words[:MAX_WAITS],
+            *more,
+            *everyones,
+            *expiring,
+            *file_remarks(self.unmatched),
+        )
 
 
 def summary(status: Status) -> str:

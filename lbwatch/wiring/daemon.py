@@ -27,9 +27,11 @@ from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.core.draining import Drains
 from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, SourceError, StateError
 from lbwatch.core.explain import Explanation, story_of
+from lbwatch.core.hostwords import HostExplanation, host_of
 from lbwatch.core.model import BalancerStatus, Container, Suspended
 from lbwatch.core.plan import Planner, Rules
 from lbwatch.core.schedule import ReloadPace
+from lbwatch.core.serving import places_of
 from lbwatch.core.site import SiteRules
 from lbwatch.core.status import Status, unready
 from lbwatch.engines.docker.address import EngineAddress, engine_address
@@ -45,6 +47,7 @@ from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, followed, not_live
+from lbwatch.wiring.filenames import FileNames
 from lbwatch.wiring.sites import of_sites, read_beside, site_rules, with_sites
 
 LOOK_TIMEOUT_S = 1.0
@@ -63,6 +66,7 @@ class Daemon:
     reconciler: Reconciler
     ports: PortTries
     folders: SiteFolders
+    names: FileNames
     renderer: Renderer
     state: State
     nginx: Nginx
@@ -94,7 +98,14 @@ class Daemon:
             self.quick_status(),
             balancer=replace(balancer, believed=believed),
             containers=self.reconciler.containers() or (),
+            unmatched=self.names.unmatched,
         )
+
+    async def explain_host(self, host: str) -> HostExplanation:
+        """Return what becomes of the requests for a host."""
+        status = await self.status()
+        # In a thread: whoever wrote its labels, and how many containers serve it, has a say in how long it takes.
+        return await asyncio.to_thread(host_of, status, host, rules=self.rules())
 
     async def explain(self, container: Container | None) -> Explanation:
         """Return why each container, or one of them, is or is not routed."""
@@ -104,12 +115,14 @@ class Daemon:
         routes = await asyncio.to_thread(lambda: status.routes)
         routes = tuple(each for each in routes if container is None or each.container == container.name)
         upstreams = {each.upstream for each in routes}
+        places = {} if (plan := status.applied.plan) is None else places_of(plan)
         explanation = Explanation(
             source=self.source.name,
             routes=routes,
             reasons=tuple(unready(status)),
             remarks=status.remarks,
             waits=tuple(each for each in status.waits if each.upstream in upstreams),
+            places={name: each for name, each in places.items() if name in upstreams},
         )
         if container is None:
             return explanation
@@ -123,7 +136,7 @@ class Daemon:
             containers={each.id: each for each in self.reconciler.containers() or ()},
             suspended=self.reconciler.planner.suspended,
             events=self.source.recent(),
-            routes=status.applied.plan.routes if status.applied.plan else (),
+            routes=plan.routes if plan else (),
             text=await asyncio.to_thread(self.nginx.text),
         )
         return replace(explanation, story=story)
@@ -213,6 +226,7 @@ async def build_daemon(
             reconciler=reconciler,
             ports=PortTries(reconciler.planner, news=reconciler.wake),
             folders=folders,
+            names=FileNames(plan=lambda: reconciler.applied().plan, rules=rules),
             renderer=renderer,
             state=state,
             nginx=balancer,

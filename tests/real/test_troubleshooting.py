@@ -67,7 +67,7 @@ def test_the_commands_say_what_is_promised_of_them(engine: RealEngine, stage: St
     engine.run("db")
     engine.run("web", labels={"lbwatch.port": "80"})
     stage.wait_in_step({"web": {"web"}})
-    assert "health check, or the label lbwatch.max_fails=0" in tried(
+    assert "health check, or the label lbwatch.health=connect" in tried(
         stage, "lbwatch explain web", folder=stage.nginx.folder
     ), "as of the 502"
     assert "FAILED" not in followed(stage, "Troubleshooting")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,10 +23,12 @@ from lbwatch.core.model import (
     Route,
     Server,
     ServerState,
+    Stream,
     Upstream,
     Waiting,
 )
 from lbwatch.core.plan import noted
+from lbwatch.core.site import Certificate, Location, OnHttp, Site, SitePath
 from lbwatch.core.status import FORGOTTEN_RESYNCS, NOTHING_YET, STUCK_S, Status
 
 NOW = 1_000.0
@@ -108,6 +111,21 @@ def samples(text: bytes) -> Samples:
     return found
 
 
+def made_sites() -> tuple[Site, ...]:
+    """A host with a certificate, one that redirects to it, and one with a path that is closed."""
+    certificate = Certificate(
+        name="a.example", path="/c/a.example.crt", key="/c/a.example.key", hosts=("a.example",), expires_at=AT + 86400.0
+    )
+    locations = (Location(path=SitePath(), upstream="web"), Location(path=SitePath(text="/api/"), upstream="api"))
+    closed = (Location(path=SitePath(), upstream="one", closed="its password file /p/staff is not there"),)
+    return (
+        Site(host="", on_http=OnHttp.REFUSES),
+        Site(host="a.example", locations=locations, on_http=OnHttp.REDIRECTS, certificate=certificate),
+        Site(host="b.example", locations=closed),
+        Site(host="www.a.example", redirect_to="a.example", on_http=OnHttp.REDIRECTS, certificate=certificate),
+    )
+
+
 def full_status() -> Status:
     """A daemon of which every metric has something to tell, by whatever is possible at once."""
     containers = (
@@ -129,9 +147,10 @@ def full_status() -> Status:
         history.failed(outcome, error=f"{outcome} it was", at=AT, took_s=2.0)
     history.noted(plan.routes, at=AT)
     degraded = Degraded(upstream="api", level=Level.PLAIN, error="nginx says no")
+    plan = replace(plan, sites=made_sites(), streams=(Stream(port=5432, protocol="tcp", upstream=plan.upstreams[0]),))
     return made_status(
         engines=(engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
-        applied=applied_plan(plan, degraded=(degraded,)),
+        applied=applied_plan(plan, degraded=(degraded,), parts=plan.parts),
         history=history.copy(),
         balancer=BalancerStatus(
             digest=DIGEST,
@@ -268,8 +287,30 @@ STATE: dict[str, Any] = {
             "waiting": (dict, MAYBE),
         }
     ],
+    "sites": [
+        {
+            "host": str,
+            "locations": [{"path": str, "upstream": str, "containers": [str], "closed": (str, MAYBE)}],
+            "http": str,
+            "https": bool,
+            "http_port": int,
+            "https_port": int,
+            "certificate": (dict, MAYBE),
+            "redirect_to": (str, MAYBE),
+            "closed": (str, MAYBE),
+            "default": bool,
+        }
+    ],
+    "streams": [{"port": int, "protocol": str, "upstream": str, "note": (str, MAYBE)}],
     "unrouted": [
-        {"container": str, "reason": str, "detail": str, "upstream": (str, MAYBE), "since": (str, MAYBE)},
+        {
+            "container": str,
+            "reason": str,
+            "detail": str,
+            "upstream": (str, MAYBE),
+            "site": (str, MAYBE),
+            "since": (str, MAYBE),
+        },
     ],
     "warnings": [{"container": str, "detail": str}],
     "applied": {"digest": str, "verified": bool, "at": str},

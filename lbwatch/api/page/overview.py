@@ -14,13 +14,23 @@ from typing import Any, Generic, TypeVar
 from lbwatch.api.page.chart import Chart, chart_of
 from lbwatch.api.page.query import Query
 from lbwatch.api.report import ChangeReport, Report, ServerReport, UpstreamReport
+from lbwatch.api.sites import SiteReport, StreamReport
 from lbwatch.core.history import PUSHED, VERIFIED
 from lbwatch.core.model import Reason, Route, ServerState
 
 PAGE_ROWS = 50
 """Of one list, where it is shown alone."""
 
-HEADS = {"upstreams": 20, "unrouted": 8, "warnings": 5, "stopped": 10, "idle": 10, "changes": 3}
+HEADS = {
+    "sites": 10,
+    "streams": 10,
+    "upstreams": 20,
+    "unrouted": 8,
+    "warnings": 5,
+    "stopped": 10,
+    "idle": 10,
+    "changes": 3,
+}
 """Rows of each list on the overview."""
 
 UNFOLDED_SERVERS = 40
@@ -28,6 +38,9 @@ UNFOLDED_SERVERS = 40
 
 UNFOLDED_EACH = 5
 """Servers of each upstream in trouble where there are more than that in all."""
+
+SITE_PATHS = 8
+"""Of one host; MULTIPORTS may name hundreds."""
 
 MAX_LINES = 600
 """Of all differences together; the latest come first."""
@@ -132,7 +145,7 @@ class Overview:
         report: Of all.
         query: What its reader asked for.
         counts: How many rows each list has, as far as asked for.
-        upstreams, unrouted, warnings, stopped, idle, changes: The lists.
+        sites, streams, upstreams, unrouted, warnings, stopped, idle, changes: The lists.
         chart: Of all verified changes.
         nobody_asks: Whether there is nothing to route: no container asks to be, and no upstream is there.
     """
@@ -140,6 +153,8 @@ class Overview:
     report: Report
     query: Query
     counts: dict[str, int]
+    sites: Listing[SiteReport]
+    streams: Listing[StreamReport]
     upstreams: Listing[Block]
     unrouted: Listing[Route]
     warnings: Listing[dict[str, str]]
@@ -169,6 +184,8 @@ def overview_of(report: Report, *, found: Report, query: Query) -> Overview:
     lists: dict[str, Sequence[Any]] = {
         **_by_kind(found.unrouted),
         "warnings": found.warnings,
+        "sites": sorted(found.sites, key=lambda each: (not _is_site_troubled(each), each.host)),
+        "streams": found.streams,
         "changes": found.changes,
     }
     listings = {name: _listing(name, rows, query=query) for name, rows in lists.items()}
@@ -232,6 +249,10 @@ def _with(listing: Listing[Any], rows: Iterable[Other]) -> Listing[Other]:
 
 def _is_down(upstream: UpstreamReport) -> bool:
     return any(server.state is ServerState.DOWN for server in upstream.servers)
+
+
+def _is_site_troubled(site: SiteReport) -> bool:
+    return site.is_closed or site.is_empty or (site.certificate is not None and site.certificate.warning is not None)
 
 
 def _is_troubled(upstream: UpstreamReport) -> bool:

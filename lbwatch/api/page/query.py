@@ -21,6 +21,8 @@ MAX_NAME_CHARS = 255
 _PAGE = re.compile(r"[0-9]{1,6}")
 
 LISTS = {
+    "sites": "Hosts",
+    "streams": "Ports",
     "upstreams": "Upstreams",
     "servers": "Servers",
     "down": "Upstreams without a server",

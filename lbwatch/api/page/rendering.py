@@ -13,13 +13,14 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lbwatch.api.page.overview import IDLE, MAX_COLUMNS, PASSING, overview_of
+from lbwatch.api.page.overview import IDLE, MAX_COLUMNS, PASSING, SITE_PATHS, overview_of
 from lbwatch.api.page.query import LISTS, Query, container_href
 from lbwatch.api.page.search import Words, narrowed, words_of
 from lbwatch.api.page.words import clock, number, plural, seconds, visible
 from lbwatch.api.report import Report, report_of
 from lbwatch.core.explain import Explanation, stamp
 from lbwatch.core.history import PUSHED
+from lbwatch.core.serving import place_words
 from lbwatch.core.status import Status
 
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -134,12 +135,13 @@ def _environment() -> Environment:
         "clock": clock,
         "container_href": container_href,
         "number": number,
+        "places": place_words,
         "plural": plural,
         "seconds": seconds,
         "stamp": stamp,
     }
     environment.globals |= {"IDLE": IDLE, "LISTS": LISTS, "MAX_COLUMNS": MAX_COLUMNS, "PASSING": PASSING}
-    environment.globals |= {"PUSHED": PUSHED}
+    environment.globals |= {"PUSHED": PUSHED, "SITE_PATHS": SITE_PATHS}
     return environment
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 
 from lbwatch.api.page.query import Query
 from lbwatch.api.report import ChangeReport, Report, ServerReport, UpstreamReport
+from lbwatch.api.sites import LocationReport, SiteReport, StreamReport
 from lbwatch.core.model import Container, Route
 
 MAX_LABELS = 64
@@ -48,6 +49,8 @@ def narrowed(report: Report, *, query: Query, words: Words) -> Report:
         report = replace(
             report,
             upstreams=tuple(each for each in report.upstreams if each.name == name),
+            sites=tuple(each for each in report.sites if any(one.upstream == name for one in each.locations)),
+            streams=tuple(each for each in report.streams if each.upstream == name),
             routes=tuple(each for each in report.routes if each.upstream == name),
             changes=tuple(each for each in report.changes if name in each.difference),
         )
@@ -56,6 +59,8 @@ def narrowed(report: Report, *, query: Query, words: Words) -> Report:
     return replace(
         report,
         upstreams=tuple(_upstreams(report.upstreams, terms=terms, words=words)),
+        sites=tuple(each for each in report.sites if _has(_site_text(each, words=words), terms)),
+        streams=tuple(each for each in report.streams if _has(_stream_text(each), terms)),
         routes=tuple(each for each in report.routes if _has(_route_text(each, words=words), terms)),
         changes=tuple(each for each in report.changes if _has(_change_text(each), terms)),
     )
@@ -89,6 +94,22 @@ def _route_text(route: Route, *, words: Words) -> str:
     notices = " ".join(notice.detail for notice in route.notices)
     said = f"{route.container} {route.upstream or ''} {route.address or ''} {route.reason or ''} {route.detail or ''}"
     return f"{said} {notices} {words.get(route.container, '')}"
+
+
+def _site_text(site: SiteReport, *, words: Words) -> str:
+    certificate = "" if site.certificate is None else f"{site.certificate.name} {site.certificate.warning or ''}"
+    state = f"{'closed' if site.is_closed else ''} {site.http} {site.closed or ''} {site.redirect_to or ''}"
+    paths = " ".join(_location_text(each, words=words) for each in site.locations)
+    return f"{site.host} {'https' if site.https else ''} {certificate} {state} {paths}"
+
+
+def _location_text(location: LocationReport, *, words: Words) -> str:
+    names = " ".join(f"{each} {words.get(each, '')}" for each in location.containers)
+    return f"{location.path} {location.upstream} {location.closed or ''} {names}"
+
+
+def _stream_text(stream: StreamReport) -> str:
+    return f"{stream.port}/{stream.protocol} {stream.upstream} {stream.note or ''}"
 
 
 def _change_text(change: ChangeReport) -> str:

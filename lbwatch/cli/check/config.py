@@ -1,7 +1,9 @@
 """Checks what would be written now: that nginx reads and takes it, that requests come to it, that servers answer."""
 
 import asyncio
+import time
 from collections.abc import Iterable
+from itertools import chain
 
 from lbwatch.balancers.nginx.balancer import Tester
 from lbwatch.balancers.nginx.config_test.container import ContainerTester
@@ -10,15 +12,20 @@ from lbwatch.balancers.nginx.config_test.sites import sites_in
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.live.lines import LiveLines
 from lbwatch.balancers.nginx.outputs import Outputs
-from lbwatch.cli.check.finding import Finding, Verdict, failed, ok, warn, warnings
+from lbwatch.cli.check.finding import Finding, Verdict, closed_site_words, failed, ok, warn, warnings
 from lbwatch.cli.check.servers import server_findings
 from lbwatch.cli.check.sites import site_words
 from lbwatch.cli.look import looked
 from lbwatch.core import parts
 from lbwatch.core.errors import LbwatchError, ReloadError, RenderError, SourceError, UserConfigError
+from lbwatch.core.hostwords import closed_words
 from lbwatch.core.rows import degraded_words
+from lbwatch.core.site import Site
+from lbwatch.core.sites.expiry import expiry_remarks
+from lbwatch.core.sites.unmatched import file_remarks
 from lbwatch.settings import NginxSettings, Settings
 from lbwatch.system.programs import find_program, split_command, unusable_reason
+from lbwatch.wiring.filenames import found_now
 from lbwatch.wiring.look import Look, build_tester
 
 _DEFAULT_COMMAND = NginxSettings().nginx_command
@@ -48,8 +55,26 @@ async def _look_findings(look: Look, *, settings: Settings) -> tuple[Finding, ..
         *_live_findings(look.balancer.lines),
         *warnings("config", map(degraded_words, look.balancer.applied.degraded)),
         *(await _site_findings(look) if look.balancer.tested else ()),
+        *await asyncio.to_thread(lambda: tuple(_host_findings(look))),
         *await server_findings(parts.upstreams_in(look.balancer.parts), settings=settings),
     )
+
+
+def _host_findings(look: Look) -> Iterable[Finding]:
+    """Return which hosts are closed, whose certificate ends, and which files no site takes."""
+    plan, rules = look.reconciler.applied().plan, look.rules()
+    sites = () if plan is None else plan.sites
+    yield from warnings("site", chain.from_iterable(map(_closed, sites)))
+    yield from warnings("site", expiry_remarks(sites, at=time.time()))
+    yield from warnings("site", file_remarks(found_now(plan, rules=rules)))
+
+
+def _closed(site: Site) -> Iterable[str]:
+    if (why := closed_words(site, refused=None)) is not None:
+        yield closed_site_words(site.host, why=why)
+    for each in site.locations:
+        if each.closed is not None:
+            yield closed_site_words(f"{site.host} {each.path}", why=each.closed)
 
 
 def _live_findings(lines: LiveLines | None) -> Iterable[Finding]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lbwatch.api import client
-from lbwatch.api.client import DaemonState, NginxState
-from lbwatch.cli.check.finding import Finding, failed, ok, warn, warnings
+from lbwatch.api.client import DaemonState, NginxState, SiteState
+from lbwatch.cli.check.finding import Finding, closed_site_words, failed, ok, warn, warnings
 from lbwatch.core.errors import NoDaemonError
 from lbwatch.settings import Settings
 from lbwatch.wiring.daemon import make_address
@@ -53,12 +53,25 @@ def _findings(state: DaemonState, *, engine: str) -> Iterator[Finding]:
     if state.nginx.live is not None:
         yield _live(state.nginx)
     yield from warnings("daemon", (each.note for each in state.upstreams if each.note is not None))
+    yield from warnings("daemon", (each.note for each in state.streams if each.note is not None))
+    yield from warnings("daemon", _closed(state.sites))
     yield from warnings("daemon", state.remarks)
     for each in state.engines:
         if each.drift:
             yield warn(
                 "daemon", f"engine {each.name}: {each.drift} changes had no event: see source.drifted in its log"
             )
+
+
+def _closed(sites: Iterable[SiteState]) -> Iterator[str]:
+    for site in sites:
+        if site.closed is not None:
+            yield closed_site_words(site.host, why=site.closed)
+        yield from (
+            closed_site_words(f"{site.host} {each.path}", why=each.closed)
+            for each in site.locations
+            if each.closed is not None
+        )
 
 
 def _live(nginx: NginxState) -> Finding:

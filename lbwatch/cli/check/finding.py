@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lbwatch.core.errors import excerpt
+
 MOST_LINES = 5
 """Of one kind: a thousand containers with one mistake are one mistake."""
 
@@ -43,6 +45,12 @@ def warn(part: str, words: str, /) -> Finding:
 def failed(part: str, words: str, /) -> Finding:
     """Return what of a part is wrong."""
     return Finding(part=part, verdict=Verdict.FAILED, words=words)
+
+
+def closed_site_words(what: str, /, *, why: str) -> str:
+    """Return that a host, or a path of it, is closed."""
+    host = f"host {excerpt(what)}"
+    return why if why.startswith(f"{host} ") else f"{host} is closed to everyone: {why}"
 
 
 def warnings(part: str, words: Iterable[str], /) -> Iterator[Finding]:

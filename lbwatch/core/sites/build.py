@@ -128,12 +128,14 @@ def _clients(
         return None, None
     name = shelf.file_host(host)
     own, everyones = f"{rules.cert_dir}/{name}.ca.crt", f"{rules.cert_dir}/{shelf.GLOBAL_CA}"
-    ca = shelf_.other(own) or shelf_.other(everyones)
-    must_show = wish.verifies_client == "on" or ca == own
+    ca = shelf_.other(own, is_exact=False)
+    is_own = ca is not None
+    ca = ca or shelf_.other(everyones)
+    must_show = wish.verifies_client == "on" or is_own
     if ca is None:
         missing = f"its clients have to show certificates, and neither {own} nor {everyones} is there"
         return None, missing if must_show else None
-    crl = shelf_.other(f"{rules.cert_dir}/{f'{name}.crl.pem' if ca == own else shelf.GLOBAL_CRL}")
+    crl = shelf_.other(f"{rules.cert_dir}/{f'{name}.crl.pem' if is_own else shelf.GLOBAL_CRL}", is_exact=not is_own)
     trouble = shelf_.trouble(ca) or shelf_.trouble(crl)
     # Plain HTTP in its place would let in everyone; who asks for both has said so.
     if trouble is None and must_show and not has_certificate and https is not Https.BOTH:
@@ -145,7 +147,7 @@ def _location(host: str, claimed: Claimed, *, rules: SiteRules, files: SiteFiles
     """Return one path of a host, closed if a file that it needs is missing."""
     path, wish = claimed.path, claimed.wish
     names = (wish.auth,) if wish.auth is not None else shelf.password_names(host, path)
-    passwords = shelf_.first(rules.htpasswd_dir, names, known=files.passwords)
+    passwords = shelf_.first(rules.htpasswd_dir, names, known=files.passwords, is_exact=wish.auth is not None)
     snippet = shelf_.first(rules.vhost_dir, shelf.location_names(host, path), known=files.snippets)
     override = shelf_.first(rules.vhost_dir, shelf.override_names(host, path), known=files.snippets)
     internal = shelf_.other(rules.network_internal) if wish.is_internal else None
@@ -173,7 +175,7 @@ def _realm(host: str, path: SitePath, passwords: str, *, named: bool) -> str:
     """Return what the browser shows that asks for a password."""
     if host.startswith("~"):
         return "Restricted access"
-    is_hosts = passwords.endswith(f"/{shelf.file_host(host)}")
+    is_hosts = passwords.lower().endswith(f"/{shelf.file_host(host)}")
     of_path = not named and not is_hosts and not path.match.is_regexp
     return f"Restricted {host}{path}" if of_path else f"Restricted {host}"
 

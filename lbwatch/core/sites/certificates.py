@@ -53,7 +53,8 @@ def certificate_of(
     """
     passed_over: list[tuple[str, str]] = []
     for name in (wanted,) if wanted is not None else certificate_names(host):
-        if (found := files.certificates.get(name)) is not None:
+        written = name if wanted is not None else files.spelled.get(name, name)
+        if (found := files.certificates.get(written)) is not None:
             return Choice(certificate=found, passed_over=tuple(passed_over), named=wanted is not None)
         passed_over.append((name, _missing_words(name, files=files)))
     if wanted is not None:

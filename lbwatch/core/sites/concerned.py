@@ -37,6 +37,7 @@ class Changed:
         for was, is_ in ((before.others, now.others), (before.digests, now.digests), (before.errors, now.errors)):
             paths |= _differing(was, is_)
         stems = names | {_stem(path.rpartition("/")[2]) for path in paths}
+        stems |= {stem.lower() for stem in stems}
         is_known_otherwise = before.unknown != now.unknown
         self.any = bool(stems) or is_known_otherwise
         # With the first certificate of all plain HTTP is worth a word, see `report`.

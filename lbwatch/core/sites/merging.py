@@ -68,9 +68,10 @@ def site_of(host: str, path: SitePath) -> str:
 def merged(host: str, asks: Iterable[SiteAsk]) -> Merged:
     """Return what all containers together ask of a host, in whatever order their wishes come."""
     result = Merged(host=host)
-    by_path: dict[SitePath, list[SiteAsk]] = {}
+    # Of two spellings of one path nginx would refuse the second, and with it the host.
+    by_path: dict[object, list[SiteAsk]] = {}
     for ask in sorted(asks, key=_by_rank):
-        by_path.setdefault(_place(ask.wish.path), []).append(ask)
+        by_path.setdefault(ask.wish.path.compared, []).append(ask)
     winners = [ask for claiming in by_path.values() for ask in _claim(result, claiming)]
     result.asks = tuple(sorted(winners, key=_by_rank))
     result.paths = tuple(sorted(result.paths, key=lambda each: each.path))
@@ -80,11 +81,6 @@ def merged(host: str, asks: Iterable[SiteAsk]) -> Merged:
 
 def _by_rank(ask: SiteAsk) -> tuple[int, str, int]:
     return ask.rank
-
-
-def _place(path: SitePath) -> SitePath:
-    """Return what two paths have alike that cannot both be there: `/x` and `^~ /x` are one location to nginx."""
-    return SitePath(text=path.text) if path.match is Match.PREFIX_FIRST else path
 
 
 def _claim(result: Merged, asks: Sequence[SiteAsk]) -> list[SiteAsk]:

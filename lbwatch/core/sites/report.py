@@ -64,9 +64,9 @@ def _of_all(merged: Merged, reason: Reason, detail: str) -> Iterator[Route]:
 
 
 def _of_closed_paths(merged: Merged, site: Site) -> Iterator[Route]:
-    closed = {each.path: each.closed for each in site.locations if each.closed is not None}
+    closed = {each.path.compared: each.closed for each in site.locations if each.closed is not None}
     for ask in merged.asks:
-        if (why := closed.get(ask.wish.path)) is not None:
+        if (why := closed.get(ask.wish.path.compared)) is not None:
             detail = f"{excerpt(site_of(site.host, ask.wish.path))} answers 503: {why}"
             yield _route(ask, site.host, Reason.HOST_REFUSED, detail)
 

@@ -55,7 +55,9 @@ class Shelf:
         self._files = files
         self.used: dict[str, str] = {}
 
-    def first(self, folder: str, names: Iterable[str], *, known: Mapping[str, str]) -> str | None:
+    def first(
+        self, folder: str, names: Iterable[str], *, known: Mapping[str, str], is_exact: bool = False
+    ) -> str | None:
         """
         Return the path of the first file that there is, readable or not, and take it; `None`: there is none.
 
@@ -63,16 +65,22 @@ class Shelf:
             folder: Where they are looked for.
             names: In the order of preference.
             known: Digests of the files in that folder, by name.
+            is_exact: Whether one that is written with capitals is another one: a container names it, no host.
         """
         for name in names:
-            path = f"{folder}/{name}"
-            if name in known or path in self._files.errors:
-                self.take(path, digest=known.get(name, ""))
+            path = f"{folder}/{name}" if is_exact else self._spelled(f"{folder}/{name}")
+            if (written := path.rpartition("/")[2]) in known or path in self._files.errors:
+                self.take(path, digest=known.get(written, ""))
                 return path
         return None
 
-    def other(self, path: str) -> str | None:
-        """Return the path of a file that is known by it, and take it, if it is there."""
+    def _spelled(self, path: str) -> str:
+        # Hosts have no capitals here, and nginx-proxy looks for files by a host as it is written.
+        return self._files.spelled.get(path, path)
+
+    def other(self, path: str, *, is_exact: bool = True) -> str | None:
+        """Return the path of a file that is known by it, and take it, if it is there; *is_exact* as in `first`."""
+        path = path if is_exact else self._spelled(path)
         if path not in self._files.others and path not in self._files.errors:
             return None
         self.take(path, digest=self._files.others.get(path, ""))

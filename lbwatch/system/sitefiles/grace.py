@@ -12,6 +12,8 @@ from lbwatch.core.site import Certificate
 from lbwatch.system.sitefiles.contents import SeenFile
 from lbwatch.system.sitefiles.pairs import Pairs
 
+LOST = "it is gone, and its folder with it"
+
 GRACE_S = 5.0
 """From the first half that was seen until it counts; copies over a slow network are done within a second."""
 
@@ -26,12 +28,34 @@ class Seen:
         pairs: Of a folder of certificates.
         error: Why the files cannot be known, in words: what else stands here is from before then.
         was_known: Whether they ever were.
+        folder: See `Survey`.
     """
 
     files: Mapping[str, SeenFile] = field(default_factory=dict)
     pairs: Pairs = field(default_factory=Pairs)
     error: str | None = None
     was_known: bool = False
+    folder: tuple[int, int] | None = None
+
+    def has_lost(self, before: "Seen") -> bool:
+        """
+        Return whether the folder itself went, with the files of before: renamed, removed, or no longer mounted.
+
+        What is empty is another folder then. Whoever wants its files gone removes them.
+        """
+        return bool(before.files) and before.folder not in (None, self.folder) and not self.files
+
+    @property
+    def lost(self) -> "Seen":
+        """Return the same, with none of its files to be used: what they close must not be open without them."""
+        certificates = {
+            name: replace(each, chain=None, dhparam=None, error=LOST) for name, each in self.pairs.certificates.items()
+        }
+        return replace(
+            self,
+            files={path: SeenFile(error=LOST) for path in self.files},
+            pairs=replace(self.pairs, certificates=certificates),
+        )
 
 
 class Grace:

@@ -1,7 +1,7 @@
 """Puts together what was seen of each place, in the words of `SiteFiles`; pure."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lbwatch.core.site import SiteFiles
@@ -68,7 +68,18 @@ def merged(*, certificates: Known, snippets: Known, passwords: Known, fixed: Kno
         digests=digests,
         errors=errors,
         unknown=frozenset(unknown),
+        spelled=_spelled(files) | _spelled(pairs.certificates if pairs is not None else ()),
     )
+
+
+def _spelled(names: Collection[str]) -> dict[str, str]:
+    """Return the paths, or names, whose last part is written with capitals, by the same without."""
+    found: dict[str, str] = {}
+    for each in sorted(names):
+        folder, slash, name = each.rpartition("/")
+        if (lower := f"{folder}{slash}{name.lower()}") not in names:
+            found.setdefault(lower, each)
+    return found
 
 
 def _by_name(files: Mapping[str, SeenFile]) -> dict[str, str]:

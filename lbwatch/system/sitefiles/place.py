@@ -159,7 +159,8 @@ class Place:
                 break
         files = self._contents.seen(survey.paths, step=self._step)
         pairs = Pairs() if self._pairs is None else self._pairs(files, step=self._step)
-        return Seen(files=files, pairs=pairs, error=survey.error, was_known=survey.error is None)
+        known = survey.error is None
+        return Seen(files=files, pairs=pairs, error=survey.error, was_known=known, folder=survey.folder)
 
     def _step(self) -> None:
         self._steps += 1
@@ -168,6 +169,8 @@ class Place:
         if self.seen is not None:
             if seen.error is not None:
                 seen = replace(self.seen, error=seen.error)
+            elif seen.has_lost(self.seen):
+                seen = replace(self.seen, error=None).lost
             seen = self._grace.eased(seen, before=self.seen, now=asyncio.get_running_loop().time())
         is_sure = self.seen is None or is_quiet or seen == self._unsure
         self._unsure = None

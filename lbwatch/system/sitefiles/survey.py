@@ -38,11 +38,13 @@ class Survey:
         paths: Of the files, each with the most bytes that are read of it.
         watched: Folders to be watched, each with the names in it that matter; `None`: all do.
         error: Why the files cannot be known, in words; `None`: they are.
+        folder: Which folder it is, by device and inode; `None`: it is not there, or it is no folder that was looked at.
     """
 
     paths: Mapping[str, int] = field(default_factory=dict)
     watched: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     error: str | None = None
+    folder: tuple[int, int] | None = None
 
 
 def certificate_bytes(name: str) -> int | None:
@@ -73,6 +75,7 @@ def in_folder(folder: str, *, max_bytes: Callable[[str], int | None]) -> Survey:
     watched.add_whole(found.target)
     paths: dict[str, int] = {}
     try:
+        stat = os.stat(found.target)
         with os.scandir(found.target) as entries:
             for count, entry in enumerate(entries):
                 if count == MAX_FILES:
@@ -87,7 +90,7 @@ def in_folder(folder: str, *, max_bytes: Callable[[str], int | None]) -> Survey:
         return Survey(watched=watched.names())
     except OSError as error:
         return Survey(watched=watched.names(), error=excerpt(str(error.strerror)))
-    return Survey(paths=paths, watched=watched.names())
+    return Survey(paths=paths, watched=watched.names(), folder=(stat.st_dev, stat.st_ino))
 
 
 def of_paths(paths: Iterable[str]) -> Survey:

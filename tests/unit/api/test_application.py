@@ -47,7 +47,9 @@ from lbwatch.api.page import rendering as page
 from lbwatch.api.report import report_of, state_json
 from lbwatch.api.server import serving
 from lbwatch.core.explain import Explanation
+from lbwatch.core.hostwords import HostExplanation
 from lbwatch.core.model import Plan
+from lbwatch.core.sitestory import SiteStory
 from lbwatch.core.status import Status
 from lbwatch.system.state import State
 
@@ -304,6 +306,10 @@ class Recorded(ControlService):
         self.asked.append("/explain")
         return Explanation(source=ref, routes=())
 
+    async def explain_host(self, host: str) -> HostExplanation:
+        self.asked.append("/explain-host")
+        return HostExplanation(source="local", story=SiteStory(host=host), at=0.0)
+
 
 def routes_of(application: web.Application) -> set[tuple[str, str]]:
     """The method and the path of each route that there is."""
@@ -326,7 +332,12 @@ async def test_nothing_that_changes_anything_is_reached_by_tcp(tmp_path: Path) -
     routes = routes_of(application)
     closed = {route for route in routes if route[0] not in ("GET", "HEAD") or route[1] not in ROUTES}
     orders = {"/drain", "/undrain", "/pause", "/resume"}
-    assert {("GET", "/explain"), ("GET", "/suspended"), *(("POST", each) for each in orders)} < closed
+    assert {
+        ("GET", "/explain"),
+        ("GET", "/explain-host"),
+        ("GET", "/suspended"),
+        *(("POST", each) for each in orders),
+    } < closed
     assert {path for _, path in routes - closed} == set(ROUTES)
     async with serving(application, listen=f"127.0.0.1:{port}", control_socket=here):
         for method, path in closed:
@@ -337,7 +348,7 @@ async def test_nothing_that_changes_anything_is_reached_by_tcp(tmp_path: Path) -
         for method, path in closed:
             answer = await Client(socket=here).get(f"{path}?container=web-1", method="PUT" if method == "*" else method)
             assert answer.status == 200, (method, path)
-        assert set(service.asked) == orders | {"/explain", "added"}, "the walk saw them"
+        assert set(service.asked) == orders | {"/explain", "/explain-host", "added"}, "the walk saw them"
 
 
 @pytest.mark.parametrize("path", ROUTES)

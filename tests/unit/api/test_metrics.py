@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -101,6 +102,9 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
         "lbwatch_servers",
         "lbwatch_containers_skipped",
         "lbwatch_upstreams_reduced",
+        "lbwatch_sites",
+        "lbwatch_sites_closed",
+        "lbwatch_certificate_expires_timestamp_seconds",
         "lbwatch_upstream_waiting_requests",
         "lbwatch_upstream_paused",
         "lbwatch_live",
@@ -435,3 +439,21 @@ def test_whether_changes_need_a_reload_is_a_number_where_anybody_asked() -> None
     """An alert for those who rely on it must not wake those who never did."""
     for live, wanted in ((True, 1.0), (False, 0.0), (None, None)):
         assert value(made_status(balancer=BalancerStatus(live=live)), "lbwatch_live") == wanted
+
+
+def test_hosts_and_the_end_of_their_certificates_are_counted_of_what_is_in_force() -> None:
+    """A certificate that ends takes its sites down, weeks after whoever renews it failed."""
+    found = samples(exposition(full_status()))
+    assert found["lbwatch_sites", ()] == 3
+    assert found["lbwatch_sites_closed", ()] == 1
+    ends = {key: value for key, value in found.items() if key[0] == "lbwatch_certificate_expires_timestamp_seconds"}
+    expires = ("lbwatch_certificate_expires_timestamp_seconds", (("certificate", "a.example"),))
+    assert ends == {expires: AT + 86400}
+
+
+def test_a_host_that_nginx_refuses_is_no_upstream() -> None:
+    status = full_status()
+    refused = Degraded(upstream="~host a.example", level=Level.PLAIN, error="no")
+    found = samples(exposition(replace(status, applied=replace(status.applied, degraded=(refused,)))))
+    assert {key: value for key, value in found.items() if key[0] == "lbwatch_upstreams_reduced" and value} == {}
+    assert found["lbwatch_sites_closed", ()] == 2

@@ -298,7 +298,10 @@ def test_explain_has_the_bytes_that_it_always_had(name: str) -> None:
     assert explain_json(explained_by_daemon(look(), container)) == wanted
 
 
-NEWER = {"name-taken"}
+NEWER = {
+    *("name-taken", "bad-host", "bad-path", "bad-variable", "host-taken", "host-refused", "no-certificate"),
+    "port-taken",
+}
 """Reasons that came after the bytes were recorded."""
 
 NEWER_NOTICES = {
@@ -308,8 +311,13 @@ NEWER_NOTICES = {
     NoticeKind.HOLD_DIFFERS,
     NoticeKind.HOLD_NOT_USED,
     NoticeKind.TAKES_RELOAD,
+    NoticeKind.SITE_DIFFERS,
+    NoticeKind.SITE_NOT_USED,
+    NoticeKind.VALUE_NOT_USED,
+    NoticeKind.PORT_ASSUMED,
+    NoticeKind.NO_CERTIFICATE,
 }
-"""Likewise; those of `sticky` and `hold` are core/test_group's."""
+"""Likewise; those of `sticky` and `hold` are core/test_group's, those of sites core/sites'."""
 
 
 def test_there_is_something_of_everything() -> None:

@@ -1,5 +1,7 @@
 """The words of sites: what tells one part of a plan from another."""
 
+import pytest
+
 from lbwatch.core.model import Plan, Stream, Upstream
 from lbwatch.core.site import Match, Site, SitePath
 
@@ -32,3 +34,19 @@ def test_a_path_is_written_as_nginx_has_it() -> None:
     assert str(SitePath(text="/x", match=Match.EXACT)) == "= /x"
     assert SitePath(text="/x").spellings == ("/x",)
     assert SitePath(text="^/x", match=Match.REGEXP).spellings == ("~ ^/x", "~^/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("/a%20b", "/a b"), ("/%C3%A9", "/é"), ("/%ff", "/%ff"), ("/a%00", "/a%00"), ("/a%0A", "/a%0A")]
+)
+def test_paths_are_compared_as_nginx_does(text: str, plain: str) -> None:
+    """It has decoded what a client sent before it looks for a location."""
+    assert SitePath(text=text).decoded == plain
+
+
+def test_paths_that_are_one_to_nginx_are_compared_as_one() -> None:
+    """It refuses the second of them, and with it the whole host."""
+    prefix, first = SitePath(text="/x"), SitePath(text="/%78", match=Match.PREFIX_FIRST)
+    assert prefix.compared == first.compared
+    assert prefix.compared != SitePath(text="/x", match=Match.EXACT).compared
+    assert SitePath(text="%78", match=Match.REGEXP).compared != SitePath(text="x", match=Match.REGEXP).compared

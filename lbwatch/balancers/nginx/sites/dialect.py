@@ -6,12 +6,12 @@ takes it for all that fits nowhere, without the word `default_server`, of which 
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lbwatch.balancers.nginx.quoting import hidden
 from lbwatch.balancers.nginx.sites import words
-from lbwatch.balancers.nginx.sites.blocks import ProxyBlock, ServerBlock, SiteBlock, SiteBlocks, TlsBlock
+from lbwatch.balancers.nginx.sites.blocks import LocationBlock, ProxyBlock, ServerBlock, SiteBlock, SiteBlocks, TlsBlock
 from lbwatch.balancers.nginx.sites.locations import has_root, is_writable, locations_of
 from lbwatch.balancers.nginx.sites.policies import policy
 from lbwatch.balancers.nginx.version import Version, takes_http2_alone
@@ -19,6 +19,7 @@ from lbwatch.core.site import Certificate, OnHttp, Site, SiteRules
 
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _HTTPS_PORT = 443
+_ACME = "/.well-known/acme-challenge/"
 
 # A name takes two more bytes than it has, in a bucket with two pointers besides (ngx_hash.h); nginx's own bucket is 64.
 _BUCKET_OVERHEAD = 18
@@ -146,6 +147,7 @@ class _Around:
             yield replace(self._http(site, kind=_REDIRECT), redirect=_own_https(site), redirect_code=site.redirect_code)
         if not has_http and not has_https:
             return
+        locations = locations_of(site, live=self.live)
         yield ServerBlock(
             kind=_SITE,
             name=words.word(site.host),
@@ -154,10 +156,10 @@ class _Around:
                 *(self._https_listens(site, is_default=site.is_default) if has_https else ()),
             ),
             tls=self._tls(site, site.certificate) if has_https else None,
-            acme=site.acme and has_http and not _claims_acme(site),
+            acme=site.acme and has_http and not _claims_acme(locations),
             hsts=None if has_http or site.hsts is None else words.word(site.hsts),
             server_tokens=site.server_tokens,
-            locations=locations_of(site, live=self.live),
+            locations=locations,
             default_root=None if has_root(site) else self.default_root,
             snippet=None if site.snippet is None else words.glob(site.snippet),
         )
@@ -276,11 +278,10 @@ def _port_words(port: int, *, usual: int) -> str:
     return "" if port == usual else f":{port}"
 
 
-def _claims_acme(site: Site) -> bool:
+def _claims_acme(locations: Iterable[LocationBlock]) -> bool:
     """Return whether a container serves the path of ACME challenges itself."""
-    return any(
-        each.path.text == "/.well-known/acme-challenge/" and not each.path.match.is_regexp for each in site.locations
-    )
+    # As it is written, since a path that is stripped has another one below it.
+    return any(each.match in (_ACME, f"^~ {_ACME}") for each in locations)
 
 
 def _is_writable(site: Site) -> bool:

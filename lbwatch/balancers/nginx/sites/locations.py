@@ -51,7 +51,7 @@ def is_writable(site: Site) -> bool:
 
 
 def _blocks(site: Site, *, live: Collection[str]) -> Iterator[LocationBlock]:
-    taken = {_key(each.path) for each in site.locations}
+    taken = {each.path.compared for each in site.locations}
     number = 1
     for location in site.locations:
         # A file of the user's may say anything, such as which headers to send: what waits would go without.
@@ -66,23 +66,16 @@ def _blocks(site: Site, *, live: Collection[str]) -> Iterator[LocationBlock]:
             yield _again(location, name=again)
 
 
-def _key(path: SitePath) -> tuple[str, str]:
-    # nginx takes `^~ /x` and `/x` for the same location.
-    match = Match.PREFIX if path.match is Match.PREFIX_FIRST else path.match
-    return match, path.text if path.match.is_regexp else words.decoded(path.text)
-
-
-def _paths(location: Location, *, taken: Collection[tuple[str, str]]) -> Iterator[SitePath]:
+def _paths(location: Location, *, taken: Collection[tuple[Match, str]]) -> Iterator[SitePath]:
     """Return which locations of nginx's a path is."""
     path = location.path
     if not _is_stripped(location) or path.text.endswith("/") or path.match is Match.EXACT:
         yield path
         return
-    yield replace(path, match=Match.EXACT)
-    below = replace(path, text=f"{path.text}/")
-    # Where somebody else asks for just that, it is theirs.
-    if _key(below) not in taken:
-        yield below
+    # Where somebody else asks for just one of the two, it is theirs.
+    for each in (replace(path, match=Match.EXACT), replace(path, text=f"{path.text}/")):
+        if each.compared not in taken:
+            yield each
 
 
 def _is_stripped(location: Location) -> bool:
@@ -103,7 +96,7 @@ def _is_repeatable(location: Location) -> bool:
 
 
 def _match(path: SitePath) -> str:
-    text = path.text if path.match.is_regexp else words.decoded(path.text)
+    text = path.text if path.match.is_regexp else path.decoded
     written = words.word(text)
     return f"{path.match} {written}" if path.match else written
 
@@ -122,7 +115,8 @@ def _block(location: Location, *, path: SitePath, again: str | None) -> Location
         again=again,
         is_again=False,
         closed=location.closed is not None,
-        override=None if location.override is None else words.glob(location.override),
+        # What is closed is so whatever a file of the user's says; and of a pipe nginx would never see the end.
+        override=words.glob(location.override) if location.override is not None and location.closed is None else None,
         realm=words.realm(location.realm) if location.password_file is not None else None,
         password_file=None if location.password_file is None else words.path(location.password_file),
         allow=wish.allow,
@@ -153,7 +147,7 @@ def _rewrite(location: Location) -> str | None:
     """Return what makes of a request's path the one that the program sees, as `proxy_pass` does with a path."""
     if not (dest := _dest(location)):
         return None
-    path = words.decoded(location.path.text)
+    path = location.path.decoded
     # The rest may have a line break, which a dot alone would not take, and the path would stay as it is.
     if _is_stripped(location):
         pattern, result = f"(?s)^{re.escape(path.rstrip('/'))}/?(.*)$", "/$1"

@@ -7,7 +7,6 @@ not have one (`path`, `glob`); where it looks for none, as in names and regular 
 """
 
 import re
-from urllib.parse import unquote
 
 MAX_CHARS = 1_000
 """Of a path; nginx takes no argument of more than 4 KiB."""
@@ -17,7 +16,6 @@ _PATH = re.compile(r"/[^$\x00-\x1f\x7f]*")
 _GLOB = re.compile(r"[*?\[]")
 _SPECIAL = re.compile(r"[*?\[\\]")
 _NOT_SHOWN = re.compile(r'[^ -~]|["\\$]')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"\$(?:([a-z_]+)|\{([a-z_]+)\})?")
 _RETURN = re.compile(r"(?P<code>[1-9][0-9]{2})(?:[ \t]+(?P<text>[^\x00-\x1f\x7f]{1,1000}))?")
 
@@ -66,15 +64,6 @@ def glob(text: str) -> str:
 def realm(text: str) -> str:
     """Return what a browser shows where it asks for a password, as a word: without what would end it there."""
     return f'"{_NOT_SHOWN.sub("", text)[:200]}"'
-
-
-def decoded(text: str) -> str:
-    """Return a path as nginx compares it, with no character written by its number, if that is a text."""
-    try:
-        plain = unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        return text
-    return text if _CONTROL.search(plain) else plain
 
 
 def answer(text: str) -> str:

@@ -77,7 +77,7 @@ def other_spellings(name: str, texts: Iterable[str], *, hosts: Collection[str]) 
         texts: As they are written.
         hosts: What is made of them.
     """
-    others = (text for each in texts if (text := each.strip()) and text not in hosts)
+    others = (text for each in texts if (text := each.strip()) and text not in hosts and text.lower() not in hosts)
     lines = (f"variable {name}: files of {excerpt(text)} are looked for as {grammar.host(text)}" for text in others)
     return tuple(islice(lines, MAX_LINES))
 

@@ -29,7 +29,7 @@ def test_trouble_stands_before_what_passes_and_what_was_never_meant() -> None:
     names = [each.name for each in world.upstreams.rows]
     assert names == ["gone", "plain", "sick", "well"], "an upstream without a server is trouble too"
     text = outline(troubled()).text
-    assert text.index("Not routed 21") < text.index("Warnings 1") < text.index("Changes 2") < text.index("Upstreams 4")
+    assert text.index("Not routed 28") < text.index("Warnings 1") < text.index("Changes 2") < text.index("Upstreams 4")
 
 
 def test_an_upstream_that_stands_last_by_name_comes_first_if_it_is_in_trouble() -> None:

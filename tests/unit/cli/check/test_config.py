@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from command import WEB
 from needs import need
+from sitecerts import made
 from usersettings import settings_with
 
 from lbwatch.cli.check.config import config_findings
@@ -197,3 +198,21 @@ async def test_without_an_engine_the_users_own_files_are_judged_and_nothing_else
     site.write("conf.d/site.conf", "nonsense on;\n")
     with pytest.raises(ConfigRejectedError, match="nonsense"):
         await config_findings(away)
+
+
+async def test_before_the_first_run_hosts_that_would_be_closed_are_named(site: Site) -> None:
+    """Without a daemon, too: who moves to lbwatch looks before he switches."""
+    folders = {name: site.folder / name for name in ("cert_dir", "vhost_dir", "htpasswd_dir")}
+    for each in folders.values():
+        each.mkdir()
+    site.write("vhost_dir/a.example.conf", "# misnamed\n")
+    made("a.example", days=-3).write(folders["cert_dir"], "a.example")
+    site.engine.containers.run(name="web-a", labels={"lbwatch.host": "a.example"})
+    site.engine.containers.run(name="web-b", labels={"lbwatch.host": "b.example", "lbwatch.auth": "staff"})
+    found = await config_findings(site.settings(template="nginx/sites.conf.j2", **folders))
+    words = [each for verdict, each in lines(found, "site") if verdict is Verdict.WARN]
+    missing = f"{folders['htpasswd_dir']}/staff"
+    assert f"host b.example / is closed to everyone: its password file {missing} is not there" in words
+    assert any(each.startswith("certificate a.example expired on") for each in words)
+    misnamed = f"{folders['vhost_dir']}/a.example.conf"
+    assert f"file {misnamed} is of no site: name it a.example, if that is meant" in words

@@ -15,6 +15,7 @@ from lbwatch.cli.check.daemon import daemon_findings
 from lbwatch.cli.check.finding import Finding, Verdict
 from lbwatch.core.errors import RequestError
 from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Upstream
+from lbwatch.core.sites.unmatched import UnmatchedFile
 from lbwatch.core.status import Status
 
 IN_STEP = made_status(engines=(engine_status(),), applied=applied_plan())
@@ -149,3 +150,19 @@ async def test_one_that_hangs_or_is_another_program_fails(tmp_path: Path, monkey
         silent.listen()
         with pytest.raises(RequestError, match=r"does not answer within 0\.1 s"):
             await daemon_findings(settings_with(control_socket=tmp_path / "silent"))
+
+
+async def test_hosts_that_are_closed_and_files_of_no_site_are_warnings(tmp_path: Path) -> None:
+    """Whoever asks `check` is not told that all is well while a site answers 503."""
+    status = full_status()
+    refused = Degraded(upstream="~host a.example", level=Level.PLAIN, error="[emerg] no")
+    status = replace(
+        status,
+        applied=replace(status.applied, degraded=(refused,)),
+        unmatched=(UnmatchedFile(path="/v/a.conf", meant="a"),),
+    )
+    words = [each.words for each in await found(status, tmp_path) if each.verdict is Verdict.WARN]
+    assert "host a.example answers 503 to everyone: [emerg] no" in words
+    assert "host b.example / is closed to everyone: its password file /p/staff is not there" in words
+    assert "file /v/a.conf is of no site: name it a, if that is meant" in words
+    assert "certificate a.example expires in 1 day, on 2023-11-15: renew it" in words

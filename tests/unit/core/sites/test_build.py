@@ -364,3 +364,28 @@ def test_a_folder_that_nobody_could_look_into_closes_what_it_may_have_a_file_for
 def test_without_https_no_certificate_is_missed() -> None:
     unseen = replace(files(), errors={CERTS: "Permission denied"}, unknown=frozenset({CERTS}))
     assert site(planned(unseen, https="off"), "a.example").closed is None
+
+
+def test_files_may_be_written_as_a_host_was_with_capitals() -> None:
+    """nginx-proxy looks for them as its variable is written: a password, or a CA, must not be missed for that."""
+    upper = f"{CERTS}/A.Example.ca.crt"
+    found = replace(
+        files("A.Example", passwords=("A.Example", "Team"), snippets=("A.Example", "default"), others=(upper,)),
+        spelled={
+            "A.Example".lower(): "A.Example",
+            f"{CERTS}/a.example.ca.crt": upper,
+            f"{PASSWORDS}/a.example": f"{PASSWORDS}/A.Example",
+            f"{PASSWORDS}/team": f"{PASSWORDS}/Team",
+            f"{VHOSTS}/a.example": f"{VHOSTS}/A.Example",
+        },
+    )
+    made = site(planned(found), "a.example")
+    assert made.certificate is not None
+    assert made.certificate.name == "A.Example"
+    assert made.clients == ClientCertificates(ca=upper)
+    assert made.snippet == f"{VHOSTS}/A.Example"
+    (only,) = made.locations
+    assert (only.password_file, only.realm) == (f"{PASSWORDS}/A.Example", "Restricted a.example")
+    # One that is named is that one, and nobody of another list comes in.
+    (only,) = site(planned(found, auth="team"), "a.example").locations
+    assert only.closed is not None

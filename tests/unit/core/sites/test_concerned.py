@@ -34,6 +34,7 @@ def changed(before: SiteFiles, now: SiteFiles) -> Changed:
         (files(OTHER, snippets=("a_b.example_location",)), "a_b.example", True),
         (files(OTHER, snippets=("default_location",)), "b.example", True),
         (files(OTHER, passwords=("a.example",)), "b.example", False),
+        (files(OTHER, passwords=("A.Example",)), "a.example", True),
         (files(OTHER, others=(f"{CERTS}/a.example.ca.crt",)), "a.example", True),
         (files(OTHER, others=(f"{CERTS}/ca.crt",)), "b.example", True),
         (files(OTHER, others=("/etc/nginx/network_internal.conf",)), "b.example", True),

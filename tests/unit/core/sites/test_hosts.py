@@ -258,6 +258,15 @@ def test_of_two_named_upstreams_the_older_container_has_the_path() -> None:
     assert [each.address for each in plan.routes if each.container == "new" and each.site is None] != [None]
 
 
+def test_two_spellings_of_one_path_are_one() -> None:
+    """To nginx they are, which refuses the second: who comes later must not have the older one's host closed."""
+    older = hosting("old", "a.example", path="/x", upstream="old")
+    younger = hosting("new", "a.example", path="^~ /%78", upstream="new", created_ns=1)
+    plan = decide(older, younger, **served())
+    assert [(str(each.path), each.upstream) for each in site(plan, "a.example").locations] == [("/x", "old")]
+    assert [(row.container, row.reason) for row in without_sites(plan)] == [("new", Reason.HOST_TAKEN)]
+
+
 def test_other_paths_of_a_host_may_be_another_upstreams() -> None:
     plan = decide(
         hosting("web", "a.example", upstream="web"),

@@ -1,8 +1,10 @@
 """A good certificate stays known while its files are replaced one by one, and no longer than a while."""
 
+from dataclasses import replace
+
 from lbwatch.core.site import Certificate
 from lbwatch.system.sitefiles.contents import SeenFile
-from lbwatch.system.sitefiles.grace import GRACE_S, Grace, Seen
+from lbwatch.system.sitefiles.grace import GRACE_S, LOST, Grace, Seen
 from lbwatch.system.sitefiles.pairs import Pairs
 
 
@@ -53,3 +55,12 @@ def test_one_that_is_gone_is_gone() -> None:
     """nginx could not start with its name."""
     gone = Seen(files={"/b.crt": SeenFile(digest="x")})
     assert Grace().eased(gone, before=seen(), now=0) is gone
+
+
+def test_a_certificate_whose_folder_goes_cannot_be_used() -> None:
+    """nginx must not be given its name, and its host must not be served in plain text for that."""
+    good = Certificate(name="a", path="/c/a.crt", key="/c/a.key", chain="/c/a.chain.pem")
+    files = {path: SeenFile(digest="x") for path in (good.path, good.key)}
+    lost = Seen(files=files, pairs=Pairs(certificates={"a": good}), folder=(1, 2)).lost
+    assert {each.error for each in lost.files.values()} == {LOST}
+    assert lost.pairs.certificates == {"a": replace(good, chain=None, error=LOST)}

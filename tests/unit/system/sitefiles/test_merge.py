@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from lbwatch.core.site import SiteFiles
+from lbwatch.core.site import Certificate, SiteFiles
 from lbwatch.system.sitefiles.contents import SeenFile
 from lbwatch.system.sitefiles.grace import Seen
 from lbwatch.system.sitefiles.merge import NOT_ANSWERING, NOT_LOOKED_AT, Known, merged
+from lbwatch.system.sitefiles.pairs import Pairs
 
 GOOD, BAD = SeenFile(digest="1"), SeenFile(error="it is a pipe")
 NOTHING = Seen(was_known=True)
@@ -45,3 +46,11 @@ def test_a_place_of_which_nothing_is_known_is_an_error_itself() -> None:
         assert (files.errors, files.passwords, files.unknown) == ({"/p": error}, {"a": "1"}, frozenset())
     files = told(known("/c"), known("/p", Seen(error="closed")))
     assert (files.errors, files.unknown) == ({"/p": "closed"}, {"/p"})
+
+
+def test_files_with_capitals_are_found_by_the_name_without() -> None:
+    """Unless something is called that."""
+    passwords = known("/P", Seen(files={"/P/A.b": GOOD, "/P/C": GOOD, "/P/c": GOOD, "/P/d": GOOD}))
+    pairs = Pairs(certificates={"A.b": Certificate(name="A.b", path="/c/A.b.crt", key="/c/A.b.key")})
+    spelled = told(known("/c", Seen(pairs=pairs)), passwords).spelled
+    assert spelled == {"/P/a.b": "/P/A.b", "a.b": "A.b"}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,31 @@ async def test_what_changes_between_the_look_and_the_watch_is_seen(tmp_path: Pat
     async with kept(threads, survey=survey) as (_, known):
         await eventually(lambda: known)
         assert known[0] == {"a"}
+
+
+@pytest.mark.parametrize("is_empty_then", [False, True])
+async def test_a_folder_that_goes_takes_no_file_out_of_force(
+    tmp_path: Path, threads: Threads, is_empty_then: bool
+) -> None:
+    """It was renamed, or is no longer mounted: that is nobody's word that a password is not needed any more."""
+    folder, elsewhere = tmp_path / "htpasswd", tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "a").write_text("x")
+    survey = partial(in_folder, str(folder), max_bytes=list_bytes)
+
+    def seen(place: Place) -> list[tuple[str, bool]]:
+        found = {} if place.seen is None else place.seen.files
+        return [(Path(path).name, each.error is None) for path, each in found.items()]
+
+    async with kept(threads, survey=survey, resync_interval_s=0.1) as (place, _):
+        await eventually(lambda: seen(place) == [("a", True)])
+        folder.rename(elsewhere)
+        if is_empty_then:
+            folder.mkdir()
+        await eventually(lambda: seen(place) == [("a", False)])
+        if is_empty_then:
+            folder.rmdir()
+        elsewhere.rename(folder)
+        await eventually(lambda: seen(place) == [("a", True)])
+        (folder / "a").unlink()
+        await eventually(lambda: seen(place) == [])

@@ -245,3 +245,19 @@ def test_a_thousand_sites_are_rendered_well_below_a_second() -> None:
     began = time.process_time()
     rendered(sites, upstreams=upstreams)
     assert time.process_time() - began < 1.0  # 0.3 s on this machine, with what is made once
+
+
+@pytest.mark.parametrize(
+    ("path", "strips", "is_ours"),
+    [
+        ("/", False, True),
+        ("/.well-known/acme-challenge/", False, False),
+        ("/.well-known/acme%2Dchallenge/", False, False),
+        ("/.well-known/acme-challenge", True, False),
+        ("/.well-known/acme-challenge", False, True),
+    ],
+)
+def test_whoever_serves_the_path_of_acme_challenges_has_it_alone(path: str, strips: bool, is_ours: bool) -> None:
+    """nginx refuses the same location twice, and with it the host."""
+    (server,) = servers(site("a.test", location("web", path, strips_path=strips)))["a.test"]
+    assert server.acme is is_ours

@@ -1,5 +1,7 @@
 """The locations of a site: which there are, and what each of them passes on."""
 
+from dataclasses import replace
+
 import pytest
 from sitestage import location, site
 
@@ -57,6 +59,8 @@ def test_a_stripped_path_is_two_locations() -> None:
     first = location("web", SitePath(text="/x", match=Match.PREFIX_FIRST), strips_path=True)
     assert [match for match, _, _ in ways(first)] == ["= /x", "^~ /x/"]
     assert ways(stripped, location("api", "/x/")) == [("= /x", "http://web/", None), ("/x/", "http://api", None)]
+    exact = location("api", SitePath(text="/x", match=Match.EXACT))
+    assert ways(exact, stripped) == [("= /x", "http://api", None), ("/x/", "http://web/", None)]
     other = location("api", SitePath(text="/x/", match=Match.PREFIX_FIRST))
     assert [match for match, _, _ in ways(stripped, other)] == ["= /x", "^~ /x/"]
     assert ways(location("web", "/x/", strips_path=True)) == [("/x/", "http://web/", None)]
@@ -129,3 +133,9 @@ def test_a_file_that_nginx_cannot_be_given_is_seen(name: str) -> None:
     """Whoever writes the rest without it might open what was closed."""
     assert is_writable(site("a", location(**{name: "/fine"})))
     assert not is_writable(site("a", location(), location("web", "/x", **{name: "/no$"})))
+
+
+def test_what_is_closed_is_so_whatever_file_stands_in_its_place() -> None:
+    """Of a pipe that nginx should read it never sees the end, and no host at all would change any more."""
+    (block,) = blocks(replace(location("web"), override="/etc/nginx/vhost.d/a.test_location_override", closed="a pipe"))
+    assert (block.closed, block.override) == (True, None)

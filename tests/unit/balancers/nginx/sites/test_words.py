@@ -87,14 +87,6 @@ def test_what_a_browser_shows_ends_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"), [("/a%20b", "/a b"), ("/%C3%A9", "/é"), ("/%ff", "/%ff"), ("/a%00", "/a%00"), ("/a%0A", "/a%0A")]
-)
-def test_paths_are_compared_as_nginx_does(text: str, plain: str) -> None:
-    """It has decoded what a client sent before it looks for a location."""
-    assert words.decoded(text) == plain
-
-
-@pytest.mark.parametrize(
     ("text", "written"),
     [
         ("404", "404"),

@@ -214,9 +214,9 @@ def test_keys_of_multiports_that_mean_nothing_are_said() -> None:
 
 def test_a_host_whose_files_are_named_otherwise_is_said() -> None:
     """Its certificate and its password file may lie there by the name that nginx-proxy looks for."""
-    found = read({"VIRTUAL_HOST": "a.example, B.Example"})
+    found = read({"VIRTUAL_HOST": "a.example, B.Example."})
     assert found is not None
-    assert found.dropped == ("variable VIRTUAL_HOST: files of B.Example are looked for as b.example",)
+    assert found.dropped == ("variable VIRTUAL_HOST: files of B.Example. are looked for as b.example",)
 
 
 # -- what cannot be used

@@ -131,9 +131,9 @@ def test_what_is_wrong_is_named_with_where_it_stands(text: str, reason: Reason, 
 
 def test_a_host_whose_files_are_named_otherwise_is_said() -> None:
     """nginx-proxy looks for them as it is written, and a password file that is missed closes nothing."""
-    assert multiports("A.Example: {x: }").remarks == (
+    assert multiports("A.Example.: {x: }").remarks == (
         f"{NAME}: a.example: x means nothing to lbwatch",
-        f"{NAME}: files of A.Example are looked for as a.example",
+        f"{NAME}: files of A.Example. are looked for as a.example",
     )
 
 

@@ -139,15 +139,14 @@ def test_what_is_not_spoken_says_what_to_do(proto: str) -> None:
 
 
 def test_a_host_whose_files_are_named_otherwise_is_said() -> None:
-    """nginx-proxy looks for them as it is written, and a password file that is missed closes nothing."""
-    texts = ["a.example", r" ~^A\.", "", " B.Example", "c.example.", "[FD00::1]"]
+    """nginx-proxy looks for them as it is written, and a password file that is missed closes nothing; capitals are no matter."""
+    texts = ["a.example", r" ~^A\.", "", " B.Example", "c.example.", "[FD00:0::1]"]
     hosts = {each.host for each in places({"VIRTUAL_HOST": ",".join(texts)})}
     assert other_spellings("VIRTUAL_HOST", texts, hosts=hosts) == (
-        "variable VIRTUAL_HOST: files of B.Example are looked for as b.example",
         "variable VIRTUAL_HOST: files of c.example. are looked for as c.example",
-        "variable VIRTUAL_HOST: files of [FD00::1] are looked for as [fd00::1]",
+        "variable VIRTUAL_HOST: files of [FD00:0::1] are looked for as [fd00::1]",
     )
-    many = [f"A{number}.example" for number in range(200)]
+    many = [f"a{number}.example." for number in range(200)]
     assert len(other_spellings("VIRTUAL_HOST", many, hosts=())) == MAX_LINES
 
 
