@@ -19,8 +19,8 @@ from lbwatch.core.rows import stamped
 from lbwatch.core.serving import places_of
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
-from lbwatch.wiring.daemon import make_address
 from lbwatch.wiring.look import Look
+from lbwatch.wiring.parts import make_address
 
 
 async def explain(settings: Settings, *, container: str | None, as_json: bool, recorded: Path | None) -> int:

@@ -20,9 +20,9 @@ from lbwatch.core.model import Degraded, Plan
 from lbwatch.core.rows import stamped
 from lbwatch.core.sitestory import site_story
 from lbwatch.settings import Settings
-from lbwatch.wiring.daemon import make_address
 from lbwatch.wiring.filenames import found_now
 from lbwatch.wiring.look import Look
+from lbwatch.wiring.parts import make_address
 
 _TROUBLE = ("503", "warning", "nginx does not")
 """How a line begins that its reader should see first."""

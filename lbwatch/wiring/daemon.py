@@ -1,8 +1,7 @@
-"""Builds the parts of a daemon, and what they have in common with those of a command that only looks."""
+"""Builds a daemon of its parts."""
 
 import asyncio
 import os
-import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,42 +12,41 @@ from pathlib import Path
 import structlog
 
 from lbwatch import __version__
-from lbwatch.balancers.nginx import limits
 from lbwatch.balancers.nginx.balancer import Nginx, Tester
-from lbwatch.balancers.nginx.config_test.container import TEST_FOLDER
 from lbwatch.balancers.nginx.evidence import FILE
 from lbwatch.balancers.nginx.live.push import Push
 from lbwatch.balancers.nginx.livefile import Control
 from lbwatch.balancers.nginx.outputs import Locks
-from lbwatch.balancers.nginx.quoting import settled
-from lbwatch.balancers.nginx.streams import BothRenderer, StreamRenderer
-from lbwatch.balancers.nginx.version import Version
-from lbwatch.balancers.template import Renderer, shipped_templates
-from lbwatch.core.draining import Drains
-from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, SourceError, StateError
+from lbwatch.balancers.template import Renderer
+from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, SourceError
 from lbwatch.core.explain import Explanation, story_of
 from lbwatch.core.hostwords import HostExplanation, host_of
-from lbwatch.core.model import BalancerStatus, Container, Suspended
-from lbwatch.core.plan import Planner, Rules
+from lbwatch.core.model import BalancerStatus, Container
+from lbwatch.core.plan import Rules
 from lbwatch.core.schedule import ReloadPace
 from lbwatch.core.serving import places_of
-from lbwatch.core.site import SiteRules
 from lbwatch.core.status import Status, unready
-from lbwatch.engines.docker.address import EngineAddress, engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import DockerSource
-from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import LoadBalancer, Reconciler
-from lbwatch.settings import DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST, USER_TEMPLATES, Settings
-from lbwatch.system import logs, mounts, place
+from lbwatch.settings import Settings
+from lbwatch.system import logs, place
 from lbwatch.system.connecting import PortTries
 from lbwatch.system.lock import FileLock
 from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.state import State
-from lbwatch.system.temporary import temporary_folder
-from lbwatch.wiring.access import NOT_LIVE, NginxAccess, followed, not_live
+from lbwatch.wiring.access import NOT_LIVE, NginxAccess, not_live
 from lbwatch.wiring.filenames import FileNames
-from lbwatch.wiring.sites import of_sites, read_beside, site_rules, with_sites
+from lbwatch.wiring.parts import (
+    make_address,
+    make_reconciler,
+    make_renderer,
+    make_source,
+    make_state,
+    scratch_folder,
+    written_files,
+)
+from lbwatch.wiring.sites import site_rules, with_sites
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
@@ -235,70 +233,6 @@ async def build_daemon(
         )
 
 
-def make_reconciler(
-    settings: Settings,
-    *,
-    source: DockerSource | RecordedSource,
-    balancer: LoadBalancer,
-    rules: Callable[[], Rules],
-    state: State,
-    known: Suspended | None = None,
-    logs_routes: bool = True,
-    tries_ports: bool = False,
-) -> Reconciler:
-    """
-    Return the loop of a daemon, or of a command that looks.
-
-    Args:
-        settings: What the user set.
-        source: The engine.
-        balancer: What is kept in step.
-        rules: Returns what holds about routing now.
-        state: Knows the drains and pauses by hand.
-        known: Who is suspended, as a running daemon said; `None`: it is found out here.
-        logs_routes: Whether it logs what becomes of containers.
-        tries_ports: Whether somebody tries ports that are waited for.
-    """
-    planner = Planner(
-        rules=rules,
-        drains=Drains(timeout_s=settings.routing.drain_timeout),
-        drained_by_hand=lambda: state.drained,
-        paused_by_hand=lambda: state.paused,
-        known=known,
-        tries_ports=tries_ports,
-    )
-    return Reconciler(
-        [source],
-        balancer=balancer,
-        planner=planner,
-        retry_limit_s=settings.routing.resync_interval,
-        random=random.random,
-        wall=time.time,
-        logs_routes=logs_routes,
-    )
-
-
-def scratch_folder(stack: AsyncExitStack, *, output: Path) -> Path:
-    """
-    Return an empty folder for a test, which goes with the stack: hidden beside the output where there is no other room.
-
-    Raises:
-        OutputError: There is no room there either.
-    """
-    with suppress(OSError):
-        return stack.enter_context(temporary_folder(prefix="lbwatch-scratch-"))
-    try:
-        return stack.enter_context(temporary_folder(prefix=f"{TEST_FOLDER}-", within=output.parent))
-    except OSError as error:
-        raise OutputError(output.parent, error=error) from error
-
-
-def written_files(settings: Settings) -> dict[str, Path]:
-    """Return the files that are written, by the settings that name them."""
-    stream = settings.sites.stream_output
-    return {"output": settings.nginx.output} | ({} if stream is None else {"stream_output": stream})
-
-
 def _acquire(lock: FileLock, *, setting: str, output: Path) -> None:
     """Make sure that no other lbwatch writes the output: the two would undo each other's work for ever."""
     try:
@@ -320,85 +254,3 @@ def _restore(balancer: Nginx) -> None:
         balancer.file.restore()
     except OutputError as error:  # a full disk, say: it is tried again with the first replacement
         _log.error(error.event, error=str(error))
-
-
-def make_address(settings: Settings) -> EngineAddress:
-    """Return where the engine is, from settings and the docker client's own variables."""
-    return engine_address(settings.engine.docker_host, environ=os.environ, default=_default_docker_host())
-
-
-def _default_docker_host() -> str:
-    """
-    Return where the engine is if nobody says so.
-
-    In /tmp anyone can put a socket, which would be believed: a mount there is root's word.
-    """
-    usual, other = (Path(each.removeprefix("unix://")) for each in (DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST))
-    return MOUNTED_DOCKER_HOST if not usual.exists() and mounts.is_mounted(other) else DEFAULT_DOCKER_HOST
-
-
-def make_renderer(
-    settings: Settings, *, sites: SiteRules, version: Callable[[], Version | None] = lambda: None
-) -> Renderer:
-    """
-    Return the renderer of the template that is set, and of that for ports; it is not loaded yet.
-
-    Args:
-        settings: What the user set.
-        sites: What holds for all sites.
-        version: Returns that of nginx; `None`: not known.
-    """
-    folders = [USER_TEMPLATES, shipped_templates()]
-    stream = None
-    if settings.sites.stream_output is not None:
-        name = settings.sites.stream_template
-        stream = StreamRenderer(name, folders=folders, block=limits.block, filters=limits.FILTERS, settled=settled)
-    return BothRenderer(
-        settings.nginx.template,
-        stream=stream,
-        folders=folders,
-        block=limits.block,
-        filters=limits.FILTERS,
-        settled=settled,
-        of_sites=of_sites(sites, version=version),
-    )
-
-
-def make_state(settings: Settings) -> State:
-    """Return what survived the latest restart; what cannot be read is logged, and counts as nothing."""
-    state = State(settings.routing.state_dir)
-    try:
-        state.load()
-    except StateError as error:
-        _log.warning(error.event, error=str(error))
-    return state
-
-
-def make_source(
-    client: EngineClient, *, settings: Settings, address: EngineAddress, asks_identity: bool = False
-) -> DockerSource:
-    """
-    Return the source of one engine.
-
-    Args:
-        client: The connection to it.
-        settings: What the user set.
-        address: Where it is.
-        asks_identity: Whether the engine is asked who it is, beside what it has.
-    """
-    variables, also_labels = read_beside(settings)
-    return DockerSource(
-        client,
-        name=address.name,
-        prefix=settings.routing.label_prefix,
-        expose_all=settings.routing.expose == "all",
-        resync_interval_s=settings.routing.resync_interval,
-        drain_timeout_s=settings.routing.drain_timeout,
-        random=random.random,
-        variables=variables,
-        also_labels=also_labels,
-        follows=followed(settings),
-        # Where it is known what nginx reaches no driver matters.
-        asks_networks=not (settings.routing.networks or settings.nginx.nginx_container),
-        asks_identity=asks_identity,
-    )

@@ -24,7 +24,7 @@ from lbwatch.system import files
 from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
-from lbwatch.wiring.daemon import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
+from lbwatch.wiring.parts import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
 from lbwatch.wiring.sites import read_beside, site_rules, with_sites
 
 

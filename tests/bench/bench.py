@@ -33,7 +33,7 @@ from lbwatch.core.errors import ReloadError
 from lbwatch.core.model import Server, Upstream
 from lbwatch.engines.docker.decode import EventDecoder
 from lbwatch.settings import Settings
-from lbwatch.wiring.daemon import make_renderer
+from lbwatch.wiring.parts import make_renderer
 
 WORKERS = 2
 QUIET_S = 0.35  # between samples: longer than a reload and the retirement of old workers

@@ -81,9 +81,9 @@ MUTANTS = {
         tests="unit/engines/docker/test_source_variables.py unit/engines/docker/test_cache.py",
     ),
     "address: what lies in /tmp is the engine": mutant(
-        "wiring/daemon.py",
+        "wiring/parts.py",
         ("not usual.exists() and mounts.is_mounted(other)", "not usual.exists()"),
-        tests="unit/wiring/test_daemon.py",
+        tests="unit/wiring/test_parts.py",
     ),
     "gateway: any word is an address": mutant(
         "balancers/nginx/locate.py",

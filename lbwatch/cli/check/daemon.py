@@ -10,7 +10,7 @@ from lbwatch.api.client import DaemonState, NginxState, SiteState
 from lbwatch.cli.check.finding import Finding, closed_site_words, failed, ok, warn, warnings
 from lbwatch.core.errors import NoDaemonError
 from lbwatch.settings import Settings
-from lbwatch.wiring.daemon import make_address
+from lbwatch.wiring.parts import make_address
 
 FURTHER_LOOKS = 10
 """At a daemon that is not in step: in all longer than a start takes, or a reload."""

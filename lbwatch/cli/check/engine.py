@@ -12,7 +12,7 @@ from lbwatch.engines.docker.exec import EXEC_ASKED
 from lbwatch.engines.docker.refusal import REFUSED
 from lbwatch.settings import Settings
 from lbwatch.wiring.access import NginxAccess
-from lbwatch.wiring.daemon import make_address
+from lbwatch.wiring.parts import make_address
 
 _MOST_NAMED = 8
 

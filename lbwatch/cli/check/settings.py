@@ -10,7 +10,7 @@ from lbwatch.core.site import SiteRules
 from lbwatch.settings import Settings
 from lbwatch.system import place
 from lbwatch.wiring.access import NginxAccess
-from lbwatch.wiring.daemon import make_address, make_renderer, written_files
+from lbwatch.wiring.parts import make_address, make_renderer, written_files
 
 
 async def settings_findings(settings: Settings) -> Iterable[Finding]:

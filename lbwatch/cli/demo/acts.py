@@ -14,7 +14,7 @@ from lbwatch.core.errors import DemoError, SourceError
 from lbwatch.engines.docker.client import EngineClient, container_path
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.settings import Settings
-from lbwatch.wiring.daemon import make_address
+from lbwatch.wiring.parts import make_address
 
 REAL_PREFIX = "lbwatch-demo"
 """Label prefix; not `lbwatch`, since a daemon that follows the same engine must not route the demo's container."""

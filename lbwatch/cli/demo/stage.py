@@ -28,7 +28,8 @@ from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.system.programs import find_program
 from lbwatch.tasks import run_until
-from lbwatch.wiring.daemon import build_daemon, make_address
+from lbwatch.wiring.daemon import build_daemon
+from lbwatch.wiring.parts import make_address
 
 STEP_TIMEOUT_S = 15.0
 

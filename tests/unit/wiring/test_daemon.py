@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
@@ -18,12 +17,9 @@ from lbwatch.core.errors import (
     RenderError,
     SettingsError,
 )
-from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.system import mounts
 from lbwatch.system.lock import FileLock
-from lbwatch.wiring import daemon as daemon_room
-from lbwatch.wiring.daemon import build_daemon, make_address, make_source
+from lbwatch.wiring.daemon import build_daemon
 from lbwatch.wiring.look import build_look
 
 
@@ -80,50 +76,6 @@ async def test_what_no_worker_proves_is_believed(made: Made, reload: str | None,
     """With `reload_command = "true"` and no nginx to be seen, page and API said "verified" and no more."""
     async with build_daemon(made(reload_command=reload)) as daemon:
         assert (await daemon.status()).balancer.believed is believed
-
-
-@pytest.mark.parametrize(
-    ("given", "times"), [({}, 1), ({"networks": ("front",)}, 0), ({"nginx_container": "label=nginx=it"}, 0)]
-)
-async def test_the_drivers_of_networks_are_asked_for_only_where_nobody_says_what_nginx_reaches(
-    made: Made, engine: FakeEngine, tmp_path: Path, given: dict[str, Any], times: int
-) -> None:
-    """Proxies are set up for what is asked: nothing may be asked for that is of no use."""
-    engine.networks.create("front")
-    engine.containers.run(name="web-2", labels=WEB, networks=("front", "bridge"))
-    settings = made(docker_host=f"unix://{tmp_path}/docker.sock", **given)
-    address = make_address(settings)
-    client = EngineClient(address)
-    source = make_source(client, settings=settings, address=address)
-    following = asyncio.create_task(source.run(lambda *, heard_at=None: None))
-    try:
-        await eventually(source.snapshot)
-    finally:
-        following.cancel()
-        await asyncio.wait([following])
-        await client.close()
-    assert engine.requests["GET /networks"] == times
-
-
-def test_a_socket_that_was_mounted_where_nginx_proxy_has_it_is_found(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Users change the image's name and nothing else; what anybody put there is nobody's engine."""
-    usual, other, is_mounted = tmp_path / "usual.sock", tmp_path / "other.sock", True
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(daemon_room, "DEFAULT_DOCKER_HOST", f"unix://{usual}")
-    monkeypatch.setattr(daemon_room, "MOUNTED_DOCKER_HOST", f"unix://{other}")
-    monkeypatch.setattr(mounts, "is_mounted", lambda path: is_mounted and path == other)
-    settings = made(docker_host="")
-    assert make_address(settings).socket == str(other)
-    assert make_address(made(docker_host="unix:///set.sock")).socket == "/set.sock"
-    is_mounted = False
-    assert make_address(settings).socket == str(usual)
-    is_mounted = True
-    usual.touch()
-    assert make_address(settings).socket == str(usual)
-    monkeypatch.setenv("DOCKER_HOST", "unix:///env.sock")
-    assert make_address(settings).socket == "/env.sock"
 
 
 SECRET = "s3cret"
