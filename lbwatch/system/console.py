@@ -4,6 +4,7 @@ The log as people read it on a terminal: a short time, the level where it is a b
 What goes well fits into 80 columns. What has no sentence here has its event and values. Pure.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -26,11 +27,13 @@ _SENTENCES = {
     "daemon.stopped": "lbwatch has stopped",
     "nginx.recalled": "nginx runs this already: no reload",
     "reconcile.finished": "nginx is in step",
+    "site.restored": "host {host} is written in full again",
     "source.connected": "connected to {source}",
     "source.listed": "containers listed: {containers}",
     "source.looked": "containers can be inspected",
     "source.synced": "containers seen: {containers}",
     "status.listening": "the page is at {url}",
+    "stream.restored": "port {port} is written in full again",
     "template.loaded": "template read: {path}",
     "upstream.paused": "{upstream} is paused by hand",
     "upstream.restored": "{upstream} is written in full again",
@@ -60,6 +63,8 @@ _OF_UPSTREAMS = {"empty": "has no server", "paused": "is paused", "resumed": "is
 
 _NAMED = 2
 """So many changes are named also where that takes a second line: one that is counted cannot be looked up."""
+
+_MORE = re.compile(r" and (\d+) more$")
 
 Values = Mapping[str, Any]
 
@@ -122,6 +127,8 @@ def _plain(values: Values) -> str:
 def _moves(values: Values, *, room: int) -> str:
     """Return who came and who left, as exactly as there is room for."""
     moves: Sequence[Values] = values.get("moves", ())
+    if not moves and "sites" in values:
+        return _sites(str(values["sites"]), room=room)
     if not moves:
         return "no server moved" if values.get("event") in _PUSHED else "nginx reloaded"
     exact = [_by_upstream(moves, with_details=each) for each in (True, False)]
@@ -131,6 +138,14 @@ def _moves(values: Values, *, room: int) -> str:
         forms = [f"{_signed(values['moves_in_all'])} in all"]
     else:
         forms = [*exact, _counted(moves), f"{_signed(Counter(move['change'] for move in moves))} in all"]
+    return next((form for form in forms if len(form) <= room), forms[-1])
+
+
+def _sites(names: str, *, room: int) -> str:
+    """Return which hosts and ports are others: those that there is room for, and how many more there are."""
+    listed, unlisted = _MORE.sub("", names).split(", "), _MORE.search(names)  # of very many some are not listed
+    in_all = len(listed) + (int(unlisted[1]) if unlisted else 0)
+    forms = [names, *(f"{', '.join(listed[:n])} and {in_all - n} more" for n in range(len(listed) - 1, 0, -1))]
     return next((form for form in forms if len(form) <= room), forms[-1])
 
 

@@ -171,6 +171,19 @@ def test_servers_of_a_site_come_and_go_without_a_reload_and_a_host_comes_by_one(
         stage.wait(lambda: stage.shown("a.example"), der(first), what="a certificate")
 
 
+def test_hosts_that_are_no_names_are_served_where_nginx_has_lua() -> None:
+    """Behind a program in Lua no text of a label may stand, and the mark of such a host was taken for one."""
+    with site_daemon(partial(LuaNginx, version="1.22"), live="auto") as stage:
+        stage.run("web", host="a.example")
+        stage.run("many", host=r"~^x\d+\.example$", path=r"~ ^/v[0-9]+/")
+        stage.run("six", env={"VIRTUAL_HOST": "[fd00::1],*.w.example"})
+        stage.start()
+        stage.wait(lambda: stage.ask("x12.example", "/v1/"), (200, "many"), what="the host by a regexp")
+        assert stage.ask("[fd00::1]") == stage.ask("any.w.example") == (200, "six")
+        assert stage.ask("a.example") == (200, "web")
+        assert "_by_lua_block" in stage.nginx.output.read_text()
+
+
 HOSTILE = (
     "~^(.*)$; } server { listen 1; root /etc; autoindex on; } #",
     'a.example"; root /etc; "',

@@ -74,7 +74,7 @@ def _closed(site: Site) -> Iterable[str]:
         yield closed_site_words(site.host, why=why)
     for each in site.locations:
         if each.closed is not None:
-            yield closed_site_words(f"{site.host} {each.path}", why=each.closed)
+            yield closed_site_words(site.host, path=str(each.path), why=each.closed)
 
 
 def _live_findings(lines: LiveLines | None) -> Iterable[Finding]:

@@ -68,7 +68,7 @@ def _closed(sites: Iterable[SiteState]) -> Iterator[str]:
         if site.closed is not None:
             yield closed_site_words(site.host, why=site.closed)
         yield from (
-            closed_site_words(f"{site.host} {each.path}", why=each.closed)
+            closed_site_words(site.host, path=each.path, why=each.closed)
             for each in site.locations
             if each.closed is not None
         )

@@ -47,9 +47,10 @@ def failed(part: str, words: str, /) -> Finding:
     return Finding(part=part, verdict=Verdict.FAILED, words=words)
 
 
-def closed_site_words(what: str, /, *, why: str) -> str:
+def closed_site_words(host: str, /, *, path: str = "", why: str) -> str:
     """Return that a host, or a path of it, is closed."""
-    host = f"host {excerpt(what)}"
+    between = " " if path and not path.startswith("/") else ""  # before a modifier, as of a regexp
+    host = f"host {excerpt(f'{host}{between}{path}')}"
     return why if why.startswith(f"{host} ") else f"{host} is closed to everyone: {why}"
 
 

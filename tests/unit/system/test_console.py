@@ -34,6 +34,7 @@ JOINED = move("web joined web-2 172.17.0.3:80")
 LEFT = move("web left web-1 172.17.0.2:80", reason="not-running")
 MANY = [move(f"web joined web-{number} 172.17.0.{number}:80") for number in range(2, 8)]
 WIDE = [move(f"shop-api joined shop-api-{number} 172.17.0.{number}:80") for number in range(2, 9)]
+HOSTS = [f"host app-{number}.example" for number in range(1, 6)]
 ALL = [move(f"upstream-{number} joined container-{number} 172.17.0.{number}:80") for number in range(2, 9)]
 
 
@@ -62,6 +63,11 @@ ALL = [move(f"upstream-{number} joined container-{number} 172.17.0.{number}:80")
         (reloaded(*ALL), "+7 in all, live in 18 ms"),
         (reloaded(*ALL, moves_in_all={"joined": 498, "empty": 2}), "+498, 2 empty in all, live in 18 ms"),
         (reloaded(), "nginx reloaded, live in 18 ms"),
+        (reloaded(sites="host a.example"), "host a.example, live in 18 ms"),
+        (reloaded(sites=", ".join(HOSTS[:2])), f"{HOSTS[0]}, {HOSTS[1]}, live in 18 ms"),
+        (reloaded(sites=", ".join(HOSTS)), f"{HOSTS[0]}, {HOSTS[1]} and 3 more, live in 18 ms"),
+        (reloaded(sites=", ".join(HOSTS) + " and 40 more"), f"{HOSTS[0]}, {HOSTS[1]} and 43 more, live in 18 ms"),
+        (reloaded(JOINED, sites="host a.example"), "web +web-2 172.17.0.3:80, live in 18 ms"),
         (pushed(JOINED), "web +web-2 172.17.0.3:80, pushed in 3 ms"),
         (pushed(move("web paused")), "web is paused, pushed in 3 ms"),
         (pushed(move("web resumed"), LEFT), "web is resumed, -web-1 172.17.0.2:80 (stopped), pushed in 3 ms"),
@@ -70,6 +76,8 @@ ALL = [move(f"upstream-{number} joined container-{number} 172.17.0.{number}:80")
             line("nginx.live", live=False, reason="nginx has no Lua"),
             "changes of servers go out by reloads: nginx has no Lua",
         ),
+        (line("site.restored", host="a.example"), "host a.example is written in full again"),
+        (line("stream.restored", port="53/udp"), "port 53/udp is written in full again"),
         (line("upstream.waiting", upstream="web", requests=2), "requests of web wait: 2"),
         (
             line("upstream.waited", upstream="web", requests=7, waited_s=4.0),

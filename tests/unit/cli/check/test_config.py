@@ -212,7 +212,7 @@ async def test_before_the_first_run_hosts_that_would_be_closed_are_named(site: S
     found = await config_findings(site.settings(template="nginx/sites.conf.j2", **folders))
     words = [each for verdict, each in lines(found, "site") if verdict is Verdict.WARN]
     missing = f"{folders['htpasswd_dir']}/staff"
-    assert f"host b.example / is closed to everyone: its password file {missing} is not there" in words
+    assert f"host b.example/ is closed to everyone: its password file {missing} is not there" in words
     assert any(each.startswith("certificate a.example expired on") for each in words)
     misnamed = f"{folders['vhost_dir']}/a.example.conf"
     assert f"file {misnamed} is of no site: name it a.example, if that is meant" in words

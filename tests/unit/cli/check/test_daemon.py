@@ -163,6 +163,6 @@ async def test_hosts_that_are_closed_and_files_of_no_site_are_warnings(tmp_path:
     )
     words = [each.words for each in await found(status, tmp_path) if each.verdict is Verdict.WARN]
     assert "host a.example answers 503 to everyone: [emerg] no" in words
-    assert "host b.example / is closed to everyone: its password file /p/staff is not there" in words
+    assert "host b.example/ is closed to everyone: its password file /p/staff is not there" in words
     assert "file /v/a.conf is of no site: name it a, if that is meant" in words
     assert "certificate a.example expires in 1 day, on 2023-11-15: renew it" in words
