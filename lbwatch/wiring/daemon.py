@@ -205,7 +205,12 @@ async def build_daemon(
         def files_changed() -> None:
             reconciler.wake()
 
-        folders = SiteFolders(sites, changed=files_changed, resync_interval_s=settings.routing.resync_interval)
+        folders = SiteFolders(
+            sites,
+            changed=files_changed,
+            resync_interval_s=settings.routing.resync_interval,
+            state_dir=settings.routing.state_dir if renderer.writes_sites else None,
+        )
         await stack.enter_async_context(folders)
         if renderer.writes_sites:
             await folders.start()

@@ -88,6 +88,20 @@ def test_a_broken_file_of_the_operators_closes_its_host_and_no_other(stage: Site
     stage.wait(lambda: stage.status("a.example"), 200, what="its site again")
 
 
+@pytest.mark.parametrize("name", ["htpasswd/{}", "vhost.d/{}_location_override", "vhost.d/{}", "certs/{}.ca.crt"])
+def test_a_pipe_in_the_place_of_a_file_closes_its_host_and_no_other(stage: SiteDaemon, name: str) -> None:
+    """nginx would wait for whoever writes into it, in its test as in a reload, and nobody's change came through."""
+    stage.run("web", host="a.example", https="both")
+    stage.certificate("a.example")
+    stage.start()
+    stage.wait(lambda: stage.status("a.example"), 200, what="its site")
+    os.mkfifo(stage.folder / name.format("a.example"))
+    stage.wait(lambda: stage.status("a.example"), 503, what="a closed site")
+    stage.run("other", host="b.example")
+    stage.wait(lambda: stage.status("b.example"), 200, what="another one that comes then")
+    assert stage.status("a.example", tls=True) == 503
+
+
 def test_a_password_file_that_is_named_and_missing_closes_and_does_not_open(stage: SiteDaemon) -> None:
     """What was closed is never opened because a part of it failed."""
     (stage.passwords / "team").write_text("ann:{PLAIN}secret\n")
@@ -97,6 +111,25 @@ def test_a_password_file_that_is_named_and_missing_closes_and_does_not_open(stag
     assert stage.ask("a.example", headers={"Authorization": "Basic YW5uOnNlY3JldA=="}) == (200, "web")
     (stage.passwords / "team").unlink()
     stage.wait(lambda: stage.status("a.example"), 503, what="a closed site")
+
+
+def test_a_folder_of_passwords_that_is_gone_opens_nothing(stage: SiteDaemon) -> None:
+    """It was renamed, or its drive is not mounted: that is nobody's word on who may come in, at a restart neither."""
+    (stage.passwords / "a.example").write_text("ann:{PLAIN}secret\n")
+    stage.run("web", host="a.example")
+    stage.run("other", host="b.example")
+    stage.start()
+    stage.wait(lambda: stage.status("a.example"), 401, what="a question for the password")
+    stage.passwords.rename(stage.folder / "elsewhere")
+    stage.wait(lambda: stage.status("a.example"), 503, what="a closed site")
+    assert stage.ask("b.example") == (200, "other")
+    stage.lbwatch.kill9()
+    mark = stage.lbwatch.mark()
+    stage.lbwatch.start()
+    stage.lbwatch.wait_for_log("reconcile.finished", since=mark, within=30)
+    assert stage.status("a.example") == 503
+    (stage.folder / "elsewhere").rename(stage.passwords)
+    stage.wait(lambda: stage.status("a.example"), 401, what="the question again")
 
 
 def test_a_host_outlives_its_container(stage: SiteDaemon) -> None:

@@ -33,6 +33,12 @@ _HOST = re.compile(rf"(?:\*\.)?{_HOST_LABEL}(?:\.{_HOST_LABEL})*|{_HOST_LABEL}(?
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:]{2,45})\]")
 _NAMED_GROUP = re.compile(r"\(\?P?[<'](?![=!])")
 """A group with a name makes a variable in nginx, and could hide another of that name; a look-behind does not."""
+_FAILING = re.compile(r"\(\*[A-Z_]|\(\?(?:R|[+-]?[0-9]|&|P>)|\\g[<']")
+"""
+A verb (such as a limit), or what calls a group anew: with these a match may fail in place of finding nothing.
+
+nginx ends the connection then, of each client whose host is neither a name nor a wildcard: other containers' as well.
+"""
 
 _PLAIN_PATH = re.compile(r"/(?:[A-Za-z0-9._~!&'()*+,=:@/-]|%[0-9A-Fa-f]{2})*")
 _PATH = re.compile(r"(?:(=|\^~|~\*|~) )?(.*)", re.DOTALL)
@@ -47,7 +53,7 @@ _HOST_TAKES = (
     "address, [IPv6], or ~regexp"
 )
 _HOSTS_TAKES = f"it takes at most {MAX_HOSTS} hosts, separated by commas"
-_REGEXP_TAKES = f"a regexp takes at most {MAX_REGEXP_CHARS} printable characters and no named groups"
+_REGEXP_TAKES = f"a regexp takes at most {MAX_REGEXP_CHARS} printable characters, no named groups, verbs or recursion"
 _PATH_TAKES = (
     f'it takes a path of at most {MAX_PATH_CHARS} characters that begins with /, without spaces and ; {{ }} " $ #, '
     "which may have `= `, `^~ `, or for a regexp `~ ` or `~* ` in front"
@@ -113,7 +119,8 @@ def _ipv6(text: str) -> str:
 
 
 def _regexp(text: str, reason: Reason) -> str:
-    if not text or len(text) > MAX_REGEXP_CHARS or not text.isprintable() or _NAMED_GROUP.search(text):
+    is_long = len(text) > MAX_REGEXP_CHARS
+    if not text or is_long or not text.isprintable() or _NAMED_GROUP.search(text) or _FAILING.search(text):
         raise GrammarError(reason, _REGEXP_TAKES)
     return text
 

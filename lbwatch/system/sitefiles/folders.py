@@ -4,10 +4,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lbwatch.core.site import SiteFiles, SiteRules
+from lbwatch.system.sitefiles.memory import Memory
 from lbwatch.system.sitefiles.merge import Known, merged
 from lbwatch.system.sitefiles.pairs import Judge
 from lbwatch.system.sitefiles.place import Place
@@ -41,16 +43,29 @@ class SiteFolders:
         rules: Have the paths.
         changed: Called, in the loop, each time that `files` has something else.
         resync_interval_s: Between two full looks, whatever was heard.
+        state_dir: Where it is kept which files there are; `None`: nowhere.
     """
 
-    def __init__(self, rules: SiteRules, *, changed: Callable[[], None], resync_interval_s: float) -> None:
+    def __init__(
+        self, rules: SiteRules, *, changed: Callable[[], None], resync_interval_s: float, state_dir: Path | None = None
+    ) -> None:
         self._rules, self._told = rules, changed
+        self._memory = memory = Memory(state_dir)
         self._threads = Threads(_PLACES, name="files")
         place = partial(Place, changed=self._changed, threads=self._threads, resync_interval_s=resync_interval_s)
         survey = partial(in_folder, rules.cert_dir, max_bytes=certificate_bytes)
-        self._certificates = place(rules.cert_dir, survey=survey, pairs=Judge(rules.cert_dir).pairs)
+        self._certificates = place(
+            rules.cert_dir,
+            survey=survey,
+            pairs=Judge(rules.cert_dir).pairs,
+            remembered=memory.of(rules.cert_dir, has_pairs=True),
+        )
         self._snippets, self._passwords = (
-            place(folder, survey=partial(in_folder, folder, max_bytes=list_bytes))
+            place(
+                folder,
+                survey=partial(in_folder, folder, max_bytes=list_bytes),
+                remembered=memory.of(folder, has_pairs=False),
+            )
             for folder in (rules.vhost_dir, rules.htpasswd_dir)
         )
         self._fixed = place(os.path.dirname(rules.proxy_conf), survey=partial(of_paths, self._paths))
@@ -96,6 +111,7 @@ class SiteFolders:
         return self._rules.proxy_conf, self._rules.network_internal, self._rules.error_page
 
     def _changed(self) -> None:
+        self._memory.keep({each.name: each.seen for each in self._places if each is not self._fixed})
         if (files := self._merged()) != self._files:
             self._files = files
             if not self._starting:

@@ -57,6 +57,7 @@ class Place:
         changed: Called once something else is known.
         threads: Where it is looked.
         resync_interval_s: Between two looks, though nothing changed.
+        remembered: What it had before this start; `None`: nobody knows.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class Place:
         changed: Callable[[], None],
         threads: Executor,
         resync_interval_s: float,
+        remembered: Seen | None = None,
     ) -> None:
         self.name = name
         self.seen: Seen | None = None  # what counts; `None`: nobody looked yet
         self.answers = True
+        self._remembered = remembered
         self._survey, self._pairs, self._changed = survey, pairs, changed
         self._threads, self._resync_interval_s = threads, resync_interval_s
         self._contents, self._grace, self._watch = Contents(), Grace(), Watch(name)
@@ -166,6 +169,8 @@ class Place:
         self._steps += 1
 
     def _take(self, seen: Seen, *, is_quiet: bool) -> None:
+        if self.seen is None and self._remembered is not None and seen.error is None:
+            seen = self._remembered.lost if seen.has_lost(self._remembered) else seen
         if self.seen is not None:
             if seen.error is not None:
                 seen = replace(self.seen, error=seen.error)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command import WEB, WEB_AS_EXPOSED, lbwatch, running
+from command import WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain, running
 from waiting import eventually
 
 from lbwatch.api.client import explanation
@@ -180,3 +180,36 @@ async def test_an_engine_that_was_never_reached_is_said_by_the_daemon(engine: Fa
         code, out, err = await lbwatch("explain", **flags)
     assert (code, out) == (1, "")
     assert f"cannot connect to {engine.url}" in err
+
+
+async def test_a_row_has_the_hosts_and_ports_that_its_container_serves(engine: FakeEngine) -> None:
+    """Who asks for a container wants to know which site it is; a closed one has a row of its own, which names it."""
+    web = {"lbwatch.upstream": "web", "lbwatch.host": "a.example, b.example", "lbwatch.listen": "5432/tcp"}
+    engine.containers.run(name="web-1", labels=web)
+    engine.containers.run(name="late", labels={"lbwatch.upstream": "late", "lbwatch.host": "a.example"})
+    flags = {
+        "docker_host": engine.url,
+        "template": "nginx/sites.conf.j2",
+        "stream_output": "/nowhere/s.conf",
+        "test_command": "true",
+        "control_socket": "/nowhere",
+    }
+    _, out, err = await lbwatch("explain", **flags)
+    assert "       for a.example/, b.example/, port 5432/tcp" in out.splitlines(), err
+    assert "not routed for a.example/ (host-taken)" in out
+    _, out, _ = await lbwatch("explain", "--json", **flags)
+    rows = {(each["container"], each["site"]): each for each in json.loads(out)}
+    assert rows["web-1", None]["serves"] == ["a.example/", "b.example/", "port 5432/tcp"]
+    assert rows["late", "a.example/"]["reason"] == "host-taken"
+    assert rows["late", "a.example/"]["serves"] == []
+    _, shown = await on_a_terminal("explain", **flags)
+    assert "for a.example/, b.example/, port 5432/tcp" in plain(shown)
+
+
+async def test_the_daemon_names_the_hosts_too(engine: FakeEngine, tmp_path: Path) -> None:
+    engine.containers.run(name="web-1", labels={"lbwatch.host": "a.example", "lbwatch.upstream": "web"})
+    folders = {name: tmp_path / name for name in ("cert_dir", "vhost_dir", "htpasswd_dir")}
+    async with running(engine, tmp_path, template="nginx/sites.conf.j2", **folders) as flags:
+        await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
+        _, out, _ = await lbwatch("explain", "web-1", **flags)
+    assert "  for a.example/\n" in out

@@ -53,6 +53,11 @@ async def test_one_that_was_renamed_is_forgotten_and_told_again_if_it_comes_back
     world.put("a.example.conf")
     assert await world.logged(LOG_AFTER_S + 1) == [], "its time begins anew"
     assert len(await world.logged(LOG_AFTER_S * 2 + 1)) == 1
+    world.put("a.example")
+    await world.logged(LOG_AFTER_S * 2 + 2)
+    world.put("a.example.conf")
+    await world.logged(LOG_AFTER_S * 2 + 3)
+    assert len(await world.logged(LOG_AFTER_S * 3 + 3)) == 1, "it was put right between"
 
 
 async def test_of_many_files_the_first_are_logged() -> None:

@@ -115,11 +115,16 @@ class _Around:
         self.by_host = {site.host: site for site in sites}
         self.default = next((site for site in sites if site.is_default), None)
         self.catch_all = self.by_host.get("")
+        self.pattern_ports = frozenset(
+            site.https_port for site in sites if _is_pattern(site) and site.certificate is not None
+        )
         self.error_page = rules.error_page if _has_file(sites, rules.error_page) else None
 
     def is_like(self, other: "_Around") -> bool:
         """Return whether the blocks of a site that is the same are, too."""
-        mine, others = ((each.live, each.http2_alone, each.default, each.catch_all) for each in (self, other))
+        mine, others = (
+            (each.live, each.http2_alone, each.default, each.catch_all, each.pattern_ports) for each in (self, other)
+        )
         return mine == others
 
     def block(self, site: Site) -> SiteBlock:
@@ -193,7 +198,10 @@ class _Around:
                 self._http(site, kind=_CLOSED), listens=self._listens(site.http_port), acme=self.rules.acme_unknown
             )
         is_taken = default is not None and default is not site and default.certificate is not None
-        if is_taken and default is not None and site.certificate is None and default.https_port == site.https_port:
+        is_taken = is_taken and default is not None and default.https_port == site.https_port
+        # A pattern may fit its name, too, and has HTTPS.
+        is_taken = is_taken or (not _is_pattern(site) and site.https_port in self.pattern_ports)
+        if is_taken and site.certificate is None:
             certificate = None if self.catch_all is None else self.catch_all.certificate
             yield ServerBlock(
                 kind=_CLOSED,
@@ -253,7 +261,8 @@ class _Around:
         http2 = self.http2_alone and (site.http2 if site.host else _speaks_http2(self.rules))
         if certificate is None:
             return TlsBlock()
-        clients = site.clients
+        # Of what is closed nobody gets anything, with a certificate or without; and the CA may be why it is closed.
+        clients = site.clients if site.closed is None else None
         return TlsBlock(
             certificate=words.path(certificate.path),
             key=words.path(certificate.key),
@@ -264,6 +273,10 @@ class _Around:
             verify_client="off" if clients is None else clients.verify,
             http2=http2,
         )
+
+
+def _is_pattern(site: Site) -> bool:
+    return site.host.startswith("~") or "*" in site.host
 
 
 def _speaks_http2(rules: SiteRules) -> bool:

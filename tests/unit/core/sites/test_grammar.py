@@ -109,6 +109,15 @@ def test_a_host_that_passes_has_only_the_characters_of_its_class(text):
         assert len(host) <= 253
 
 
+@pytest.mark.parametrize("text", ["(*LIMIT_MATCH=1)^a", "^((?1)|b)", "(?:(?R)|b)", r"(a)|\g<1>", r"(?:(?-1)|b)(c)"])
+def test_a_regexp_that_may_fail_in_place_of_not_matching_is_refused(text):
+    """nginx ends the connection then of whoever asks for a host that is no name: of other containers' hosts, too."""
+    assert "recursion" in _refused(grammar.host, f"~{text}").takes
+    assert _refused(grammar.site_path, f"~ {text}").reason is Reason.BAD_PATH
+    for harmless in (r"^(?i)a(?-i)b$", r"^(?:a|b)(?=c)\(x\)*$", r"^(a)\1$"):
+        assert grammar.host(f"~{harmless}") == f"~{harmless}"
+
+
 @given(_beside(list(GOOD_HOSTS)))
 def test_a_host_that_passes_is_read_alike_again(text):
     """Two spellings of one host are one site, and the model's own text never changes once more."""

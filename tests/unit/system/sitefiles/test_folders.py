@@ -473,3 +473,26 @@ async def test_five_thousand_files_are_looked_at_within_seconds(disk: Disk, caps
         await eventually(lambda: "new" in folders.files().passwords)
         with capsys.disabled():
             print(f"\n5,000 files: one more is known {time.perf_counter() - began:.2f} s later")
+
+
+async def test_a_folder_that_is_gone_at_a_start_opens_nothing(disk: Disk, tmp_path: Path) -> None:
+    """Its drive was not mounted in time; that closes what it closed, at this start and at the next."""
+    (disk.passwords / "a.example").write_text("x")
+    state = tmp_path / "state"
+
+    async def found() -> SiteFiles:
+        async with SiteFolders(disk.rules, changed=lambda: None, resync_interval_s=60, state_dir=state) as folders:
+            await folders.start()
+            return folders.files()
+
+    path = str(disk.passwords / "a.example")
+    assert path not in (await found()).errors
+    disk.passwords.rename(tmp_path / "elsewhere")
+    assert path in (await found()).errors
+    disk.passwords.mkdir()
+    assert path in (await found()).errors
+    disk.passwords.rmdir()
+    (tmp_path / "elsewhere").rename(disk.passwords)
+    assert path not in (await found()).errors
+    (disk.passwords / "a.example").unlink()
+    assert path not in (await found()).errors

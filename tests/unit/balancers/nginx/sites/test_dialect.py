@@ -261,3 +261,30 @@ def test_whoever_serves_the_path_of_acme_challenges_has_it_alone(path: str, stri
     """nginx refuses the same location twice, and with it the host."""
     (server,) = servers(site("a.test", location("web", path, strips_path=strips)))["a.test"]
     assert server.acme is is_ours
+
+
+def test_what_is_closed_names_no_file_that_it_may_be_closed_for() -> None:
+    """Of a CA that is a pipe nginx would never see the end, and no host at all would change any more."""
+    clients = ClientCertificates(ca="/c/a.ca.crt", crl="/c/a.crl.pem")
+    closed = site("a.test", location("web"), certificate=OWN, clients=clients, snippet="/v/a.test", closed="a pipe")
+    for server in servers(closed)["a.test"]:
+        assert (server.kind, server.snippet, server.locations) == ("closed", None, ())
+        assert server.tls is None or server.tls.client_ca is server.tls.client_crl is None
+
+
+@pytest.mark.parametrize("pattern", ["*.test", "~^a"])
+def test_a_host_without_https_is_no_patterns_over_https(pattern: str) -> None:
+    """Its clients would see another site, under a certificate that may even be for its name."""
+    other = site(pattern, location("web"), certificate=OWN)
+    plain, tls = servers(site("a.test", location("web")), other)["a.test"]
+    assert (plain.kind, plain.tls) == ("site", None)
+    assert (tls.kind, tls.name, tls.tls is not None and tls.tls.certificate) == ("closed", "a.test", None)
+    assert len(servers(site("a.test", location("web")), site(pattern, location("web")))["a.test"]) == 1
+
+
+def test_a_host_is_written_anew_once_a_pattern_has_https() -> None:
+    """Though nothing of its own is another."""
+    dialect, mine = SiteDialect(SiteRules()), site("a.test", location("web"))
+    before = dialect.blocks((CATCH_ALL, site("*.test"), mine)).sites[-1]
+    after = dialect.blocks((CATCH_ALL, site("*.test", certificate=OWN), mine)).sites[-1]
+    assert (len(before.servers), len(after.servers)) == (1, 2)
