@@ -26,6 +26,9 @@ _WORDS = {
 }
 """The fields of a `HostWish` of which the oldest opinion counts, as their owner would call them."""
 
+_LIMITS = ("auth", "allow", "is_internal")
+"""The fields of a `LocationWish` that keep somebody out."""
+
 _LOCATION_WORDS = {each.name: each.name.removesuffix("_s").replace("_", " ") for each in fields(LocationWish)}
 
 
@@ -89,14 +92,23 @@ def _claim(result: Merged, asks: Sequence[SiteAsk]) -> list[SiteAsk]:
     path = first.wish.path
     having = [each for each in asks if each.upstream == first.upstream]
     ids = {each.rank[1] for each in having}
-    result.paths += (Claimed(path=path, upstream=first.upstream, wish=first.wish.of_location),)
+    wish = _location_wish(having)
+    result.paths += (Claimed(path=path, upstream=first.upstream, wish=wish),)
     for each in asks:
         # One that asks by label and by nginx-proxy's variables is served by the upstream of its label.
         if each.upstream != first.upstream and each.rank[1] not in ids:
             result.routes.append(_taken(result.host, each, first=first))
-    for each in having[1:]:
-        result.notices += _location_differs(result.host, each, first=first)
+    for each in having:
+        result.notices += _location_differs(result.host, each, first=first, chosen=wish)
     return having
+
+
+def _location_wish(asks: Sequence[SiteAsk]) -> LocationWish:
+    """Return what the oldest asks, and who may come in as the oldest says that asks for that to be limited at all."""
+    wishes = [each.wish.of_location for each in asks]
+    # Else a container that closes its path would be reached by the open one of another that is older.
+    limits = {name: next(filter(None, (getattr(each, name) for each in wishes)), None) for name in _LIMITS}
+    return replace(wishes[0], **{name: value for name, value in limits.items() if value})
 
 
 def _taken(host: str, ask: SiteAsk, *, first: SiteAsk) -> Route:
@@ -108,13 +120,25 @@ def _taken(host: str, ask: SiteAsk, *, first: SiteAsk) -> Route:
     return Route(container=ask.container, upstream=ask.upstream, site=site, reason=Reason.HOST_TAKEN, detail=detail)
 
 
-def _location_differs(host: str, ask: SiteAsk, *, first: SiteAsk) -> list[tuple[str, Notice]]:
-    own, chosen = ask.wish.of_location, first.wish.of_location
-    if own == chosen or ask.rank[1] == first.rank[1]:
+def _location_differs(host: str, ask: SiteAsk, *, first: SiteAsk, chosen: LocationWish) -> list[tuple[str, Notice]]:
+    """
+    Return a notice for whoever asks for a path to be served in another way than it is.
+
+    Args:
+        host: Whose path it is.
+        ask: Any that has it.
+        first: The oldest of these.
+        chosen: As it is served.
+    """
+    own = ask.wish.of_location
+    others = {name: word for name, word in _LOCATION_WORDS.items() if getattr(own, name) != getattr(chosen, name)}
+    if ask.rank[1] == first.rank[1]:  # of one container each path has its last word; others may limit it
+        others = {name: word for name, word in others.items() if name in _LIMITS}
+    if not others:
         return []
-    words = ", ".join(word for name, word in _LOCATION_WORDS.items() if getattr(own, name) != getattr(chosen, name))
-    site = excerpt(site_of(host, ask.wish.path))
-    detail = f"{site} is served as its oldest container {first.container} says: this one's {words} is not used"
+    site, words = excerpt(site_of(host, ask.wish.path)), ", ".join(others.values())
+    who = f"its oldest container {first.container} says, and who may come in as the oldest that limits it does"
+    detail = f"{site} is served as {who}: this one's {words} is not used"
     return [(ask.container, Notice(kind=NoticeKind.SITE_DIFFERS, detail=detail))]
 
 

@@ -1,8 +1,8 @@
 """
 What a container asks of all of a host, or of its pool: values that are left out where they are wrong.
 
-One such value is no reason to take a whole container out: the proxy's own default holds, and its owner is told. Where
-that default could open what the value would have closed, the container is refused instead.
+One such value is no reason to take a whole container out: the proxy's own default holds, and its owner is told. Two
+could open more than a slip is worth, CERT_NAME and NETWORK_ACCESS: with a wrong one the container is refused.
 """
 
 from collections.abc import Mapping

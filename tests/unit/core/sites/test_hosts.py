@@ -350,3 +350,16 @@ def test_a_closed_location_is_told_to_its_container_in_words() -> None:
     (row,) = without_sites(plan)
     assert row.reason is Reason.HOST_REFUSED
     assert f"{PASSWORDS}/staff is not there" in (row.detail or "")
+
+
+def test_a_path_that_a_younger_container_closes_is_closed_for_the_older_one_too() -> None:
+    """They share a pool: what the younger one has behind a password would be reached without it."""
+    older = hosting("old", "a.example", created_ns=1)
+    younger = hosting("new", "a.example", created_ns=2, auth="team", allow="10.0.0.0/8")
+    third = hosting("third", "a.example", created_ns=3, auth="others", body_size="9m")
+    plan = decide(older, younger, third, **served(site_files=files(passwords=("team",))))
+    found = location(plan, "a.example")
+    assert (found.wish.auth, found.wish.allow, found.wish.body_size) == ("team", ("10.0.0.0/8",), None)
+    told = {each.container: each.detail for each in notices(plan) if each.kind == "site-differs"}
+    assert set(told) == {"old", "third"}
+    assert "auth, allow" in told["old"]
