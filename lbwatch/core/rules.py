@@ -36,6 +36,7 @@ class Rules:
         sites_refusal: Why nobody is served by host, in words, such as that the template writes no sites; `None`: they
             are.
         streams_refusal: Why no port is served as it is, likewise.
+        own_port: TCP port that lbwatch itself listens at where nginx does; `None`: there is none.
         gateway: Address of the engine's host on the first network that nginx's container is on; empty: not known.
     """
 
@@ -52,4 +53,5 @@ class Rules:
     site_files: SiteFiles = field(default_factory=SiteFiles)
     sites_refusal: str | None = NO_SITES
     streams_refusal: str | None = None
+    own_port: int | None = None
     gateway: str = ""

@@ -43,7 +43,13 @@ class Streams:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._reserved = {(rules.sites.http_port, "tcp"): "http_port", (rules.sites.https_port, "tcp"): "https_port"}
+        self._reserved: dict[Port, str] = {
+            (rules.sites.http_port, "tcp"): "the one of sites: listen on another, or set http_port to another",
+            (rules.sites.https_port, "tcp"): "the one of sites: listen on another, or set https_port to another",
+        }
+        if rules.own_port is not None:
+            own = "the one of lbwatch's own page: listen on another, or set status_listen to another"
+            self._reserved[rules.own_port, "tcp"] = own
         self._asked: dict[str, _Asked] = {}  # by upstream
         self._claims = Claims()
         self._latest: dict[Port, Stream] = {}
@@ -111,8 +117,8 @@ class Streams:
 
     def _taken(self, port: Port, *, name: str) -> str | None:
         """Return why a port does not go to an upstream, in words; `None`: it does."""
-        if (setting := self._reserved.get(port)) is not None:
-            return f"port {_words(port)} is the one of sites: listen on another, or set {setting} to another"
+        if (whose := self._reserved.get(port)) is not None:
+            return f"port {_words(port)} is {whose}"
         first = self._claims.first(_words(port))
         if first is None or first.claimant == name:
             return None

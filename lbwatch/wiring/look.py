@@ -96,7 +96,13 @@ async def build_look(
 
         found.append(balancer)
         folders = await stack.enter_async_context(
-            SiteFolders(sites, changed=lambda: None, resync_interval_s=settings.routing.resync_interval)
+            SiteFolders(
+                sites,
+                changed=lambda: None,
+                resync_interval_s=settings.routing.resync_interval,
+                state_dir=settings.routing.state_dir if renderer.writes_sites else None,
+                keeps=False,
+            )
         )
         if renderer.writes_sites:
             await folders.start()

@@ -13,7 +13,7 @@ from lbwatch.balancers.template import SITES, OfSites
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import Site, SiteFiles, SiteRules
 from lbwatch.core.sites.nginxproxy import LABELS, VARIABLES, proxy_rules
-from lbwatch.settings import Settings
+from lbwatch.settings import Settings, listen_address
 
 _log = structlog.get_logger()
 
@@ -79,7 +79,8 @@ def with_sites(rules: Rules, *, settings: Settings, sites: SiteRules, files: Sit
         files: Those that they are made with, as they are now.
         writes_sites: Whether the template asks for sites.
     """
-    template = settings.nginx.template
+    template, own = settings.nginx.template, settings.api.status_listen
+    is_elsewhere = settings.nginx.nginx_container is not None or settings.nginx.reload_command is not None
     no_sites = f"template {template} writes no sites: with the setting template = nginx/sites.conf.j2 they are served"
     no_streams = "the setting stream_output is not set"
     return replace(
@@ -88,6 +89,7 @@ def with_sites(rules: Rules, *, settings: Settings, sites: SiteRules, files: Sit
         site_files=files,
         sites_refusal=None if writes_sites else no_sites,
         streams_refusal=None if settings.sites.stream_output is not None else no_streams,
+        own_port=None if is_elsewhere or not own else listen_address(own)[1],
     )
 
 

@@ -44,12 +44,19 @@ class SiteFolders:
         changed: Called, in the loop, each time that `files` has something else.
         resync_interval_s: Between two full looks, whatever was heard.
         state_dir: Where it is kept which files there are; `None`: nowhere.
+        keeps: Whether it is: a command that only looks reads what a daemon kept, and writes nothing.
     """
 
     def __init__(
-        self, rules: SiteRules, *, changed: Callable[[], None], resync_interval_s: float, state_dir: Path | None = None
+        self,
+        rules: SiteRules,
+        *,
+        changed: Callable[[], None],
+        resync_interval_s: float,
+        state_dir: Path | None = None,
+        keeps: bool = True,
     ) -> None:
-        self._rules, self._told = rules, changed
+        self._rules, self._told, self._keeps = rules, changed, keeps
         self._memory = memory = Memory(state_dir)
         self._threads = Threads(_PLACES, name="files")
         place = partial(Place, changed=self._changed, threads=self._threads, resync_interval_s=resync_interval_s)
@@ -111,7 +118,8 @@ class SiteFolders:
         return self._rules.proxy_conf, self._rules.network_internal, self._rules.error_page
 
     def _changed(self) -> None:
-        self._memory.keep({each.name: each.seen for each in self._places if each is not self._fixed})
+        if self._keeps:
+            self._memory.keep({each.name: each.seen for each in self._places if each is not self._fixed})
         if (files := self._merged()) != self._files:
             self._files = files
             if not self._starting:

@@ -92,6 +92,14 @@ def test_ports_of_sites_are_never_given_away() -> None:
     assert any("or set https_port to another" in each for each in details)
 
 
+def test_the_port_of_lbwatchs_own_page_is_never_given_away() -> None:
+    """nginx could not be reloaded with it, and all that is new would wait until it is known why."""
+    plan = planned(listening("thief", listen="9180/tcp,9180/udp"), rules=Rules(own_port=9180))
+    assert list(ports(plan)) == ["9180/udp"]
+    (detail,) = [route.detail or "" for route in plan.routes if route.reason is Reason.PORT_TAKEN]
+    assert "set status_listen to another" in detail
+
+
 def test_where_no_file_is_written_for_them_a_container_is_told_so() -> None:
     """It is no reason against its upstream."""
     rules = Rules(streams_refusal="the setting stream_output is not set")

@@ -67,7 +67,10 @@ def test_where_the_template_writes_none_it_is_said_why() -> None:
     assert "stream_output" in (rules.streams_refusal or "")
     settings = Settings(sites=SiteSettings(stream_output=Path("/etc/nginx/streams.conf")))
     rules = with_sites(Rules(), settings=settings, sites=SiteRules(), files=SiteFiles(), writes_sites=True)
-    assert (rules.sites_refusal, rules.streams_refusal) == (None, None)
+    assert (rules.sites_refusal, rules.streams_refusal, rules.own_port) == (None, None, 9180)
+    elsewhere = replace(settings, nginx=replace(settings.nginx, nginx_container="nginx"))
+    rules = with_sites(Rules(), settings=elsewhere, sites=SiteRules(), files=SiteFiles(), writes_sites=True)
+    assert rules.own_port is None
 
 
 @pytest.mark.parametrize(
