@@ -48,7 +48,7 @@ test-live: packages $(VENV)/.dev
 
 # What clients get of hosts and ports, over HTTP, TLS, TCP and UDP, on up to three nginxes.
 SITES := $(patsubst %,tests/real/test_sites_%.py,compat daemon hold hostile served template tls) \
-  $(patsubst %,tests/real/test_%.py,certificates streams)
+  $(patsubst %,tests/real/test_%.py,certificates health_connect hosts_explained leaving streams traefik variables)
 test-sites: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(SITES)
 
