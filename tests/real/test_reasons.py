@@ -32,6 +32,8 @@ SICK = ("--health-cmd", "busybox false", "--health-interval", "200ms", "--health
 FLIPS = (*SICK[:1], "if [ -e /f ]; then busybox rm /f; else busybox touch /f; busybox false; fi", *SICK[2:])
 STARTING = ("--health-cmd", "busybox false", "--health-interval", "10m")
 PORT = 9180
+ABOUT_HOSTS = {*(Reason.BAD_VARIABLE, Reason.HOST_TAKEN, Reason.HOST_REFUSED, Reason.NO_CERTIFICATE, Reason.PORT_TAKEN)}
+"""Their way is in test_sites_daemon: they take other settings, and most of these containers are routed for another host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,16 @@ WAYS = {
         reason=Reason.BAD_LABEL,
         words=("lbwatch.port='http'", "whole number from 1 to 65535"),
         labels={"lbwatch.port": "http"},
+    ),
+    "badhost": Way(
+        reason=Reason.BAD_HOST,
+        words=("lbwatch.host='a.example;'", "a host is a name"),
+        labels=WEB | {"lbwatch.host": "a.example;"},
+    ),
+    "badpath": Way(
+        reason=Reason.BAD_PATH,
+        words=("lbwatch.path='x'", "a path"),
+        labels=WEB | {"lbwatch.host": "a.example", "lbwatch.path": "x"},
     ),
     "badname": Way(
         reason=Reason.BAD_NAME,
@@ -326,7 +338,7 @@ def test_the_story_of_one_container_tells_all_that_was_weighed(crowd: Stage) -> 
 def test_every_reason_that_there_is_has_its_way_here() -> None:
     """A new reason must come with a container that shows it."""
     shown = {way.reason for way in WAYS.values()} | {Reason.ADDRESS_CONFLICT, Reason.NO_ADDRESS, Reason.BAD_ADDRESS}
-    assert shown | {Reason.NOT_IN_FORCE} == set(Reason)
+    assert shown | {Reason.NOT_IN_FORCE} | ABOUT_HOSTS == set(Reason)
 
 
 # -- what an engine of ours must do for it

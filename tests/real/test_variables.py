@@ -90,6 +90,8 @@ async def test_what_asks_for_nothing_costs_one_look_at_each_start(
     """Counted by a proxy before the engine, through all of their lives."""
     with FaultProxy(engine.socket, tmp_path / "front.sock") as proxy:
         async with following(proxy.url) as source:
+            await asyncio.to_thread(lambda: engine.run("first", *HOST))  # behind what the engine has to say of before
+            await eventually(lambda: is_running(source, "first"))
             before = proxy.asked[INSPECT]
             for number in range(JOBS):
                 await docker(engine, "run", "--detach", "--name", f"job-{number}", *SECRET, IMAGE)

@@ -177,7 +177,6 @@ ELSEWHERE = {
     "cli/main": "opens /dev/null",
     "cli/demo/stage": "writes into a folder of its own",
     "engines/docker/stream": "opens a connection",
-    "engines/docker/tls": "hands OpenSSL what was read, by a file in memory",
 }
 """Modules that open files themselves, and why that needs no bound."""
 
