@@ -308,7 +308,12 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a user may set, in groups; durations are in seconds once read."""
+    """
+    Everything a user may set, in groups; durations are in seconds once read.
+
+    Attributes:
+        stated: Names of those that somebody did set, be it to their default.
+    """
 
     # Users know no groups: all names stand side by side, in this order, in docs/settings.md. So resync_interval, which
     # follows nginx's pace there, opens `routing`. Of several wrong values the first group's is the one reported.
@@ -318,6 +323,7 @@ class Settings:
     sites: SiteSettings = field(default_factory=SiteSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    stated: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         if self.sites.stream_output == self.nginx.output:
@@ -333,7 +339,7 @@ def all_settings() -> Mapping[str, Setting]:
 
 def groups() -> dict[str, Any]:
     """Return the class of each group by the name that it has in `Settings`."""
-    return {group.name: group.type for group in dataclasses.fields(Settings)}
+    return {each.name: each.type for each in dataclasses.fields(Settings) if dataclasses.is_dataclass(each.type)}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:

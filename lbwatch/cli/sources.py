@@ -55,7 +55,7 @@ class Sources:
         for name, group in groups().items():
             found = {field.name: self._value(all_settings()[field.name]) for field in dataclasses.fields(group)}
             made[name] = group(**found)
-        return Settings(**made)
+        return Settings(**made, stated=frozenset(name for name in all_settings() if self.origin(name) is not None))
 
     def _value(self, setting: Setting) -> Any:
         name = setting.name

@@ -39,7 +39,7 @@ def site_rules(settings: Settings, *, environ: Mapping[str, str]) -> SiteRules:
     )
     if not own.compat:
         return own
-    rules, unused = proxy_rules(environ, own=own)
+    rules, unused = proxy_rules(environ, own=own, said=settings.stated)
     for words in unused:
         _log.warning("sites.variable_not_used", detail=words)
     try:

@@ -3,12 +3,10 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from lbwatch.settings import Settings
+from lbwatch.settings import Settings, groups
 
 _DEFAULT = Settings()
-_GROUP_OF = {
-    setting.name: group.name for group in fields(Settings) for setting in fields(getattr(_DEFAULT, group.name))
-}
+_GROUP_OF = {setting.name: group for group in groups() for setting in fields(getattr(_DEFAULT, group))}
 
 
 def setting_names() -> tuple[str, ...]:

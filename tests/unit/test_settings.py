@@ -17,7 +17,7 @@ from usersettings import setting_names, settings_with
 from lbwatch.cli import main as command_line
 from lbwatch.core.errors import SettingsError
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import NginxSettings, Settings, SiteSettings, described_settings, unknown_variables
+from lbwatch.settings import NginxSettings, Settings, SiteSettings, described_settings, groups, unknown_variables
 from lbwatch.system import logs, signals
 
 NO_ENGINE = "unix:///nowhere/docker.sock"
@@ -328,7 +328,7 @@ def test_every_setting_is_described_with_default_and_meaning() -> None:
 # -- the groups, which are the code's own
 
 
-GROUPS = [group.name for group in fields(Settings)]
+GROUPS = [*groups()]
 
 
 def test_no_setting_is_in_two_groups_and_no_group_is_large() -> None:

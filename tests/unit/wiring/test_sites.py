@@ -30,6 +30,8 @@ def test_with_compat_it_holds_unless_a_setting_says_otherwise() -> None:
     own = replace(COMPAT, sites=replace(COMPAT.sites, http_port=81, default_host="b.example"))
     rules = site_rules(own, environ=environ)
     assert (rules.http_port, rules.default_host) == (81, "b.example")
+    stated = replace(COMPAT, stated=frozenset({"http_port"}))
+    assert site_rules(stated, environ=environ).http_port == 80, "be it the default"
     variables, labels = read_beside(COMPAT)
     assert "VIRTUAL_HOST" in variables
     assert "com.github.nginx-proxy.nginx-proxy.keepalive" in labels
