@@ -87,7 +87,7 @@ def test_the_files_of_settings_have_settings_and_nothing_else(tmp_path: Path) ->
     file.write_text(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE))
     table = tomllib.loads(file.read_text())
     Sources(flags={}, environ={}, config=file).settings()  # raises where one is none
-    assert table.keys() == {"output", "declare"}
+    assert table.keys() == {"output", "declare", "template", "stream_output"}
     drop_in = (DEPLOY / "tcp-engine.conf").read_text()
     assert set(re.findall(r"LBWATCH_[A-Z_]+", drop_in)) <= known
 
