@@ -47,7 +47,7 @@ from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecoder
 from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS
 from lbwatch.engines.docker.networks import drivers_of_list
-from lbwatch.settings import Settings
+from lbwatch.settings import Settings, groups
 from lbwatch.system.sitefiles.judge import MAX_HOSTS, judged
 from lbwatch.system.state import State
 
@@ -411,8 +411,9 @@ def settings(data: bytes) -> None:
         assert line.startswith("lbwatch: ")
         return
     for given in served:  # none: it was --help or --version
-        groups = [getattr(given, group.name) for group in fields(given)]
-        values = [getattr(group, each.name) for group in groups for each in fields(group)]
+        values = [
+            getattr(getattr(given, name), each.name) for name, group in groups().items() for each in fields(group)
+        ]
         numbers = [value for value in values if isinstance(value, float)]
         assert len(numbers) == 3
         assert all(0 <= number < 1e9 for number in numbers), numbers  # what can be slept for, shown and converted
