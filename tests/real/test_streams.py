@@ -443,7 +443,7 @@ def joined_of(stage: Stage) -> set[str]:
     return {name for each in every for name in str(each.get("joined", "")).split(", ")}
 
 
-def test_where_requests_need_no_reload_ports_have_theirs(engine: RealEngine, tmp_path: Path) -> None:
+def test_ports_are_reloaded(engine: RealEngine, tmp_path: Path) -> None:
     """What nginx's workers are told holds in `http {}` alone."""
     need(*ENGINE_NEEDS, *NGINX_NEEDS, *NEEDS)
     obtained(stream_module, "1.26")
