@@ -26,7 +26,8 @@ def bound_unix(path: Path, *, mode: int) -> tuple[socket.socket, int]:
     if path.exists() and not path.is_socket():
         raise OSError(f"{path} is no socket")
     # The mode is set under another name, where nobody looks for it: between bind and chmod any user could connect.
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    # That is no longer than the one that lasts: the path of a socket has a bound, which that one may just meet.
+    fresh = path.with_name(f".{os.getpid()}")
     fresh.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     try:
