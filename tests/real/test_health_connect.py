@@ -90,6 +90,9 @@ def test_a_new_lbwatch_asks_anew_before_it_writes(stage: Stage, engine: RealEngi
     engine.run("two", labels=WAITS)
     wait_until(lambda: len(servers(stage) or ()) == 2, within=15, what="both serve", notes=stage.notes)
     wait_until(lambda: stage.nginx.answers("web") == {"one", "two"}, within=10, what="both answer", notes=stage.notes)
+    # What was not verified before it ended is owed by the next one, as a reload.
+    wait_until(lambda: stage.lbwatch.command("health")[0] == 0, within=20, what="it is verified", notes=stage.notes)
+    wait_until(lambda: len(stage.nginx.worker_pids()) == stage.nginx.workers, within=20, what="the old workers' end")
     text, workers = stage.output.read_text(), stage.nginx.worker_pids()
     stage.lbwatch.terminate(within=5)
     with asking(stage) as answers:
