@@ -111,10 +111,15 @@ def routes_of(routes: tuple[Route, ...], names: Collection[str]) -> list[Route]:
 
 def upstreams_of(upstreams: tuple[Upstream, ...], names: Collection[str]) -> list[Upstream]:
     """Return the upstreams of these names, as far as they are there; they are sorted by name."""
+    return named_in(upstreams, names)
+
+
+def named_in(named: tuple[N, ...], names: Collection[str]) -> list[N]:
+    """Return what has one of these names, as far as it is there; all of it is sorted by name."""
     if len(names) > _MANY:
-        return [each for each in upstreams if each.name in names]
-    places = ((bisect_left(upstreams, name, key=_name_of), name) for name in sorted(names))
-    return [upstreams[at] for at, name in places if at < len(upstreams) and upstreams[at].name == name]
+        return [each for each in named if each.name in names]
+    places = ((bisect_left(named, name, key=_name_of), name) for name in sorted(names))
+    return [named[at] for at, name in places if at < len(named) and named[at].name == name]
 
 
 def spliced(routes: tuple[Route, ...], changed: Mapping[str, tuple[Route, ...]]) -> tuple[Route, ...]:

@@ -10,7 +10,7 @@ from functools import wraps
 from operator import attrgetter, is_
 from typing import TypeVar
 
-from lbwatch.core.changes import changed
+from lbwatch.core.changes import changed, named_in
 from lbwatch.core.model import STREAM_MARK, Part, Plan, Stream, Upstream
 from lbwatch.core.site import SITE_MARK, Site
 
@@ -76,8 +76,7 @@ def streams_in(parts: Parts) -> tuple[Stream, ...]:
 
 def parts_of(parts: Parts, names: Collection[str]) -> list[Part]:
     """Return the parts of these names, as far as they are there."""
-    places = ((bisect_left(parts, name, key=_name_of), name) for name in sorted(names))
-    return [parts[at] for at, name in places if at < len(parts) and parts[at].name == name]
+    return named_in(parts, names)
 
 
 def changed_parts(before: Parts, after: Parts) -> tuple[tuple[Part | None, Part | None], ...]:
