@@ -1,7 +1,6 @@
 """`explain`: why each container, or the one that is named, is or is not routed."""
 
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,9 +8,9 @@ from lbwatch.api import client as daemon_client
 from lbwatch.api.control import find_container
 from lbwatch.api.report import route_json, story_json
 from lbwatch.cli import DONE, FAILED, output
-from lbwatch.cli.look import looked, warn
+from lbwatch.cli.look import looked, say, told_by_daemon, warn
 from lbwatch.core.crashloop import LOOP_RESTARTS
-from lbwatch.core.errors import NoDaemonError, SourceError
+from lbwatch.core.errors import SourceError
 from lbwatch.core.explain import Explanation, Story, story_of
 from lbwatch.core.model import Container, Notice, NoticeKind, Plan, Snapshot
 from lbwatch.core.plan import noted
@@ -20,7 +19,6 @@ from lbwatch.core.serving import places_of
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.wiring.look import Look
-from lbwatch.wiring.parts import make_address
 
 
 async def explain(settings: Settings, *, container: str | None, as_json: bool, recorded: Path | None) -> int:
@@ -33,33 +31,21 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool, r
         as_json: Whether to answer for scripts.
         recorded: See `looked`.
     """
-    told = None if recorded else await _told_by_daemon(settings, container=container)
+    told = None
+    if not recorded:
+        asked = daemon_client.explanation(settings.api.control_socket, container=container)
+        told = await told_by_daemon(settings, asked)
     if told is None:
         told = await _found_out(settings, ref=container, recorded=recorded)
     for reason in told.reasons:
-        _say(f"not in step, so that this may be old: {reason}")
+        say(f"not in step, so that this may be old: {reason}")
     for remark in told.remarks:
-        _say(remark)
+        say(remark)
     if as_json:
         output.show(_as_json(told))
     else:
         output.show_explanation(told)
     return DONE if told.routes or not told.reasons else FAILED
-
-
-async def _told_by_daemon(settings: Settings, *, container: str | None) -> Explanation | None:
-    """Ask the daemon, which knows what nginx runs; `None` if there is none, or it follows another engine."""
-    socket = settings.api.control_socket
-    try:
-        told = await daemon_client.explanation(socket, container=container)
-    except NoDaemonError as error:
-        _say(f"{error} (below: what it would do now)")
-        return None
-    here = make_address(settings).name
-    if told.source != here:
-        _say(f"the lbwatch at {socket} follows {told.source} (below: what it would do with {here} now)")
-        return None
-    return told
 
 
 async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | None) -> Explanation:
@@ -121,7 +107,3 @@ def _as_json(told: Explanation) -> str:
         for route in told.routes
     ]
     return json.dumps(rows, indent=2) + "\n"
-
-
-def _say(words: str) -> None:
-    print(f"lbwatch: {words}", file=sys.stderr)

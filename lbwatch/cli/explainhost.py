@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.text import Text
 from lbwatch.api import client as daemon_client
 from lbwatch.api.sites import host_json
 from lbwatch.cli import DONE, FAILED, output
-from lbwatch.cli.look import looked, warn
+from lbwatch.cli.look import looked, say, told_by_daemon, warn
 from lbwatch.cli.terminal import NOTE, write_line
 from lbwatch.core.errors import NoDaemonError, RequestError
 from lbwatch.core.hostwords import HostExplanation, host_explanation, host_sections
@@ -22,7 +21,6 @@ from lbwatch.core.sitestory import site_story
 from lbwatch.settings import Settings
 from lbwatch.wiring.filenames import found_now
 from lbwatch.wiring.look import Look
-from lbwatch.wiring.parts import make_address
 
 _TROUBLE = ("503", "warning", "nginx does not")
 """How a line begins that its reader should see first."""
@@ -38,31 +36,19 @@ async def explain_host(settings: Settings, *, host: str, as_json: bool, recorded
         as_json: Whether to answer for scripts.
         recorded: See `looked`.
     """
-    told = None if recorded else await _told_by_daemon(settings, host=host)
+    told = None
+    if not recorded:
+        asked = daemon_client.host_explanation(settings.api.control_socket, host=host)
+        told = await told_by_daemon(settings, asked, unless=(NoDaemonError, RequestError))
     if told is None:
         told = await _found_out(settings, host=host, recorded=recorded)
     for reason in told.reasons:
-        _say(f"not in step, so that this may be old: {reason}")
+        say(f"not in step, so that this may be old: {reason}")
     if as_json:
         output.show(json.dumps(host_json(told), indent=2) + "\n")
     else:
         _show(told)
     return DONE if told.story.site is not None or not told.reasons else FAILED
-
-
-async def _told_by_daemon(settings: Settings, *, host: str) -> HostExplanation | None:
-    """Ask the daemon, which knows what nginx runs; `None` if there is none, or it follows another engine."""
-    socket = settings.api.control_socket
-    try:
-        told = await daemon_client.host_explanation(socket, host=host)
-    except (NoDaemonError, RequestError) as error:
-        _say(f"{error} (below: what it would do now)")
-        return None
-    here = make_address(settings).name
-    if told.source != here:
-        _say(f"the lbwatch at {socket} follows {told.source} (below: what it would do with {here} now)")
-        return None
-    return told
 
 
 async def _found_out(settings: Settings, *, host: str, recorded: Path | None) -> HostExplanation:
@@ -81,10 +67,6 @@ def _answer(host: str, *, look: Look, plan: Plan, degraded: tuple[Degraded, ...]
     story = site_story(host, plan=replace(plan, routes=routes), rules=rules, containers=containers)
     unmatched = found_now(plan, rules=rules)
     return host_explanation(story, source=look.source.name, at=time.time(), degraded=degraded, unmatched=unmatched)
-
-
-def _say(words: str) -> None:
-    print(f"lbwatch: {words}", file=sys.stderr)
 
 
 def _show(told: HostExplanation) -> None:

@@ -2,19 +2,58 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from lbwatch.api import client as daemon_client
-from lbwatch.core.errors import RenderError, SourceError
+from lbwatch.core.errors import LbwatchError, NoDaemonError, RenderError, SourceError
 from lbwatch.core.rows import degraded_words
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.settings import Settings
 from lbwatch.tasks import run_until
 from lbwatch.wiring.look import Look, build_look
+from lbwatch.wiring.parts import make_address
 
 FIRST_LOOK_TIMEOUT_S = 20.0
+
+
+class _OfSource(Protocol):
+    @property
+    def source(self) -> str: ...
+
+
+Answer = TypeVar("Answer", bound=_OfSource)
+
+
+async def told_by_daemon(
+    settings: Settings, asked: Awaitable[Answer], *, unless: tuple[type[LbwatchError], ...] = (NoDaemonError,)
+) -> Answer | None:
+    """
+    Return the running daemon's answer; `None`, and why on standard error, if there is none, or of another engine.
+
+    Args:
+        settings: What the user set.
+        asked: Its answer.
+        unless: What stands for no answer when it is raised.
+    """
+    try:
+        told = await asked
+    except unless as error:
+        say(f"{error} (below: what it would do now)")
+        return None
+    here = make_address(settings).name
+    if told.source != here:
+        socket = settings.api.control_socket
+        say(f"the lbwatch at {socket} follows {told.source} (below: what it would do with {here} now)")
+        return None
+    return told
+
+
+def say(words: str) -> None:
+    """Print on standard error what is beside the answer."""
+    print(f"lbwatch: {words}", file=sys.stderr)
 
 
 @asynccontextmanager
@@ -61,4 +100,4 @@ def warn(look: Look) -> None:
         around = error.around if isinstance(error, RenderError) else ()
         print("\n".join((f"lbwatch: nothing would be written now: {error}", *around)), file=sys.stderr)
     for degraded in look.balancer.applied.degraded:
-        print(f"lbwatch: {degraded_words(degraded)}", file=sys.stderr)
+        say(degraded_words(degraded))
