@@ -46,7 +46,7 @@ from lbwatch.wiring.parts import (
     scratch_folder,
     written_files,
 )
-from lbwatch.wiring.sites import site_rules, with_sites
+from lbwatch.wiring.sites import site_folders, site_rules, with_sites
 
 LOOK_TIMEOUT_S = 1.0
 """Of a look at a container that somebody asks about: a command waits for 2 s, and an engine may hang just then."""
@@ -205,15 +205,9 @@ async def build_daemon(
         def files_changed() -> None:
             reconciler.wake()
 
-        folders = SiteFolders(
-            sites,
-            changed=files_changed,
-            resync_interval_s=settings.routing.resync_interval,
-            state_dir=settings.routing.state_dir if renderer.writes_sites else None,
+        folders = await site_folders(
+            stack, settings=settings, sites=sites, writes_sites=renderer.writes_sites, changed=files_changed
         )
-        await stack.enter_async_context(folders)
-        if renderer.writes_sites:
-            await folders.start()
 
         def rules() -> Rules:
             refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)

@@ -21,11 +21,10 @@ from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings
 from lbwatch.system import files
-from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
 from lbwatch.wiring.parts import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
-from lbwatch.wiring.sites import read_beside, site_rules, with_sites
+from lbwatch.wiring.sites import read_beside, site_folders, site_rules, with_sites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +94,9 @@ async def build_look(
         )
 
         found.append(balancer)
-        folders = await stack.enter_async_context(
-            SiteFolders(
-                sites,
-                changed=lambda: None,
-                resync_interval_s=settings.routing.resync_interval,
-                state_dir=settings.routing.state_dir if renderer.writes_sites else None,
-                keeps=False,
-            )
+        folders = await site_folders(
+            stack, settings=settings, sites=sites, writes_sites=renderer.writes_sites, keeps=False
         )
-        if renderer.writes_sites:
-            await folders.start()
 
         # Without a daemon nobody has requests wait; one that runs says whether they do.
         hold_refusal = NOT_LIVE if suspended is None else suspended.hold_refusal

@@ -1,6 +1,7 @@
 """What sites are made with, as settings have it: the rules that hold for all, their files, and how they are written."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import structlog
@@ -14,6 +15,7 @@ from lbwatch.core.rules import Rules
 from lbwatch.core.site import Site, SiteFiles, SiteRules
 from lbwatch.core.sites.nginxproxy import LABELS, VARIABLES, proxy_rules
 from lbwatch.settings import Settings, listen_address
+from lbwatch.system.sitefiles.folders import SiteFolders
 
 _log = structlog.get_logger()
 
@@ -66,6 +68,39 @@ def of_sites(rules: SiteRules, *, version: Callable[[], Version | None]) -> OfSi
         return {SITES: found.sites, "proxy": found.proxy}
 
     return given
+
+
+async def site_folders(
+    stack: AsyncExitStack,
+    *,
+    settings: Settings,
+    sites: SiteRules,
+    writes_sites: bool,
+    changed: Callable[[], None] = lambda: None,
+    keeps: bool = True,
+) -> SiteFolders:
+    """
+    Return the folders of sites, which go with the stack: looked at once already where the template writes sites.
+
+    Args:
+        stack: Closes them.
+        settings: What the user set.
+        sites: What holds for all sites.
+        writes_sites: Whether the template asks for sites.
+        changed: See `SiteFolders`, as the next.
+        keeps: Whether which files there are is kept for the next start.
+    """
+    folders = SiteFolders(
+        sites,
+        changed=changed,
+        resync_interval_s=settings.routing.resync_interval,
+        state_dir=settings.routing.state_dir if writes_sites else None,
+        keeps=keeps,
+    )
+    await stack.enter_async_context(folders)
+    if writes_sites:
+        await folders.start()
+    return folders
 
 
 def with_sites(rules: Rules, *, settings: Settings, sites: SiteRules, files: SiteFiles, writes_sites: bool) -> Rules:
