@@ -38,14 +38,38 @@ class EngineSettings:
     """Where containers come from."""
 
     docker_host: Annotated[
-        str,
+        tuple[str, ...],
         Help(
-            "Engine URL: `unix://`, `tcp://` or `http://`. Empty: `$DOCKER_HOST`, else "
+            "Engines, each as `[NAME=]URL`: `unix://`, `tcp://`, `http://` or `ssh://`. NAME is what log, page and API "
+            "call it; without one it is the URL's host, `local` for a socket. Empty: `$DOCKER_HOST`, else "
             f"`{DEFAULT_DOCKER_HOST}`; where that is not there, `{MOUNTED_DOCKER_HOST}` if it is mounted. "
             "TLS as soon as `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set, and then always verified.",
             takes="URL",
         ),
-    ] = ""
+    ] = ()
+    engine_address: Annotated[
+        tuple[str, ...],
+        Help(
+            "Where an engine's published ports are reached, as `NAME=ADDRESS`. Unset: the host of its URL; a socket "
+            "has none.",
+            takes="NAME=ADDRESS",
+        ),
+    ] = ()
+    nginx_engine: Annotated[
+        str | None,
+        Help(
+            "NAME of the engine on whose machine nginx runs: only there the networks of containers are reached. "
+            "`none`: nginx is elsewhere, and reaches published ports alone. Unset: the first.",
+            takes="NAME",
+        ),
+    ] = None
+    swarm: Annotated[
+        Literal["auto", "off"],
+        Help(
+            "`auto`: an engine that is a Swarm manager gives its Swarm's tasks and, as before, its own containers that "
+            "are no tasks; `off`: its containers alone."
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from lbwatch.core.site import Site, SiteAsk
 
@@ -142,6 +143,38 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """
+    Which of the engines that are followed.
+
+    Attributes:
+        name: What the setting `docker_host` calls it; empty where nobody asked.
+        order: Its place there, from 0. Between two engines it stands for age, since their clocks are not compared.
+    """
+
+    name: str = ""
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """
+    A port of a container, published on the machine that it runs on.
+
+    Attributes:
+        port: The container's own, 1-65535.
+        protocol: `tcp`, `udp` or `sctp`.
+        host_address: The machine's address that it is bound to, as the engine wrote it; empty: all of them.
+        host_port: The machine's port, 1-65535; another one after a restart where the engine chose it.
+    """
+
+    port: int
+    protocol: str = "tcp"
+    host_address: str = ""
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """
     A container's addresses on one network; empty where the engine gave none.
@@ -166,13 +199,42 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """
+    What a Swarm says of a container that is one of its tasks.
+
+    Attributes:
+        service: Name of the service.
+        service_id: The Swarm's 25 characters for it.
+        slot: Which of its replicas it is, as a number; of a global service the node's id. Another task has it after
+            this one.
+        node: Host name of the machine that it runs on; empty while it has none.
+        node_id: The Swarm's 25 characters for that; empty likewise.
+        state: What it is, in the Swarm's word, such as `running`.
+        desired: What it should be, likewise; `shutdown` and `remove` come seconds before the stop signal.
+        virtual: The addresses of its whole service, on each network where that has one.
+        mesh: Ports of its service that every node publishes.
+    """
+
+    service: str
+    service_id: str
+    slot: str
+    node: str = ""
+    node_id: str = ""
+    state: str = ""
+    desired: str = ""
+    virtual: tuple[Endpoint, ...] = ()
+    mesh: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """
     One container, as the engine described it last.
 
     Attributes:
-        id: The engine's 64 hex digits.
-        name: Without the leading slash.
+        id: The engine's 64 hex digits; of a Swarm's task that one's 25 characters, which it has before any container.
+        name: Without the leading slash. Where two engines have one of that name it is `ENGINE/NAME`, see `own_name`.
         labels: Sorted by key; image labels are among them.
         created_ns: Creation, nanoseconds since the epoch by the engine's clock.
         started_ns: Latest start, likewise; 0 if it never started.
@@ -192,6 +254,11 @@ class Container:
         env: Of its environment the variables that are read, sorted by name; there are any with the setting
             `compat` alone, and no other is ever kept: an environment holds secrets. One that is too long is there as
             a value with a NUL, which no grammar takes.
+        engine: Which engine it is of.
+        published: Its ports that its machine publishes, sorted by port and protocol, then by address; never the mesh's.
+        machine: Address of that machine, where that is known of the container itself, as of a Swarm's node; else empty,
+            and the one of its engine counts (`Rules.addresses`).
+        task: What the Swarm says of it; `None`: it is no task, or no manager is followed.
     """
 
     id: str
@@ -211,6 +278,20 @@ class Container:
     unprobed: bool = False
     image: str = field(default="", compare=False)
     env: tuple[tuple[str, str], ...] = ()
+    engine: Engine = Engine()
+    published: tuple[Published, ...] = ()
+    machine: str = ""
+    task: Task | None = None
+
+    @property
+    def own_name(self) -> str:
+        """Return what its engine calls it, which another engine may call one of its own."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def age(self) -> tuple[int, int, str]:
+        """Return what puts the oldest first: containers of one engine by its clock, engines as they are set."""
+        return self.engine.order, self.created_ns, self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,11 +328,13 @@ class Snapshot:
         source: The engine's name in logs and status.
         containers: By id; those that ask for nothing may be as old as the last resync.
         stopping: Those that were sent a stop signal since their latest start: by id, its loop time in seconds.
+        leaving: Those that are about to get one and never come back, a Swarm's tasks: by id, why, in words.
     """
 
     source: str
     containers: Mapping[str, Container]
     stopping: Mapping[str, float] = field(default_factory=dict)
+    leaving: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +352,14 @@ class EngineStatus:
         events: How many events came, by action.
         error: Why the stream does not hold, or nothing else can be read, in words; `None` where all is well, also while
             the stream is just being renewed.
+        kind: `engine`, or `swarm` for what its managers say of all tasks.
+        role: What the engine is in a Swarm, in words, such as `manager`; empty: in none, or not known.
+        address: Where its published ports are reached; empty: not known.
+        url: Where it is asked, as a user would write it; of a Swarm empty.
+        kept: Whether what is known is from before the latest start of lbwatch, since nobody answered since.
+        doors: Of a Swarm, the names of the engines that are its managers, the one that is asked first.
+        services, tasks, nodes: Of a Swarm, how many it has; `None` before they were read.
+        looks: Of a Swarm, how often its tasks were asked for.
     """
 
     source: str
@@ -279,6 +370,16 @@ class EngineStatus:
     containers: int | None = None
     events: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
+    kind: Literal["engine", "swarm"] = "engine"
+    role: str = ""
+    address: str = ""
+    url: str = ""
+    kept: bool = False
+    doors: tuple[str, ...] = ()
+    services: int | None = None
+    tasks: int | None = None
+    nodes: int | None = None
+    looks: int = 0
 
 
 def bracketed(address: str) -> str:

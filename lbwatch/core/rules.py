@@ -1,6 +1,6 @@
 """What settings say about routing, as far as it is decided without a look at anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lbwatch.core.model import Upstream
@@ -38,6 +38,11 @@ class Rules:
         streams_refusal: Why no port is served as it is, likewise.
         own_port: TCP port that lbwatch itself listens at where nginx does; `None`: there is none.
         gateway: Address of the engine's host on the first network that nginx's container is on; empty: not known.
+        nginx_engine: Name of the engine on whose machine nginx runs, which alone has networks that nginx may be on;
+            `None`: it runs on none of them.
+        addresses: By the engine's name, where ports that it publishes are reached; one that is not in it has no such
+            address.
+        several_engines: Whether there is more than one, so that messages name them.
     """
 
     prefix: str = "lbwatch"
@@ -55,3 +60,6 @@ class Rules:
     streams_refusal: str | None = None
     own_port: int | None = None
     gateway: str = ""
+    nginx_engine: str | None = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    several_engines: bool = False

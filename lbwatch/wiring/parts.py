@@ -43,7 +43,8 @@ def written_files(settings: Settings) -> dict[str, Path]:
 
 def make_address(settings: Settings) -> EngineAddress:
     """Return where the engine is, from settings and the docker client's own variables."""
-    return engine_address(settings.engine.docker_host, environ=os.environ, default=_default_docker_host())
+    first = next(iter(settings.engine.docker_host), "")
+    return engine_address(first, environ=os.environ, default=_default_docker_host())
 
 
 def _default_docker_host() -> str:

@@ -33,7 +33,7 @@ async def on_fake(settings: Settings, folder: Path, screen: Screen) -> None:
     async with FakeEngine(socket=folder / "docker.sock") as engine:
         settings = replace(
             settings,
-            engine=replace(settings.engine, docker_host=engine.url),
+            engine=replace(settings.engine, docker_host=(engine.url,)),
             routing=replace(settings.routing, label_prefix="lbwatch"),
         )
         async with staged(settings, folder, screen) as watched:

@@ -25,13 +25,14 @@ from lbwatch.engines.docker.fields import (
     clamped_ns,
     container_name,
     is_container_id,
+    is_swarm_id,
     nanoseconds,
     network_name,
     network_owner_ref,
     possible_ports,
     signal_number,
 )
-from lbwatch.engines.docker.identity import EngineInfo
+from lbwatch.engines.docker.identity import EngineInfo, SwarmMembership
 from lbwatch.engines.docker.shapes import (
     ENVIRONMENT,
     INFO,
@@ -44,6 +45,7 @@ from lbwatch.engines.docker.shapes import (
     Entry,
     Inspect,
     Networks,
+    SwarmInfo,
 )
 
 MAX_MEMBERS = 4_000_000
@@ -136,7 +138,15 @@ def info_of(body: bytes) -> EngineInfo | None:
         info = decoded(body, INFO)
     except SourceError:
         return None
-    return EngineInfo(id=info.id[:MAX_NAME_CHARS], name=info.name[:MAX_NAME_CHARS])
+    return EngineInfo(id=info.id[:MAX_NAME_CHARS], name=info.name[:MAX_NAME_CHARS], swarm=_membership(info.swarm))
+
+
+def _membership(swarm: SwarmInfo | None) -> SwarmMembership | None:
+    """Return what an engine is in a Swarm; `None`: in none, or it does not say by ids that are some."""
+    if swarm is None or not is_swarm_id(swarm.node_id):
+        return None
+    cluster = swarm.cluster.id if swarm.cluster is not None and is_swarm_id(swarm.cluster.id) else ""
+    return SwarmMembership(node_id=swarm.node_id, cluster=cluster, is_manager=swarm.control_available and bool(cluster))
 
 
 def config_of_inspect(body: bytes) -> ContainerConfig:

@@ -37,6 +37,7 @@ PODMAN_DEFAULT_ID = "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7
 """Its id on every machine: the SHA-256 of its name."""
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+_SWARM_ID = re.compile(r"[0-9a-z]{25}")
 _CONTAINER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what engines accept
 _TIMESTAMP = re.compile(
     r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)",
@@ -51,6 +52,11 @@ _DATE_CHARS = 64
 def is_container_id(text: str) -> bool:
     """Return whether a text is the whole id of a container or of an exec: nothing else goes into a path."""
     return _CONTAINER_ID.fullmatch(text) is not None
+
+
+def is_swarm_id(text: str) -> bool:
+    """Return whether a text is the id of a Swarm, or of a node, service or task in it: 25 letters and digits."""
+    return _SWARM_ID.fullmatch(text) is not None
 
 
 def container_name(text: str, *, id: str) -> str:

@@ -18,11 +18,28 @@ MARGIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmMembership:
+    """
+    What an engine is in a Swarm.
+
+    Attributes:
+        node_id: The Swarm's 25 characters for its node.
+        cluster: Those for the Swarm itself, which only its managers know; else empty.
+        is_manager: Whether it answers for the Swarm.
+    """
+
+    node_id: str
+    cluster: str = ""
+    is_manager: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What `/info` says of who the engine is; empty where it does not say."""
+    """What `/info` says of who the engine is; empty where it does not say. `swarm` is `None` where it is in none."""
 
     id: str = ""
     name: str = ""
+    swarm: SwarmMembership | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

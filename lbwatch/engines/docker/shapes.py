@@ -131,11 +131,26 @@ class InspectConfig(_Struct, frozen=True):
     config: Config | None = None
 
 
+class Cluster(_Struct, frozen=True):
+    """The Swarm that an engine manages."""
+
+    id: str = msgspec.field(default="", name="ID")
+
+
+class SwarmInfo(_Struct, frozen=True):
+    """What an engine is in a Swarm; only a manager knows which one that is."""
+
+    node_id: str = msgspec.field(default="", name="NodeID")
+    control_available: bool = False
+    cluster: Cluster | None = None
+
+
 class Info(msgspec.Struct, rename="pascal", frozen=True):
     """The answer of `GET /info`."""
 
     id: str = msgspec.field(default="", name="ID")
     name: str = ""
+    swarm: SwarmInfo | None = None
 
 
 INFO = msgspec.json.Decoder(Info)
