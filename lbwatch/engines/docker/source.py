@@ -78,6 +78,7 @@ class DockerSource:
         also_labels: Keys of further labels that are kept.
         follows: A container that is looked at although it may ask for nothing: nginx's own.
         asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
+        has_other_engines: Whether it is one of several, so that addresses always hang on them.
         random: Gives a number in [0, 1), for jitter.
         asks_identity: Whether the engine is asked who it is, by `/info`; what only looks once need not know.
     """
@@ -96,6 +97,7 @@ class DockerSource:
         also_labels: frozenset[str] = frozenset(),
         follows: Selector | None = None,
         asks_networks: bool = True,
+        has_other_engines: bool = False,
         asks_identity: bool = False,
     ) -> None:
         def backoff() -> Backoff:
@@ -109,7 +111,7 @@ class DockerSource:
             prefix=prefix, expose_all=expose_all, variables=variables, also_labels=also_labels, follows=follows
         )
         self._cache = ContainerCache(scope, backoff=backoff)
-        self._networks = NetworkDrivers(client.network_drivers) if asks_networks else None
+        self._networks = NetworkDrivers(client.network_drivers, always=has_other_engines) if asks_networks else None
         self._guard = Guard(
             client,
             name=name,
