@@ -20,7 +20,7 @@ from lbwatch.core.errors import OutputError, StateError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Planner, Rules
 from lbwatch.core.site import SiteRules
-from lbwatch.engines.docker.address import EngineAddress, engine_address
+from lbwatch.engines.docker.address import EngineAddress, engine_addresses
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.recorded import RecordedSource
@@ -41,10 +41,14 @@ def written_files(settings: Settings) -> dict[str, Path]:
     return {"output": settings.nginx.output} | ({} if stream is None else {"stream_output": stream})
 
 
+def make_addresses(settings: Settings) -> tuple[EngineAddress, ...]:
+    """Return where the engines are, from settings and the docker client's own variables; raises `SettingsError`."""
+    return engine_addresses(settings.engine, environ=os.environ, default=_default_docker_host())
+
+
 def make_address(settings: Settings) -> EngineAddress:
-    """Return where the engine is, from settings and the docker client's own variables."""
-    first = next(iter(settings.engine.docker_host), "")
-    return engine_address(first, environ=os.environ, default=_default_docker_host())
+    """Return where the first engine is, likewise."""
+    return make_addresses(settings)[0]
 
 
 def _default_docker_host() -> str:
