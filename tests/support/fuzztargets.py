@@ -43,7 +43,7 @@ from lbwatch.core.plan import Rules, desired_state
 from lbwatch.core.site import SiteRules, SiteWish
 from lbwatch.core.sites.nginxproxy import compat_labels, proxy_rules
 from lbwatch.engines.docker import answers
-from lbwatch.engines.docker.address import engine_address
+from lbwatch.engines.docker.address import engine_addresses
 from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecoder
 from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS
 from lbwatch.engines.docker.networks import drivers_of_list
@@ -419,7 +419,7 @@ def settings(data: bytes) -> None:
         assert len(numbers) == 3
         assert all(0 <= number < 1e9 for number in numbers), numbers  # what can be slept for, shown and converted
         with contextlib.suppress(SettingsError):
-            engine_address(given.engine.docker_host, environ=environ)
+            engine_addresses(given.engine, environ=environ)
         assert all(value.is_absolute() for value in values if isinstance(value, Path))
 
 
@@ -600,6 +600,7 @@ _LIST = (
 _TOML = (
     b'docker_host = "tcp://127.0.0.1:2375"\nreload_interval = "500ms"\nresync_interval = 30\nnetworks = ["front", "back"]\n'
     b'output = "/etc/nginx/conf.d/x.conf"\nnginx_container = "label=role=proxy"\nstatus_listen = "[::1]:9180"\ndeclare = "a,b"\nexpose = "all"\n'
+    b'engine_address = "b=192.0.2.1"\nnginx_engine = "b"\n'
 )
 
 _PAIR, _ENCRYPTED = made("a.example.org", "10.0.0.1"), made("a.example.org", passphrase=b"x")
