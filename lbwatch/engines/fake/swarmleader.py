@@ -139,7 +139,7 @@ class Leader:
     def _end_slot(self, tasks: list[Task], *, desired: str) -> None:
         for task in tasks:
             self._desire(task, desired)
-            if task.over:
+            if task.over and desired == "remove":
                 self._forget(task)
 
     def _create(self, service: Service, *, slot: int | str, desired: str) -> Task:
