@@ -195,3 +195,23 @@ def _how_unread(engine: EngineStatus, *, now: float) -> str:
         # Its managers' streams hold while it has no leader: since when that is so the last answer alone tells.
         return f"its tasks cannot be read, for {now - engine.synced_at:.0f} s"
     return "it cannot be read"
+
+
+def stale_s(engine: EngineStatus, *, now: float) -> float | None:
+    """
+    Return for how many seconds nothing new is known of an engine; 0: all is followed; `None`: nothing was ever known.
+
+    Of what is known from before the latest start it is the time since that: how old it was by then nobody can tell, as
+    nothing may have changed meanwhile.
+
+    Args:
+        engine: How well it is known.
+        now: Loop time.
+    """
+    if engine.kept:
+        return now - engine.since
+    if engine.synced_at is None:
+        return None
+    if engine.error is None:
+        return 0.0
+    return now - (engine.synced_at if engine.connected else max(engine.since, engine.synced_at))

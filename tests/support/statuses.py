@@ -149,7 +149,10 @@ def full_status() -> Status:
     degraded = Degraded(upstream="api", level=Level.PLAIN, error="nginx says no")
     plan = replace(plan, sites=made_sites(), streams=(Stream(port=5432, protocol="tcp", upstream=plan.upstreams[0]),))
     return made_status(
-        engines=(engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
+        engines=(
+            engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),
+            engine_status(source="swarm", kind="swarm", doors=(SOURCE,), services=2, tasks=7, nodes=3, looks=11),
+        ),
         applied=applied_plan(plan, degraded=(degraded,), parts=plan.parts),
         history=history.copy(),
         balancer=BalancerStatus(

@@ -27,7 +27,7 @@ def test_in_step_has_none(case: str) -> None:
 
 def test_standing_counts_what_is_in_force_and_takes_the_first_reason() -> None:
     """It has one line."""
-    assert summary(full_status()) == "in step: 5 upstreams, 5 servers"
+    assert summary(full_status()) == "in step: 5 upstreams, 5 servers of 1 engine and 1 Swarm"
     both = made_status(
         engines=(engine_status(connected=False, error="refused"),), applied=applied_plan(error="no", behind_since=1.0)
     )
