@@ -5,7 +5,7 @@ Here are the tasks, the timers, the log, and when a snapshot is published; what 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -81,6 +81,7 @@ class DockerSource:
         follows: A container that is looked at although it may ask for nothing: nginx's own.
         asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
         random: Gives a number in [0, 1), for jitter.
+        connecting: Called before each stream, for what is looked up anew then.
         asks_identity: Whether the engine is asked who it is, by `/info`, and so what it is in a Swarm; what only looks
             once, at one engine that is in none, need not know.
 
@@ -106,6 +107,7 @@ class DockerSource:
         follows: Selector | None = None,
         asks_networks: bool = True,
         asks_identity: bool = False,
+        connecting: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         def backoff() -> Backoff:
             return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=random)
@@ -115,6 +117,7 @@ class DockerSource:
         self.noted: Callable[[Event], None] | None = None
         self.follows_task: Callable[[str], bool] | None = None
         self._client = client
+        self._connecting = connecting
         self._changed: Changed = _nobody
         scope = Scope(
             prefix=prefix,
@@ -159,7 +162,7 @@ class DockerSource:
             connections=INSPECTORS + 1,  # and one for lists
             backoff=backoff(),
             begun=self._lister.request_anew,
-            verify=self._guard.verify,
+            verify=self._verify,
             handle_event=self._handle_event,
         )
 
@@ -245,6 +248,12 @@ class DockerSource:
             dead = group_error.exceptions[0]
         if dead is not None:
             raise dead
+
+    async def _verify(self) -> None:
+        """Find out, before a stream, whether it is still the same engine; raises `EngineChangedError`."""
+        if self._connecting is not None:
+            await self._connecting()
+        await self._guard.verify()
 
     def _leave_stream(self) -> None:
         """Have the stream that holds end: it is another engine's."""
