@@ -10,7 +10,7 @@ import aiohttp
 
 from lbwatch.core.errors import SettingsError
 from lbwatch.engines.docker.address import EngineAddress
-from lbwatch.engines.docker.tls import CertificatesError, RenewedContext
+from lbwatch.engines.docker.tls import CertificatesError, RenewedContext, folder_of
 
 CONNECT_TIMEOUT_S = 5.0
 KEEP_ALIVE_S = 3600.0
@@ -76,8 +76,9 @@ def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 def _tls_context(address: EngineAddress) -> RenewedContext | None:
     if address.cert_folder is None:
         return None
+    folder = folder_of(address.cert_folder, engine=address.engine.name)
     try:
-        return RenewedContext.for_folder(address.cert_folder)
+        return RenewedContext.for_folder(folder)
     except CertificatesError as error:
         takes = f"it needs usable ca.pem, cert.pem and key.pem ({error.reason})"
-        raise SettingsError("DOCKER_CERT_PATH", value=address.cert_folder, takes=takes) from error
+        raise SettingsError("DOCKER_CERT_PATH", value=folder, takes=takes) from error
