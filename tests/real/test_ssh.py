@@ -105,9 +105,12 @@ async def test_commands_look_by_ssh_too_and_leave_nothing(
     await eventually(lambda: not server.sessions(), what="the end of all sessions")
 
 
-async def test_an_unknown_host_is_not_connected_to(server: SshServer, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("setting", ["ask", "no", "accept-new"])
+async def test_an_unknown_host_is_not_connected_to(server: SshServer, engine: FakeEngine, setting: str) -> None:
     """It may be anybody's; the words say how it becomes known."""
     (server.folder / "known_hosts").write_text("")
+    with (server.folder / "ssh_config").open("a") as config:
+        config.write(f"StrictHostKeyChecking {setting}\n")
     async with connected(server.url(engine.socket)) as client:
         words = await refusal(client)
     assert "its host key is not known" in words

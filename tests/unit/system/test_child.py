@@ -34,7 +34,7 @@ async def test_it_ends_with_a_parent_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", _KEEPS_ONE], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(await asyncio.to_thread(parent.stdout.readline))
-        await eventually(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes(), what="that it runs")
+        await eventually(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00600\x00", what="that it runs")
         parent.kill()
     await eventually(lambda: not is_alive(pid), what="its end")
 
