@@ -11,8 +11,8 @@ from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm.answers import nodes_of, service_of, task_of
 from lbwatch.engines.swarm.tasks import SERVICE_NAME, container_of, leaving_words
 
-SCOPE = Scope(prefix="lbwatch", expose_all=False)
 SWARM = Engine(name="swarm", order=1)
+SCOPE = Scope(prefix="lbwatch", expose_all=False, engine=SWARM)
 
 
 def made(of: dict[str, Any], *, service: dict[str, Any] | None = None, node: dict[str, Any] | None = None) -> Container:
