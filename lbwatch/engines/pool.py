@@ -19,6 +19,7 @@ from lbwatch.core.together import SwarmTruth, Together
 from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import Changed, DockerSource
+from lbwatch.system.enginememory import EngineMemory, Kept, KeptNode, KeptSwarm
 
 PATIENCE_S = 10.0
 """How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
@@ -47,6 +48,14 @@ class SwarmNode(Protocol):
     @property
     def name(self) -> str:
         """Return its host name."""
+
+    @property
+    def address(self) -> str:
+        """Return its address; empty: not known."""
+
+    @property
+    def state(self) -> str:
+        """Return how it is, in the Swarm's word."""
 
 
 class Swarm(Protocol):
@@ -86,22 +95,6 @@ class Swarm(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """
-    What is kept of an engine, for a start at which it is away.
-
-    Attributes:
-        containers: Its own that ask to be routed, or whose network such a one uses.
-        cluster: Id of the Swarm that it is a manager of; empty: of none.
-        tasks: That Swarm's tasks.
-    """
-
-    containers: tuple[Container, ...] = ()
-    cluster: str = ""
-    tasks: tuple[Container, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowedEngine:
     """
     One engine.
@@ -113,7 +106,7 @@ class FollowedEngine:
         url: Where it is, as the user wrote it.
         reached: Returns where its published ports are reached; empty: not known.
         kept: What was kept of it before this start; `None`: nothing.
-        keep: Keeps it, and blocks; raises `StateError`. `None`: nothing is kept.
+        memory: Keeps what it says; `None`: nothing is kept.
     """
 
     engine: Engine
@@ -122,7 +115,7 @@ class FollowedEngine:
     url: str
     reached: Callable[[], str] = str
     kept: Kept | None = None
-    keep: Callable[[Kept], None] | None = None
+    memory: EngineMemory | None = None
 
     @property
     def name(self) -> str:
@@ -180,7 +173,6 @@ class EnginePool:
         self._changed: Changed = _nobody
         self._patient_until: float | None = None
         self._missed: frozenset[str] = frozenset()  # names of those that it was gone on without
-        self._written: dict[str, Kept] = {}  # what is on the disk, by the engine's name
         for each in self.engines:
             each.source.heard = self._hearing(each.name)
             each.source.noted = self._note
@@ -215,10 +207,7 @@ class EnginePool:
         if missed and self._is_patient():
             return None
         self._log_missed(missed)
-        found = [
-            _snapshot_of(each.name, () if each.kept is None else each.kept.containers) if live is None else live
-            for each, live in zip(self.engines, engines, strict=True)
-        ]
+        found = [live or _snapshot_of(each) for each, live in zip(self.engines, engines, strict=True)]
         return self._together.of(found, self._truths(swarms))
 
     def containers(self) -> Mapping[str, Container] | None:
@@ -243,7 +232,7 @@ class EnginePool:
             replace(
                 each.source.status(),
                 doors=tuple(door.name for door in self._doors(cluster)),
-                kept=each.source.containers() is None and self._kept_tasks(cluster) is not None,
+                kept=each.source.containers() is None and self._kept_swarm(cluster) is not None,
             )
             for cluster, each in self._swarms.items()
         )
@@ -312,15 +301,16 @@ class EnginePool:
             source = self._swarms[cluster].source
             if snapshot is not None:
                 truths.append(SwarmTruth(snapshot=snapshot, nodes=frozenset(source.nodes())))
-            elif (tasks := self._kept_tasks(cluster)) is not None:
-                truths.append(SwarmTruth(snapshot=_snapshot_of(source.name, tasks)))
-        unread = [each.kept for each in self.engines if each.name in self._missed and each.kept is not None]
-        clusters = dict.fromkeys(each.cluster for each in unread if each.cluster and each.cluster not in live)
-        return truths + [SwarmTruth(snapshot=_snapshot_of(SWARM, self._kept_tasks(each) or ())) for each in clusters]
+            elif (kept := self._kept_swarm(cluster)) is not None:
+                truths.append(_truth_of(kept, source=source.name))
+        unread = (each.kept for each in self.engines if each.name in self._missed and each.kept is not None)
+        swarms = {each.swarm.cluster: each.swarm for each in unread if each.swarm is not None}
+        return truths + [_truth_of(each, source=each.name) for id, each in swarms.items() if id not in live]
 
-    def _kept_tasks(self, cluster: str) -> tuple[Container, ...] | None:
-        kept = (each.kept for each in self.engines if each.kept is not None)
-        return next((each.tasks for each in kept if each.cluster == cluster), None)
+    def _kept_swarm(self, cluster: str) -> KeptSwarm | None:
+        """Return what was kept of a Swarm before this start; `None`: nothing."""
+        swarms = (each.kept.swarm for each in self.engines if each.kept is not None)
+        return next((each for each in swarms if each is not None and each.cluster == cluster), None)
 
     # Which Swarms there are.
 
@@ -461,11 +451,8 @@ class EnginePool:
                 failed = True
 
     async def _keep_of(self, each: FollowedEngine) -> None:
-        kept = self._to_keep(each)
-        if each.keep is None or kept is None or kept == self._written.get(each.name):
-            return
-        await asyncio.to_thread(each.keep, kept)
-        self._written[each.name] = kept
+        if each.memory is not None and (kept := self._to_keep(each)) is not None:
+            await asyncio.to_thread(each.memory.save, kept)
 
     def _to_keep(self, each: FollowedEngine) -> Kept | None:
         """Return what is to be kept of an engine; `None` where nothing newer is known."""
@@ -474,14 +461,25 @@ class EnginePool:
         membership = each.source.membership
         cluster = membership.cluster if membership is not None and membership.is_manager else ""
         followed = self._swarms.get(cluster)
-        tasks = None if followed is None else followed.source.containers()
         own = tuple(one for one in each.source.followed() if followed is None or TASK_ID_LABEL not in dict(one.labels))
-        if tasks is None:
-            before = self._written.get(each.name) or each.kept
-            if before is None or before.cluster != cluster:
-                return Kept(containers=own)
-            return Kept(containers=own, cluster=cluster, tasks=before.tasks)
-        return Kept(containers=own, cluster=cluster, tasks=tuple(tasks.values()))
+        return Kept(containers=own, swarm=self._swarm_to_keep(followed, cluster=cluster) or self._kept_swarm(cluster))
+
+    @staticmethod
+    def _swarm_to_keep(followed: _Followed | None, *, cluster: str) -> KeptSwarm | None:
+        snapshot = None if followed is None else followed.source.snapshot()
+        if followed is None or snapshot is None:
+            return None
+        nodes = tuple(
+            KeptNode(id=id, name=node.name, address=node.address, state=node.state)
+            for id, node in sorted(followed.source.nodes().items())
+        )
+        return KeptSwarm(
+            cluster=cluster,
+            name=followed.source.name,
+            tasks=tuple(snapshot.containers.values()),
+            nodes=nodes,
+            leaving=snapshot.leaving,
+        )
 
 
 def described(addresses: Sequence[EngineAddress]) -> str:
@@ -493,8 +491,16 @@ def _named_url(name: str, url: str, *, alone: bool) -> str:
     return url if alone else f"{name}={url}"
 
 
-def _snapshot_of(source: str, kept: Sequence[Container]) -> Snapshot:
-    return Snapshot(source=source, containers={each.id: each for each in kept})
+def _truth_of(kept: KeptSwarm, *, source: str) -> SwarmTruth:
+    """Return what was kept of a Swarm; *source*: what it is called now."""
+    snapshot = Snapshot(source=source, containers={each.id: each for each in kept.tasks}, leaving=kept.leaving)
+    return SwarmTruth(snapshot=snapshot, nodes=frozenset(each.id for each in kept.nodes))
+
+
+def _snapshot_of(each: FollowedEngine) -> Snapshot:
+    """Return what was kept of an engine."""
+    kept = () if each.kept is None else each.kept.containers
+    return Snapshot(source=each.name, containers={one.id: one for one in kept})
 
 
 def _role(each: FollowedEngine) -> str:

@@ -169,7 +169,7 @@ async def build_daemon(
         locks = {name: stack.enter_context(FileLock(path)) for name, path in outputs.items()}
         for name, lock in locks.items():
             _acquire(lock, setting=name, output=outputs[name])
-        source = make_pool(settings, stack=stack, asks_identity=True)
+        source = make_pool(settings, stack=stack, asks_identity=True, keeps=True)
         beside = nginx_side(source, settings=settings)
         access = NginxAccess(settings, client=beside.client, known=beside.source.containers)
         # What stands in for nginx has no workers that could follow.

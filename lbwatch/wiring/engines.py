@@ -1,17 +1,25 @@
 """The engines that are followed, as settings have them, and what of them holds about routing."""
 
 import random
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
+from lbwatch.core.errors import StateError
+from lbwatch.core.model import Engine
 from lbwatch.core.rules import Rules
 from lbwatch.engines.docker.address import EngineAddress, nginx_engine_of
 from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.reachedat import ReachedAt
 from lbwatch.engines.docker.source import DockerSource
-from lbwatch.engines.pool import EnginePool, FollowedEngine
+from lbwatch.engines.pool import EnginePool, FollowedEngine, NewSwarm
+from lbwatch.engines.swarm.doors import Door
+from lbwatch.engines.swarm.source import SwarmSource
 from lbwatch.settings import Settings
+from lbwatch.system.enginememory import EngineMemory, Kept
 from lbwatch.wiring.access import followed
 from lbwatch.wiring.parts import make_addresses
 from lbwatch.wiring.sites import read_beside
@@ -19,7 +27,9 @@ from lbwatch.wiring.sites import read_beside
 _log = structlog.get_logger()
 
 
-def make_pool(settings: Settings, *, stack: AsyncExitStack, asks_identity: bool = False) -> EnginePool:
+def make_pool(
+    settings: Settings, *, stack: AsyncExitStack, asks_identity: bool = False, keeps: bool = False
+) -> EnginePool:
     """
     Return the engines that are followed; their connections go with the stack.
 
@@ -27,6 +37,7 @@ def make_pool(settings: Settings, *, stack: AsyncExitStack, asks_identity: bool 
         settings: What the user set.
         stack: Closes the connections.
         asks_identity: Whether each engine is asked who it is, beside what it has.
+        keeps: Whether what engines say is kept for a start at which one is away.
 
     Raises:
         SettingsError: An engine cannot be reached as it is set.
@@ -39,21 +50,64 @@ def make_pool(settings: Settings, *, stack: AsyncExitStack, asks_identity: bool 
             _log.warning("source.unprotected", warning=address.warning)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
+        reached = ReachedAt(address.reached_at)
         source = _source(
             client,
+            reached=reached,
             settings=settings,
             address=address,
             runs_nginx=address.engine.name == nginx_engine,
             is_only=len(addresses) == 1,
             asks_identity=asks_identity,
         )
-        engines.append(FollowedEngine(engine=address.engine, source=source, client=client, url=address.name))
-    return EnginePool(engines, new_swarm=None, resync_interval_s=settings.routing.resync_interval)
+        memory = EngineMemory(settings.routing.state_dir, engine=address.engine)
+        engines.append(
+            FollowedEngine(
+                engine=address.engine,
+                source=source,
+                client=client,
+                url=address.name,
+                reached=partial(getattr, reached, "address"),
+                kept=_kept(memory) if keeps else None,
+                memory=memory if keeps else None,
+            )
+        )
+    return EnginePool(engines, new_swarm=_new_swarm(settings), resync_interval_s=settings.routing.resync_interval)
+
+
+def _kept(memory: EngineMemory) -> Kept | None:
+    """Return what was kept of an engine; what cannot be read is logged, and counts as nothing."""
+    try:
+        return memory.load()
+    except StateError as error:
+        _log.warning(error.event, error=str(error))
+    return None
+
+
+def _new_swarm(settings: Settings) -> NewSwarm | None:
+    """Return what makes the source of a Swarm; `None`: none is followed."""
+    if settings.engine.swarm == "off":
+        return None
+
+    def new(*, engine: Engine, doors: Callable[[], Sequence[FollowedEngine]]) -> SwarmSource:
+        return SwarmSource(
+            name=engine.name,
+            engine=engine,
+            doors=lambda: [Door(name=each.name, client=each.client) for each in doors()],
+            prefix=settings.routing.label_prefix,
+            expose_all=settings.routing.expose == "all",
+            also_labels=read_beside(settings)[1],
+            resync_interval_s=settings.routing.resync_interval,
+            random=random.random,
+        )
+
+    return new
 
 
 def _source(
     client: EngineClient,
     *,
+    reached: ReachedAt,
     settings: Settings,
     address: EngineAddress,
     runs_nginx: bool,
@@ -65,6 +119,7 @@ def _source(
 
     Args:
         client: The connection to it.
+        reached: Where its published ports are reached; looked up when a stream begins.
         settings: What the user set.
         address: Where it is.
         runs_nginx: Whether nginx runs on its machine.
@@ -88,6 +143,7 @@ def _source(
         follows=followed(settings) if runs_nginx else None,
         asks_networks=not (is_known and is_only),
         asks_identity=asks_identity or follows_swarm,
+        connecting=reached.resolve,
     )
 
 

@@ -5,7 +5,7 @@ Here are the tasks, the timers, the log, and when a snapshot is published; what 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -82,6 +82,7 @@ class DockerSource:
         asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
         has_other_engines: Whether it is one of several, so that addresses always hang on them.
         random: Gives a number in [0, 1), for jitter.
+        connecting: Called before each stream, for what is looked up anew then.
         asks_identity: Whether the engine is asked who it is, by `/info`, and so what it is in a Swarm; what only looks
             once, at one engine that is in none, need not know.
 
@@ -108,6 +109,7 @@ class DockerSource:
         asks_networks: bool = True,
         has_other_engines: bool = False,
         asks_identity: bool = False,
+        connecting: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         def backoff() -> Backoff:
             return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=random)
@@ -117,6 +119,7 @@ class DockerSource:
         self.noted: Callable[[Event], None] | None = None
         self.follows_task: Callable[[str], bool] | None = None
         self._client = client
+        self._connecting = connecting
         self._changed: Changed = _nobody
         scope = Scope(
             prefix=prefix,
@@ -161,7 +164,7 @@ class DockerSource:
             connections=INSPECTORS + 1,  # and one for lists
             backoff=backoff(),
             begun=self._lister.request_anew,
-            verify=self._guard.verify,
+            verify=self._verify,
             handle_event=self._handle_event,
         )
 
@@ -247,6 +250,12 @@ class DockerSource:
             dead = group_error.exceptions[0]
         if dead is not None:
             raise dead
+
+    async def _verify(self) -> None:
+        """Find out, before a stream, whether it is still the same engine; raises `EngineChangedError`."""
+        if self._connecting is not None:
+            await self._connecting()
+        await self._guard.verify()
 
     def _leave_stream(self) -> None:
         """Have the stream that holds end: it is another engine's."""
