@@ -309,6 +309,8 @@ def _role(each: FollowedEngine) -> str:
     membership = each.source.membership
     if membership is None:
         return ""
+    if membership.state != "active":
+        return membership.state
     return "manager" if membership.is_manager else "worker"
 
 
