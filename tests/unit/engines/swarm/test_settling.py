@@ -1,5 +1,7 @@
 """When a service is looked at again: the paces, what ends them, and what they cost."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def looks(unrest: Unrest, *, all_pace_s: float = OFTEN, changes_until: float = 0
 
 
 def gaps(times: list[float]) -> list[float]:
-    return [round(later - earlier, 3) for earlier, later in zip(times, times[1:], strict=False)]
+    return [round(later - earlier, 3) for earlier, later in pairwise(times)]
 
 
 def test_a_mark_holds_for_two_seconds() -> None:
