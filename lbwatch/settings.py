@@ -198,9 +198,9 @@ class RoutingSettings:
     state_dir: Annotated[
         Path,
         Help(
-            "What must survive a restart: drains and pauses by hand, what nginx was seen to run, and which files "
-            "sites had. One for each lbwatch. Where it cannot be written they do not survive, which is logged once, "
-            "and each restart reloads nginx.",
+            "What must survive a restart: drains and pauses by hand, what each engine said last, what nginx was seen "
+            "to run, and which files sites had. One for each lbwatch. Where it cannot be written they do not survive, "
+            "which is logged once, and each restart reloads nginx.",
             takes="FOLDER",
         ),
     ] = Path("/var/lib/lbwatch")

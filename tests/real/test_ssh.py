@@ -142,6 +142,14 @@ async def test_a_key_that_is_not_taken_is_said(server: SshServer, engine: FakeEn
         assert "Permission denied" in await refusal(client)
 
 
+async def test_a_key_that_may_only_forward_is_enough(server: SshServer, engine: FakeEngine) -> None:
+    """No shell is needed over there, so none should be given away."""
+    key = (server.folder / "id.pub").read_text()
+    (server.folder / "authorized_keys").write_text(f"restrict,port-forwarding {key}")
+    async with connected(server.url(engine.socket)) as client:
+        assert await client.list_containers() == ()
+
+
 async def test_a_machine_without_an_engine_is_said(server: SshServer, tmp_path: Path) -> None:
     """That the log-in worked is half of what one wants to know."""
     async with connected(server.url(tmp_path / "none.sock")) as client:

@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,9 @@ ASKED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/I
 ASKED_IF_ALLOWED = ("GET /info", "GET /networks")
 """Who the engine is, and the drivers of networks: without an answer another engine, or a network, is a better guess."""
 
+ASKED_OF_MANAGER = ("GET /services", "GET /tasks", "GET /nodes", "GET /info", "GET /events")
+"""What more is needed of a Swarm's managers; of the first two also what is below them."""
+
 _ACTIONS = [
     "create",
     "start",
@@ -64,6 +67,13 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
+
+CONTAINER_EVENTS: Mapping[str, Sequence[str]] = {"type": ["container", "network"], "event": _ACTIONS}
+"""
+Those that can matter to a container.
+
+Podman refuses unknown filter keys. `health_status` makes every value a prefix: so be it (facts, stream 9).
+"""
 
 _HEALTH_IN_TIME_FROM = (5, 0)  # of Podman's versions
 
@@ -209,23 +219,30 @@ class EngineClient:
         return found
 
     @asynccontextmanager
-    async def events(self, *, since_s: float | None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def events(
+        self,
+        *,
+        since_s: float | None,
+        filters: Mapping[str, Sequence[str]] = CONTAINER_EVENTS,
+        needs: tuple[str, ...] = ASKED,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """
         Return the raw bytes of the events that can matter, as they come, until the engine ends them.
 
         Args:
             since_s: Replay what the engine's short memory holds since then, seconds by its own clock; closes the
                 gap between its 200 and the subscription (facts, stream 3).
+            filters: Which ones.
+            needs: What a proxy before the engine must allow, to be named should it be refused.
         """
-        # Podman refuses unknown filter keys. `health_status` makes every value a prefix: so be it (facts, stream 9).
-        query = {"filters": json.dumps({"type": ["container", "network"], "event": _ACTIONS})}
+        query = {"filters": json.dumps(filters)}
         if since_s is not None:
             query["since"] = f"{max(0, int(since_s))}.000000000"
         async with self._request(
             "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, accept=FRAMINGS, streams=True
         ) as response:
             if response.status != 200:
-                await ok_body(response, path="/events", needs=ASKED)
+                await ok_body(response, path="/events", needs=needs)
             require_plain(response, path="/events")
             yield response.content.iter_any()
 

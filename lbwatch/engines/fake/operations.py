@@ -8,6 +8,7 @@ What the engine would refuse raises a `RefusedError`.
 import contextlib
 import signal
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network
 from typing import Any
 
 from lbwatch.engines.fake.state import (
@@ -320,6 +321,13 @@ class Networks:
         network = self._state.add_network(name, driver="bridge", ipv4=ipv4, ipv6=ipv6, internal=internal)
         self._transitions.publish_network(network, "create")
         return network.id
+
+    def join_overlay(self, name: str, *, id: str, ipv4: IPv4Network) -> None:
+        """Make an overlay network of the Swarm's known here, as an engine does that gets its first task on it."""
+        if name not in self._state.networks:
+            network = self._state.add_network(name, driver="overlay", ipv4=False, ipv6=False)
+            network.id, network.ipv4 = id, ipv4
+            self._transitions.publish_network(network, "create")
 
     def remove(self, ref: str) -> None:
         """Remove a network on which nothing runs; stopped containers keep its name."""

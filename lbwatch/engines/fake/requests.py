@@ -218,7 +218,7 @@ def event_passes(event: Mapping[str, Any], *, filters: Filters, http: Http) -> b
         and _equals_one(filters.get("scope"), (event["scope"],))
         and all(_begins_with_one(filters.get(kind), (actor, attributes.get("name", ""))) for kind in _KINDS)
         and _equals_one(filters.get("image"), (actor, image, image.partition(":")[0]))
-        and _has_labels(attributes, wanted=filters.get("label"))
+        and has_labels(attributes, wanted=filters.get("label"))
     )
 
 
@@ -231,7 +231,7 @@ def container_passes(container: Container, *, filters: Filters) -> bool:
     """
     networks = (*container.endpoints, *(endpoint.network_id for endpoint in container.endpoints.values()))
     return (
-        _has_labels(container.labels, wanted=filters.get("label"))
+        has_labels(container.labels, wanted=filters.get("label"))
         and _matches_one(filters.get("name"), (container.name, f"/{container.name}"))
         and _matches_one(filters.get("id"), (container.id,))
         and _equals_one(filters.get("status"), (container.status,))
@@ -254,7 +254,7 @@ def _action_passes(action: str, *, wanted: frozenset[str], http: Http) -> bool:
     return _equals_one(wanted, (action,))
 
 
-def _has_labels(labels: Mapping[str, str], *, wanted: frozenset[str] | None) -> bool:
+def has_labels(labels: Mapping[str, str], *, wanted: frozenset[str] | None) -> bool:
     """Return whether every wanted `key` or `key=value` is there."""
     pairs = (label.partition("=") for label in wanted or ())
     return all(key in labels and (not equals or labels[key] == value) for key, equals, value in pairs)

@@ -82,7 +82,11 @@ class Endpoint:
 
 @dataclass(slots=True, kw_only=True)
 class Network:
-    """A network and the numbers of its addresses that are free; *driver* is `bridge`, `host` or `null`."""
+    """
+    A network and the numbers of its addresses that are free; *driver* is `bridge`, `host`, `null` or `overlay`.
+
+    The addresses of an overlay are given by the Swarm: *given* are those of the container that starts next.
+    """
 
     id: str
     name: str
@@ -91,12 +95,16 @@ class Network:
     ipv4: IPv4Network | None
     ipv6: IPv6Network | None
     internal: bool = False
+    given: str = ""
     _freed: list[int] = field(default_factory=list)
     _next: int = 2  # 1 is the gateway
 
     def allocate(self, *, endpoint_id: str) -> Endpoint:
         """Return an endpoint with the lowest free address, so that a freed one is soon another container's."""
         endpoint = Endpoint(network_id=self.id, endpoint_id=endpoint_id)
+        if self.given:
+            endpoint.ipv4, self.given = self.given, ""
+            return endpoint
         if self.ipv4 is None and self.ipv6 is None:
             return endpoint
         if self._freed:
