@@ -33,12 +33,14 @@ _NUMBERS = itertools.count(1)
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _BUSYBOX = Path("/bin/busybox")
 
-# WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it.
+# WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it. HEALTHY_S:
+# after so long there is /tmp/healthy, for a health check.
 _SERVE = """\
 #!/bin/sh
 echo "${WHO:-$(busybox hostname)}" > /www/index.html
 trap 'exit 0' TERM
 if [ -n "$DEAF" ]; then trap '' TERM; fi
+if [ -n "$HEALTHY_S" ]; then (busybox sleep "$HEALTHY_S"; : > /tmp/healthy) & fi
 busybox httpd -f -p "${PORT:-80}" -h /www &
 wait
 """

@@ -6,17 +6,16 @@ is in that of the bridge, from which nodes are reached and tasks are not. Nothin
 """
 
 import asyncio
-import contextlib
 import http.client
 import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from daemon import Lbwatch, flags_of, wait_until
 from deployload import Load
@@ -107,16 +106,11 @@ class TaskEvents:
     def __init__(self, nodes: Sequence[RealEngine]) -> None:
         self.heard: list[TaskEvent] = []
         for node in nodes:
-            connection = UnixConnection(node.socket, timeout=3600)
-            connection.request("GET", "/events")
-            threading.Thread(target=self._listen, args=(connection, connection.getresponse()), daemon=True).start()
+            listen(node, "/events", self._take)
 
-    def _listen(self, _: UnixConnection, response: http.client.HTTPResponse) -> None:
-        with suppress(OSError, http.client.HTTPException):
-            while line := response.readline():
-                event = json.loads(line)
-                if task := event["Actor"]["Attributes"].get("com.docker.swarm.task.id"):
-                    self.heard.append(TaskEvent(event["timeNano"] / 1e9, event["Action"], task))
+    def _take(self, event: dict[str, Any]) -> None:
+        if task := event["Actor"]["Attributes"].get("com.docker.swarm.task.id"):
+            self.heard.append(TaskEvent(event["timeNano"] / 1e9, event["Action"], task))
 
     def first(self, action: str, task: str) -> float | None:
         """Return when something first happened to a task; `None`: never."""
@@ -125,6 +119,20 @@ class TaskEvents:
     def tasks(self, action: str, *, since: float) -> set[str]:
         """Return to which tasks something happened since an instant."""
         return {each.task for each in self.heard if each.action == action and each.at >= since}
+
+
+def listen(engine: RealEngine, path: str, take: Callable[[dict[str, Any]], None]) -> None:
+    """Have a thread take each event of an engine until that ends; those that come from now on are among them."""
+    connection = UnixConnection(engine.socket, timeout=3600)
+    connection.request("GET", path)
+    response = connection.getresponse()
+
+    def run() -> None:
+        with closing(connection), closing(response), suppress(OSError, http.client.HTTPException):
+            while line := response.readline():
+                take(json.loads(line))
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 class TaskLoad(Load):
