@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from daemon import wait_until
 from swarmnodes import HEALTH_CHECK, NETWORK, PORT, SwarmNode, SwarmNodes, SwarmTask
-from swarmstage import TaskEvents, listen
+from swarmseen import TaskEvents, listen
 
 _LOOK_S = 0.02
 

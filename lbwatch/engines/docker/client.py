@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,6 @@ from lbwatch.engines.docker.fields import http_date_s, is_container_id, major_mi
 from lbwatch.engines.docker.identity import EngineInfo
 from lbwatch.engines.docker.networks import drivers_of_list, names_of_list
 from lbwatch.engines.docker.reach import Reach
-from lbwatch.engines.docker.refusal import failure
 
 PING_TIMEOUT_S = 5.0
 INSPECT_TIMEOUT_S = 3.0
@@ -46,6 +45,9 @@ ASKED = ("GET /_ping", "GET /events", "GET /containers/json", "GET /containers/I
 
 ASKED_IF_ALLOWED = ("GET /info", "GET /networks")
 """Who the engine is, and the drivers of networks: without an answer another engine, or a network, is a better guess."""
+
+ASKED_OF_MANAGER = ("GET /services", "GET /tasks", "GET /nodes", "GET /info", "GET /events")
+"""What more is needed of a Swarm's managers; of the first two also what is below them."""
 
 _ACTIONS = [
     "create",
@@ -65,6 +67,13 @@ _ACTIONS = [
     "connect",
     "disconnect",
 ]
+
+CONTAINER_EVENTS: Mapping[str, Sequence[str]] = {"type": ["container", "network"], "event": _ACTIONS}
+"""
+Those that can matter to a container.
+
+Podman refuses unknown filter keys. `health_status` makes every value a prefix: so be it (facts, stream 9).
+"""
 
 _HEALTH_IN_TIME_FROM = (5, 0)  # of Podman's versions
 
@@ -111,7 +120,7 @@ class EngineClient:
         podman: See `Ping`, at the latest one.
 
     Raises:
-        SettingsError: The certificates of a TLS engine cannot be used.
+        SettingsError: The certificates of a TLS engine cannot be used, or there is no ssh.
     """
 
     def __init__(self, address: EngineAddress) -> None:
@@ -210,23 +219,30 @@ class EngineClient:
         return found
 
     @asynccontextmanager
-    async def events(self, *, since_s: float | None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def events(
+        self,
+        *,
+        since_s: float | None,
+        filters: Mapping[str, Sequence[str]] = CONTAINER_EVENTS,
+        needs: tuple[str, ...] = ASKED,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """
         Return the raw bytes of the events that can matter, as they come, until the engine ends them.
 
         Args:
             since_s: Replay what the engine's short memory holds since then, seconds by its own clock; closes the
                 gap between its 200 and the subscription (facts, stream 3).
+            filters: Which ones.
+            needs: What a proxy before the engine must allow, to be named should it be refused.
         """
-        # Podman refuses unknown filter keys. `health_status` makes every value a prefix: so be it (facts, stream 9).
-        query = {"filters": json.dumps({"type": ["container", "network"], "event": _ACTIONS})}
+        query = {"filters": json.dumps(filters)}
         if since_s is not None:
             query["since"] = f"{max(0, int(since_s))}.000000000"
         async with self._request(
             "GET", f"{self._prefix}/events", timeout_s=LIST_TIMEOUT_S, query=query, accept=FRAMINGS, streams=True
         ) as response:
             if response.status != 200:
-                await ok_body(response, path="/events", needs=ASKED)
+                await ok_body(response, path="/events", needs=needs)
             require_plain(response, path="/events")
             yield response.content.iter_any()
 
@@ -280,7 +296,11 @@ class EngineClient:
             return await ok_body(response, path=path, max_bytes=max_bytes, needs=needs)
 
     async def _listener_pid(self) -> int | None:
-        """Return the pid that the kernel knows to listen on the unix socket: unix(7), SO_PEERCRED."""
+        """
+        Return the pid that the kernel knows to listen on the unix socket: unix(7), SO_PEERCRED.
+
+        Of an engine that is reached by ssh it would be that of ssh.
+        """
         if self._address.socket is None:
             return None
         with socket.socket(socket.AF_UNIX) as peer:
@@ -307,6 +327,7 @@ class EngineClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Return a request's answer; the timeout is for all of it, or until the headers if a success *streams*."""
         url = self._address.url + path
+        await self._reach.ready()  # has times of its own: who logs in by ssh takes longer than an engine may
         headers = PLAIN | ({hdrs.ACCEPT: ", ".join(accept)} if accept else {})
         try:
             async with (
@@ -322,7 +343,7 @@ class EngineClient:
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise failure(error, asked=f"{method} {path}", address=self._address) from error
+            raise self._reach.failure(error, asked=f"{method} {path}") from error
         except RuntimeError as error:
             # A name is looked up in a thread, of which there may be no more just then (pids.max): Python has no better
             # error for that.

@@ -6,6 +6,7 @@ says is not trusted to be of the right shape: anything else is `UNREADABLE`.
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -70,10 +71,23 @@ class EventDecoder:
     Cuts the bytes of `/events` into events; any cut of the bytes gives the same events.
 
     One JSON text and a newline each, in all of the `FRAMINGS`; with `json-seq` a separator stands before it.
+
+    Args:
+        max_line_bytes: Of a longer line only the head is read.
+        events_in: Reads a line; `None`: for what it tells of containers.
+        event_of_head: Reads the head of a line that is too long; likewise.
     """
 
-    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        events_in: Callable[[bytes], list[Event]] | None = None,
+        event_of_head: Callable[[bytes], Event] | None = None,
+    ) -> None:
         self._max_line_bytes = max_line_bytes
+        self._events_in = events_in or _events_in
+        self._event_of_head = event_of_head or _event_of_head
         self._rest = bytearray()  # the line that has no end yet
         self._skipping = False  # inside a line that was too long
 
@@ -96,7 +110,7 @@ class EventDecoder:
         line = bytes(self._rest)
         skipped, self._skipping = self._skipping, False
         self._rest.clear()
-        return [_event_of_head(line)] if skipped else _events_in(line)
+        return [self._event_of_head(line)] if skipped else self._events_in(line)
 
     def _hold(self, part: bytes) -> None:
         if self._skipping:

@@ -33,17 +33,18 @@ class RecentEvents:
         self.counts: Counter[str] = Counter()
         self._latest: dict[object, Event] = {}  # oldest first
 
-    def record(self, event: Event) -> None:
-        """Count and keep an event, unless it is kept already."""
+    def record(self, event: Event) -> bool:
+        """Count and keep an event, and return `True`, unless it is kept already."""
         key = (event.at_ns, event.container, event.action)
         # Events without a time cannot be told from each other: rather one too many than one that is missing.
         if key in self._latest and event.at_ns:
-            return
+            return False
         action = event.action.partition(":")[0]
         self.counts[action if action in self.counts or len(self.counts) < KEPT_ACTIONS else OTHER_ACTIONS] += 1
         self._latest[key] = replace(event, labels=None)
         if len(self._latest) > KEPT_EVENTS:
             del self._latest[next(iter(self._latest))]
+        return True
 
     def latest(self) -> tuple[Event, ...]:
         """Return the events that are kept, oldest first and without their labels."""

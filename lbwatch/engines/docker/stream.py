@@ -5,8 +5,8 @@ Nobody else talks to the engine here; what an event means is the source's (facts
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,7 +14,7 @@ from lbwatch.core.errors import DeadSocketError, SourceError
 from lbwatch.core.model import Event
 from lbwatch.core.repeats import Repeats
 from lbwatch.core.schedule import Backoff
-from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.client import ASKED, CONTAINER_EVENTS, EngineClient
 from lbwatch.engines.docker.decode import EventDecoder
 from lbwatch.engines.docker.replay import RecentEvents, ReplayClock
 
@@ -115,6 +115,27 @@ class Outage:
         return is_news
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamKind:
+    """
+    What a stream is asked for.
+
+    Attributes:
+        filters: As the Engine API takes them.
+        decoder: Makes what reads it.
+        needs: What a proxy before the engine must allow for it.
+        keys: Further keys of its lines in the log.
+    """
+
+    filters: Mapping[str, Sequence[str]] = field(default_factory=lambda: CONTAINER_EVENTS)
+    decoder: Callable[[], EventDecoder] = EventDecoder
+    needs: tuple[str, ...] = ASKED
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+_OF_CONTAINERS = StreamKind()
+
+
 class Stream:
     """
     The stream of one engine.
@@ -128,6 +149,7 @@ class Stream:
         begun: Called when events begin to come.
         verify: Finds out, before that, whether it is still the same engine.
         handle_event: Called with each event, and with how many seconds ago it happened; `None`: it happens now.
+        kind: Of what it tells.
 
     Attributes:
         connection: Whether it holds.
@@ -146,6 +168,7 @@ class Stream:
         begun: Callable[[], None],
         verify: Callable[[], Awaitable[None]],
         handle_event: Callable[[Event, float | None], None],
+        kind: StreamKind = _OF_CONTAINERS,
     ) -> None:
         self.connection = Connection()
         self.recent = RecentEvents()
@@ -161,6 +184,7 @@ class Stream:
         self._handle_event = handle_event
         self._replay = ReplayClock()
         self._outage = Outage()
+        self._kind = kind
 
     async def run(self) -> None:
         """
@@ -202,6 +226,7 @@ class Stream:
             error=error,
             attempt=self._backoff.attempt,
             retry_in_s=round(wait_s, 2),
+            **self._kind.keys,
             **self.connection.outage(now=now),
         )
         return wait_s
@@ -221,13 +246,13 @@ class Stream:
         await self._client.warm(self._connections)
         self._replay.synchronize(engine_s=ping.clock_s, now=clock())
         since_s = None if ping.clock_s is None else ping.clock_s - self._reach_back_s
-        decoder = EventDecoder()
-        async with self._client.events(since_s=since_s) as chunks:
+        decoder, kind = self._kind.decoder(), self._kind
+        async with self._client.events(since_s=since_s, filters=kind.filters, needs=kind.needs) as chunks:
             outage = self.connection.outage(now=clock())
             self.connection.open(now=clock())
             self._replay.begin(now=clock())
             log = _log.info if self._outage.ends() else _log.debug
-            log("source.connected", source=self._name, api=".".join(map(str, ping.api)), **outage)
+            log("source.connected", source=self._name, api=".".join(map(str, ping.api)), **kind.keys, **outage)
             self._begun()
             try:
                 async with asyncio.timeout(MAX_STREAM_AGE_S) as self._age:

@@ -20,6 +20,7 @@ from lbwatch.engines.fake.faults import Fault, Handler
 from lbwatch.engines.fake.kinds import JSON_SEQ, Kind
 from lbwatch.engines.fake.operations import Containers, Networks
 from lbwatch.engines.fake.state import Container, InvalidError, NotFoundError, RefusedError, State
+from lbwatch.engines.fake.swarmapi import Member, SwarmApi
 
 _NO_LEGACY_KEYS = (1, 52)
 """Since this API version events lack them, see `responses.LEGACY_KEYS`."""
@@ -42,6 +43,7 @@ class Engine(Protocol):
     networks: Networks
     events: EventStream
     replica: Replica
+    swarm: Member | None
 
     def inspected(self, container: Container) -> dict[str, Any]:
         """Return what inspect answers of a container."""
@@ -63,6 +65,7 @@ class Api:
         self._engine = engine
         self._http = engine.kind.http
         self._answers = engine.kind.answers
+        self._swarm = SwarmApi(lambda: engine.swarm)
 
     def application(self) -> web.Application:
         """Return the application, with and without the version before each path."""
@@ -84,6 +87,12 @@ class Api:
             ("GET", "/networks/{id}", self._network),
             ("DELETE", "/networks/{id}", self._remove_network),
             ("POST", "/networks/{id}/{operation:connect|disconnect}", self._connect),
+            ("GET", "/services", self._swarm.services),
+            ("GET", "/services/{id}", self._swarm.service),
+            ("GET", "/tasks", self._swarm.tasks),
+            ("GET", "/tasks/{id}", self._swarm.task),
+            ("GET", "/nodes", self._swarm.nodes),
+            ("GET", "/nodes/{id}", self._swarm.node),
         )
         application = web.Application(middlewares=[self._guard], client_max_size=_MAX_BODY_BYTES)
         application.on_response_prepare.append(self._add_headers)
@@ -147,6 +156,7 @@ class Api:
                 "Name": "fake",
                 "ServerVersion": self._engine.kind.version,
                 "SystemTime": responses.timestamp(self._engine.state.clock_ns()),
+                "Swarm": self._swarm.info(),
             }
         )
 
@@ -247,7 +257,9 @@ class Api:
     # Networks.
 
     async def _networks(self, _: web.Request) -> web.Response:
-        return _answer([responses.network_answer(network, containers=()) for network in self._engine.networks])
+        own = [responses.network_answer(network, containers=()) for network in self._engine.networks]
+        here = {network["Id"] for network in own}
+        return _answer([*own, *(network for network in self._swarm.overlays() if network["Id"] not in here)])
 
     async def _network(self, request: web.Request) -> web.Response:
         network = self._engine.networks.find(request.match_info["id"])

@@ -64,12 +64,14 @@ class EventStream:
             until then. `None`: each is sent once.
         subscribe_gap_s: Seconds between the header of `/events` and the subscription; what happens within is lost.
         muted: Whether the engine is down: nothing is sent and nothing is kept.
+        watchers: Called with every event when it happens, whatever becomes of it: the engine's own part in a Swarm.
     """
 
     def __init__(self, kind: Kind) -> None:
         self.delivery: Callable[[dict[str, Any]], Sequence[float]] | None = None
         self.subscribe_gap_s = 0.0
         self.muted = False
+        self.watchers: list[Callable[[dict[str, Any]], None]] = []
         self._kind = kind
         self._untold: deque[_Untold] = deque()  # what happened and is told later, in order
         self._next: asyncio.TimerHandle | None = None  # when the first of them is
@@ -94,6 +96,8 @@ class EventStream:
             event: What happened now.
             delay_s: So many seconds later the engine tells it, and nothing that happens from now on before it.
         """
+        for watcher in self.watchers:
+            watcher(event)
         copies_s = (0.0,) if self.delivery is None else self.delivery(event)
         if self.muted or not copies_s:
             return

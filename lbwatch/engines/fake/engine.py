@@ -20,6 +20,7 @@ from lbwatch.engines.fake.faults import Fault
 from lbwatch.engines.fake.kinds import DOCKER_20, Kind
 from lbwatch.engines.fake.operations import Containers, Networks
 from lbwatch.engines.fake.state import Container, State
+from lbwatch.engines.fake.swarmapi import Member
 from lbwatch.engines.fake.transitions import Transitions
 
 _GRACE_S = 0.01
@@ -52,6 +53,7 @@ class FakeEngine:
             nothing does.
         events: Where events leave, and how they get lost, doubled or delayed.
         replica: What the list is answered from; its `lag_s` can be changed.
+        swarm: Its part in a Swarm (see `swarm.FakeSwarm.add_node`); `None`: it is in none.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class FakeEngine:
         transitions = Transitions(state=self.state, events=self.events, replica=self.replica)
         self.containers = Containers(transitions)
         self.networks = Networks(transitions)
+        self.swarm: Member | None = None
         self._api = Api(self)
         self._runner: web.AppRunner | None = None
 

@@ -8,11 +8,14 @@ What the engine would refuse raises a `RefusedError`.
 import contextlib
 import signal
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network
 from typing import Any
 
+from lbwatch.engines.fake.ports import binding
 from lbwatch.engines.fake.state import (
     IMAGE_ENV,
     PREDEFINED_NETWORKS,
+    Binding,
     ConflictError,
     Container,
     Endpoint,
@@ -58,6 +61,7 @@ class Containers:
         labels: Mapping[str, str] | None = None,
         networks: Iterable[str] = ("bridge",),
         exposed: Iterable[str] = ("80/tcp",),
+        publish: Iterable[str | Binding] = (),
         network_mode: str | None = None,
         health: str | None = None,
         stop_signal: str | None = None,
@@ -74,6 +78,7 @@ class Containers:
             networks: Names or ids, the first being the network mode; missing ones are noticed at the start,
                 as Docker does. Not read for `host`, `none` and `container:X`.
             exposed: Ports such as `80/tcp`.
+            publish: Ports as `docker run --publish` takes them, such as `8080:80`; they are exposed too.
             network_mode: `host`, `none` or `container:X`.
             health: Status of its health check at each start, commonly `starting`; `None` without a check,
                 `none` with one that is switched off.
@@ -86,12 +91,14 @@ class Containers:
         policy, max_retries = restart_policy(restart)
         signal_number(stop_signal or "TERM")
         id = self._state.new_id()
+        bindings = tuple(each if isinstance(each, Binding) else binding(each) for each in publish)
         container = Container(
             id=id,
             name=name,
             image=image,
             labels=dict(labels or {}),
-            exposed=tuple(exposed),
+            exposed=tuple(dict.fromkeys((*exposed, *(each.port for each in bindings)))),
+            publish=bindings,
             mode=mode,
             endpoints={network: Endpoint() for network in on},
             healthcheck=health,
@@ -320,6 +327,13 @@ class Networks:
         network = self._state.add_network(name, driver="bridge", ipv4=ipv4, ipv6=ipv6, internal=internal)
         self._transitions.publish_network(network, "create")
         return network.id
+
+    def join_overlay(self, name: str, *, id: str, ipv4: IPv4Network) -> None:
+        """Make an overlay network of the Swarm's known here, as an engine does that gets its first task on it."""
+        if name not in self._state.networks:
+            network = self._state.add_network(name, driver="overlay", ipv4=False, ipv6=False)
+            network.id, network.ipv4 = id, ipv4
+            self._transitions.publish_network(network, "create")
 
     def remove(self, ref: str) -> None:
         """Remove a network on which nothing runs; stopped containers keep its name."""

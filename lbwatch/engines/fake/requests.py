@@ -5,13 +5,13 @@ Whether an event or a container passes a filter is decided here too.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from lbwatch.engines.fake.kinds import Http
-from lbwatch.engines.fake.state import Container, FailedError, InvalidError
+from lbwatch.engines.fake.state import Binding, Container, FailedError, InvalidError
 
 Filters = Mapping[str, frozenset[str]]
 
@@ -36,8 +36,14 @@ class _Policy(_Body):
     maximum_retry_count: int | None = None
 
 
+class _PortBinding(_Body):
+    host_ip: str | None = None
+    host_port: str | None = None
+
+
 class _HostConfig(_Body):
     network_mode: str | None = None
+    port_bindings: dict[str, list[_PortBinding] | None] | None = None
     restart_policy: _Policy | None = None
 
 
@@ -118,10 +124,20 @@ def create_options(body: bytes) -> dict[str, Any]:
         raise InvalidError("conflicting options: port exposing and the container type network mode")
     if create.exposed_ports:  # else what the image exposes
         options["exposed"] = tuple(create.exposed_ports)
+    options["publish"] = tuple(_bindings(host.port_bindings or {}))
     if mode in ("host", "none") or mode.startswith("container:"):
         return options | {"network_mode": mode}
     endpoints = (create.networking_config.endpoints_config if create.networking_config else None) or {}
     return options | {"networks": ("bridge" if mode == "default" else mode, *endpoints)}
+
+
+def _bindings(wanted: Mapping[str, list[_PortBinding] | None]) -> Iterator[Binding]:
+    for port, bindings in wanted.items():
+        for each in bindings or ():
+            text = each.host_port or "0"
+            if not text.isdecimal():
+                raise InvalidError(f"invalid port specification: {text!r}")
+            yield Binding(port=port if "/" in port else f"{port}/tcp", address=each.host_ip or "", host_port=int(text))
 
 
 def policy_text(policy: _Policy | None) -> str | None:
@@ -218,7 +234,7 @@ def event_passes(event: Mapping[str, Any], *, filters: Filters, http: Http) -> b
         and _equals_one(filters.get("scope"), (event["scope"],))
         and all(_begins_with_one(filters.get(kind), (actor, attributes.get("name", ""))) for kind in _KINDS)
         and _equals_one(filters.get("image"), (actor, image, image.partition(":")[0]))
-        and _has_labels(attributes, wanted=filters.get("label"))
+        and has_labels(attributes, wanted=filters.get("label"))
     )
 
 
@@ -231,7 +247,7 @@ def container_passes(container: Container, *, filters: Filters) -> bool:
     """
     networks = (*container.endpoints, *(endpoint.network_id for endpoint in container.endpoints.values()))
     return (
-        _has_labels(container.labels, wanted=filters.get("label"))
+        has_labels(container.labels, wanted=filters.get("label"))
         and _matches_one(filters.get("name"), (container.name, f"/{container.name}"))
         and _matches_one(filters.get("id"), (container.id,))
         and _equals_one(filters.get("status"), (container.status,))
@@ -254,7 +270,7 @@ def _action_passes(action: str, *, wanted: frozenset[str], http: Http) -> bool:
     return _equals_one(wanted, (action,))
 
 
-def _has_labels(labels: Mapping[str, str], *, wanted: frozenset[str] | None) -> bool:
+def has_labels(labels: Mapping[str, str], *, wanted: frozenset[str] | None) -> bool:
     """Return whether every wanted `key` or `key=value` is there."""
     pairs = (label.partition("=") for label in wanted or ())
     return all(key in labels and (not equals or labels[key] == value) for key, equals, value in pairs)

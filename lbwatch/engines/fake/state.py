@@ -18,6 +18,9 @@ from lbwatch.engines.fake.kinds import Kind
 PREDEFINED_NETWORKS = {"bridge": "bridge", "host": "host", "none": "null"}
 """Driver by name; these cannot be removed."""
 
+ANYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound here
+"""What an engine says of a port that is published on all addresses."""
+
 IMAGE_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
 """What most images bring."""
 
@@ -80,9 +83,22 @@ class Endpoint:
     ipv6_gateway: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A port of a container, such as `80/tcp`, on its machine: asked for, with port 0 where any will do, or given."""
+
+    port: str
+    address: str = ""
+    host_port: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Network:
-    """A network and the numbers of its addresses that are free; *driver* is `bridge`, `host` or `null`."""
+    """
+    A network and the numbers of its addresses that are free; *driver* is `bridge`, `host`, `null` or `overlay`.
+
+    The addresses of an overlay are given by the Swarm: *given* are those of the container that starts next.
+    """
 
     id: str
     name: str
@@ -91,12 +107,16 @@ class Network:
     ipv4: IPv4Network | None
     ipv6: IPv6Network | None
     internal: bool = False
+    given: str = ""
     _freed: list[int] = field(default_factory=list)
     _next: int = 2  # 1 is the gateway
 
     def allocate(self, *, endpoint_id: str) -> Endpoint:
         """Return an endpoint with the lowest free address, so that a freed one is soon another container's."""
         endpoint = Endpoint(network_id=self.id, endpoint_id=endpoint_id)
+        if self.given:
+            endpoint.ipv4, self.given = self.given, ""
+            return endpoint
         if self.ipv4 is None and self.ipv6 is None:
             return endpoint
         if self._freed:
@@ -133,6 +153,8 @@ class Container:
     restart_policy: str
     max_retries: int  # 0: no limit
     created_ns: int
+    publish: tuple[Binding, ...] = ()  # as it was asked for
+    bindings: tuple[Binding, ...] = ()  # as it has them while it runs
     env: tuple[str, ...] = ()  # in inspect alone: no list and no event has it
     started_ns: int = 0
     finished_ns: int = 0
@@ -193,6 +215,7 @@ class Container:
         """Make it exited from *now_ns* on; of each endpoint only the network's id is left."""
         self.running = self.paused = self.stop_requested = False
         self.pid, self.exit_code, self.finished_ns = 0, code, now_ns
+        self.bindings = ()
         self.endpoints = {name: Endpoint(network_id=endpoint.network_id) for name, endpoint in self.endpoints.items()}
         self.stop_probes()
 

@@ -1,0 +1,1 @@
+"""A Swarm, whose managers are asked for its tasks, and tell of its services and nodes."""
