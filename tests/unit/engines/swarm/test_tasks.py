@@ -20,7 +20,7 @@ def made(of: dict[str, Any], *, service: dict[str, Any] | None = None, node: dic
     assert read is not None
     about = service_of(json.dumps(service).encode()) if service else None
     nodes = nodes_of(json.dumps([node]).encode()) if node else (None,)
-    return container_of(read, service=about, node=nodes[0], engine=SWARM, scope=SCOPE, started_ns=7)
+    return container_of(read, service=about, node=nodes[0], scope=SCOPE, started_ns=7)
 
 
 @pytest.mark.parametrize(
