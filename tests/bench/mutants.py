@@ -304,10 +304,10 @@ MUTANTS = {
         "system/enginememory.py", ("text=content.decode(), mode=MODE)", "text=content.decode())"), tests="unit/system/test_enginememory.py"
     ),
     "engine memory: written whatever is there": mutant(
-        "system/enginememory.py", ("        if digest == self._on_disk:\n            return False\n", ""), tests="unit/system/test_enginememory.py"
+        "system/enginememory.py", ("        if digest == self._on_disk:\n            self._written = kept\n            return False\n", ""), tests="unit/system/test_enginememory.py"
     ),
     "engine memory: what failed is taken for written": mutant(
-        "system/enginememory.py", ("        self._on_disk = None  # until", "        pass  # until"), tests="unit/system/test_enginememory.py"
+        "system/enginememory.py", ("        self._on_disk = self._written = None\n        self._replace", "        self._replace"), tests="unit/system/test_enginememory.py"
     ),
     "engine memory: anything is an id": mutant(
         "system/enginememory.py", ('pattern=r"^[0-9a-z]{1,64}\\Z"', 'pattern=""'), tests="unit/system/test_enginememory.py"
