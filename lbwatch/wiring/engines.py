@@ -15,7 +15,8 @@ from lbwatch.engines.docker.address import EngineAddress, nginx_engine_of
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.reachedat import ReachedAt
 from lbwatch.engines.docker.source import DockerSource
-from lbwatch.engines.pool import EnginePool, FollowedEngine, NewSwarm
+from lbwatch.engines.followed import FollowedEngine, NewSwarm
+from lbwatch.engines.pool import EnginePool
 from lbwatch.engines.swarm.doors import Door
 from lbwatch.engines.swarm.source import SwarmSource
 from lbwatch.settings import Settings

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import versions
 from containernginx import ContainerNginx
-from needs import NGINX_NEEDS, need
+from needs import ENGINE_NEEDS, NGINX_NEEDS, need, obtained
 from realengine import RealEngine
 from sidecar import SetSidecar, sidecars
+from swarmnodes import SwarmNodes, lacking
 
 
 @pytest.fixture
@@ -24,3 +26,18 @@ def set_sidecar(tmp_path: Path) -> Iterator[SetSidecar]:
     """See `SetSidecar`. At the end, an lbwatch that still should run must obey SIGTERM."""
     with sidecars(tmp_path) as make:
         yield make
+
+
+@pytest.fixture(scope="module", params=["20.10", "newest"])
+def swarm_programs(request: pytest.FixtureRequest) -> Path | None:
+    """The folder of the engine's programs that a Swarm is made of: of both for all that `make test-swarm` has."""
+    need(*ENGINE_NEEDS, *NGINX_NEEDS, kernel=lacking)
+    version = versions.newest_engine() if request.param == "newest" else str(request.param)
+    return obtained(versions.engine_programs, version)
+
+
+@pytest.fixture(scope="module")
+def swarm(swarm_programs: Path | None) -> Iterator[SwarmNodes]:
+    """A manager and two workers, for all tests of a file; what these leave is theirs to remove (see `swarm_stage`)."""
+    with SwarmNodes(programs=swarm_programs) as nodes:
+        yield nodes.start()

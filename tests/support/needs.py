@@ -20,8 +20,14 @@ ENGINE_NEEDS = ("dockerd", "docker", "containerd", "runc", "iptables", "ip", "ns
 NGINX_NEEDS = ("nginx", "nsenter")
 
 
-def need(*programs: str, root: bool = True) -> None:
-    """Skip what cannot run here and say what is missing, programs or files; on CI (`CI` is set) that is a failure, as by `make test-engines`."""
+def need(*programs: str, root: bool = True, kernel: Callable[[], list[str]] = list) -> None:
+    """
+    Skip what cannot run here and say what is missing; on CI (`CI` is set) that is a failure, as by `make test-engines`.
+
+    Args:
+        programs: Or files.
+        kernel: Says what else is missing, in words; asked only where nothing else is.
+    """
     missing = []
     for each in programs:
         try:
@@ -31,6 +37,7 @@ def need(*programs: str, root: bool = True) -> None:
     missing += [each for each in programs if shutil.which(each) is None and not os.path.isfile(each)]
     if root and os.geteuid() != 0:
         missing.append("root's rights")
+    missing = missing or kernel()
     if not missing:
         return
     reason = (

@@ -33,12 +33,14 @@ _NUMBERS = itertools.count(1)
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _BUSYBOX = Path("/bin/busybox")
 
-# WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it.
+# WHO is what the server answers, PORT where. DEAF: it goes on after its stop signal until the engine kills it. HEALTHY_S:
+# after so long there is /tmp/healthy, for a health check.
 _SERVE = """\
 #!/bin/sh
 echo "${WHO:-$(busybox hostname)}" > /www/index.html
 trap 'exit 0' TERM
 if [ -n "$DEAF" ]; then trap '' TERM; fi
+if [ -n "$HEALTHY_S" ]; then (busybox sleep "$HEALTHY_S"; : > /tmp/healthy) & fi
 busybox httpd -f -p "${PORT:-80}" -h /www &
 wait
 """
@@ -131,9 +133,9 @@ class RealEngine:
     def prepare(self) -> Self:
         """Make the namespaces, and nothing else: processes can be put there before there is an engine."""
         if not self._has_namespace:
-            _run("ip", "netns", "add", self.name)
+            run_quietly("ip", "netns", "add", self.name)
             self._has_namespace = True
-            _run("ip", "-n", self.name, "link", "set", "lo", "up")
+            run_quietly("ip", "-n", self.name, "link", "set", "lo", "up")
         if self._holder is None:
             script = _HOLD.format(controllers=" ".join(CONTROLLERS), more=self.more_mounts)
             self._holder = self.popen(
@@ -382,7 +384,7 @@ class RealEngine:
 
     def _remove_namespace(self) -> None:
         if self._has_namespace:
-            _run("ip", "netns", "delete", self.name)
+            run_quietly("ip", "netns", "delete", self.name)
             self._has_namespace = False
 
     def _remove_folder(self) -> None:
@@ -427,8 +429,13 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def in_namespace(name: str | None, argv: Iterable[str]) -> list[str]:
-    """Return what runs *argv* in a network namespace, by exec, so that the pid stays; `None`: the machine's own."""
-    return list(argv) if name is None else ["nsenter", f"--net=/run/netns/{name}", *argv]
+    """
+    Return what runs *argv* in a network namespace, by exec, so that the pid stays.
+
+    Args:
+        name: As `ip netns` has it, or its path, such as a container's; `None`: the machine's own.
+    """
+    return list(argv) if name is None else ["nsenter", f"--net={Path('/run/netns') / name}", *argv]
 
 
 def _options(
@@ -473,7 +480,8 @@ def _image_tar() -> bytes:
     return packed.getvalue()
 
 
-def _run(*argv: str) -> None:
+def run_quietly(*argv: str) -> None:
+    """Run a program of the machine; raises with what it complained of."""
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")

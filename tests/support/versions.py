@@ -5,11 +5,12 @@ The engines and nginxes that the tests run on, by their versions. TEST_ENGINE an
 (tests/real/test_core.py) takes `engine_programs` and `nginx_program`.
 """
 
+import contextlib
 import functools
 import os
 from pathlib import Path
 
-from debian import Programs, fetched
+from debian import Programs, UnavailableError, fetched
 
 _MACHINE = "machine"
 
@@ -140,6 +141,17 @@ LUA_MODULES = tuple(
 def engine_programs(version: str) -> Path | None:
     """Return the folder of an engine's programs; `None`: those on PATH. Raises `debian.UnavailableError`."""
     return None if version == _MACHINE else fetched(ENGINES[version]) / "bin"
+
+
+def newest_engine() -> str:
+    """Return the newest version that can be had; what is of unstable goes away within days. Raises `debian.UnavailableError`."""
+    *newer, oldest = reversed(ENGINES)
+    for version in newer:
+        with contextlib.suppress(UnavailableError):
+            engine_programs(version)
+            return version
+    engine_programs(oldest)
+    return oldest
 
 
 def podman_programs(version: str) -> Path:
