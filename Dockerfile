@@ -46,10 +46,11 @@ LABEL org.opencontainers.image.title="lbwatch with nginx" \
       lbwatch.enable="false"
 # As root, as nginx's master: the group of the engine's socket is another on each machine. nginx's workers are not.
 USER root
-# s6 supervises both: it is made to be process 1, and sends nginx QUIT and not TERM for a word in a file.
-RUN { command -v nginx && command -v s6-svscan; } > /dev/null \
+# s6 supervises both: it is made to be process 1, and sends nginx QUIT and not TERM for a word in a file. ssh is for
+# engines at ssh://, as below.
+RUN { command -v nginx && command -v s6-svscan && command -v ssh; } > /dev/null \
     || { apt-get update \
-    && apt-get install --yes --no-install-recommends nginx libnginx-mod-http-lua libnginx-mod-stream s6 \
+    && apt-get install --yes --no-install-recommends nginx libnginx-mod-http-lua libnginx-mod-stream openssh-client s6 \
     && rm -rf /var/lib/apt/lists/*; }
 RUN rm -rf /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* \
     && ln -sf /dev/stdout /var/log/nginx/access.log && ln -sf /dev/stderr /var/log/nginx/error.log
@@ -94,6 +95,15 @@ LABEL org.opencontainers.image.title="lbwatch" \
       org.opencontainers.image.source="https://github.com/lbwatch/lbwatch" \
       org.opencontainers.image.documentation="https://github.com/lbwatch/lbwatch/blob/main/docs/deployment.md" \
       org.opencontainers.image.version="${VERSION}"
+# For engines at ssh://: 9 MB, of which what is setuid is of no use here. ssh works for nobody who has no name, and reads
+# .ssh in the home that stands beside it.
+RUN { command -v ssh > /dev/null \
+    || { apt-get update \
+    && apt-get install --yes --no-install-recommends openssh-client \
+    && rm -rf /var/lib/apt/lists/*; }; } \
+    && rm -f /usr/lib/openssh/ssh-keysign \
+    && echo 'lbwatch:x:10001:' >> /etc/group \
+    && echo 'lbwatch:x:10001:10001::/var/lib/lbwatch:/usr/sbin/nologin' >> /etc/passwd
 COPY --from=build /tree/ /
 COPY --from=build /opt/lbwatch /opt/lbwatch
 ARG COMPILE

@@ -127,7 +127,8 @@ clean:
 # The versions of engines and nginxes that the tests choose are fetched by the tests themselves.
 PROGRAMS := dockerd:docker.io runc:runc iptables:iptables nginx:nginx busybox:busybox-static ip:iproute2 nsenter:util-linux \
   curl:curl faketime:faketime chromium:chromium promtool:prometheus docker-compose:docker-compose systemd-analyze:systemd \
-  luacheck:lua-check lua5.1:lua5.1 certbot:certbot lego:lego pebble:pebble
+  luacheck:lua-check lua5.1:lua5.1 certbot:certbot lego:lego pebble:pebble \
+  sshd:openssh-server
 packages:
 	@missing=""; for pair in $(PROGRAMS); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \

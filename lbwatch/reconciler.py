@@ -33,13 +33,11 @@ class Changed(Protocol):
 class Source(Protocol):
     """Says what runs."""
 
-    name: str
-
-    def snapshot(self) -> Snapshot | None:
-        """Return the last whole truth, or `None` before there is one."""
+    def snapshots(self) -> tuple[Snapshot, ...] | None:
+        """Return the last whole truth of each engine, or `None` before there is enough to go by."""
 
     async def run(self, changed: Changed) -> None:
-        """Follow what runs for good, calling *changed* whenever `snapshot` may be another one."""
+        """Follow what runs for good, calling *changed* whenever `snapshots` may be others."""
 
 
 class LoadBalancer(Protocol):
@@ -80,10 +78,10 @@ class LoadBalancer(Protocol):
 
 class Reconciler:
     """
-    The loop over all sources and one load balancer.
+    The loop over one source and one load balancer.
 
     Args:
-        sources: Nothing is applied before each has a snapshot.
+        source: Nothing is applied before it has snapshots.
         balancer: What is kept in step.
         planner: Makes the plans.
         retry_limit_s: Longest wait before what failed is tried again, in seconds.
@@ -98,7 +96,7 @@ class Reconciler:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        source: Source,
         *,
         balancer: LoadBalancer,
         planner: Planner,
@@ -109,7 +107,7 @@ class Reconciler:
     ) -> None:
         self.planner = planner
         self.history = History()
-        self._sources = tuple(sources)
+        self._source = source
         self._balancer = balancer
         self._wall = wall
         self._retry = Retry(limit_s=min(RETRY_LIMIT_S, retry_limit_s), random=random)
@@ -134,8 +132,8 @@ class Reconciler:
         self.wake()
 
     def containers(self) -> tuple[Container, ...] | None:
-        """Return all containers, as they were last seen; `None` before each engine was read."""
-        snapshots = self._snapshots()
+        """Return all containers, as they were last seen; `None` before there is enough to go by."""
+        snapshots = self._source.snapshots()
         return None if snapshots is None else tuple(each for one in snapshots for each in one.containers.values())
 
     def applied(self) -> AppliedPlan:
@@ -169,7 +167,7 @@ class Reconciler:
     async def _pass(self, *, now: float) -> float:
         """Return when to look again, in loop time, after bringing the load balancer in step if it is time."""
         self._applied = replace(self._applied, turned_at=now)
-        if (snapshots := self._snapshots()) is None:
+        if (snapshots := self._source.snapshots()) is None:
             return now + CONFIRM_INTERVAL_S
         await self._balancer.prepare()
         # A request that comes from here on wants a plan that was made after it: it waits for the next pass.
@@ -199,11 +197,6 @@ class Reconciler:
         if self._applied.parts is parts:
             self._answer(waiting, plan)
         return again_at
-
-    def _snapshots(self) -> tuple[Snapshot, ...] | None:
-        snapshots = tuple(snapshot for source in self._sources if (snapshot := source.snapshot()) is not None)
-        # One engine that was not read yet would look like one without containers.
-        return snapshots if len(snapshots) == len(self._sources) else None
 
     def _holds(self, parts: Parts, *, now: float) -> bool:
         """Return whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""

@@ -40,18 +40,20 @@ class EngineSettings:
     docker_host: Annotated[
         tuple[str, ...],
         Help(
-            "Engines, each as `[NAME=]URL`: `unix://`, `tcp://`, `http://` or `ssh://`. NAME is what log, page and API "
-            "call it; without one it is the URL's host, `local` for a socket. Empty: `$DOCKER_HOST`, else "
+            "Engines, each as `[NAME=]URL`: `unix://`, `tcp://`, `http://` or `ssh://user@host`. NAME is what log, "
+            "page and API call it; without one it is the URL's host, `local` for a socket. Empty: `$DOCKER_HOST`, else "
             f"`{DEFAULT_DOCKER_HOST}`; where that is not there, `{MOUNTED_DOCKER_HOST}` if it is mounted. "
-            "TLS as soon as `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set, and then always verified.",
+            "TLS as soon as `DOCKER_TLS_VERIFY` or `DOCKER_CERT_PATH` is set, and then always verified; certificates "
+            "for one engine alone are in a subfolder NAME. ssh is the one of lbwatch's user, who has to know the "
+            "host's key and to have one without a passphrase.",
             takes="URL",
         ),
     ] = ()
     engine_address: Annotated[
         tuple[str, ...],
         Help(
-            "Where an engine's published ports are reached, as `NAME=ADDRESS`. Unset: the host of its URL; a socket "
-            "has none.",
+            "Where an engine's published ports are reached, as `NAME=ADDRESS`. Unset: the host of its URL. A socket "
+            "and a loopback address have none, nor has, beside nginx, a name without a dot, such as a socket proxy's.",
             takes="NAME=ADDRESS",
         ),
     ] = ()
@@ -196,9 +198,9 @@ class RoutingSettings:
     state_dir: Annotated[
         Path,
         Help(
-            "What must survive a restart: drains and pauses by hand, what nginx was seen to run, and which files "
-            "sites had. One for each lbwatch. Where it cannot be written they do not survive, which is logged once, "
-            "and each restart reloads nginx.",
+            "What must survive a restart: drains and pauses by hand, what each engine said last, what nginx was seen "
+            "to run, and which files sites had. One for each lbwatch. Where it cannot be written they do not survive, "
+            "which is logged once, and each restart reloads nginx.",
             takes="FOLDER",
         ),
     ] = Path("/var/lib/lbwatch")

@@ -98,10 +98,11 @@ def _explained(path: Path, *, status: int, body: bytes, kind: type[Explained]) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
-    """One engine, in the daemon's words; *drift*: how many changes no event reported."""
+    """One engine, or a Swarm (*kind*), in the daemon's words; *drift*: how many changes no event reported."""
 
     name: str
     drift: int = 0
+    kind: str = "engine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ they are checked and few.
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -21,10 +21,10 @@ from prometheus_client.core import (
 
 from lbwatch.api.report import Report, report_of
 from lbwatch.core.history import BUCKETS_S, PUSHED, VERIFIED, Distribution
-from lbwatch.core.model import Level, Reason, ServerState
+from lbwatch.core.model import EngineStatus, Level, Reason, ServerState
 from lbwatch.core.parts import is_upstream, sites_in
 from lbwatch.core.sites.expiry import certificates_of
-from lbwatch.core.status import Status
+from lbwatch.core.status import Status, stale_s
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -106,6 +106,18 @@ def _engines(status: Status) -> Iterable[Metric]:
         "How many containers the engine has, stopped ones too; absent before the first full look.",
         {each.source: each.containers for each in engines if each.containers is not None},
     )
+    yield _by_source(
+        "lbwatch_source_stale_seconds",
+        "For how long nothing new is known of it, at least since the start; 0: it is. Absent while nothing is known.",
+        {each.source: stale for each in engines if (stale := stale_s(each, now=now)) is not None},
+    )
+    yield _by_source(
+        "lbwatch_source_kept",
+        "Whether what is known of it is from before the latest start of lbwatch.",
+        {each.source: each.kept for each in engines},
+    )
+    yield _kinds(engines)
+    yield from _swarms([each for each in engines if each.kind == "swarm"])
     drift = CounterMetricFamily(
         "lbwatch_source_drift", "Changes that a full look found and no event reported.", labels=["source"]
     )
@@ -122,6 +134,31 @@ def _engines(status: Status) -> Iterable[Metric]:
             events.add_metric([engine.source, action], count)
     yield drift
     yield events
+
+
+def _kinds(engines: Iterable[EngineStatus]) -> Metric:
+    """Return what each of them is; a role changes as seldom as managers are promoted."""
+    info = InfoMetricFamily("lbwatch_source", "What it is.", labels=["source"])
+    for each in engines:
+        info.add_metric([each.source], {"kind": each.kind, "role": each.role, "address": each.address})
+    return info
+
+
+def _swarms(swarms: Collection[EngineStatus]) -> Iterable[Metric]:
+    """Return how big the Swarms are, and what they are asked; nothing where none is followed."""
+    if not swarms:
+        return
+    for what, count in (
+        ("services", {each.source: each.services for each in swarms}),
+        ("tasks", {each.source: each.tasks for each in swarms}),
+        ("nodes", {each.source: each.nodes for each in swarms}),
+    ):
+        known = {source: number for source, number in count.items() if number is not None}
+        yield _by_source(f"lbwatch_swarm_{what}", f"The Swarm's {what}; absent before they were read.", known)
+    looks = CounterMetricFamily("lbwatch_swarm_looks", "How often its tasks were asked for.", labels=["source"])
+    for each in swarms:
+        looks.add_metric([each.source], each.looks)
+    yield looks
 
 
 def _passes(status: Status) -> Iterable[Metric]:

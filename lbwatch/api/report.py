@@ -4,15 +4,17 @@ What there is to see, in the words of `/api/state`; page and metrics read the sa
 Pure: nothing is found out or decided here.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from lbwatch.api.enginereport import EngineReport, engine_reports
 from lbwatch.api.sites import SiteReport, StreamReport, site_reports, stream_reports
 from lbwatch.core.explain import Story, Wait, stamp
 from lbwatch.core.history import AppliedPlan, Change
-from lbwatch.core.model import Degraded, EngineStatus, Level, Route, Server, ServerState, Upstream, bracketed
+from lbwatch.core.model import Degraded, Level, Route, Server, ServerState, Upstream, bracketed
+from lbwatch.core.origins import NOWHERE, Origin, origin_words, origins_of
 from lbwatch.core.parts import is_upstream
 from lbwatch.core.rows import degraded_words
 from lbwatch.core.status import Status, unready
@@ -22,33 +24,14 @@ PLACEHOLDER = ("127.0.0.1", 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineReport:
+class ServerReport:
     """
-    One engine.
+    One server line.
 
     Attributes:
-        for_s: Seconds since which it is, or is not, connected.
-        synced_s: Seconds since the latest full look ended; `None` before the first.
-        containers: How many there are; `None` before that.
-        drift: How many changes full looks found that no event reported.
-        error: Why it is not connected, in words.
-        since, synced_at: The same instants as *for_s* and *synced_s*, which do not change while nothing does.
+        container: `None` for the placeholder, which alone is `down`.
+        engine, service, task, node: Where that is from, see `Origin`.
     """
-
-    name: str
-    connected: bool
-    for_s: float
-    synced_s: float | None
-    containers: int | None
-    drift: int
-    error: str | None
-    since: str = ""
-    synced_at: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerReport:
-    """One server line; *container* is `None` for the placeholder, which alone is `down`."""
 
     address: str
     port: int
@@ -56,6 +39,10 @@ class ServerReport:
     state: ServerState
     weight: int = 1
     backup: bool = False
+    engine: str | None = None
+    service: str | None = None
+    task: str | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +154,7 @@ class Report:
         streams: The ports that it passes on as they are, by number.
         routes: By container; of those that ask for nothing too.
         changes: The latest first.
+        origins: Where each container is from, by its name.
         disk: Digest of the file as it is on disk now; `None` if there is none.
         nginx: What is known of the program.
         workers: `None` where they cannot be seen.
@@ -187,6 +175,16 @@ class Report:
     nginx: NginxReport
     workers: WorkersReport | None
     changes: tuple[ChangeReport, ...]
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    @property
+    def several_engines(self) -> bool:
+        """Return whether it matters which engine a container is of."""
+        return len(self.engines) > 1
+
+    def origin_words(self, container: str) -> str:
+        """Return where a container is from, in words; empty where there is nothing to be said."""
+        return origin_words(self.origins.get(container, NOWHERE), several_engines=self.several_engines)
 
     @property
     def unrouted(self) -> tuple[Route, ...]:
@@ -203,7 +201,8 @@ class Report:
 def report_of(status: Status) -> Report:
     """Return a status in the words of `/api/state`."""
     reasons, workers = tuple(unready(status)), status.balancer.workers
-    upstreams = tuple(_waiting(_upstreams(status.applied), waits=status.waits))
+    origins = origins_of(status.containers)
+    upstreams = tuple(_waiting(_upstreams(status.applied, origins=origins), waits=status.waits))
     containers = {each.name: _containers(each) for each in upstreams}
     return Report(
         version=status.version,
@@ -211,7 +210,7 @@ def report_of(status: Status) -> Report:
         ready=not reasons,
         reasons=reasons,
         remarks=status.remarks,
-        engines=tuple(_engine(engine, status=status) for engine in status.engines),
+        engines=engine_reports(status),
         upstreams=upstreams,
         sites=tuple(site_reports(status.applied, containers=containers, at=status.at)),
         streams=tuple(stream_reports(status.applied)),
@@ -223,6 +222,7 @@ def report_of(status: Status) -> Report:
         ),
         workers=None if workers is None else WorkersReport(serving=workers[0], retiring=workers[1]),
         changes=tuple(_change(change) for change in reversed(status.history.changes)),
+        origins=origins,
     )
 
 
@@ -232,9 +232,9 @@ def state_json(report: Report) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for name, value in ((name, getattr(report, name)) for name in Report.__dataclass_fields__):
         if name == "routes":
-            answer["unrouted"] = [_unrouted(route) for route in report.unrouted]
+            answer["unrouted"] = [_unrouted(route, origins=report.origins) for route in report.unrouted]
             answer["warnings"] = report.warnings
-        else:
+        elif name != "origins":  # they stand with the containers
             answer[name] = value
     return answer
 
@@ -244,7 +244,7 @@ def _containers(upstream: UpstreamReport) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _unrouted(route: Route) -> dict[str, str | None]:
+def _unrouted(route: Route, *, origins: Mapping[str, Origin]) -> dict[str, str | None]:
     return {
         "container": route.container,
         "reason": route.reason,
@@ -252,10 +252,13 @@ def _unrouted(route: Route) -> dict[str, str | None]:
         "upstream": route.upstream,
         "site": route.site,
         "since": stamp(route.since),
+        **asdict(origins.get(route.container, NOWHERE)),
     }
 
 
-def route_json(route: Route, *, wait: Wait | None = None, places: tuple[str, ...] = ()) -> dict[str, Any]:
+def route_json(
+    route: Route, *, wait: Wait | None = None, places: tuple[str, ...] = (), origin: Origin = NOWHERE
+) -> dict[str, Any]:
     """
     Return a row of `explain --json`.
 
@@ -263,6 +266,7 @@ def route_json(route: Route, *, wait: Wait | None = None, places: tuple[str, ...
         route: The row.
         wait: Of its upstream; `None` where no request waits.
         places: The hosts and ports that its upstream serves.
+        origin: Where its container is from.
     """
     return {
         "container": route.container,
@@ -278,6 +282,7 @@ def route_json(route: Route, *, wait: Wait | None = None, places: tuple[str, ...
         "waiting": 0 if wait is None else wait.requests,
         "site": route.site,
         "serves": list(places) if route.server is not None else [],
+        **asdict(origin),
     }
 
 
@@ -286,22 +291,7 @@ def story_json(story: Story) -> dict[str, Any]:
     return {"held" if name == "suspended" else name: value for name, value in asdict(story).items()}
 
 
-def _engine(engine: EngineStatus, *, status: Status) -> EngineReport:
-    synced_s = None if engine.synced_at is None else status.now - engine.synced_at
-    return EngineReport(
-        name=engine.source,
-        connected=engine.connected,
-        for_s=round(status.now - engine.since, 1),
-        synced_s=None if synced_s is None else round(synced_s, 1),
-        containers=engine.containers,
-        drift=engine.drift,
-        error=engine.error,
-        since=_time(status.at - (status.now - engine.since)),
-        synced_at=None if synced_s is None else _time(status.at - synced_s),
-    )
-
-
-def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
+def _upstreams(applied: AppliedPlan, *, origins: Mapping[str, Origin]) -> Iterable[UpstreamReport]:
     routes = applied.plan.routes if applied.plan is not None else ()
     states = {route.upstream: route.state for route in routes if route.state is not None and not _keeps(route)}
     notes = {degraded.upstream: degraded for degraded in applied.degraded if is_upstream(degraded.upstream)}
@@ -309,10 +299,10 @@ def _upstreams(applied: AppliedPlan) -> Iterable[UpstreamReport]:
         state = states.get(upstream.name, ServerState.UP)
         # With nginx down none of its servers is reached: shown as if it had none, under its name.
         runs = upstream if applied.serves_old else replace(upstream, servers=())
-        yield _upstream(runs, state=state, note=notes.pop(upstream.name, None))
+        yield _upstream(runs, state=state, note=notes.pop(upstream.name, None), origins=origins)
     # What is kept for nginx's own files alone is in no plan, but nginx runs it.
     for kept in notes.values():
-        yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept)
+        yield _upstream(Upstream(name=kept.upstream), state=ServerState.UP, note=kept, origins=origins)
 
 
 def _waiting(upstreams: Iterable[UpstreamReport], *, waits: Iterable[Wait]) -> Iterable[UpstreamReport]:
@@ -331,7 +321,9 @@ def _keeps(route: Route) -> bool:
     return route.server is not None and route.server.draining
 
 
-def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) -> UpstreamReport:
+def _upstream(
+    upstream: Upstream, *, state: ServerState, note: Degraded | None, origins: Mapping[str, Origin]
+) -> UpstreamReport:
     """
     Return one upstream.
 
@@ -339,12 +331,19 @@ def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) 
         upstream: As it was planned.
         state: Of its servers, but of those that drain beside others.
         note: What of it is not written.
+        origins: Where containers are from, by name.
     """
     emptied = note is not None and note.level not in (Level.FULL, Level.PLAIN)
     plain = note is not None and note.level is Level.PLAIN
     written = () if emptied else (each for each in upstream.servers if not (plain and each.draining))
     servers = tuple(
-        _server(each, state=ServerState.DRAINING if each.draining else state, plain=plain) for each in written
+        _server(
+            each,
+            state=ServerState.DRAINING if each.draining else state,
+            plain=plain,
+            origin=origins.get(each.container or "", NOWHERE),
+        )
+        for each in written
     )
     placeholder = ServerReport(address=PLACEHOLDER[0], port=PLACEHOLDER[1], container=None, state=ServerState.DOWN)
     return UpstreamReport(
@@ -359,7 +358,7 @@ def _upstream(upstream: Upstream, *, state: ServerState, note: Degraded | None) 
     )
 
 
-def _server(server: Server, *, state: ServerState, plain: bool) -> ServerReport:
+def _server(server: Server, *, state: ServerState, plain: bool, origin: Origin) -> ServerReport:
     """Return a server line; a *plain* one is written without its parameters."""
     return ServerReport(
         address=bracketed(server.address),
@@ -368,6 +367,10 @@ def _server(server: Server, *, state: ServerState, plain: bool) -> ServerReport:
         state=state,
         weight=1 if plain else server.weight,
         backup=server.backup and not plain,
+        engine=origin.engine,
+        service=origin.service,
+        task=origin.task,
+        node=origin.node,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lbwatch.cli import output
 from lbwatch.core.model import Event
 from lbwatch.engines.docker.cache import GONE
-from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.pool import EnginePool
 from lbwatch.settings import Settings
 from lbwatch.system import signals
 from lbwatch.tasks import run_until
@@ -26,7 +26,7 @@ async def events(settings: Settings) -> None:
         SourceError: The engine cannot be reached.
     """
     async with build_look(settings, tests=False) as look:
-        assert isinstance(look.source, DockerSource)
+        assert isinstance(look.source, EnginePool)
         ended = asyncio.Event()
         screen = output.EventScreen(wall=time.time)
         watch = _Watch(look, source=look.source, screen=screen, prefix=settings.routing.label_prefix)
@@ -41,12 +41,12 @@ class _Watch:
 
     Args:
         look: The loop that plans.
-        source: The engine.
+        source: The engines.
         screen: Where it is shown.
         prefix: Label prefix, without the dot.
     """
 
-    def __init__(self, look: Look, *, source: DockerSource, screen: output.EventScreen, prefix: str) -> None:
+    def __init__(self, look: Look, *, source: EnginePool, screen: output.EventScreen, prefix: str) -> None:
         self._reconciler = look.reconciler
         self._source = source
         self._screen = screen
@@ -56,7 +56,7 @@ class _Watch:
         self._shown: deque[Event] = deque(maxlen=REMEMBERED)  # without labels
         self._waiting: list[tuple[Event, str, bool]] = []  # the stream must not wait for a terminal
 
-    def heard(self, event: Event, *, matters: bool) -> None:
+    def heard(self, event: Event, *, engine: str, matters: bool) -> None:  # noqa: ARG002 - shown soon
         """Have an event shown, once; what comes before the first full look has ended was there already."""
         bare = replace(event, labels=None)
         if self._told is None or bare in self._shown:
@@ -66,8 +66,8 @@ class _Watch:
         self._reconciler.wake()
 
     def _name(self, event: Event) -> str:
-        id, snapshot = event.container or "", self._source.snapshot()
-        known = snapshot.containers.get(id) if snapshot is not None else None
+        id = event.container or ""
+        known = (self._source.containers() or {}).get(id)
         told = (event.labels or {}).get("name") or self._names.get(id)
         name = told or (known.name if known is not None else id[:12])
         self._names[id] = name
@@ -87,7 +87,7 @@ class _Watch:
             told[route.container] = (*told.get(route.container, ()), *output.route_words(route))
         before, self._told = self._told, told
         if before is None:
-            self._screen.begun(source=self._source.name, containers=len(told))
+            self._screen.begun(source=self._source.described, containers=len(told))
             return
         for name in sorted(before.keys() | told.keys()):
             if before.get(name) != told.get(name):

@@ -1,6 +1,7 @@
 """`explain`: why each container, or the one that is named, is or is not routed."""
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from lbwatch.cli.look import looked, say, told_by_daemon, warn
 from lbwatch.core.crashloop import LOOP_RESTARTS
 from lbwatch.core.errors import SourceError
 from lbwatch.core.explain import Explanation, Story, story_of
-from lbwatch.core.model import Container, Notice, NoticeKind, Plan, Snapshot
+from lbwatch.core.model import Container, Notice, NoticeKind, Plan
 from lbwatch.core.plan import noted
 from lbwatch.core.rows import stamped
 from lbwatch.core.serving import places_of
-from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.pool import EnginePool
 from lbwatch.settings import Settings
 from lbwatch.wiring.look import Look
 
@@ -51,28 +52,26 @@ async def explain(settings: Settings, *, container: str | None, as_json: bool, r
 async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | None) -> Explanation:
     async with looked(settings, recorded=recorded) as look:
         warn(look)
-        plan, snapshot = look.reconciler.applied().plan, look.source.snapshot()
+        plan, containers = look.reconciler.applied().plan, look.source.containers()
         assert plan is not None
-        assert snapshot is not None
+        assert containers is not None
         if look.suspended is None:
-            plan = _with_loops(plan, snapshot)
+            plan = _with_loops(plan, containers.values())
         degraded, story = look.balancer.applied.degraded, None
         routes = stamped(plan.routes, degraded=degraded, streams=plan.streams, sites=plan.sites)
         if ref is not None:
-            container = find_container(ref, containers=snapshot.containers.values())
+            container = find_container(ref, containers=containers.values())
             routes = tuple(route for route in routes if route.container == container.name)
             story = await _story(container, look=look, plan=plan)
         upstreams = {route.upstream for route in routes}
         places = {name: each for name, each in places_of(plan).items() if name in upstreams}
-    return Explanation(source=look.source.name, routes=routes, story=story, places=places)
+    return Explanation(source=look.source.described, routes=routes, story=story, places=places)
 
 
 async def _story(container: Container, *, look: Look, plan: Plan) -> Story:
-    if isinstance(look.source, DockerSource):
+    if isinstance(look.source, EnginePool):
         with suppress(SourceError):  # then what is known has to do
-            container = (
-                await look.source.look(container.id) or container
-            )  # of one that asks for nothing little was read
+            container = await look.source.look(container) or container  # of one that asks for nothing little was read
     return story_of(
         container,
         rules=look.rules(),
@@ -84,9 +83,9 @@ async def _story(container: Container, *, look: Look, plan: Plan) -> Story:
     )
 
 
-def _with_loops(plan: Plan, snapshot: Snapshot) -> Plan:
+def _with_loops(plan: Plan, containers: Iterable[Container]) -> Plan:
     """Return a plan that warns of those a daemon may leave out: it alone knows how often each was restarted lately."""
-    looping = (each for each in snapshot.containers.values() if each.restarts >= LOOP_RESTARTS)
+    looping = (each for each in containers if each.restarts >= LOOP_RESTARTS)
     detail = (
         "the engine restarted it {} times since its last start by hand: the daemon leaves it out while that goes on "
         "(restart-loop in its log)"

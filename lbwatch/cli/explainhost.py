@@ -66,7 +66,7 @@ def _answer(host: str, *, look: Look, plan: Plan, degraded: tuple[Degraded, ...]
     containers = look.source.containers() or {}
     story = site_story(host, plan=replace(plan, routes=routes), rules=rules, containers=containers)
     unmatched = found_now(plan, rules=rules)
-    return host_explanation(story, source=look.source.name, at=time.time(), degraded=degraded, unmatched=unmatched)
+    return host_explanation(story, source=look.source.described, at=time.time(), degraded=degraded, unmatched=unmatched)
 
 
 def _show(told: HostExplanation) -> None:

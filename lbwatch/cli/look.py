@@ -10,11 +10,11 @@ from typing import Protocol, TypeVar
 from lbwatch.api import client as daemon_client
 from lbwatch.core.errors import LbwatchError, NoDaemonError, RenderError, SourceError
 from lbwatch.core.rows import degraded_words
-from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.pool import EnginePool, described
 from lbwatch.settings import Settings
 from lbwatch.tasks import run_until
 from lbwatch.wiring.look import Look, build_look
-from lbwatch.wiring.parts import make_address
+from lbwatch.wiring.parts import make_addresses
 
 FIRST_LOOK_TIMEOUT_S = 20.0
 
@@ -43,7 +43,7 @@ async def told_by_daemon(
     except unless as error:
         say(f"{error} (below: what it would do now)")
         return None
-    here = make_address(settings).name
+    here = described(make_addresses(settings))
     if told.source != here:
         socket = settings.api.control_socket
         say(f"the lbwatch at {socket} follows {told.source} (below: what it would do with {here} now)")
@@ -76,7 +76,7 @@ async def looked(settings: Settings, *, recorded: Path | None = None) -> AsyncIt
         synced = asyncio.Event()
 
         def changed(*, heard_at: float | None = None) -> None:
-            if look.source.snapshot() is not None:
+            if look.source.snapshots() is not None:
                 synced.set()
             look.reconciler.wake(heard_at=heard_at)
 
@@ -89,8 +89,9 @@ async def _settled(look: Look, *, synced: asyncio.Event) -> None:
         async with asyncio.timeout(FIRST_LOOK_TIMEOUT_S):
             await synced.wait()
     except TimeoutError as error:
-        why = look.source.status().error if isinstance(look.source, DockerSource) else None
-        raise SourceError(f"{look.source.name}: {why or 'no whole answer'} (for {FIRST_LOOK_TIMEOUT_S:g} s)") from error
+        errors = (each.error for each in look.source.statuses()) if isinstance(look.source, EnginePool) else iter(())
+        why = next(filter(None, errors), "no whole answer")
+        raise SourceError(f"{look.source.described}: {why} (for {FIRST_LOOK_TIMEOUT_S:g} s)") from error
     await look.reconciler.settled()
 
 

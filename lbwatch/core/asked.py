@@ -64,6 +64,8 @@ def _together(labels: ContainerLabels, compat: ContainerLabels, *, expose_all: b
             each,
             port=shared.port if each.port is None else each.port,
             network=shared.network if each.network is None else each.network,
+            reach=shared.reach,
+            address=shared.address,
             health_ignored=shared.health_ignored or each.health_ignored,
             waits_for_port=shared.waits_for_port or each.waits_for_port,
         )
@@ -119,7 +121,7 @@ def default_upstream(container: Container, *, prefix: str) -> tuple[str, str]:
     Raises:
         SkipError: It cannot name an upstream.
     """
-    name, application = _service(container) or (container.name, f"container {excerpt(container.name)}")
+    name, application = _service(container) or (container.own_name, f"container {excerpt(container.name)}")
     if UPSTREAM_NAME.fullmatch(name) is None:
         raise SkipError(Reason.BAD_NAME, f"{excerpt(name)!r} cannot name an upstream: add the label {prefix}.upstream")
     return name.lower(), application

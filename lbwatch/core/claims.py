@@ -7,6 +7,9 @@ Pure bookkeeping: a claim that comes or goes costs the same however many others 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+Rank = tuple[int, int, str]
+"""The order of an engine, a time by that one's clock, which is compared with no other's, and an id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -20,7 +23,7 @@ class Claim:
     """
 
     claimant: str
-    rank: tuple[int, str]
+    rank: Rank
     words: str
 
 
@@ -44,7 +47,7 @@ class _Contest:
         return _verdict(before) != _verdict(self.first)
 
 
-def _rank(claim: Claim) -> tuple[int, str]:
+def _rank(claim: Claim) -> Rank:
     return claim.rank
 
 

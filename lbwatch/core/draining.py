@@ -1,8 +1,9 @@
 """
-Which containers drain: those that were sent a stop signal, or that an operator drains by hand.
+Which containers drain: those that were sent a stop signal, or are about to be, or that an operator drains by hand.
 
-Which signal a container was sent is in no state, so that here an event is believed. Plain arithmetic on the engine's
-times and on seconds of the loop's clock; no clock is read here.
+Which signal a container was sent is in no state, so that here an event is believed. That a Swarm is about to stop a
+task is in its state, seconds before the signal, and is never taken back. Plain arithmetic on the engine's times and on
+seconds of the loop's clock; no clock is read here.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -147,12 +148,20 @@ class Drains:
             by_hand: Ids of those that an operator drains.
             now: Loop time, in seconds.
         """
-        ends = {id: at + self._timeout_s for snapshot in snapshots for id, at in snapshot.stopping.items()}
+        snapshots = tuple(snapshots)
+        ends = {
+            id: at + self._timeout_s
+            for snapshot in snapshots
+            for id, at in snapshot.stopping.items()
+            if id not in snapshot.leaving
+        }
         told = {id: at for id, at in ends.items() if now < at}
         self._ends = tuple(told.values())
         self.outlived = frozenset(ends.keys() - told.keys() if self._timeout_s else ())
-        # By hand comes last: that has no end, so its words are the ones that help.
-        return dict.fromkeys(told, TOLD_TO_STOP) | dict.fromkeys(by_hand, BY_HAND)
+        # Who is about to be stopped for good never takes traffic again, however long that takes: it drains without end.
+        # By hand comes last: its words are the ones that help.
+        leaving = {id: why for snapshot in snapshots for id, why in snapshot.leaving.items()}
+        return dict.fromkeys(told, TOLD_TO_STOP) | leaving | dict.fromkeys(by_hand, BY_HAND)
 
     def changes_at(self) -> float | None:
         """Return the loop time at which the next one is back if nothing happens until then; `None`: none is."""

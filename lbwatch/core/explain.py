@@ -18,8 +18,9 @@ from lbwatch.core.model import (
     Route,
     Suspended,
 )
-from lbwatch.core.networks import USED, weighed
+from lbwatch.core.networks import USED
 from lbwatch.core.placement import flapping_words, network_owner
+from lbwatch.core.reach import weighed_networks
 from lbwatch.core.rules import Rules
 
 
@@ -242,8 +243,8 @@ def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Co
     whose = "" if owner is container else f" (of {owner.name}, whose network it uses)"
     asked = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key).upstreams
     verdicts: dict[Endpoint, list[str]] = {}
-    for wanted in dict.fromkeys(each.network for each in asked):
-        for endpoint, verdict in weighed(owner, wanted, networks=rules.networks):
+    for wanted in {(each.network, each.reach, each.address): each for each in asked}.values():
+        for endpoint, verdict in weighed_networks(container, wanted, owner=owner, rules=rules):
             verdicts.setdefault(endpoint, []).append(verdict)
     # Its upstreams may name different networks: one that any of them is reached by counts as taken.
     for endpoint, said in verdicts.items():

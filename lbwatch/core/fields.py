@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lbwatch.core.addresses import checked_address
 from lbwatch.core.model import UPSTREAM_NAME, UPSTREAM_NAME_TAKES, Method, Reason, Sticky
 from lbwatch.core.sites import grammar
 from lbwatch.core.sites.labels import hosts, listen
+from lbwatch.core.wishes import Reach
 
 ROUND_ROBIN = "round_robin"
 
@@ -91,6 +93,20 @@ def _network(text: str) -> str:
     return text  # compared as it stands: the engine decides what a network may be called
 
 
+def _reach(text: str) -> Reach:
+    try:
+        return Reach(text.strip().lower())
+    except ValueError:
+        raise RefusedError(f"it takes {', '.join((*Reach,)[:-1])} or {(*Reach,)[-1]}") from None
+
+
+def _address(text: str) -> str:
+    address = checked_address(text.strip())
+    if address is None:
+        raise RefusedError("it takes an IP address, and no loopback, link-local or multicast one")
+    return address
+
+
 def _time_s(text: str) -> int:
     match = _TIME.fullmatch(text.strip())
     if match is None or not any(match.groups()):
@@ -151,6 +167,8 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "upstream": upstream,
     "port": _integer(1, 65_535),
     "network": _network,
+    "reach": _reach,
+    "address": _address,
     "weight": _integer(1, 1000),
     "max_fails": _integer(0, 10_000),
     "fail_timeout": _time_s,

@@ -130,8 +130,8 @@ def unrouted(candidate: Candidate, reason: Reason, detail: str | None) -> Route:
     return Route(container=candidate.container.name, upstream=candidate.upstream, reason=reason, detail=detail)
 
 
-def _by_age(candidate: Candidate) -> tuple[int, str, int]:
-    return candidate.container.created_ns, candidate.container.id, candidate.labels.port or 0
+def _by_age(candidate: Candidate) -> tuple[tuple[int, int, str], int]:
+    return candidate.container.age, candidate.labels.port or 0
 
 
 class _Class(IntEnum):
@@ -275,7 +275,7 @@ def _left_out(candidate: Candidate, draining: Mapping[str, str], *, waits_s: flo
     if (drained := draining.get(candidate.container.id)) is not None:
         return unrouted(candidate, Reason.DRAINING, f"{drained}; {wait}" if waits_s else drained)
     whole = wait if waits_s else "and others serve"
-    shows = f"docker inspect {candidate.container.name} shows its output"
+    shows = f"docker inspect {candidate.container.own_name} shows its output"
     if candidate.flapping:
         return unrouted(candidate, Reason.FLAPPING, f"{candidate.flapping}, {whole}: {shows}")
     return unrouted(candidate, Reason.UNHEALTHY, f"{_SICK}, {whole}: {shows}")

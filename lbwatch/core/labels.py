@@ -24,7 +24,7 @@ _MAX_OWN = 12_000
 _MAX_OWN_CHARS = 1024 * 1024
 """Of one container's labels below the prefix, and of all their text: each is looked at, and templates' are kept."""
 
-_SHARED = ("port", "network", "health_ignored", "waits_for_port")
+_SHARED = ("port", "network", "reach", "address", "health_ignored", "waits_for_port")
 """What is true of the container itself, whichever upstream it is in."""
 
 _JOIN_DEFAULT = frozenset({"port", "upstream", "host"})
@@ -218,8 +218,9 @@ def _upstreams_asked(top: Mapping[str, Any], named: Mapping[str, Mapping[str, An
     """
     Return the upstreams that are asked for.
 
-    What is true of the container itself (port, network, health) holds for its named upstreams too unless they say
-    otherwise. With named ones, it joins the default one only if `port`, `upstream` or `host` asks for that.
+    What is true of the container itself (port, network, reach, address, health) holds for its named upstreams too
+    unless they say otherwise. With named ones, it joins the default one only if `port`, `upstream` or `host` asks for
+    that.
     """
     shared = {key: top[key] for key in _SHARED if key in top}
     members = [_upstream_labels(name, {**shared, **said}) for name, said in sorted(named.items())]

@@ -19,6 +19,9 @@ UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 TERM, KILL = 15, 9
 """The signals that end a container whatever its own stop signal is."""
 
+TASK_ID_LABEL = "com.docker.swarm.task.id"
+"""What the container of a Swarm's task says on its own engine of whose it is."""
+
 UPSTREAM_NAME_TAKES = "it takes letters, digits and _ . -, at most 255"
 
 

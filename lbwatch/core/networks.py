@@ -4,9 +4,9 @@ By which of its networks a container's server is reached, and why not by the oth
 Where neither the settings nor nginx's own container say which networks nginx is on, it is a guess, and reported as one.
 """
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 
+from lbwatch.core.addresses import checked_address
 from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Container, Endpoint, Notice, NoticeKind, Reason
 
@@ -26,6 +26,7 @@ _OF_ITS_OWN_LINK = ("macvlan", "ipvlan")
 """Drivers whose containers the engine's host cannot reach, by the kernel's design."""
 
 _COMPOSE_PROJECT = "com.docker.compose.project"
+_STACK = "com.docker.stack.namespace"
 _SWARM_SERVICE = "com.docker.swarm.service.name"
 
 
@@ -54,7 +55,7 @@ def endpoint_of(owner: Container, wanted: str | None, *, networks: tuple[str, ..
     usable = {endpoint.network: endpoint for endpoint in likely}
     if wanted is not None:
         # A Compose file has a network's short name, the engine the one with the project before it.
-        names: Iterable[str] = (wanted, f"{_label(owner, _COMPOSE_PROJECT)}_{wanted}")
+        names: Iterable[str] = (wanted, *(f"{_label(owner, key)}_{wanted}" for key in (_COMPOSE_PROJECT, _STACK)))
     else:
         names = networks or tuple(usable)
     named = {endpoint.alias: endpoint for endpoint in likely if endpoint.alias} | usable
@@ -67,10 +68,11 @@ def endpoint_of(owner: Container, wanted: str | None, *, networks: tuple[str, ..
 
 def _likeliest_first(owner: Container) -> list[Endpoint]:
     """Return the endpoints where a server can be at all, those first that nginx is likely to reach."""
-    return sorted(filter(_is_usable, owner.endpoints), key=lambda endpoint: (_likelihood(endpoint), endpoint.network))
+    return sorted(filter(is_usable, owner.endpoints), key=lambda endpoint: (_likelihood(endpoint), endpoint.network))
 
 
-def _is_usable(endpoint: Endpoint) -> bool:
+def is_usable(endpoint: Endpoint) -> bool:
+    """Return whether a server can be there at all."""
     # An address on the mesh's network is reached by the mesh alone; on `none` there is never one.
     return endpoint.network not in (_INGRESS, _NONE) and endpoint.driver != _INGRESS
 
@@ -96,7 +98,7 @@ def _hint(owner: Container, wanted: str | None, *, usable: tuple[str, ...], netw
         return f"the label asks for ingress, which {_MESH_ALONE}: it is on {where} too, name that"
     if wanted is not None:
         return f"it is not on network {excerpt(wanted)}, but on {where}"
-    connect = f"docker network connect {excerpt(networks[0])} {owner.name}"
+    connect = f"docker network connect {excerpt(networks[0])} {owner.own_name}"
     return f"it is on {where}; nginx is on {', '.join(networks)}: {connect}"
 
 
@@ -106,10 +108,10 @@ def _hint_of_nothing(owner: Container, *, network: str) -> str:
         service = excerpt(_label(owner, _SWARM_SERVICE)) or "SERVICE"
         attach = f"docker service update --network-add {network} {service}"
         return f"it is only on ingress, which {_MESH_ALONE}: {attach} attaches it to another"
-    connect = f"docker network connect {network} {owner.name}"
+    connect = f"docker network connect {network} {owner.own_name}"
     if _NONE in joined:
         # The engine refuses to connect it to any other before.
-        return f"it was started with --network none: docker network disconnect none {owner.name}, then {connect}"
+        return f"it was started with --network none: docker network disconnect none {owner.own_name}, then {connect}"
     return f"it is on no network: {connect}"
 
 
@@ -165,7 +167,7 @@ def _verdict(
 ) -> str:
     if endpoint is chosen:
         return _used(endpoint, guessed=guessed)
-    if not _is_usable(endpoint):
+    if not is_usable(endpoint):
         return "no server can be there" if endpoint.network == _NONE else f"{_MESH_ALONE} it"
     if wanted is not None:
         return f"the label asks for {excerpt(wanted)}"
@@ -204,21 +206,6 @@ def address_on(endpoint: Endpoint, *, prefers_ipv6: bool = False) -> str:
     if address is None:
         raise SkipError(Reason.BAD_ADDRESS, f"the engine gave it {text[:64]!r}, where no server can be")
     return address
-
-
-def checked_address(text: str) -> str | None:
-    """Return an engine's word for an address, in its shortest form; `None` for one where no server can be."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # Loopback is nginx's own machine, link-local a cloud's metadata: nginx's test takes them all (facts, nginx 3).
-    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    # A mapped one is an IPv4 address that went past the checks above; a scope means a link of this machine.
-    return None if address.ipv4_mapped or address.scope_id else str(address)
 
 
 def _label(container: Container, key: str) -> str:

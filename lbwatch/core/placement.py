@@ -20,14 +20,12 @@ from lbwatch.core.model import (
     Reason,
     Server,
 )
-from lbwatch.core.networks import SkipError, address_on, endpoint_of, guess_of
+from lbwatch.core.networks import SkipError
 from lbwatch.core.oneoff import one_off_of
+from lbwatch.core.reach import Reached, reached
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SiteAsk
 from lbwatch.core.wishes import ContainerLabels, UpstreamLabels
-
-HOST_ADDRESS = "127.0.0.1"
-"""Where a `--network host` container is, for an nginx that shares the host's network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +38,8 @@ class Candidate:
         labels: What it asks of that upstream.
         application: Where it has its upstream's name by default, whose name that is, in words: equal for all replicas.
         owner: Whose network the server's address is on.
+        claim: What of its server only one container may have, see `reach.Reached`.
+        notices: What should be known of how its server was found.
         place: What the server is sorted by: version and number of its address, so that .9 stands before .10, and port.
         flapping: Why it serves as a last resort only although it may be healthy just now; `None`: it does not.
         has_host: Whether the container asks for a host, in this upstream or another one.
@@ -50,6 +50,8 @@ class Candidate:
     labels: UpstreamLabels = field(default_factory=UpstreamLabels)
     application: str | None = None
     owner: Container | None = None
+    claim: str = ""
+    notices: tuple[Notice, ...] = ()
     server: Server | None = None
     place: tuple[int, int, int] = (0, 0, 0)
     reason: Reason | None = None
@@ -84,7 +86,7 @@ def placement_of(container: Container, *, owner: Container | None, rules: Rules)
         candidates = tuple(_candidates(container, labels, owner=owner, rules=rules))
     except SkipError as skip:
         candidates = (Candidate(container=container, reason=skip.reason, detail=skip.detail),)
-    notices += (*_not_used(labels, rules=rules), *_guesses(candidates, rules=rules), *_assumed(candidates))
+    notices += (*_not_used(labels, rules=rules), *_found_notices(candidates))
     return Placement(container=container, owner=owner, rules=rules, candidates=candidates, notices=notices)
 
 
@@ -96,28 +98,13 @@ def _not_used(labels: ContainerLabels, *, rules: Rules) -> Iterator[Notice]:
         yield Notice(kind=NoticeKind.SITE_NOT_USED, detail=f"no host is served: {rules.sites_refusal}")
 
 
-def _assumed(candidates: Iterable[Candidate]) -> Iterator[Notice]:
-    """Return the notice that the port of a container was assumed, once for all of its upstreams."""
+def _found_notices(candidates: Iterable[Candidate]) -> Iterator[Notice]:
+    """Return what should be known of how a container's servers were found, one of each kind for all its upstreams."""
+    said: dict[NoticeKind, Notice] = {}
     for candidate in candidates:
-        exposed, labels = candidate.container.exposed, candidate.labels
-        if candidate.server is not None and labels.port is None and len(exposed) != 1:
-            ports = ", ".join(map(str, exposed[:8])) or "no TCP port"
-            detail = f"it exposes {ports}: took {labels.assumed_port}; VIRTUAL_PORT says which one is meant"
-            yield Notice(kind=NoticeKind.PORT_ASSUMED, detail=detail)
-            return
-
-
-def _guesses(candidates: Iterable[Candidate], *, rules: Rules) -> Iterator[Notice]:
-    """Return the notice that the network of a container was guessed, once for all of its upstreams."""
-    for candidate in candidates:
-        owner = candidate.owner
-        # One that has a reason in a server's place was not placed anywhere, by a guess or not.
-        if candidate.server is None or owner is None or owner.host_network:
-            continue
-        guess = guess_of(owner, candidate.labels.network, networks=rules.networks, prefix=rules.prefix)
-        if guess is not None:
-            yield guess
-            return
+        for notice in candidate.notices:
+            said.setdefault(notice.kind, notice)
+    yield from (said[kind] for kind in (NoticeKind.NETWORK_GUESSED, NoticeKind.PORT_ASSUMED) if kind in said)
 
 
 def _unknown_labels(labels: ContainerLabels, *, prefix: str) -> Iterator[Notice]:
@@ -153,11 +140,14 @@ def _candidates(
         )
         try:
             _check_state(container, ignore_health=each.labels.health_ignored, prefix=rules.prefix)
-            server = _server(container, each.labels, owner=owner, variables=labels.vars, rules=rules)
+            found = reached(container, each.labels, owner=owner, rules=rules)
         except SkipError as skip:
             yield replace(candidate, reason=skip.reason, detail=skip.detail)
         else:
-            yield replace(candidate, owner=owner, server=server, place=_place(server))
+            server = _server(container, each.labels, found=found, variables=labels.vars)
+            yield replace(
+                candidate, owner=owner, claim=found.claim, notices=found.notices, server=server, place=_place(server)
+            )
 
 
 def _place(server: Server) -> tuple[int, int, int]:
@@ -200,13 +190,14 @@ def _starting_words(container: Container, *, prefix: str) -> str:
         return words
     return (
         f"{words}: no probe has run. Podman has systemd run them, and without it none ever does: then the label "
-        f"{prefix}.health=ignore routes it at once, or something else runs `podman healthcheck run {container.name}`"
+        f"{prefix}.health=ignore routes it at once, or something else runs "
+        f"`podman healthcheck run {container.own_name}`"
     )
 
 
 def _check_state(container: Container, *, ignore_health: bool, prefix: str) -> None:
     if container.status is ContainerStatus.PAUSED:
-        raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.name} lets it serve")
+        raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.own_name} lets it serve")
     if container.status is not ContainerStatus.RUNNING:
         raise SkipError(Reason.NOT_RUNNING, _stopped_words(container))
     if container.health is Health.STARTING and not ignore_health:
@@ -225,7 +216,7 @@ def site_asks(candidates: Iterable[Candidate]) -> tuple[SiteAsk, ...]:
         # Whoever has lost its upstream's name is not in that upstream: its hosts would be another's.
         if each.upstream is not None and each.reason is not Reason.NAME_TAKEN:
             for wish in each.labels.sites:
-                rank = each.container.created_ns, each.container.id, len(asks)
+                rank = *each.container.age, len(asks)
                 asks.append(SiteAsk(container=each.container.name, rank=rank, upstream=each.upstream, wish=wish))
     return tuple(asks)
 
@@ -273,24 +264,10 @@ def flapping_words(stay_healthy_s: float) -> str:
     return f"its health check flips between passing and failing, until it passed for {stay_healthy_s:g} s in a row"
 
 
-def _server(
-    container: Container,
-    labels: UpstreamLabels,
-    *,
-    owner: Container | None,
-    variables: Mapping[str, str],
-    rules: Rules,
-) -> Server:
-    port = _port(container, labels, prefix=rules.prefix)
-    owner = _check_owner(container, owner)
-    if owner.host_network:
-        address = _host_address(rules=rules, is_compat=labels.is_compat)
-    else:
-        endpoint = endpoint_of(owner, labels.network, networks=rules.networks)
-        address = address_on(endpoint, prefers_ipv6=labels.is_compat and rules.sites.prefers_ipv6)
+def _server(container: Container, labels: UpstreamLabels, *, found: Reached, variables: Mapping[str, str]) -> Server:
     return Server(
-        address=address,
-        port=port,
+        address=found.address,
+        port=found.port,
         container=container.name,
         weight=labels.weight,
         max_fails=labels.max_fails,
@@ -302,19 +279,6 @@ def _server(
     )
 
 
-def _port(container: Container, labels: UpstreamLabels, *, prefix: str) -> int:
-    if labels.port is not None:
-        return labels.port
-    if len(container.exposed) == 1:
-        return container.exposed[0]
-    if labels.assumed_port is not None:
-        return labels.assumed_port
-    if not container.exposed:
-        raise SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port")
-    ports = ", ".join(map(str, container.exposed[:8]))
-    raise SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port")
-
-
 def network_owner(
     container: Container, *, containers: Mapping[str, Container], named: Callable[[str], Container | None] | None = None
 ) -> Container | None:
@@ -324,7 +288,7 @@ def network_owner(
     Args:
         container: Any one.
         containers: All of them, by id.
-        named: Finds one by its name; `None`: *containers* are searched, which takes long where many ask.
+        named: Finds one of its engine by its name; `None`: *containers* are searched, which takes long where many ask.
     """
     if container.network_of is None:
         return container
@@ -333,44 +297,10 @@ def network_owner(
         return owner
     if named is not None:
         return named(container.network_of)
-    by_name = (other for other in containers.values() if other.name == container.network_of)
-    return max(by_name, key=age, default=None)
+    named_so = (other for other in containers.values() if other.own_name == container.network_of)
+    return max((other for other in named_so if other.engine == container.engine), key=age, default=None)
 
 
-def age(container: Container) -> tuple[int, str]:
+def age(container: Container) -> tuple[int, int, str]:
     """Return what tells the newest of several containers with one name."""
-    return container.created_ns, container.id
-
-
-def _check_owner(container: Container, owner: Container | None) -> Container:
-    """
-    Return whose network a container uses, as long as that network is alive.
-
-    An owner that was started anew got a new network namespace; what was attached to it stays in the old, dead one
-    until it is restarted itself (facts, stream 16).
-    """
-    if owner is None or (owner is not container and not owner.status.is_up):
-        name = owner.name if owner else "removed"
-        raise SkipError(Reason.OWNER_GONE, f"the container whose network it uses ({name}) is not up")
-    if owner.started_ns > container.started_ns > 0:
-        raise SkipError(Reason.OWNER_GONE, f"{owner.name}, whose network it uses, was restarted: restart this too")
-    return owner
-
-
-def _host_address(*, rules: Rules, is_compat: bool) -> str:
-    if rules.host_shared:
-        return HOST_ADDRESS
-    detail = "it is on the host's network, which nginx does not share (if it does, set host_network to true)"
-    if not is_compat:
-        raise SkipError(Reason.HOST_NETWORK, detail)
-    if _is_address(rules.gateway):
-        return rules.gateway
-    raise SkipError(Reason.HOST_NETWORK, f"{detail}; nor is the gateway known by which nginx would reach the host")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return container.age

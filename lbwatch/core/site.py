@@ -206,14 +206,25 @@ class SiteAsk:
 
     Attributes:
         container: Name of the container.
-        rank: Its creation, id, and the place of the wish among its own: of those that differ the lowest one counts.
+        rank: Its engine's order, its creation, its id, and the place of the wish among its own: of those that differ
+            the lowest one counts.
         upstream: Name of the upstream.
     """
 
     container: str
-    rank: tuple[int, str, int]
+    rank: tuple[int, int, str, int]
     upstream: str
     wish: SiteWish
+
+    @property
+    def id(self) -> str:
+        """Return the container's id."""
+        return self.rank[2]
+
+    @property
+    def age(self) -> tuple[int, int, str]:
+        """Return what puts the oldest container first, see `Container.age`."""
+        return self.rank[:3]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

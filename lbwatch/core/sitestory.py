@@ -155,7 +155,7 @@ def _asks(
         for each in wanted:
             found[container.name, each.name] = container, each.labels
             for wish in (one for one in each.labels.sites if one.host == site.host):
-                rank = container.created_ns, container.id, len(asks)
+                rank = *container.age, len(asks)
                 asks.append(SiteAsk(container=container.name, rank=rank, upstream=each.name, wish=wish))
     return asks, found
 

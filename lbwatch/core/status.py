@@ -65,6 +65,11 @@ class Status:
     unmatched: tuple[UnmatchedFile, ...] = ()
 
     @property
+    def several_engines(self) -> bool:
+        """Return whether more than one thing is followed, so that it matters which one a container is of."""
+        return len(self.engines) > 1
+
+    @property
     def routes(self) -> tuple[Route, ...]:
         """Return every route as it is; none before each engine was read."""
         applied = self.applied
@@ -117,10 +122,22 @@ class Status:
 
 def summary(status: Status) -> str:
     """Return in one line how things stand: the first reason why not all is in step, or how much of it there is."""
-    if (reason := next(iter(unready(status)), None)) is not None:
-        return excerpt(reason)
+    if reasons := tuple(unready(status)):
+        more = f" (and {counted(len(reasons) - 1, what='more reason')})" if len(reasons) > 1 else ""
+        return f"{excerpt(reasons[0])}{more}"
     upstreams = status.applied.in_force or ()
-    return f"in step: {counted(len(upstreams), what='upstream')}, {counted(servers_in(upstreams), what='server')}"
+    counts = f"{counted(len(upstreams), what='upstream')}, {counted(servers_in(upstreams), what='server')}"
+    return f"in step: {counts}{_engine_count(status.engines)}"
+
+
+def _engine_count(engines: tuple[EngineStatus, ...]) -> str:
+    """Return of how many engines and Swarms that is; empty where there is one engine."""
+    swarms = sum(each.kind == "swarm" for each in engines)
+    if len(engines) <= 1 and not swarms:
+        return ""
+    # A Swarm is no engine; where nothing else is followed beside its managers they still are engines of their own.
+    words = [counted(len(engines) - swarms, what="engine")] + ([counted(swarms, what="Swarm")] if swarms else [])
+    return f" of {' and '.join(words)}"
 
 
 def counted(count: int, *, what: str) -> str:
@@ -150,11 +167,51 @@ def unready(status: Status) -> Iterable[str]:
 
 
 def _engine_unready(engine: EngineStatus, *, status: Status) -> Iterable[str]:
+    what, why = _named(engine), engine.error or "no whole answer yet"
     for_s = status.now - engine.since
-    if engine.synced_at is None:
-        yield f"engine {engine.source}: it was not read yet" + (f": {engine.error}" if engine.error else "")
+    if engine.kept:
+        start = f"it has not answered since lbwatch started, {for_s:.0f} s ago"
+        yield f"{what}: {start}: {why}; what was known of it before that start is used"
+    elif engine.synced_at is None:
+        yield f"{what}: it was not read yet" + (f": {engine.error}" if engine.error else "")
     elif engine.error is not None:
-        how = "it cannot be read" if engine.connected else f"not followed for {for_s:.0f} s"
-        yield f"engine {engine.source}: {how}: {engine.error}"
+        yield f"{what}: {_how_unread(engine, now=status.now)}: {engine.error}"
     elif status.now - engine.synced_at > FORGOTTEN_RESYNCS * status.resync_interval_s:
-        yield f"engine {engine.source}: no full look at it ended for {status.now - engine.synced_at:.0f} s"
+        yield f"{what}: no full look at it ended for {status.now - engine.synced_at:.0f} s"
+
+
+def _named(engine: EngineStatus) -> str:
+    """Return what it is and its name, as a sentence about it begins; a Swarm with the managers that were asked."""
+    if engine.kind == "engine":
+        return f"engine {engine.source}"
+    doors = f" (asked: {', '.join(engine.doors)})" if engine.doors else " (no manager is followed)"
+    return f"Swarm {engine.source}{doors}"
+
+
+def _how_unread(engine: EngineStatus, *, now: float) -> str:
+    if not engine.connected:
+        return f"not followed for {now - engine.since:.0f} s"
+    if engine.kind == "swarm" and engine.synced_at is not None:
+        # Its managers' streams hold while it has no leader: since when that is so the last answer alone tells.
+        return f"its tasks cannot be read, for {now - engine.synced_at:.0f} s"
+    return "it cannot be read"
+
+
+def stale_s(engine: EngineStatus, *, now: float) -> float | None:
+    """
+    Return for how many seconds nothing new is known of an engine; 0: all is followed; `None`: nothing was ever known.
+
+    Of what is known from before the latest start it is the time since that: how old it was by then nobody can tell, as
+    nothing may have changed meanwhile.
+
+    Args:
+        engine: How well it is known.
+        now: Loop time.
+    """
+    if engine.kept:
+        return now - engine.since
+    if engine.synced_at is None:
+        return None
+    if engine.error is None:
+        return 0.0
+    return now - (engine.synced_at if engine.connected else max(engine.since, engine.synced_at))

@@ -150,13 +150,13 @@ def _asked(name: str, candidates: Iterable[Candidate]) -> _Asked:
             by.setdefault(port, {})[container.name] = None
             words = f"upstream {name} of container {container.name}"
             # Of one container two upstreams may ask for one port: the first by name has it.
-            rank = container.created_ns, f"{container.id} {name}"
+            rank = *container.age[:2], f"{container.id} {name}"
             claims.setdefault(_words(port), Claim(claimant=name, rank=rank, words=words))
     return _Asked(by={port: tuple(names) for port, names in by.items()}, claims=claims)
 
 
-def _by_age(candidate: Candidate) -> tuple[int, str]:
-    return candidate.container.created_ns, candidate.container.id
+def _by_age(candidate: Candidate) -> tuple[int, int, str]:
+    return candidate.container.age
 
 
 def _by_name(stream: Stream) -> str:

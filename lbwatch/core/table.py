@@ -20,6 +20,7 @@ from lbwatch.core.model import STREAM_MARK, Container, Notice, Plan, Reason, Rou
 from lbwatch.core.placement import (
     Candidate,
     Placement,
+    age,
     marked_flapping,
     network_owner,
     placement_of,
@@ -58,7 +59,7 @@ class Table:
         self._placements: dict[str, Placement] = {}  # by the container's id, as are the next two
         self._attached: dict[str, None] = {}  # those that use another's network
         self._candidates: dict[str, tuple[Candidate, ...]] = {}  # as they come out of the claims
-        self._named: dict[str, set[str]] = defaultdict(set)  # ids by the container's name
+        self._named: dict[tuple[str, str], set[str]] = defaultdict(set)  # ids by engine and the container's own name
         self._applications = Claims()  # to default names of upstreams
         self._addresses = Claims()
         self._members: dict[str, dict[str, tuple[Candidate, ...]]] = defaultdict(dict)  # by upstream and id
@@ -133,7 +134,8 @@ class Table:
                 placed.add(id)
                 self._placements.pop(id, None)
                 continue
-            owner = network_owner(container, containers=containers, named=self._container_named(containers))
+            named = self._container_named(containers, engine=container.engine.name)
+            owner = network_owner(container, containers=containers, named=named)
             if id in touched or known is None or known.owner is not owner:
                 placed.add(id)
             if known is None or known.container is not container or known.owner is not owner:
@@ -143,20 +145,23 @@ class Table:
     def _rename(self, id: str, container: Container | None) -> None:
         """Keep up who has which name, and who uses another's network."""
         if (known := self._placements.get(id)) is not None:
-            ids = self._named[known.container.name]
+            whose = known.container.engine.name, known.container.own_name
+            ids = self._named[whose]
             ids.discard(id)
             if not ids:
-                del self._named[known.container.name]
+                del self._named[whose]
         self._attached.pop(id, None)
         if container is not None:
-            self._named[container.name].add(id)
+            self._named[container.engine.name, container.own_name].add(id)
             if container.network_of is not None:
                 self._attached[id] = None
 
-    def _container_named(self, containers: Mapping[str, Container]) -> Callable[[str], Container | None]:
+    def _container_named(
+        self, containers: Mapping[str, Container], *, engine: str
+    ) -> Callable[[str], Container | None]:
         def named(name: str) -> Container | None:
-            ids = self._named.get(name, ())
-            return max((containers[id] for id in ids), key=lambda each: (each.created_ns, each.id), default=None)
+            ids = self._named.get((engine, name), ())
+            return max((containers[id] for id in ids), key=age, default=None)
 
         return named
 
@@ -172,19 +177,18 @@ class Table:
         claims = {}
         for each in self._placed_candidates(id):
             if each.application is not None and each.upstream is not None:
-                rank = each.container.created_ns, id
+                rank = each.container.age
                 claims[each.upstream] = Claim(claimant=each.application, rank=rank, words=each.application)
         return claims
 
     def _claimed_addresses(self, id: str) -> Mapping[str, Claim]:
-        # What is left out claims no address, so that one that took it over meanwhile keeps it. Everything on the host's
-        # network is at one address, by its nature.
+        # What is left out claims no address, so that one that took it over meanwhile keeps it.
         claims = {}
         for each in self._named_candidates(id):
-            if each.server is not None and each.owner is not None and not each.owner.host_network:
-                # The engine gives a freed address out again, so that the older claim is a leftover.
-                rank = -each.owner.started_ns, each.owner.id
-                claims[each.server.address] = Claim(claimant=each.owner.id, rank=rank, words=each.owner.name)
+            if each.server is not None and each.owner is not None and each.claim:
+                claims[each.claim] = Claim(
+                    claimant=each.owner.id, rank=_newest_first(each.owner), words=each.owner.name
+                )
         return claims
 
     def _placed_candidates(self, id: str) -> Iterable[Candidate]:
@@ -217,11 +221,13 @@ class Table:
     def _settled_candidates(self, id: str) -> Iterable[Candidate]:
         """Return the same, without a server where another container has their address."""
         for each in self._named_candidates(id):
-            first = None if each.server is None else self._addresses.first(each.server.address)
-            if first is None or each.owner is None or first.claimant == each.owner.id or each.owner.host_network:
+            first = self._addresses.first(each.claim) if each.server is not None and each.claim else None
+            if first is None or each.owner is None or first.claimant == each.owner.id:
                 yield each
             else:
-                detail = f"{first.words}, which was started later, has its address too"
+                is_newer = first.rank[0] == each.owner.engine.order
+                why = "which was started later" if is_newer else "of an engine that comes before its own in docker_host"
+                detail = f"{first.words}, {why}, has its address too"
                 yield replace(each, server=None, reason=Reason.ADDRESS_CONFLICT, detail=detail)
 
     # The candidates of each upstream.
@@ -353,6 +359,12 @@ def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[s
     return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
 
 
+def _newest_first(owner: Container) -> tuple[int, int, str]:
+    """Return what puts the newest of an engine first: it gives a freed address out again, the older has a leftover."""
+    # A node's clock says when a task started, and one clock when all of them were made.
+    return owner.engine.order, -(owner.started_ns if owner.task is None else owner.created_ns), owner.id
+
+
 def _otherwise_suspended(before: Suspended, now: Suspended) -> set[str]:
     """Return the ids of the containers whose candidates are others for it; drains are `group`'s."""
     loops = _differing(before.crash_looping, now.crash_looping) | _differing(before.flapping, now.flapping)
@@ -364,7 +376,7 @@ def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:
     if candidate.upstream is None:  # its own reason comes first
         return candidate
     until = f"it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
-    detail = f"it restarts in a loop: {until}; docker logs {candidate.container.name} may tell why"
+    detail = f"it restarts in a loop: {until}; docker logs {candidate.container.own_name} may tell why"
     return replace(candidate, server=None, reason=Reason.RESTART_LOOP, detail=detail)
 
 

@@ -6,9 +6,19 @@ Labels are read into them, and with `compat` nginx-proxy's variables; nothing he
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from lbwatch.core.model import Method, Reason, Sticky
 from lbwatch.core.site import SiteWish
+
+
+class Reach(StrEnum):
+    """By what a container's server is reached, as its owner says."""
+
+    NETWORK = "network"
+    PORT = "port"
+    VIP = "vip"
+
 
 HashKeyRefusal = Callable[[str], str | None]
 """Returns why a load balancer cannot hash by a key, in words; `None` if it can."""
@@ -23,6 +33,8 @@ class UpstreamLabels:
         upstream: Its name, in lower case; `None` for the one that the container joins by default.
         port: `None`: the only exposed TCP port.
         network: `None`: the first reachable one.
+        reach: By what it is reached; `None`: by the first thing that nginx reaches.
+        address: At which it is reached, whatever else holds; `None`: that is found out.
         method: `None`: no opinion; `round_robin` is one.
         health_ignored: Whether the container's health check has no say.
         hold_s: How many seconds a request waits for a server while there is none; `None`: no opinion.
@@ -36,6 +48,8 @@ class UpstreamLabels:
     upstream: str | None = None
     port: int | None = None
     network: str | None = None
+    reach: Reach | None = None
+    address: str | None = None
     weight: int = 1
     max_fails: int | None = None
     fail_timeout: int | None = None
@@ -62,7 +76,8 @@ class ContainerLabels:
         asks: Whether any label stands below the prefix.
         enable: `None` where the label is absent.
         upstreams: The upstreams it joins, by name, the default one first.
-        shared: What is true of the container itself and was said for all of its upstreams: port, network, health.
+        shared: What is true of the container itself and was said for all of its upstreams: port, network, reach,
+            address, health.
         vars: For the user's own template.
         unknown: The first label keys below the prefix that mean nothing, as excerpts.
         more_unknown: How many more of them there are.

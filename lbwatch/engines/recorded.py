@@ -45,9 +45,14 @@ class RecordedSource:
         containers = (replace(each, labels=relevant(each.labels, prefix=prefix, also=also)) for each in found)
         self._containers = {each.id: each for each in containers}
 
-    def snapshot(self) -> Snapshot:
+    @property
+    def described(self) -> str:
+        """Return the path of the file."""
+        return self.name
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
         """Return all that was recorded."""
-        return Snapshot(source=self.name, containers=self._containers)
+        return (Snapshot(source=self.name, containers=self._containers),)
 
     def containers(self) -> Mapping[str, Container]:
         """Return the same containers, by id."""

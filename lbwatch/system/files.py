@@ -44,9 +44,9 @@ def unused_path(path: Path, *, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
 
 
-def replace(path: Path, *, text: str) -> None:
+def replace(path: Path, *, text: str, mode: int = MODE) -> None:
     """
-    Put *text* in the place of *path*, mode 0644, on disk before it returns.
+    Put *text* in the place of *path*, mode 0644 or as given, on disk before it returns.
 
     The order is the one that survives a loss of power: write, fsync, rename, fsync of the folder.
 
@@ -55,17 +55,17 @@ def replace(path: Path, *, text: str) -> None:
             longer than `MAX_BYTES`; the old file is then still whole, or, where only the last step failed, the new one
             is.
     """
-    _replace(path, content=text.encode())
+    _replace(path, content=text.encode(), mode=mode)
 
 
-def _replace(path: Path, *, content: bytes, like: os.stat_result | None = None) -> None:
+def _replace(path: Path, *, content: bytes, mode: int = MODE, like: os.stat_result | None = None) -> None:
     if len(content) > MAX_BYTES:
         too_long = OSError(errno.EFBIG, f"the text for it is longer than {MAX_BYTES >> 20} MiB")
         raise OutputError(path, error=too_long)
     scratch = None
     try:
         scratch, descriptor = _new_scratch(path)
-        _write(descriptor, content=content, like=like)
+        _write(descriptor, content=content, mode=mode, like=like)
         os.replace(scratch, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -197,13 +197,13 @@ def _literal(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _write(descriptor: int, *, content: bytes, like: os.stat_result | None) -> None:
-    """Write a file that was just made, and end with it; *like*: whose owner and mode it gets, else ours and `MODE`."""
+def _write(descriptor: int, *, content: bytes, mode: int, like: os.stat_result | None) -> None:
+    """Write a file that was just made, and end with it; *like*: whose owner and mode it gets, else ours and *mode*."""
     with open(descriptor, "wb") as file:
         if like is not None:
             with contextlib.suppress(OSError):  # only root may; without it others see less, never more
                 os.fchown(descriptor, like.st_uid, like.st_gid)
-        os.fchmod(descriptor, MODE if like is None else stat.S_IMODE(like.st_mode) & 0o777)
+        os.fchmod(descriptor, mode if like is None else stat.S_IMODE(like.st_mode) & 0o777)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

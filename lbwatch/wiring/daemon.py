@@ -26,8 +26,7 @@ from lbwatch.core.plan import Rules
 from lbwatch.core.schedule import ReloadPace
 from lbwatch.core.serving import places_of
 from lbwatch.core.status import Status, unready
-from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.pool import EnginePool
 from lbwatch.reconciler import LoadBalancer, Reconciler
 from lbwatch.settings import Settings
 from lbwatch.system import logs, place
@@ -36,12 +35,11 @@ from lbwatch.system.lock import FileLock
 from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.state import State
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, not_live
+from lbwatch.wiring.engines import make_pool, nginx_side, with_engines
 from lbwatch.wiring.filenames import FileNames
 from lbwatch.wiring.parts import (
-    make_address,
     make_reconciler,
     make_renderer,
-    make_source,
     make_state,
     scratch_folder,
     written_files,
@@ -60,7 +58,7 @@ _log = structlog.get_logger()
 class Daemon:
     """What `run` keeps going, built and not yet started."""
 
-    source: DockerSource
+    source: EnginePool
     reconciler: Reconciler
     ports: PortTries
     folders: SiteFolders
@@ -77,7 +75,7 @@ class Daemon:
             version=__version__,
             now=asyncio.get_running_loop().time(),
             at=time.time(),
-            engines=(self.source.status(),),
+            engines=self.source.statuses(),
             applied=self.reconciler.applied(),
             history=self.reconciler.history.copy(),
             balancer=BalancerStatus(),
@@ -115,7 +113,7 @@ class Daemon:
         upstreams = {each.upstream for each in routes}
         places = {} if (plan := status.applied.plan) is None else places_of(plan)
         explanation = Explanation(
-            source=self.source.name,
+            source=self.source.described,
             routes=routes,
             reasons=tuple(unready(status)),
             remarks=status.remarks,
@@ -126,14 +124,14 @@ class Daemon:
             return explanation
         with suppress(SourceError, TimeoutError):  # then what is known has to do
             async with asyncio.timeout(LOOK_TIMEOUT_S):
-                container = await self.source.look(container.id) or container
+                container = await self.source.look(container) or container
         story = await asyncio.to_thread(
             story_of,
             container,
             rules=self.rules(),
             containers={each.id: each for each in self.reconciler.containers() or ()},
             suspended=self.reconciler.planner.suspended,
-            events=self.source.recent(),
+            events=self.source.recent(container),
             routes=plan.routes if plan else (),
             text=await asyncio.to_thread(self.nginx.text),
         )
@@ -167,17 +165,13 @@ async def build_daemon(
     found: list[Nginx] = []  # which is made of the renderer, and knows the version that this writes for
     renderer = make_renderer(settings, sites=sites, version=lambda: found[0].version if found else None)
     renderer.load()
-    address = make_address(settings)
-    if address.warning:
-        _log.warning("source.unprotected", warning=address.warning)
     async with AsyncExitStack() as stack:
         locks = {name: stack.enter_context(FileLock(path)) for name, path in outputs.items()}
         for name, lock in locks.items():
             _acquire(lock, setting=name, output=outputs[name])
-        client = EngineClient(address)
-        stack.push_async_callback(client.close)
-        source = make_source(client, settings=settings, address=address, asks_identity=True)
-        access = NginxAccess(settings, client=client, known=source.containers)
+        source = make_pool(settings, stack=stack, asks_identity=True, keeps=True)
+        beside = nginx_side(source, settings=settings)
+        access = NginxAccess(settings, client=beside.client, known=beside.source.containers)
         # What stands in for nginx has no workers that could follow.
         lines = access.live_lines() if tester is None else None
         control = control or access.control()
@@ -211,7 +205,8 @@ async def build_daemon(
 
         def rules() -> Rules:
             refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)
-            rules = access.rules(engine_pid=source.engine_pid, version=balancer.version, hold_refusal=refusal)
+            rules = access.rules(engine_pid=beside.source.engine_pid, version=balancer.version, hold_refusal=refusal)
+            rules = with_engines(rules, settings=settings, pool=source)
             files, writes_sites = folders.files(), renderer.writes_sites
             return with_sites(rules, settings=settings, sites=sites, files=files, writes_sites=writes_sites)
 

@@ -1,5 +1,6 @@
 """Builds the parts of a command that only looks."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
@@ -12,18 +13,18 @@ from lbwatch.balancers.nginx.dry_run import DryRun
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer
-from lbwatch.core.errors import OutputError, RenderError
+from lbwatch.core.errors import OutputError, RenderError, SourceError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Rules
-from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.source import DockerSource
+from lbwatch.engines.pool import EnginePool, FollowedEngine
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
-from lbwatch.wiring.parts import make_address, make_reconciler, make_renderer, make_source, make_state, scratch_folder
+from lbwatch.wiring.engines import make_pool, nginx_side, with_engines
+from lbwatch.wiring.parts import make_reconciler, make_renderer, make_state, scratch_folder
 from lbwatch.wiring.sites import read_beside, site_folders, site_rules, with_sites
 
 
@@ -37,7 +38,7 @@ class Look:
         suspended: Who is suspended, as a running daemon said; `None`: none did.
     """
 
-    source: DockerSource | RecordedSource
+    source: EnginePool | RecordedSource
     reconciler: Reconciler
     renderer: Renderer
     balancer: DryRun
@@ -73,16 +74,15 @@ async def build_look(
     with nullcontext() if tests else suppress(RenderError):  # plans alone need none
         renderer.load()
     async with AsyncExitStack() as stack:
-        address = make_address(settings)
-        client = EngineClient(address)
-        stack.push_async_callback(client.close)
-        source: DockerSource | RecordedSource
+        pool = make_pool(settings, stack=stack)
+        beside = nginx_side(pool, settings=settings)
+        source: EnginePool | RecordedSource = pool
         if recorded is None:
-            source = make_source(client, settings=settings, address=address)
-            await _require_answers(client)
+            await _require_answers(pool)
         else:
             source = recorded_source(recorded, settings=settings)
-        access = NginxAccess(settings, client=client, known=source.containers)
+        known = beside.source.containers if recorded is None else source.containers
+        access = NginxAccess(settings, client=beside.client, known=known)
         tester = _look_tester(access, settings=settings, stack=stack, recorded=recorded is not None) if tests else None
         watch = None if tester is None else VersionWatch(tester=tester, control=access.control())
         balancer = DryRun(
@@ -102,10 +102,12 @@ async def build_look(
         hold_refusal = NOT_LIVE if suspended is None else suspended.hold_refusal
 
         def rules() -> Rules:
-            pid, shared = (source.engine_pid, None) if isinstance(source, DockerSource) else (None, False)
+            pid, shared = (beside.source.engine_pid, None) if recorded is None else (None, False)
             rules = access.rules(
                 engine_pid=pid, host_shared=shared, version=balancer.version, hold_refusal=hold_refusal
             )
+            if recorded is None:
+                rules = with_engines(rules, settings=settings, pool=pool)
             files, writes_sites = folders.files(), renderer.writes_sites
             return with_sites(rules, settings=settings, sites=sites, files=files, writes_sites=writes_sites)
 
@@ -132,17 +134,33 @@ async def build_look(
 async def build_tester(settings: Settings) -> AsyncIterator[Tester]:
     """Make what tests a candidate, for whoever cannot know what should be written."""
     async with AsyncExitStack() as stack:
-        client = EngineClient(make_address(settings))
-        stack.push_async_callback(client.close)
-        access = NginxAccess(settings, client=client, known=dict)
+        beside = nginx_side(make_pool(settings, stack=stack), settings=settings)
+        access = NginxAccess(settings, client=beside.client, known=dict)
         yield _look_tester(access, settings=settings, stack=stack, recorded=False)
 
 
-async def _require_answers(client: EngineClient) -> None:
-    """Ask once for all that a source needs: what is refused is said at once then, and not tried again."""
-    await client.ping()
-    for container in (await client.list_containers())[:1]:
-        await client.inspect(container.id)
+async def _require_answers(pool: EnginePool) -> None:
+    """
+    Ask once for all that a source needs: what is refused is said at once then, and not tried again.
+
+    Of several engines those that are away are done without, as the daemon does, as long as one answers.
+
+    Raises:
+        SourceError: None answers, or the only one refuses something.
+    """
+    refusals = [each for each in await asyncio.gather(*map(_refusal, pool.engines)) if each is not None]
+    if len(refusals) == len(pool.engines):
+        raise refusals[0]
+
+
+async def _refusal(engine: FollowedEngine) -> SourceError | None:
+    try:
+        await engine.client.ping()
+        for container in (await engine.client.list_containers())[:1]:
+            await engine.client.inspect(container.id)
+    except SourceError as error:
+        return error
+    return None
 
 
 def _look_tester(access: NginxAccess, *, settings: Settings, stack: AsyncExitStack, recorded: bool) -> Tester:

@@ -20,17 +20,13 @@ from lbwatch.core.errors import OutputError, StateError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Planner, Rules
 from lbwatch.core.site import SiteRules
-from lbwatch.engines.docker.address import EngineAddress, engine_address
-from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.source import DockerSource
-from lbwatch.engines.recorded import RecordedSource
-from lbwatch.reconciler import LoadBalancer, Reconciler
+from lbwatch.engines.docker.address import EngineAddress, engine_addresses
+from lbwatch.reconciler import LoadBalancer, Reconciler, Source
 from lbwatch.settings import DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST, USER_TEMPLATES, Settings
 from lbwatch.system import mounts
 from lbwatch.system.state import State
 from lbwatch.system.temporary import temporary_folder
-from lbwatch.wiring.access import followed
-from lbwatch.wiring.sites import of_sites, read_beside
+from lbwatch.wiring.sites import of_sites
 
 _log = structlog.get_logger()
 
@@ -41,10 +37,14 @@ def written_files(settings: Settings) -> dict[str, Path]:
     return {"output": settings.nginx.output} | ({} if stream is None else {"stream_output": stream})
 
 
+def make_addresses(settings: Settings) -> tuple[EngineAddress, ...]:
+    """Return where the engines are, from settings and the docker client's own variables; raises `SettingsError`."""
+    return engine_addresses(settings.engine, environ=os.environ, default=_default_docker_host())
+
+
 def make_address(settings: Settings) -> EngineAddress:
-    """Return where the engine is, from settings and the docker client's own variables."""
-    first = next(iter(settings.engine.docker_host), "")
-    return engine_address(first, environ=os.environ, default=_default_docker_host())
+    """Return where the first engine is, likewise."""
+    return make_addresses(settings)[0]
 
 
 def _default_docker_host() -> str:
@@ -94,40 +94,10 @@ def make_state(settings: Settings) -> State:
     return state
 
 
-def make_source(
-    client: EngineClient, *, settings: Settings, address: EngineAddress, asks_identity: bool = False
-) -> DockerSource:
-    """
-    Return the source of one engine.
-
-    Args:
-        client: The connection to it.
-        settings: What the user set.
-        address: Where it is.
-        asks_identity: Whether the engine is asked who it is, beside what it has.
-    """
-    variables, also_labels = read_beside(settings)
-    return DockerSource(
-        client,
-        name=address.name,
-        prefix=settings.routing.label_prefix,
-        expose_all=settings.routing.expose == "all",
-        resync_interval_s=settings.routing.resync_interval,
-        drain_timeout_s=settings.routing.drain_timeout,
-        random=random.random,
-        variables=variables,
-        also_labels=also_labels,
-        follows=followed(settings),
-        # Where it is known what nginx reaches no driver matters.
-        asks_networks=not (settings.routing.networks or settings.nginx.nginx_container),
-        asks_identity=asks_identity,
-    )
-
-
 def make_reconciler(
     settings: Settings,
     *,
-    source: DockerSource | RecordedSource,
+    source: Source,
     balancer: LoadBalancer,
     rules: Callable[[], Rules],
     state: State,
@@ -140,7 +110,7 @@ def make_reconciler(
 
     Args:
         settings: What the user set.
-        source: The engine.
+        source: The engines.
         balancer: What is kept in step.
         rules: Returns what holds about routing now.
         state: Knows the drains and pauses by hand.
@@ -157,7 +127,7 @@ def make_reconciler(
         tries_ports=tries_ports,
     )
     return Reconciler(
-        [source],
+        source,
         balancer=balancer,
         planner=planner,
         retry_limit_s=settings.routing.resync_interval,

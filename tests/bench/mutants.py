@@ -108,7 +108,7 @@ MUTANTS = {
     ),
     "atomic replace: written in place": mutant(
         "system/files.py",
-        ("        scratch, descriptor = _new_scratch(path)\n        _write(descriptor, content=content, like=like)\n        os.replace(scratch, path)\n", "        _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE), content=content, like=like)\n"),
+        ("        scratch, descriptor = _new_scratch(path)\n        _write(descriptor, content=content, mode=mode, like=like)\n        os.replace(scratch, path)\n", "        _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE), content=content, mode=mode, like=like)\n"),
         tests="unit/system/test_files.py",
     ),
     "power loss: the file is not synced": mutant(
@@ -299,6 +299,18 @@ MUTANTS = {
     ),
     "drain by hand: not kept": mutant(
         "system/state.py", ("        self.drained[id] = name\n        self._save()\n", "        self.drained[id] = name\n"), tests="unit/system/test_state.py"
+    ),
+    "engine memory: for everybody's eyes": mutant(
+        "system/enginememory.py", ("text=content.decode(), mode=MODE)", "text=content.decode())"), tests="unit/system/test_enginememory.py"
+    ),
+    "engine memory: written whatever is there": mutant(
+        "system/enginememory.py", ("        if digest == self._on_disk:\n            return False\n", ""), tests="unit/system/test_enginememory.py"
+    ),
+    "engine memory: what failed is taken for written": mutant(
+        "system/enginememory.py", ("        self._on_disk = None  # until", "        pass  # until"), tests="unit/system/test_enginememory.py"
+    ),
+    "engine memory: anything is an id": mutant(
+        "system/enginememory.py", ('pattern=r"^[0-9a-z]{1,64}\\Z"', 'pattern=""'), tests="unit/system/test_enginememory.py"
     ),
     "hold: who was told to stop gets requests": mutant(
         "core/group.py", ("if not holds or not (", "if True or not ("), tests="unit/core/test_group.py"
@@ -501,7 +513,7 @@ MUTANTS = {
         "system/files.py", ("    except FileExistsError:  # a folder", "    except ZeroDivisionError:  # a folder"), tests="unit/system/test_files.py"
     ),
     "files: a backup is for everybody": mutant(
-        "system/files.py", ("MODE if like is None else stat.S_IMODE(like.st_mode) & 0o777", "MODE"), tests="unit/system/test_files.py"
+        "system/files.py", ("mode if like is None else stat.S_IMODE(like.st_mode) & 0o777", "mode"), tests="unit/system/test_files.py"
     ),
     "files: whatever lies in a backup's place is one": mutant(
         "system/files.py", ("        return stat.S_ISREG(backup_path(path).lstat().st_mode)  # anything else", "        return bool(backup_path(path).lstat())  # anything else"), tests="unit/system/test_files.py unit/balancers/nginx/test_livefile.py"

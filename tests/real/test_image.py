@@ -125,6 +125,20 @@ def test_the_image_is_small_and_has_all_that_users_look_for(stocked: RealEngine)
     assert labels["version"] == stocked.docker("run", "--rm", images.LBWATCH, "--version"), "see ARG VERSION"
 
 
+def test_the_image_can_reach_an_engine_by_ssh(stocked: RealEngine) -> None:
+    """An ssh that is there may still refuse to run: it wants a name for its user, and lbwatch a place for the socket."""
+    said = stocked.docker(
+        *("run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
+        *(
+            "--entrypoint=sh",
+            images.LBWATCH,
+            "-c",
+            "lbwatch render --docker-host ssh://me@127.0.0.1:1 2>&1; test $? = 1",
+        ),
+    )
+    assert "ssh: connect to host 127.0.0.1 port 1: Connection refused" in said
+
+
 def test_its_commands_need_neither_a_network_nor_a_shell_nor_a_file_to_write(stocked: RealEngine) -> None:
     """What is not there cannot be abused."""
     bare = ("run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL", *NO_SHELL, images.LBWATCH)

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -136,8 +137,10 @@ def test_check_names_what_is_asked_of_the_engine(engine: RealEngine, set_stage: 
 
 # -- the proxy that ships
 
-SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "socket-proxy" / "nginx.conf"
+SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "socket-proxy"
+ENGINE, MANAGER = "nginx.conf", "manager.conf"
 ID = "0123456789abcdef" * 4
+SWARM_ID = "0123456789klmnopqrstuvwxy"
 
 
 class Recorder:
@@ -172,10 +175,10 @@ class Recorder:
 
 
 @contextmanager
-def shipped_proxy(folder: Path) -> Iterator[tuple[Recorder, Path]]:
+def shipped_proxy(folder: Path, *, config: str) -> Iterator[tuple[Recorder, Path]]:
     """The proxy as it ships, but for its paths; gives what stands behind it, and its socket."""
     recorder, front = Recorder(folder / "docker.sock"), folder / "front.sock"
-    text = SHIPPED.read_text()
+    text = (SHIPPED / config).read_text()
     for ours, theirs in (
         (" /tmp/", f" {folder}/"),  # first: the folder is below /tmp itself
         ("listen 2375;", f"listen unix:{front};"),
@@ -217,6 +220,16 @@ PASSES = (
     f"//v1.41/./containers/x/../{ID}/json",  # as nginx understands it, and passed on so
 )
 
+MANAGER_PASSES = (
+    "/info",
+    "/v1.41/networks",
+    "/v1.41/nodes",
+    "/v1.41/services?status=true",
+    f"/v1.41/services/{SWARM_ID}",
+    "/v1.41/tasks?filters=%7B%22desired-state%22%3A%5B%22running%22%5D%7D",
+    f"/v1.41/tasks/{SWARM_ID}",
+)
+
 REFUSED_PATHS = (
     "/containers/json%0a",
     "/containers/json%0a?x",
@@ -235,18 +248,37 @@ REFUSED_PATHS = (
     f"/containers/{ID.upper()}/json",
     f"/containers/{ID}0/json",
     "/containers/web/json",
-    "/info",
     "/",
     "/v1.41/v1.41/_ping",
     "/exec/x",
+    "/swarm",
+    "/swarm/unlockkey",
+    "/secrets",
+    "/configs",
+    "/services/create",
+    "/services/web",
+    f"/services/{SWARM_ID}/logs?stdout=1",
+    f"/services/{SWARM_ID}/update",
+    f"/services/{SWARM_ID.upper()}",
+    f"/services/{SWARM_ID}0",
+    f"/services/{SWARM_ID}%0a",
+    "/tasks/",
+    f"/tasks/{SWARM_ID}/logs",
+    f"/nodes/{SWARM_ID}",
+    "/networks/create",
+    f"/networks/{ID}",
+    "/infos",
 )
 
 
-def test_the_shipped_proxy_passes_four_requests_and_nothing_that_looks_like_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [ENGINE, MANAGER])
+def test_the_shipped_proxy_passes_what_is_asked_and_nothing_that_looks_like_it(tmp_path: Path, config: str) -> None:
     """A path that ends in a newline is another one; and whatever a client sends beside it is not the engine's."""
     need(*NGINX_NEEDS)
-    with shipped_proxy(tmp_path) as (engine, front):
-        for path in PASSES:
+    passes = PASSES if config == ENGINE else (*MANAGER_PASSES, *PASSES)
+    refused = REFUSED_PATHS if config == MANAGER else (*REFUSED_PATHS, *MANAGER_PASSES)
+    with shipped_proxy(tmp_path, config=config) as (engine, front):
+        for path in passes:
             head = f"GET {path} HTTP/1.1\r\nHost: x\r\n"
             for rest in (
                 "\r\n",
@@ -255,17 +287,17 @@ def test_the_shipped_proxy_passes_four_requests_and_nothing_that_looks_like_one(
                 "Upgrade: tcp\r\nConnection: Upgrade\r\nX-Registry-Auth: x\r\nCookie: x\r\n\r\n",
             ):
                 assert asked(front, (head + rest).encode()) == 200, (path, rest)
-        assert len(engine.requests) == 4 * len(PASSES)
+        assert len(engine.requests) == 4 * len(passes)
         for request in engine.requests:
             line, *headers = request.decode().removesuffix("\r\n\r\n").split("\r\n")
             assert line.startswith("GET /")
             assert headers == ["Host: docker"], request
         assert f"GET /v1.41/containers/{ID}/json HTTP/1.1" in engine.requests[-1].decode()
         before = len(engine.requests)
-        for path in REFUSED_PATHS:
+        for path in refused:
             assert asked(front, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()) in (400, 403, 404), path
-        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-            request = f"{method} /containers/json HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-            assert asked(front, request.encode()) in (403, 405), method
+        for method, path in product(("POST", "PUT", "DELETE", "PATCH", "OPTIONS"), passes):
+            request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+            assert asked(front, request.encode()) in (403, 405), (method, path)
         assert asked(front, b"GET /_ping HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000) == 413
         assert len(engine.requests) == before

@@ -12,7 +12,7 @@ from realengine import IMAGE, RealEngine
 from sources import INSPECT, container, is_in, is_running
 from waiting import eventually
 
-from lbwatch.core.model import ContainerStatus
+from lbwatch.core.model import ContainerStatus, Engine
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import DockerSource
@@ -32,7 +32,7 @@ async def following(url: str) -> AsyncIterator[DockerSource]:
     client = EngineClient(engine_address(url, environ={}))
     source = DockerSource(
         client,
-        name="engine",
+        engine=Engine(name="engine"),
         prefix="lbwatch",
         expose_all=False,
         variables=frozenset(("VIRTUAL_HOST",)),

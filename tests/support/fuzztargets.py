@@ -38,16 +38,17 @@ from lbwatch.cli import main as command_line
 from lbwatch.core import labels as label_words
 from lbwatch.core.errors import RequestError, SettingsError, SourceError, StateError
 from lbwatch.core.explain import Explanation
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Event, Snapshot, Suspended
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Event, Snapshot, Suspended
 from lbwatch.core.plan import Rules, desired_state
 from lbwatch.core.site import SiteRules, SiteWish
 from lbwatch.core.sites.nginxproxy import compat_labels, proxy_rules
 from lbwatch.engines.docker import answers
-from lbwatch.engines.docker.address import engine_address
+from lbwatch.engines.docker.address import engine_addresses
 from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecoder
 from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS
 from lbwatch.engines.docker.networks import drivers_of_list
 from lbwatch.settings import Settings, groups
+from lbwatch.system.enginememory import EngineMemory
 from lbwatch.system.sitefiles.judge import MAX_HOSTS, judged
 from lbwatch.system.state import State
 
@@ -418,7 +419,7 @@ def settings(data: bytes) -> None:
         assert len(numbers) == 3
         assert all(0 <= number < 1e9 for number in numbers), numbers  # what can be slept for, shown and converted
         with contextlib.suppress(SettingsError):
-            engine_address(given.engine.docker_host, environ=environ)
+            engine_addresses(given.engine, environ=environ)
         assert all(value.is_absolute() for value in values if isinstance(value, Path))
 
 
@@ -520,6 +521,27 @@ def kept(data: bytes) -> None:
     assert not _loop().run_until_complete(proof.holds("", running=Process(pid=1, started=1), outputs=(path,)))
 
 
+def truths(data: bytes) -> None:
+    """What an engine said last is used or refused, whoever wrote it, can be kept again, and can be planned with."""
+    memory = EngineMemory(_folder() / "truths", engine=Engine(name="shop"))
+    memory.path.parent.mkdir(exist_ok=True)
+    memory.path.write_bytes(data)
+    try:
+        known = memory.load()
+    except StateError as error:
+        _is_one_line(str(error))
+        return
+    assert known is not None
+    EngineMemory(memory.path.parent, engine=Engine(name="shop")).save(known)
+    assert memory.load() == known
+    for containers in (known.containers, known.swarm.tasks if known.swarm else ()):
+        snapshot = Snapshot(source="shop", containers={each.id: each for each in containers})
+        for each in containers:
+            assert re.fullmatch(r"[0-9a-z]{1,64}", each.id)  # it goes into the path of a request
+            assert not set(each.name) & set("\r\n\0\x1b\x7f\x85\u2028\u2029")
+        desired_state([snapshot], rules=Rules(), suspended=Suspended())
+
+
 # -- all of them, and what is begun with
 
 # -- files of sites
@@ -542,7 +564,7 @@ TARGETS: Mapping[str, Target] = {
         *(tokenizer, includes, templates),
         *(events, inspects, lists, networks),
         *(labels, variables),
-        *(settings, refs, requests, pages, kept),
+        *(settings, refs, requests, pages, kept, truths),
     )
 }
 
@@ -578,6 +600,7 @@ _LIST = (
 _TOML = (
     b'docker_host = "tcp://127.0.0.1:2375"\nreload_interval = "500ms"\nresync_interval = 30\nnetworks = ["front", "back"]\n'
     b'output = "/etc/nginx/conf.d/x.conf"\nnginx_container = "label=role=proxy"\nstatus_listen = "[::1]:9180"\ndeclare = "a,b"\nexpose = "all"\n'
+    b'engine_address = "b=192.0.2.1"\nnginx_engine = "b"\n'
 )
 
 _PAIR, _ENCRYPTED = made("a.example.org", "10.0.0.1"), made("a.example.org", passphrase=b"x")
@@ -650,5 +673,17 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b'{"drained":[{"id":"%b","name":"web-1"}]}' % _C1.encode(),
         b'{"drained":[],"paused":["web","Shop.api_v1"]}',
         b'{"nginx":"x pid 1 1","output":"/a","stamp":[1,2,3],"digest":"00"}',
+    ),
+    "truths": (
+        (
+            b'{"containers":[{"id":"%b","name":"web-1","labels":[["lbwatch.port","80"]],"health":"healthy","exposed":[80],'
+            b'"endpoints":[{"network":"front","ipv4":"172.18.0.2"}],"published":[{"port":80,"host_port":32770}]}]}'
+        )
+        % _C1.encode(),
+        (
+            b'{"containers":[],"swarm":{"cluster":"c","name":"mesh","leaving":{"t1":"drained"},"nodes":[{"id":"n1"}],'
+            b'"tasks":[{"id":"t1","name":"web.1.t1","labels":[["lbwatch.enable","true"]],"machine":"10.0.0.2",'
+            b'"task":{"service":"web","service_id":"s1","slot":"1","mesh":[{"port":80,"host_port":80}]}}]}}'
+        ),
     ),
 }

@@ -30,7 +30,7 @@ NGINX_LUA = "nginx-lua"
 
 NEEDS = (*DEBIAN_NEEDS, "chroot")
 
-_PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "python3-venv")
+_PYTHON_PACKAGES = ("base-files", "base-passwd", "coreutils", "dash", "libc-bin", "openssh-client", "python3-venv")
 _NGINX_PACKAGES = ("nginx-light",)
 _PROXY_PACKAGES = ("grep", "libnginx-mod-http-lua", "libnginx-mod-stream", "s6", "sed")
 

@@ -35,7 +35,7 @@ def need(*programs: str, root: bool = True) -> None:
         return
     reason = (
         f"missing: {', '.join(missing)} (Debian: docker.io runc iptables nginx libnginx-mod-http-lua busybox-static iproute2 util-linux faketime"
-        " chromium prometheus docker-compose systemd certbot lego pebble)"
+        " chromium prometheus docker-compose systemd certbot lego pebble openssh-server)"
     )
     if os.environ.get("CI") or versions.EVERY:
         pytest.fail(reason, pytrace=False)

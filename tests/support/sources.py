@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from waiting import eventually
 
-from lbwatch.core.model import Container, ContainerStatus
+from lbwatch.core.model import Container, ContainerStatus, Engine
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.source import DockerSource
@@ -33,7 +33,7 @@ async def followed(
     client = EngineClient(engine_address(engine.url, environ={}))
     source = DockerSource(
         client,
-        name="engine",
+        engine=Engine(name="engine"),
         prefix="lbwatch",
         expose_all=expose_all,
         variables=variables,

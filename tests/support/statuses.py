@@ -149,7 +149,10 @@ def full_status() -> Status:
     degraded = Degraded(upstream="api", level=Level.PLAIN, error="nginx says no")
     plan = replace(plan, sites=made_sites(), streams=(Stream(port=5432, protocol="tcp", upstream=plan.upstreams[0]),))
     return made_status(
-        engines=(engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),),
+        engines=(
+            engine_status(drift=2, events={"start": 3, "die": 2, "exec_start": 40}),
+            engine_status(source="swarm", kind="swarm", doors=(SOURCE,), services=2, tasks=7, nodes=3, looks=11),
+        ),
         applied=applied_plan(plan, degraded=(degraded,), parts=plan.parts),
         history=history.copy(),
         balancer=BalancerStatus(
@@ -187,6 +190,24 @@ OUT_OF_STEP: dict[str, tuple[dict[str, Any], str]] = {
     "one engine of two is gone": (
         {"engines": (engine_status(), engine_status(source="tcp://other:2376", connected=False, error="refused"))},
         r"engine tcp://other:2376: not followed for 100 s: refused",
+    ),
+    "an engine did not answer since the start": (
+        {"engines": (engine_status(source="b", connected=False, synced_at=None, kept=True, error="refused"),)},
+        r"engine b: it has not answered since lbwatch started, 100 s ago: refused; what was known of it before .+",
+    ),
+    "a Swarm has no leader": (
+        {
+            "engines": (
+                engine_status(
+                    source="swarm", kind="swarm", synced_at=NOW - 42, doors=("m1", "m2"), error="it has no leader"
+                ),
+            )
+        },
+        r"Swarm swarm \(asked: m1, m2\): its tasks cannot be read, for 42 s: it has no leader",
+    ),
+    "a Swarm was never read": (
+        {"engines": (engine_status(source="swarm", kind="swarm", synced_at=None, connected=False, error="403"),)},
+        r"Swarm swarm \(no manager is followed\): it was not read yet: 403",
     ),
     "nothing was in force yet": (
         {"applied": applied_plan(in_force=None, confirmed=False, applied_at=None, digest="")},
@@ -246,6 +267,9 @@ IN_STEP: dict[str, dict[str, Any]] = {
 
 NUMBER = (int, float)
 MAYBE = type(None)
+ORIGIN = dict.fromkeys(("engine", "service", "task", "node"), (str, MAYBE))
+"""Where a container is from."""
+
 STATE: dict[str, Any] = {
     "version": str,
     "at": str,
@@ -263,6 +287,15 @@ STATE: dict[str, Any] = {
             "error": (str, MAYBE),
             "since": str,
             "synced_at": (str, MAYBE),
+            "kind": str,
+            "role": str,
+            "address": str,
+            "url": str,
+            "kept": bool,
+            "doors": [str],
+            "services": (int, MAYBE),
+            "tasks": (int, MAYBE),
+            "nodes": (int, MAYBE),
         }
     ],
     "upstreams": [
@@ -277,6 +310,7 @@ STATE: dict[str, Any] = {
                     "state": str,
                     "weight": int,
                     "backup": bool,
+                    **ORIGIN,
                 }
             ],
             "note": (str, MAYBE),
@@ -310,6 +344,7 @@ STATE: dict[str, Any] = {
             "upstream": (str, MAYBE),
             "site": (str, MAYBE),
             "since": (str, MAYBE),
+            **ORIGIN,
         },
     ],
     "warnings": [{"container": str, "detail": str}],
@@ -333,8 +368,8 @@ STATE: dict[str, Any] = {
 }
 """All keys that scripts may rely on; more may come."""
 
-PLAIN = {"weight": 1, "backup": False}
-"""What a server has that no label speaks of."""
+PLAIN = {"weight": 1, "backup": False, **dict.fromkeys(ORIGIN)}
+"""What a server has that no label speaks of, and whose container is no longer known."""
 
 
 def wrong_in(found: Any, wanted: Any, where: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from fuzztargets import SEEDS, TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-_EXAMPLES = {"settings": 60, "requests": 150, "includes": 200, "kept": 200}
+_EXAMPLES = {"settings": 60, "requests": 150, "includes": 200, "kept": 200, "truths": 200}
 _OTHERS = 400
 
 _PIECES = st.one_of(

@@ -81,6 +81,20 @@ class World:
         await asyncio.Event().wait()
 
 
+class Worlds:
+    """Several engines as one source, which says nothing before each has spoken."""
+
+    def __init__(self, *worlds: World) -> None:
+        self.worlds = worlds
+
+    def snapshots(self) -> tuple[Snapshot, ...] | None:
+        found = tuple(snapshot for world in self.worlds if (snapshot := world.snapshot()) is not None)
+        return found if len(found) == len(self.worlds) else None
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        raise AssertionError("each world runs by itself")
+
+
 class Balancer:
     """A load balancer that notes what it is given, and fails as told."""
 
@@ -138,7 +152,7 @@ async def looping(
 ) -> AsyncIterator[Reconciler]:
     balancer.pace = ReloadPace(interval_s=interval_s)
     loop = Reconciler(
-        worlds,
+        Worlds(*worlds),
         balancer=balancer,
         planner=Planner(
             rules=Rules, drains=Drains(timeout_s=DRAIN_S), drained_by_hand=lambda: by_hand, tries_ports=tries_ports

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lbwatch.balancers.nginx.process import find_master
+from lbwatch.core.addresses import checked_address
 from lbwatch.core.errors import ReloadError
 from lbwatch.core.model import Container, ContainerStatus
-from lbwatch.core.networks import checked_address
 from lbwatch.core.placement import network_owner
 from lbwatch.core.selector import Selector, chosen
 

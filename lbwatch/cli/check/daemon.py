@@ -28,7 +28,7 @@ async def daemon_findings(settings: Settings) -> Iterable[Finding]:
     except NoDaemonError as error:
         is_there = getattr(error.__cause__, "errno", None) == errno.EACCES
         return (warn("daemon", str(error) if is_there else f"{_START} (none answers at control_socket {path})"),)
-    return tuple(_findings(state, engine=make_address(settings).name))
+    return tuple(_findings(state, engines=(make_address(settings).name,)))
 
 
 async def _settled_state(path: Path) -> DaemonState:
@@ -42,10 +42,11 @@ async def _settled_state(path: Path) -> DaemonState:
     return state
 
 
-def _findings(state: DaemonState, *, engine: str) -> Iterator[Finding]:
-    names = [each.name for each in state.engines]
-    if engine not in names:  # what it says is not about what was looked at
-        yield warn("daemon", f"the lbwatch that runs follows {', '.join(names)}, and these settings name {engine}")
+def _findings(state: DaemonState, *, engines: tuple[str, ...]) -> Iterator[Finding]:
+    followed = tuple(each.name for each in state.engines if each.kind == "engine")
+    if set(engines) != set(followed):  # what it says is not about what was looked at
+        follows, named = ", ".join(followed), ", ".join(engines)
+        yield warn("daemon", f"the lbwatch that runs follows {follows}, and these settings name {named}")
         return
     yield from (failed("daemon", reason) for reason in state.reasons)
     if not state.reasons:
@@ -59,7 +60,7 @@ def _findings(state: DaemonState, *, engine: str) -> Iterator[Finding]:
     for each in state.engines:
         if each.drift:
             yield warn(
-                "daemon", f"engine {each.name}: {each.drift} changes had no event: see source.drifted in its log"
+                "daemon", f"{each.kind} {each.name}: {each.drift} changes had no event: see source.drifted in its log"
             )
 
 

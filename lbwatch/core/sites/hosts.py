@@ -45,7 +45,7 @@ class Hosts:
         self._dirty: set[str] = set()
         self._merged: dict[str, Merged] = {}  # by host, as are all below
         self._served: dict[str, Served] = {}
-        self._redirects: dict[str, dict[str, tuple[int, str]]] = {}  # to which hosts, each with its age
+        self._redirects: dict[str, dict[str, tuple[int, int, str]]] = {}  # to which hosts, each with its age
         self._ports = PortClaims()
         self._sites: dict[str, Site] = {}
         self._names: list[str] = []  # of the same, sorted
@@ -127,9 +127,9 @@ class Hosts:
         asks = [ask for each in self._asks.get(host, {}).values() for ask in each] or list(self._kept.get(host, ()))
         if not asks:
             before = self._merged.pop(host, None)
-            return set() if before is None else self._ports.put(host, Merged(host=host).wish, rank=(0, ""))
+            return set() if before is None else self._ports.put(host, Merged(host=host).wish, rank=(0, 0, ""))
         self._merged[host] = found = merged(host, asks)
-        return self._ports.put(host, found.wish, rank=found.asks[0].rank[:2])
+        return self._ports.put(host, found.wish, rank=found.asks[0].age)
 
     def _serve(self, host: str, *, rules: SiteRules, files: SiteFiles) -> set[str]:
         """Build a host, and return the hosts from which it redirects, or did."""
@@ -146,7 +146,7 @@ class Hosts:
         self._served[host] = now = served(found, rules=rules, files=files, ports=ports)
         self._set(host, now.site)
         for each in now.wish.redirect_from:
-            self._redirects.setdefault(each, {})[host] = found.asks[0].rank[:2]
+            self._redirects.setdefault(each, {})[host] = found.asks[0].age
         return touched | set(now.wish.redirect_from)
 
     def _redirect(self, host: str, *, rules: SiteRules, files: SiteFiles) -> Rows:

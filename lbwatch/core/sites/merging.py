@@ -82,7 +82,7 @@ def merged(host: str, asks: Iterable[SiteAsk]) -> Merged:
     return result
 
 
-def _by_rank(ask: SiteAsk) -> tuple[int, str, int]:
+def _by_rank(ask: SiteAsk) -> tuple[int, int, str, int]:
     return ask.rank
 
 
@@ -91,12 +91,12 @@ def _claim(result: Merged, asks: Sequence[SiteAsk]) -> list[SiteAsk]:
     first = asks[0]
     path = first.wish.path
     having = [each for each in asks if each.upstream == first.upstream]
-    ids = {each.rank[1] for each in having}
+    ids = {each.id for each in having}
     wish = _location_wish(having)
     result.paths += (Claimed(path=path, upstream=first.upstream, wish=wish),)
     for each in asks:
         # One that asks by label and by nginx-proxy's variables is served by the upstream of its label.
-        if each.upstream != first.upstream and each.rank[1] not in ids:
+        if each.upstream != first.upstream and each.id not in ids:
             result.routes.append(_taken(result.host, each, first=first))
     for each in having:
         result.notices += _location_differs(result.host, each, first=first, chosen=wish)
@@ -132,7 +132,7 @@ def _location_differs(host: str, ask: SiteAsk, *, first: SiteAsk, chosen: Locati
     """
     own = ask.wish.of_location
     others = {name: word for name, word in _LOCATION_WORDS.items() if getattr(own, name) != getattr(chosen, name)}
-    if ask.rank[1] == first.rank[1]:  # of one container each path has its last word; others may limit it
+    if ask.id == first.id:  # of one container each path has its last word; others may limit it
         others = {name: word for name, word in others.items() if name in _LIMITS}
     if not others:
         return []
@@ -151,7 +151,7 @@ def _host_wish(result: Merged) -> HostWish:
             continue
         first, chosen[name] = said[0]
         for ask, value in said[1:]:
-            if value != chosen[name] and ask.rank[1] != first.rank[1]:
+            if value != chosen[name] and ask.id != first.id:
                 result.notices.append((ask.container, _differs(result.host, word, chosen[name])))
     lenient = _lenient(result.asks)
     for ask in result.asks:

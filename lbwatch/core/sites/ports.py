@@ -6,7 +6,7 @@ Pure bookkeeping: the proxy's own two ports come first, then the hosts in the or
 
 from collections.abc import Mapping
 
-from lbwatch.core.claims import Claim, Claims
+from lbwatch.core.claims import Claim, Claims, Rank
 from lbwatch.core.site import HostWish, SiteRules
 from lbwatch.core.sites.build import Ports
 
@@ -22,12 +22,12 @@ class PortClaims:
 
     def put_rules(self, rules: SiteRules) -> set[str]:
         """Take the proxy's own ports, and return the hosts that must be judged anew for them."""
-        rank = -1, ""
+        rank = -1, 0, ""
         wanted = {rules.http_port: _HTTP, rules.https_port: _HTTPS}
         claims = {str(port): Claim(claimant=kind, rank=rank, words="") for port, kind in wanted.items()}
         return self._claims.put(_PROXY, claims) - {_PROXY}
 
-    def put(self, host: str, wish: HostWish, *, rank: tuple[int, str]) -> set[str]:
+    def put(self, host: str, wish: HostWish, *, rank: Rank) -> set[str]:
         """
         Take the ports that a host asks for now, and return the hosts that must be judged anew for it.
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from lbwatch.core.errors import SourceError, excerpt
-from lbwatch.core.model import TERM, Container, ContainerConfig, ContainerStatus, Endpoint, Health
+from lbwatch.core.model import TERM, Container, ContainerConfig, ContainerStatus, Endpoint, Health, Published
 from lbwatch.engines.docker import environment
 from lbwatch.engines.docker.fields import (
     MAX_ADDRESS_CHARS,
@@ -30,6 +30,7 @@ from lbwatch.engines.docker.fields import (
     network_name,
     network_owner_ref,
     possible_ports,
+    published,
     signal_number,
 )
 from lbwatch.engines.docker.identity import EngineInfo, SwarmMembership
@@ -197,6 +198,7 @@ def _container(answer: Inspect, *, variables: frozenset[str]) -> Container:
         endpoints=_endpoints(answer.network_settings),
         network_of=network_owner_ref(mode),
         host_network=mode == "host",
+        published=_published(answer.network_settings),
         restarts=max(0, answer.restart_count),
         stop_signal=_stop_signal(answer.config),
         exit_code=answer.state.exit_code if status is ContainerStatus.EXITED else None,
@@ -225,6 +227,9 @@ def _container_of_entry(entry: Entry) -> Container:
         endpoints=_endpoints(entry.network_settings),
         network_of=network_owner_ref(mode),
         host_network=mode == "host",
+        published=published(
+            (str(port.private_port), port.type, port.ip, str(port.public_port)) for port in entry.ports or ()
+        ),
         image=excerpt(entry.image),
     )
 
@@ -284,6 +289,17 @@ def _exposed(ports: Iterable[str] | None) -> tuple[int, ...]:
     """Return the TCP ports of `{"80/tcp": {}, "53/udp": {}}`."""
     matches = (_EXPOSED_TCP.fullmatch(port) for port in ports or ())
     return possible_ports(int(match[1]) for match in matches if match)
+
+
+def _published(settings: Networks | None) -> tuple[Published, ...]:
+    """Return the published ports of `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}], "443/tcp": null}`."""
+    ports = (settings.ports if settings else None) or {}
+    parts = ((name.partition("/"), bindings or ()) for name, bindings in ports.items())
+    return published(
+        (port, protocol or "tcp", each.host_ip, each.host_port)
+        for (port, _, protocol), bindings in parts
+        for each in bindings
+    )
 
 
 def _endpoints(settings: Networks | None) -> tuple[Endpoint, ...]:

@@ -162,7 +162,7 @@ class ContainerCache:
         # Events of networks carry no labels: what was seen or heard of the container before decides.
         if event.labels is None:
             return self.scope.asks(known) if known else event.container not in self._unlabelled
-        if self.scope.labelled(event.labels):
+        if self.scope.labelled(event.labels) or self.scope.is_task(event.labels):
             return True
         # No event carries an environment: only a look tells, one in each life of the container.
         if (known and known.env) or self._lives.is_new(event):

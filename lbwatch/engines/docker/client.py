@@ -29,7 +29,6 @@ from lbwatch.engines.docker.fields import http_date_s, is_container_id, major_mi
 from lbwatch.engines.docker.identity import EngineInfo
 from lbwatch.engines.docker.networks import drivers_of_list, names_of_list
 from lbwatch.engines.docker.reach import Reach
-from lbwatch.engines.docker.refusal import failure
 
 PING_TIMEOUT_S = 5.0
 INSPECT_TIMEOUT_S = 3.0
@@ -121,7 +120,7 @@ class EngineClient:
         podman: See `Ping`, at the latest one.
 
     Raises:
-        SettingsError: The certificates of a TLS engine cannot be used.
+        SettingsError: The certificates of a TLS engine cannot be used, or there is no ssh.
     """
 
     def __init__(self, address: EngineAddress) -> None:
@@ -297,7 +296,11 @@ class EngineClient:
             return await ok_body(response, path=path, max_bytes=max_bytes, needs=needs)
 
     async def _listener_pid(self) -> int | None:
-        """Return the pid that the kernel knows to listen on the unix socket: unix(7), SO_PEERCRED."""
+        """
+        Return the pid that the kernel knows to listen on the unix socket: unix(7), SO_PEERCRED.
+
+        Of an engine that is reached by ssh it would be that of ssh.
+        """
         if self._address.socket is None:
             return None
         with socket.socket(socket.AF_UNIX) as peer:
@@ -324,6 +327,7 @@ class EngineClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Return a request's answer; the timeout is for all of it, or until the headers if a success *streams*."""
         url = self._address.url + path
+        await self._reach.ready()  # has times of its own: who logs in by ssh takes longer than an engine may
         headers = PLAIN | ({hdrs.ACCEPT: ", ".join(accept)} if accept else {})
         try:
             async with (
@@ -339,7 +343,7 @@ class EngineClient:
         except TimeoutError as error:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise failure(error, asked=f"{method} {path}", address=self._address) from error
+            raise self._reach.failure(error, asked=f"{method} {path}") from error
         except RuntimeError as error:
             # A name is looked up in a thread, of which there may be no more just then (pids.max): Python has no better
             # error for that.

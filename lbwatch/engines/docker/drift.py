@@ -27,4 +27,5 @@ def _told(container: Container | None) -> object:
     # Podman shows those of the container whose network it uses, of which only that one's events tell.
     own = container.endpoints if container.network_of is None else ()
     addresses = tuple((end.network, end.ipv4, end.ipv6) for end in own)  # no event tells of a driver
-    return container.name, container.status, container.started_ns, addresses, health
+    published = container.published if container.network_of is None else ()
+    return container.name, container.status, container.started_ns, addresses, published, health

@@ -8,10 +8,13 @@ place may say anything, and all of it goes on into paths, logs, files and dates.
 import re
 import signal
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 from lbwatch.core.errors import excerpt
+from lbwatch.core.model import Published
 
 MAX_NS = 2**63 - 1
 """The latest time in nanoseconds since the epoch, in 2262: Go's own limit, and one that every date can show."""
@@ -23,6 +26,11 @@ MAX_NAME_CHARS = 255
 
 MAX_ADDRESS_CHARS = 64
 """The longest IP address has 45 characters."""
+
+MAX_PORT = 65_535
+
+MAX_PUBLISHED = 2000
+"""Of one container's published ports: each takes a rule of iptables, so that a range of so many is slow to start."""
 
 MAX_ACTION_CHARS = 256
 """Of an event's action: `exec_create: ...` carries a whole command line."""
@@ -46,6 +54,9 @@ _TIMESTAMP = re.compile(
 _SIGNAL_TEXT = re.compile(r"(?P<number>[0-9]{1,2})|(SIG)?(?P<name>[A-Z]+[12]?)(?P<offset>[+-][0-9]{1,2})?")
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _SIGNAL_CHARS = 64
+_PORT = re.compile(r"[0-9]{1,5}")
+_PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
+_ANY_IPV4, _ANY_IPV6 = "0.0.0.0", "::"  # noqa: S104 - compared with, and never bound
 _DATE_CHARS = 64
 
 
@@ -131,6 +142,38 @@ def signal_number(text: str) -> int | None:
     return number if 1 <= number <= signal.SIGRTMAX else None
 
 
+def published(bindings: Iterable[tuple[str, str, str, str]]) -> tuple[Published, ...]:
+    """
+    Return the ports that a machine publishes, sorted; what is none is left out.
+
+    Args:
+        bindings: Of each the container's port, its protocol, the machine's address, and the machine's port.
+    """
+    found = {each for each in map(_published, islice(bindings, MAX_PUBLISHED)) if each is not None}
+    everywhere = {(each.port, each.protocol) for each in found if not each.host_address}
+    for each in [each for each in found if each.host_address == _ANY_IPV6]:
+        # :: is all of the machine too, but where the engine chose another port there than beside 0.0.0.0.
+        anywhere = replace(each, host_address="")
+        if anywhere in found or (each.port, each.protocol) not in everywhere:
+            found.discard(each)
+            found.add(anywhere)
+    return tuple(sorted(found, key=_by_port))
+
+
+def _published(binding: tuple[str, str, str, str]) -> Published | None:
+    port, protocol, address, host_port = binding
+    if protocol not in _PROTOCOLS or not (_PORT.fullmatch(port) and _PORT.fullmatch(host_port)):
+        return None
+    if not (1 <= int(port) <= MAX_PORT and 1 <= int(host_port) <= MAX_PORT):
+        return None
+    bound = "" if address == _ANY_IPV4 else address[:MAX_ADDRESS_CHARS]
+    return Published(port=int(port), protocol=protocol, host_address=bound, host_port=int(host_port))
+
+
+def _by_port(published: Published) -> tuple[int, str, str, int]:
+    return published.port, published.protocol, published.host_address, published.host_port
+
+
 def major_minor(version: str) -> tuple[int, int]:
     """Return the first two numbers of `5.4.2` or `4.9.0-dev`; (0, 0) for what has none."""
     match = _VERSION.match(version)
@@ -139,4 +182,4 @@ def major_minor(version: str) -> tuple[int, int]:
 
 def possible_ports(ports: Iterable[int]) -> tuple[int, ...]:
     """Return those that are ports: an image may claim to expose 0 or 99999, and nginx would refuse the whole file."""
-    return tuple(sorted({port for port in ports if 1 <= port <= 65_535}))
+    return tuple(sorted({port for port in ports if 1 <= port <= MAX_PORT}))

@@ -12,7 +12,7 @@ import structlog
 from lbwatch.core.errors import EngineChangedError
 from lbwatch.core.model import Container
 from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.identity import Identity, ListTimes
+from lbwatch.engines.docker.identity import Identity, ListTimes, SwarmMembership
 
 _log = structlog.get_logger()
 
@@ -29,6 +29,9 @@ class Guard:
         known: Returns the containers that are known, by id; `None` before the first full look.
         routed: Returns whether a container asks to be routed.
         changed: Called when another engine answers: the stream must not be its.
+
+    Attributes:
+        membership: What the engine is in a Swarm, by its latest answer; `None`: it is in none, or does not say.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Guard:
         routed: Callable[[Container], bool],
         changed: Callable[[], None],
     ) -> None:
+        self.membership: SwarmMembership | None = None
         self._client = client
         self._name = name
         self._identity = Identity(name)
@@ -125,12 +129,14 @@ class Guard:
             self._has_info = again is not None
             if again is not None:
                 self._identity.learn(info, again)
+                self.membership = again.swarm
             return
         try:
             self._identity.check_info(info)
         except EngineChangedError as error:
             self._report(error)
             raise
+        self.membership = info.swarm
 
     def _report(self, error: EngineChangedError) -> None:
         if not self._is_reported:

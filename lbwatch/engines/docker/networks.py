@@ -79,10 +79,13 @@ class NetworkDrivers:
 
     Args:
         ask: Asks the engine for all of them, by id; raises `SourceError`.
+        always: Whether they matter also where a container is on one network alone: of an engine that nginx is not on
+            nothing but an overlay's address is reached.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[Mapping[str, str]]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[Mapping[str, str]]], *, always: bool = False) -> None:
         self._ask = ask
+        self._always = always
         self._asking = asyncio.Lock()  # who finds one asking waits for that answer
         self._drivers: Mapping[str, str] = {}  # by the id, which is never another network's, or a name
         self._missing: set[str] = set()  # ids that no answer had, until asking is worth another try
@@ -95,7 +98,7 @@ class NetworkDrivers:
 
     async def completed(self, container: Container) -> Container:
         """Return a container with the drivers of its networks, as far as its address may hang on them."""
-        if not _has_choice(container):
+        if not (_has_choice(container) or (self._always and container.status.is_up and container.endpoints)):
             return container
         ids = {endpoint.network_id for endpoint in container.endpoints if endpoint.network_id}
         if self._unknown(ids):

@@ -1,5 +1,5 @@
 """
-The way to one engine: its socket or its host, TLS, and the connections that are kept.
+The way to one engine: its socket or its host, TLS, ssh, and the connections that are kept.
 
 What is asked over them is `client`'s.
 """
@@ -8,9 +8,11 @@ import socket
 
 import aiohttp
 
-from lbwatch.core.errors import SettingsError
+from lbwatch.core.errors import EngineAwayError, SettingsError, SourceError
 from lbwatch.engines.docker.address import EngineAddress
-from lbwatch.engines.docker.tls import CertificatesError, RenewedContext
+from lbwatch.engines.docker.refusal import failure
+from lbwatch.engines.docker.ssh import Tunnel
+from lbwatch.engines.docker.tls import CertificatesError, RenewedContext, folder_of
 
 CONNECT_TIMEOUT_S = 5.0
 KEEP_ALIVE_S = 3600.0
@@ -25,22 +27,43 @@ class Reach:
         address: Where it listens.
 
     Raises:
-        SettingsError: The certificates of a TLS engine cannot be used.
+        SettingsError: The certificates of a TLS engine cannot be used, or there is no ssh.
     """
 
     def __init__(self, address: EngineAddress) -> None:
         self._address = address
         self._tls = _tls_context(address)
+        self._tunnel = None if address.ssh is None else Tunnel(address)
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        try:
+            if self._session is not None:
+                await self._session.close()
+                self._session = None
+        finally:
+            if self._tunnel is not None:
+                await self._tunnel.close()
+
+    async def ready(self) -> None:
+        """
+        Wait until connections can be made; this is long for ssh alone, and bounded there.
+
+        Raises:
+            EngineAwayError: They cannot.
+        """
+        if self._tunnel is not None:
+            await self._tunnel.ready()
+
+    def failure(self, error: Exception, *, asked: str) -> SourceError:
+        """Return what it means that a request broke off; *asked*: its method and path."""
+        if self._tunnel is not None and (words := self._tunnel.recent_words()):
+            return EngineAwayError(f"{self._address.name}: {words}")
+        return failure(error, asked=asked, address=self._address)
 
     def session(self) -> aiohttp.ClientSession:
-        """Return what makes requests; the first call needs a running loop."""
+        """Return what makes requests, once it is `ready`."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
             # An answer is taken as it comes: unpacked, 2 MiB may be 2 GiB. And cookies would be kept for good.
@@ -50,8 +73,9 @@ class Reach:
         return self._session
 
     def _connector(self) -> aiohttp.BaseConnector:
-        if self._address.socket is not None:
-            return aiohttp.UnixConnector(self._address.socket, limit=0, keepalive_timeout=KEEP_ALIVE_S)
+        path = self._address.socket if self._tunnel is None else self._tunnel.socket
+        if path is not None:
+            return aiohttp.UnixConnector(path, limit=0, keepalive_timeout=KEEP_ALIVE_S)
         return aiohttp.TCPConnector(
             ssl=self._tls or True, limit=0, keepalive_timeout=KEEP_ALIVE_S, socket_factory=self._new_socket
         )
@@ -76,8 +100,9 @@ def _probing_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 def _tls_context(address: EngineAddress) -> RenewedContext | None:
     if address.cert_folder is None:
         return None
+    folder = folder_of(address.cert_folder, engine=address.engine.name)
     try:
-        return RenewedContext.for_folder(address.cert_folder)
+        return RenewedContext.for_folder(folder)
     except CertificatesError as error:
         takes = f"it needs usable ca.pem, cert.pem and key.pem ({error.reason})"
-        raise SettingsError("DOCKER_CERT_PATH", value=address.cert_folder, takes=takes) from error
+        raise SettingsError("DOCKER_CERT_PATH", value=folder, takes=takes) from error

@@ -27,10 +27,18 @@ class EngineEndpoint(_Struct, frozen=True):
     ipv6_gateway: str | None = msgspec.field(default=None, name="IPv6Gateway")
 
 
+class Binding(_Struct, frozen=True):
+    """Where the engine's host publishes a port; numbers are texts here."""
+
+    host_ip: str = ""
+    host_port: str = ""
+
+
 class Networks(_Struct, frozen=True):
-    """`NetworkSettings`, in both answers."""
+    """`NetworkSettings`, in both answers; *ports* is in that of inspect alone, `None` where one is only exposed."""
 
     networks: dict[str, EngineEndpoint | None] | None = None
+    ports: dict[str, tuple[Binding, ...] | None] | None = None
 
 
 class HostConfig(_Struct, frozen=True):
@@ -40,9 +48,11 @@ class HostConfig(_Struct, frozen=True):
 
 
 class Port(_Struct, frozen=True):
-    """A port of a list entry."""
+    """A port of a list entry; one that is only exposed has no public one."""
 
+    ip: str = msgspec.field(default="", name="IP")
     private_port: _Int64 = 0
+    public_port: _Int64 = 0
     type: str = ""
 
 

@@ -5,19 +5,21 @@ Here are the tasks, the timers, the log, and when a snapshot is published; what 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
 from lbwatch.core.errors import DeadSocketError, EngineAwayError, SourceError
-from lbwatch.core.model import Container, EngineStatus, Event, Snapshot
+from lbwatch.core.model import Container, Engine, EngineStatus, Event, Snapshot
 from lbwatch.core.repeats import Repeats
 from lbwatch.core.schedule import Backoff
 from lbwatch.core.selector import Selector
 from lbwatch.engines.docker.cache import ContainerCache, Todo
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.guard import Guard
+from lbwatch.engines.docker.identity import SwarmMembership
 from lbwatch.engines.docker.lister import Lister
 from lbwatch.engines.docker.networks import NetworkDrivers
 from lbwatch.engines.docker.queue import Priority, WorkQueue
@@ -68,7 +70,7 @@ class DockerSource:
 
     Args:
         client: The connection to the engine.
-        name: The engine's name in logs and status.
+        engine: Which one it is; its name is that in logs and status.
         prefix: Label prefix, without the dot.
         expose_all: Whether containers without such a label matter too.
         resync_interval_s: Seconds between two full looks.
@@ -78,15 +80,24 @@ class DockerSource:
         also_labels: Keys of further labels that are kept.
         follows: A container that is looked at although it may ask for nothing: nginx's own.
         asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
+        has_other_engines: Whether it is one of several, so that addresses always hang on them.
         random: Gives a number in [0, 1), for jitter.
-        asks_identity: Whether the engine is asked who it is, by `/info`; what only looks once need not know.
+        connecting: Called before each stream, for what is looked up anew then.
+        asks_identity: Whether the engine is asked who it is, by `/info`, and so what it is in a Swarm; what only looks
+            once, at one engine that is in none, need not know.
+
+    Attributes:
+        name: The engine's in logs and status.
+        heard: Told of each event, for whoever shows the stream.
+        noted: Told of each event that is looked at.
+        follows_task: See `Scope`; set by who knows a Swarm.
     """
 
     def __init__(
         self,
         client: EngineClient,
         *,
-        name: str,
+        engine: Engine,
         prefix: str,
         expose_all: bool,
         resync_interval_s: float,
@@ -96,20 +107,31 @@ class DockerSource:
         also_labels: frozenset[str] = frozenset(),
         follows: Selector | None = None,
         asks_networks: bool = True,
+        has_other_engines: bool = False,
         asks_identity: bool = False,
+        connecting: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         def backoff() -> Backoff:
             return Backoff(first=BACKOFF_FIRST_S, limit=BACKOFF_LIMIT_S, random=random)
 
-        self.name = name
-        self.heard: Heard | None = None  # for whoever shows the stream
+        self.name = name = engine.name
+        self.heard: Heard | None = None
+        self.noted: Callable[[Event], None] | None = None
+        self.follows_task: Callable[[str], bool] | None = None
         self._client = client
+        self._connecting = connecting
         self._changed: Changed = _nobody
         scope = Scope(
-            prefix=prefix, expose_all=expose_all, variables=variables, also_labels=also_labels, follows=follows
+            prefix=prefix,
+            expose_all=expose_all,
+            variables=variables,
+            also_labels=also_labels,
+            follows=follows,
+            engine=engine,
+            follows_task=lambda task: self.follows_task is not None and self.follows_task(task),
         )
         self._cache = ContainerCache(scope, backoff=backoff)
-        self._networks = NetworkDrivers(client.network_drivers) if asks_networks else None
+        self._networks = NetworkDrivers(client.network_drivers, always=has_other_engines) if asks_networks else None
         self._guard = Guard(
             client,
             name=name,
@@ -142,7 +164,7 @@ class DockerSource:
             connections=INSPECTORS + 1,  # and one for lists
             backoff=backoff(),
             begun=self._lister.request_anew,
-            verify=self._guard.verify,
+            verify=self._verify,
             handle_event=self._handle_event,
         )
 
@@ -151,6 +173,17 @@ class DockerSource:
         """Return the pid of the engine's process; `None` where that cannot be seen."""
         return self._stream.engine_pid
 
+    @property
+    def membership(self) -> SwarmMembership | None:
+        """Return what the engine is in a Swarm, by its latest answer; `None`: it is in none, or does not say."""
+        return self._guard.membership
+
+    async def update_membership(self) -> None:
+        """Ask for that anew; what cannot be had stays as it was."""
+        if self._stream.connection.connected:
+            with suppress(SourceError):
+                await self._guard.verify_info()
+
     def snapshot(self) -> Snapshot | None:
         """Return all containers as they were last seen; `None` until the first full look has ended."""
         return self._cache.snapshot(self.name)
@@ -158,6 +191,13 @@ class DockerSource:
     def containers(self) -> Mapping[str, Container] | None:
         """Return the same containers as they are now, to look at and not to keep; `None` likewise."""
         return self._cache.containers()
+
+    def followed(self) -> tuple[Container, ...]:
+        """Return those that ask to be routed, or whose network such a one uses, by id, as they are now."""
+        found = self._cache.containers() or {}
+        owners = {each.network_of for each in found.values() if each.network_of}
+        asking = (each for each in found.values() if self._cache.scope.asks(each) or owners & {each.id, each.name})
+        return tuple(sorted(asking, key=lambda each: each.id))
 
     def status(self) -> EngineStatus:
         """Return how well the engine is known now."""
@@ -211,6 +251,12 @@ class DockerSource:
         if dead is not None:
             raise dead
 
+    async def _verify(self) -> None:
+        """Find out, before a stream, whether it is still the same engine; raises `EngineChangedError`."""
+        if self._connecting is not None:
+            await self._connecting()
+        await self._guard.verify()
+
     def _leave_stream(self) -> None:
         """Have the stream that holds end: it is another engine's."""
         self._stream.renew()
@@ -222,6 +268,8 @@ class DockerSource:
             self.heard(event, matters=matters)
         if matters and event.container is not None:
             _log.debug("event.handled", source=self.name, action=event.action, container=event.container[:12])
+            if self.noted is not None:
+                self.noted(event)
         now = asyncio.get_running_loop().time()
         todo = self._cache.handle_event(event, matters=matters, now=now, age_s=age_s)
         self._carry_out(todo, priority=Priority.EVENT)

@@ -49,6 +49,12 @@ def tls_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
+def folder_of(folder: Path, *, engine: str) -> Path:
+    """Return the folder of one engine's certificates: a subfolder of its name, or, where there is none, that of all."""
+    own = folder / engine
+    return own if own.is_dir() else folder
+
+
 class RenewedContext(ssl.SSLContext):
     """
     Stands for the certificates in a folder as they were read last; see `for_folder`.

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
+from lbwatch.engines.fake.ports import binding
 from lbwatch.engines.fake.state import (
     IMAGE_ENV,
     PREDEFINED_NETWORKS,
+    Binding,
     ConflictError,
     Container,
     Endpoint,
@@ -59,6 +61,7 @@ class Containers:
         labels: Mapping[str, str] | None = None,
         networks: Iterable[str] = ("bridge",),
         exposed: Iterable[str] = ("80/tcp",),
+        publish: Iterable[str | Binding] = (),
         network_mode: str | None = None,
         health: str | None = None,
         stop_signal: str | None = None,
@@ -75,6 +78,7 @@ class Containers:
             networks: Names or ids, the first being the network mode; missing ones are noticed at the start,
                 as Docker does. Not read for `host`, `none` and `container:X`.
             exposed: Ports such as `80/tcp`.
+            publish: Ports as `docker run --publish` takes them, such as `8080:80`; they are exposed too.
             network_mode: `host`, `none` or `container:X`.
             health: Status of its health check at each start, commonly `starting`; `None` without a check,
                 `none` with one that is switched off.
@@ -87,12 +91,14 @@ class Containers:
         policy, max_retries = restart_policy(restart)
         signal_number(stop_signal or "TERM")
         id = self._state.new_id()
+        bindings = tuple(each if isinstance(each, Binding) else binding(each) for each in publish)
         container = Container(
             id=id,
             name=name,
             image=image,
             labels=dict(labels or {}),
-            exposed=tuple(exposed),
+            exposed=tuple(dict.fromkeys((*exposed, *(each.port for each in bindings)))),
+            publish=bindings,
             mode=mode,
             endpoints={network: Endpoint() for network in on},
             healthcheck=health,

@@ -5,13 +5,13 @@ Whether an event or a container passes a filter is decided here too.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from lbwatch.engines.fake.kinds import Http
-from lbwatch.engines.fake.state import Container, FailedError, InvalidError
+from lbwatch.engines.fake.state import Binding, Container, FailedError, InvalidError
 
 Filters = Mapping[str, frozenset[str]]
 
@@ -36,8 +36,14 @@ class _Policy(_Body):
     maximum_retry_count: int | None = None
 
 
+class _PortBinding(_Body):
+    host_ip: str | None = None
+    host_port: str | None = None
+
+
 class _HostConfig(_Body):
     network_mode: str | None = None
+    port_bindings: dict[str, list[_PortBinding] | None] | None = None
     restart_policy: _Policy | None = None
 
 
@@ -118,10 +124,20 @@ def create_options(body: bytes) -> dict[str, Any]:
         raise InvalidError("conflicting options: port exposing and the container type network mode")
     if create.exposed_ports:  # else what the image exposes
         options["exposed"] = tuple(create.exposed_ports)
+    options["publish"] = tuple(_bindings(host.port_bindings or {}))
     if mode in ("host", "none") or mode.startswith("container:"):
         return options | {"network_mode": mode}
     endpoints = (create.networking_config.endpoints_config if create.networking_config else None) or {}
     return options | {"networks": ("bridge" if mode == "default" else mode, *endpoints)}
+
+
+def _bindings(wanted: Mapping[str, list[_PortBinding] | None]) -> Iterator[Binding]:
+    for port, bindings in wanted.items():
+        for each in bindings or ():
+            text = each.host_port or "0"
+            if not text.isdecimal():
+                raise InvalidError(f"invalid port specification: {text!r}")
+            yield Binding(port=port if "/" in port else f"{port}/tcp", address=each.host_ip or "", host_port=int(text))
 
 
 def policy_text(policy: _Policy | None) -> str | None:

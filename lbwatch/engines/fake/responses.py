@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lbwatch.engines.fake.kinds import DOCKER_20, Answers, Events, Kind, NetworkEvent
-from lbwatch.engines.fake.state import PREDEFINED_NETWORKS, Container, Endpoint, Network
+from lbwatch.engines.fake.state import ANYWHERE, PREDEFINED_NETWORKS, Container, Endpoint, Network
 
 LEGACY_KEYS = frozenset({"status", "id", "from"})
 """Of an event; API 1.52 and later leave them out (version history of the Engine API)."""
@@ -46,6 +46,7 @@ def inspect_answer(
         "NetworkSettings": {
             "IPAddress": container.endpoints.get(_BRIDGE, Endpoint()).ipv4,
             "Networks": _networks(container, answers=answers, owner=owner),
+            "Ports": _ports(container),
         },
     }
 
@@ -62,14 +63,13 @@ def list_entry(
         answers: The engine's manners.
         owner: Whose network it uses, if it is another's.
     """
-    ports = (port.partition("/") for port in _open_ports(container))
     mode = {"HostConfig": {"NetworkMode": container.mode}} if answers.lists_mode else {}
     return mode | {
         "Id": container.id,
         "Names": [f"/{container.name}"],
         "Image": container.image,
         "Created": container.created_ns // 10**9,
-        "Ports": [{"PrivatePort": int(number), "Type": kind or "tcp"} for number, _, kind in ports],
+        "Ports": [each for port in _open_ports(container) for each in _listed_port(container, port)],
         "Labels": container.labels,
         "State": container.status,
         "Status": _status_text(container, now_ns=now_ns, tells_health=answers.lists_health),
@@ -242,6 +242,27 @@ def _open_ports(container: Container) -> tuple[str, ...]:
     """Return the ports that the network settings hold: none unless it runs on a network of its own."""
     own = container.mode not in ("host", "none") and not container.mode.startswith("container:")
     return container.exposed if own and container.running else ()
+
+
+def _ports(container: Container) -> dict[str, list[dict[str, str]] | None]:
+    return {
+        port: [{"HostIp": ip, "HostPort": str(number)} for ip, number in _published(container, port)] or None
+        for port in sorted(_open_ports(container))
+    }
+
+
+def _listed_port(container: Container, port: str) -> list[dict[str, Any]]:
+    number, _, kind = port.partition("/")
+    own = {"PrivatePort": int(number), "Type": kind or "tcp"}
+    published = [{"IP": ip, "PublicPort": public} | own for ip, public in _published(container, port)]
+    return published or [own]
+
+
+def _published(container: Container, port: str) -> Iterable[tuple[str, int]]:
+    """Return where a port is published; on all addresses means once for each kind of them."""
+    for each in (each for each in container.bindings if each.port == port):
+        addresses = (ANYWHERE, "::") if each.address == ANYWHERE else (each.address,)
+        yield from ((address, each.host_port) for address in addresses)
 
 
 def _status_text(container: Container, *, now_ns: int, tells_health: bool) -> str:

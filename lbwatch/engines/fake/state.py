@@ -18,6 +18,9 @@ from lbwatch.engines.fake.kinds import Kind
 PREDEFINED_NETWORKS = {"bridge": "bridge", "host": "host", "none": "null"}
 """Driver by name; these cannot be removed."""
 
+ANYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound here
+"""What an engine says of a port that is published on all addresses."""
+
 IMAGE_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
 """What most images bring."""
 
@@ -78,6 +81,15 @@ class Endpoint:
     ipv6: str = ""
     gateway: str = ""
     ipv6_gateway: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A port of a container, such as `80/tcp`, on its machine: asked for, with port 0 where any will do, or given."""
+
+    port: str
+    address: str = ""
+    host_port: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,6 +153,8 @@ class Container:
     restart_policy: str
     max_retries: int  # 0: no limit
     created_ns: int
+    publish: tuple[Binding, ...] = ()  # as it was asked for
+    bindings: tuple[Binding, ...] = ()  # as it has them while it runs
     env: tuple[str, ...] = ()  # in inspect alone: no list and no event has it
     started_ns: int = 0
     finished_ns: int = 0
@@ -201,6 +215,7 @@ class Container:
         """Make it exited from *now_ns* on; of each endpoint only the network's id is left."""
         self.running = self.paused = self.stop_requested = False
         self.pid, self.exit_code, self.finished_ns = 0, code, now_ns
+        self.bindings = ()
         self.endpoints = {name: Endpoint(network_id=endpoint.network_id) for name, endpoint in self.endpoints.items()}
         self.stop_probes()
 

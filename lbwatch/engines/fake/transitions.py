@@ -8,6 +8,7 @@ at once; where an engine takes its time to tell, the events come later, with the
 from collections.abc import Iterable
 
 from lbwatch.engines.fake.delivery import EventStream, Replica
+from lbwatch.engines.fake.ports import HostPorts
 from lbwatch.engines.fake.responses import container_event, network_event
 from lbwatch.engines.fake.state import ConflictError, Container, Endpoint, Network, State
 
@@ -25,6 +26,7 @@ class Transitions:
     def __init__(self, *, state: State, events: EventStream, replica: Replica) -> None:
         self.state = state
         self.kind = state.kind
+        self._ports = HostPorts(state)
         self._lag = state.kind.answers.list_lag
         self._events = events
         self._replica = replica
@@ -41,7 +43,10 @@ class Transitions:
         owner = container.mode.partition("container:")[2]
         if owner and not state.find_container(owner).running:
             raise ConflictError(f"cannot join network of a non running container: {owner}")
-        for network in [state.find_network(name) for name in container.endpoints]:
+        networks = [state.find_network(name) for name in container.endpoints]
+        if container.mode not in ("host", "none") and not owner:  # else nothing is published
+            self._ports.publish(container)
+        for network in networks:
             self._allocate(container, network)
             if first == "connect":
                 self._tell_network(network, first, container=container)

@@ -65,8 +65,8 @@ class SwarmSource:
 
         self.name = name
         self.heard: Heard | None = None  # for whoever shows the stream
-        scope = Scope(prefix=prefix, expose_all=expose_all, also_labels=also_labels)
-        self._swarm = Swarm(engine=engine, scope=scope)
+        scope = Scope(prefix=prefix, expose_all=expose_all, also_labels=also_labels, engine=engine)
+        self._swarm = Swarm(scope)
         self._doors = Doors(doors)
         self._reader = Reader(self._doors, swarm=self._swarm)
         self._agenda = Agenda(resync_interval_s=resync_interval_s)

@@ -85,6 +85,13 @@ def test_all_that_the_issue_asks_for_is_there() -> None:
         "lbwatch_source_stream_age_seconds",
         "lbwatch_source_last_sync_age_seconds",
         "lbwatch_source_containers",
+        "lbwatch_source_stale_seconds",
+        "lbwatch_source_kept",
+        "lbwatch_source_info",
+        "lbwatch_swarm_services",
+        "lbwatch_swarm_tasks",
+        "lbwatch_swarm_nodes",
+        "lbwatch_swarm_looks_total",
         "lbwatch_source_drift_total",
         "lbwatch_source_events_total",
         "lbwatch_passes_total",
@@ -168,6 +175,37 @@ def test_each_engine_has_its_own_series() -> None:
     assert values(look, "lbwatch_source_connected", "source") == {SOURCE: 1, other: 0}
     assert values(look, "lbwatch_source_containers", "source") == {SOURCE: 3, other: 0}
     assert value(look, "lbwatch_ready") == 0
+
+
+def test_how_old_the_truth_about_an_engine_is_has_a_number() -> None:
+    """What an alert is for: servers of a host that nobody has seen for an hour are still in nginx."""
+    engines = (
+        engine_status(source="followed"),
+        engine_status(source="away", connected=False, since=960.0, error="refused"),
+        engine_status(source="renewed", connected=False, since=999.9),
+        engine_status(source="kept", connected=False, since=700.0, synced_at=None, kept=True, error="refused"),
+        engine_status(source="unknown", connected=False, since=700.0, synced_at=None, error="refused"),
+        engine_status(source="leaderless", kind="swarm", synced_at=950.0, error="it has no leader"),
+    )
+    look = made_status(engines=engines)
+    stale = {"followed": 0, "away": 10, "renewed": 0, "kept": 300, "leaderless": 50}
+    assert values(look, "lbwatch_source_stale_seconds", "source") == stale
+    kept = values(look, "lbwatch_source_kept", "source")
+    assert [source for source, is_kept in kept.items() if is_kept] == ["kept"]
+
+
+def test_a_swarm_is_counted_and_an_engine_alone_is_none() -> None:
+    """How big it is decides how often it can be asked; an engine would have four series that say nothing."""
+    swarm = engine_status(source="swarm", kind="swarm", services=2, tasks=7, nodes=None, looks=11)
+    manager = engine_status(source="m1", role="manager", address="10.0.0.1")
+    look = made_status(engines=(manager, swarm))
+    assert value(look, "lbwatch_swarm_services", source="swarm") == 2
+    assert value(look, "lbwatch_swarm_tasks", source="swarm") == 7
+    assert value(look, "lbwatch_swarm_nodes", source="swarm") is None, "they were not read yet"
+    assert value(look, "lbwatch_swarm_looks_total", source="swarm") == 11
+    assert value(look, "lbwatch_swarm_tasks", source="m1") is None
+    assert value(look, "lbwatch_source_info", source="m1", kind="engine", role="manager", address="10.0.0.1") == 1
+    assert not [name for name, _ in samples(exposition(made_status())) if "swarm" in name]
 
 
 def test_an_engine_without_containers_has_none_and_not_no_number() -> None:

@@ -225,7 +225,7 @@ async def test_explain_tells_of_pauses_and_of_how_long_requests_wait(live: Drain
     engine.containers.run(name="one", labels=WEB | {"lbwatch.upstream": "one", "lbwatch.hold": "15s"})
     await eventually(lambda: "one" in live.waits())
     await live.pause("web")
-    engine_url = live.daemon.settings.engine.docker_host
+    engine_url = live.daemon.settings.engine.docker_host[0]
     code, out, err = await lbwatch("explain", "--json", control_socket=live.socket, docker_host=engine_url)
     rows = {each["container"]: (each["hold_s"], each["paused"], each["waiting"]) for each in json.loads(out)}
     assert rows == {
@@ -264,7 +264,7 @@ async def test_render_beside_a_daemon_comes_to_the_same(live: DrainStage, engine
     engine.containers.remove("api-1", force=True)
     await eventually(lambda: live.servers().count("127.0.0.1") == 2)
     settings = live.daemon.settings
-    given = {"docker_host": settings.engine.docker_host, "test_command": "true", "output": tmp_path / "other.conf"}
+    given = {"docker_host": settings.engine.docker_host[0], "test_command": "true", "output": tmp_path / "other.conf"}
     given["state_dir"] = settings.routing.state_dir
     code, out, err = await lbwatch("render", control_socket=live.socket, **given)
     assert (code, out) == (0, live.nginx.runs), err

@@ -4,9 +4,22 @@ from dataclasses import replace
 
 from fakedaemon import FixedView, served
 from statuses import MAYBE, NOW, PLAIN, STATE, applied_plan, engine_status, made_plan, made_status, server, wrong_in
+from strategies import container, decide
 
-from lbwatch.api.report import report_of
-from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Route, ServerState, Sticky, Upstream, Waiting
+from lbwatch.api.report import report_of, state_json
+from lbwatch.core.model import (
+    BalancerStatus,
+    Degraded,
+    Engine,
+    Level,
+    Plan,
+    Route,
+    ServerState,
+    Sticky,
+    Task,
+    Upstream,
+    Waiting,
+)
 from lbwatch.core.model import Reason as Why
 
 
@@ -94,6 +107,39 @@ def test_of_one_upstream_some_drain_beside_others_that_are_up() -> None:
     plain = Degraded(upstream="web", level=Level.PLAIN, error="no")
     (web,) = report_of(made_status(applied=applied_plan(plan, degraded=(plain,)))).upstreams
     assert [each.container for each in web.servers] == ["stays"], "it is not written without its parameter"
+
+
+def test_each_container_says_where_it_is_from() -> None:
+    """Two engines have a `web-1` each, and a task is looked for by its service, number and node."""
+    task = Task(service="web", service_id="s", slot="3", node="worker-2", node_id="n")
+    containers = (
+        container("b/plain", labels={"lbwatch.upstream": "plain"}, engine=Engine(name="b", order=1)),
+        container("web.3.x", engine=Engine(name="swarm"), task=task),
+        container("idle", labels={}, engine=Engine(name="a")),
+    )
+    status = replace(made_status(decide(*containers)), containers=containers)
+    state = state_json(report_of(status))
+    servers = {each.container: each for upstream in state["upstreams"] for each in upstream.servers}
+    keys = ("engine", "service", "task", "node")
+    assert [getattr(servers["web.3.x"], key) for key in keys] == ["swarm", "web", "web.3", "worker-2"]
+    assert [getattr(servers["b/plain"], key) for key in keys] == ["b", None, None, None]
+    (idle,) = state["unrouted"]
+    assert [idle[key] for key in keys] == ["a", None, None, None]
+    assert "origins" not in state
+
+
+def test_an_engine_says_what_it_is_and_whether_its_truth_is_old() -> None:
+    """Scripts ask whether a host is away before they take another one down."""
+    swarm = {"kind": "swarm", "doors": ("m1", "m2"), "services": 2, "tasks": 7, "nodes": 3}
+    engines = (
+        engine_status(source="a", role="manager", address="10.0.0.1", url="tcp://10.0.0.1:2376"),
+        engine_status(source="b", kept=True, synced_at=None, connected=False, error="refused"),
+        engine_status(source="swarm", **swarm),
+    )
+    a, b, c = state_json(report_of(made_status(engines=engines)))["engines"]
+    assert (a.kind, a.role, a.address, a.url) == ("engine", "manager", "10.0.0.1", "tcp://10.0.0.1:2376")
+    assert (a.is_in_trouble, b.is_in_trouble, b.kept) == (False, True, True)
+    assert {key: getattr(c, key) for key in swarm} == swarm
 
 
 def test_the_version_of_nginx_is_told() -> None:

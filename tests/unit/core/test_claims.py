@@ -7,7 +7,7 @@ from lbwatch.core.claims import Claim, Claims
 
 
 def claim(claimant: str, rank: int, *, id: str = "") -> Claim:
-    return Claim(claimant=claimant, rank=(rank, id), words=claimant.upper())
+    return Claim(claimant=claimant, rank=(0, rank, id), words=claimant.upper())
 
 
 def test_the_lowest_rank_has_it() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import container, decide, planned, reasons_of, snapshot, unrouted, upstream_of
 
 from lbwatch.core.crashloop import LOOP_RESTARTS, LOOP_WINDOW_S, STAY_UP_FIRST_S, STAY_UP_LIMIT_S, CrashLoops
-from lbwatch.core.model import Container, ContainerStatus, Suspended
+from lbwatch.core.model import Container, ContainerStatus, Suspended, Task
 from lbwatch.core.plan import Rules
 
 WEB = container("web")
@@ -182,6 +182,122 @@ def test_only_a_loop_is_left_out(waits: list[float]) -> None:
         assert out == looping
         if out:
             return
+
+
+class Place:
+    """One place of a Swarm's service, and the tasks that have it one after the other."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.tasks: dict[str, Container] = {}
+        self.damper = CrashLoops()
+        self.number = 0
+        self.arrive()
+        self.look(*self.tasks)
+
+    @property
+    def latest(self) -> str:
+        return f"task{self.number}"
+
+    def arrive(self) -> None:
+        self.number += 1
+        born = container(self.latest, started_ns=self.number, created_ns=self.number)
+        self.tasks[self.latest] = replace(
+            born, id=self.latest, task=Task(service="web", service_id="w", slot="1", state="running", desired="running")
+        )
+
+    def turn(self, name: str, *, state: str, desired: str) -> None:
+        before = self.tasks[name]
+        assert before.task is not None
+        status = ContainerStatus.RUNNING if state == "running" else ContainerStatus.EXITED
+        self.tasks[name] = replace(before, status=status, task=replace(before.task, state=state, desired=desired))
+
+    def look(self, *changed: str) -> float | None:
+        return self.damper.crash_looping(self.tasks, changed=changed, now=self.now).get(self.latest)
+
+    def fall(self, state: str = "failed", *, after: float = 1.0) -> float | None:
+        """It ends by itself, and the Swarm has another one in its place at once."""
+        self.now += after
+        fallen = self.latest
+        self.turn(fallen, state=state, desired="shutdown")
+        self.arrive()
+        return self.look(fallen, self.latest)
+
+    def update(self) -> float | None:
+        """It is stopped on purpose, and another one takes its place."""
+        old = self.latest
+        self.turn(old, state="running", desired="shutdown")
+        self.look(old)
+        self.now += 3.0
+        self.turn(old, state="failed", desired="shutdown")  # as one does that ends with an error at its signal
+        self.arrive()
+        return self.look(old, self.latest)
+
+
+@pytest.mark.parametrize("state", ["failed", "complete"])
+def test_the_third_task_in_a_minute_that_falls_in_one_place_takes_the_next_one_out(state: str) -> None:
+    """A Swarm restarts nothing: it puts another task there, of another id and with no count of restarts."""
+    place = Place()
+    assert [place.fall(state, after=20.0) for _ in range(3)] == [None, None, STAY_UP_FIRST_S]
+    assert place.damper.changes_at() == place.now + STAY_UP_FIRST_S
+    place.now += STAY_UP_FIRST_S
+    assert place.look() is None
+
+
+def test_tasks_that_are_replaced_on_purpose_are_no_loop() -> None:
+    """A rolling update replaces each task of the service, also three times a minute."""
+    place = Place()
+    assert [place.update() for _ in range(6)] == [None] * 6
+
+
+def test_an_update_forgives_what_fell_before() -> None:
+    """Whoever has mended the image wants to see it serve."""
+    place = Place()
+    assert [place.fall() for _ in range(3)][-1] == STAY_UP_FIRST_S
+    assert place.update() is None
+    assert [place.fall() for _ in range(3)] == [None, None, STAY_UP_FIRST_S]
+
+
+def test_what_fell_before_it_was_seen_is_not_held_against_its_place() -> None:
+    """A start of lbwatch finds five dead tasks of each place, some of yesterday."""
+    place = Place()
+    for _ in range(4):
+        place.turn(place.latest, state="failed", desired="shutdown")
+        place.arrive()
+    place.damper = CrashLoops()
+    assert place.look(*place.tasks) is None
+    assert place.fall() is None
+
+
+def test_the_dead_are_looked_at_again_and_count_once() -> None:
+    """They are in each answer for as long as the Swarm remembers them."""
+    place = Place()
+    place.fall()
+    for _ in range(5):
+        assert place.look(*place.tasks) is None
+
+
+def test_another_place_of_the_service_is_another_story() -> None:
+    """One broken machine must not take out the replicas on the others."""
+    place = Place()
+    other = replace(place.tasks["task1"], id="other", task=replace(place.tasks["task1"].task, slot="2"))
+    place.tasks["other"] = other
+    place.look("other")
+    for _ in range(3):
+        place.fall()
+    looping = place.damper.crash_looping(place.tasks, changed=(), now=place.now)
+    assert set(looping) == {place.latest}
+
+
+def test_nothing_is_kept_of_a_place_that_is_gone() -> None:
+    """A daemon runs for months, and services come and go."""
+    place = Place()
+    for _ in range(4):
+        place.fall()
+    gone, place.tasks = tuple(place.tasks), {}
+    assert place.look(*gone) is None
+    places = place.damper._places
+    assert not (place.damper._loops or places._of or places._tasks or places._going_on)
 
 
 def damped_state(*containers: Container, crash_looping: dict[str, float]) -> tuple[list[str], list[str]]:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import container, snapshot
+from strategies import container, planned, snapshot, upstream_of
 
 from lbwatch.core import draining
 from lbwatch.core.draining import BY_HAND, TOLD_TO_STOP, Drains, StopSignals
-from lbwatch.core.model import Container, ContainerStatus, Event, Snapshot
+from lbwatch.core.model import Container, ContainerStatus, Event, Snapshot, Suspended
+from lbwatch.core.plan import Rules
 
 HUP, INT, QUIT, KILL, USR1, TERM, WINCH = 1, 2, 3, 9, 10, 15, 28
 WEB = container("web")
@@ -350,6 +351,33 @@ def test_the_words_of_a_drain_by_hand_come_first() -> None:
     assert drains.draining([world], by_hand=[id], now=100.0) == {id: BY_HAND}
     assert "undrain" in BY_HAND
     assert drains.draining([world], by_hand=[id], now=200.0) == {id: BY_HAND}
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, 60.0])
+def test_a_task_that_is_about_to_be_stopped_drains_without_end(timeout_s: float) -> None:
+    """A Swarm never takes it back: traffic after the drain timeout would go to what is about to die."""
+    world, drains = told(100.0), Drains(timeout_s=timeout_s)
+    (id,) = world.containers
+    world = replace(world, leaving={id: "the Swarm is about to stop it"})
+    for now in (100.0, 159.0, 10_000.0):
+        assert drains.draining([world], by_hand=(), now=now) == {id: "the Swarm is about to stop it"}
+        assert drains.changes_at() is None, "there is nothing to wait for"
+        assert drains.outlived == frozenset(), "and nothing to warn of"
+    assert drains.draining([world], by_hand=[id], now=200.0) == {id: BY_HAND}
+
+
+def test_who_is_about_to_be_stopped_serves_only_where_nobody_else_does() -> None:
+    """With one replica, stopped before the next starts, three seconds more of it are three seconds less of nothing."""
+    old, new = (
+        container("old", labels={"lbwatch.upstream": "web"}),
+        container("new", labels={"lbwatch.upstream": "web"}),
+    )
+    drains = Drains(timeout_s=60.0)
+    for there, serves in (((old, new), ["new"]), ((old,), ["old"])):
+        world = replace(snapshot(there), leaving={old.id: "it goes"})
+        suspended = Suspended(draining=drains.draining([world], by_hand=(), now=100.0))
+        plan = planned([world], rules=Rules(), suspended=suspended)
+        assert [server.container for server in upstream_of(plan, "web").servers] == serves
 
 
 def test_the_first_of_all_engines_is_due_next() -> None:

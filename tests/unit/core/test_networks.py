@@ -11,8 +11,9 @@ from worlds import any_world, joined
 
 from lbwatch.core.model import Container, Endpoint, Plan, bracketed
 from lbwatch.core.networks import USED, weighed
-from lbwatch.core.placement import HOST_ADDRESS, Placement, network_owner, placement_of
+from lbwatch.core.placement import Placement, network_owner, placement_of
 from lbwatch.core.rules import Rules
+from lbwatch.core.target import HOST_ADDRESS
 
 COMPOSE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
 ENABLED = {"lbwatch.enable": "true"}

@@ -170,11 +170,14 @@ def test_every_metric_is_explained() -> None:
     """And none that is not there any more."""
     progress = AppliedPlan(plan=Plan(), in_force=(Upstream(name="web"),), confirmed=True, digest="d", applied_at=1.0)
     contact = EngineStatus(source="engine", connected=True, since=0.0, synced_at=1.0, containers=1, events={"start": 1})
+    swarm = EngineStatus(
+        source="swarm", kind="swarm", connected=True, since=0.0, synced_at=1.0, services=1, tasks=1, nodes=1
+    )
     picture = Status(
         version="1",
         now=2.0,
         at=2.0,
-        engines=(contact,),
+        engines=(contact, swarm),
         applied=progress,
         history=History(),
         balancer=BalancerStatus(digest="d", workers=(1, 0), version="1.26.3", live=True),

@@ -158,7 +158,8 @@ async def test_a_daemon_exposes_what_the_picture_of_these_tests_has(tmp_path: Pa
             "up",
             "lbwatch_live",
             "lbwatch_certificate_expires_timestamp_seconds",
-        )  # of one that changes an nginx of the real world
+            *(f"lbwatch_swarm_{each}" for each in ("services", "tasks", "nodes", "looks_total")),
+        )  # of one that changes an nginx of the real world, or follows a Swarm
     }
 
 

@@ -31,7 +31,9 @@ DOCUMENTS_RUN_BY = {
     "docs/operations.md": "real/test_troubleshooting",
     "docs/podman.md": "real/test_podman",
     "docs/recipes.md": "real/test_recipes",
+    "docs/several-engines.md": "real/test_several_engines_document",
     "docs/streams.md": "real/test_one_container",
+    "docs/swarm.md": "real/test_swarm_stack",
     "docs/templates.md": "real/test_template",
     "docs/troubleshooting.md": "real/test_troubleshooting",
 }

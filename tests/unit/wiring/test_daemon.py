@@ -94,7 +94,7 @@ async def test_nginx_proxys_variables_and_labels_are_read_where_that_is_set_and_
         async with build_daemon(settings) as daemon:
             following = asyncio.create_task(daemon.source.run(lambda *, heard_at=None: None))
             try:
-                await eventually(daemon.source.snapshot)
+                await eventually(daemon.source.snapshots)
                 (found,) = (each for each in daemon.source.containers().values() if each.name == "app")
                 said = [await daemon.explain(found), await daemon.explain(None), await daemon.status()]
             finally:

@@ -35,7 +35,7 @@ def planned(site_files: SiteFiles | None = None, rules: SiteRules | None = None,
 
 
 def wished(wish: HostWish, site_files: SiteFiles | None = None, rules: SiteRules | None = None) -> Served:
-    ask = SiteAsk(container="web", rank=(0, "id", 0), upstream="web", wish=SiteWish(host="a.example", of_host=wish))
+    ask = SiteAsk(container="web", rank=(0, 0, "id", 0), upstream="web", wish=SiteWish(host="a.example", of_host=wish))
     ports = Ports(http=80, https=443)
     return built(merged("a.example", [ask]), rules=rules or SiteRules(), files=site_files or SiteFiles(), ports=ports)
 
@@ -246,7 +246,7 @@ def test_a_file_of_headers_that_cannot_be_used_closes_every_host() -> None:
 def internal(site_files: SiteFiles) -> Any:
     wish = SiteWish(host="a.example")
     wish = replace(wish, of_location=replace(wish.of_location, is_internal=True))
-    ask = SiteAsk(container="web", rank=(0, "id", 0), upstream="web", wish=wish)
+    ask = SiteAsk(container="web", rank=(0, 0, "id", 0), upstream="web", wish=wish)
     found = built(merged("a.example", [ask]), rules=SiteRules(), files=site_files, ports=Ports(http=80, https=443))
     return found.site.locations[0]
 

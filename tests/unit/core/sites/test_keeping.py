@@ -82,7 +82,7 @@ def test_so_many_hosts_are_kept_at_most(monkeypatch) -> None:  # type: ignore[no
     monkeypatch.setattr(keeping, "MAX_KEPT", 2)
     kept = KeptSites()
     asks = {
-        host: (SiteAsk(container="c", rank=(0, "id", 0), upstream=host, wish=SiteWish(host=host)),)
+        host: (SiteAsk(container="c", rank=(0, 0, "id", 0), upstream=host, wish=SiteWish(host=host)),)
         for host in ("a", "b", "c")
     }
     kept.lose(asks, emptied={}, now=0.0)

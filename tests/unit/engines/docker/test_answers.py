@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import any_json
 
 from lbwatch.core.errors import SourceError
-from lbwatch.core.model import Container, ContainerConfig, ContainerStatus, Endpoint, Health
+from lbwatch.core.model import Container, ContainerConfig, ContainerStatus, Endpoint, Health, Published
 from lbwatch.engines.docker import answers as answers_room
 from lbwatch.engines.docker.answers import (
     MAX_MOUNTS,
@@ -21,7 +21,7 @@ from lbwatch.engines.docker.answers import (
     containers_of_list,
     containers_of_recording,
 )
-from lbwatch.engines.docker.fields import MAX_NAME_CHARS, MAX_NS
+from lbwatch.engines.docker.fields import MAX_NAME_CHARS, MAX_NS, MAX_PUBLISHED
 
 INSPECT: dict[str, Any] = {
     "Id": "c" * 64,
@@ -64,6 +64,7 @@ ENTRY: dict[str, Any] = {
 
 
 PATH_SEPARATOR = " > "
+PORTS = f"NetworkSettings{PATH_SEPARATOR}Ports"
 
 
 def changed(answer: dict[str, Any], path: str, value: Any) -> bytes:
@@ -74,6 +75,56 @@ def changed(answer: dict[str, Any], path: str, value: Any) -> bytes:
         place = place[folder]
     place[last] = value
     return json.dumps(copy).encode()
+
+
+@pytest.mark.parametrize(
+    ("ports", "published"),
+    [
+        (None, ()),
+        ({}, ()),
+        ({"80/tcp": None, "443/tcp": []}, ()),
+        (
+            {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32770"}, {"HostIp": "::", "HostPort": "32770"}]},
+            (Published(port=80, host_port=32770),),
+        ),
+        ({"80/tcp": [{"HostIp": "::", "HostPort": "32770"}]}, (Published(port=80, host_port=32770),)),
+        ({"80": [{"HostIp": "", "HostPort": "8080"}]}, (Published(port=80, host_port=8080),)),
+        (
+            {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32770"}, {"HostIp": "::", "HostPort": "32768"}]},
+            (Published(port=80, host_port=32770), Published(port=80, host_address="::", host_port=32768)),
+        ),
+        (
+            {
+                "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9001"}, {"HostIp": "10.77.0.2", "HostPort": "9000"}],
+                "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "53"}],
+            },
+            (
+                Published(port=53, protocol="udp", host_port=53),
+                Published(port=80, host_address="10.77.0.2", host_port=9000),
+                Published(port=80, host_address="127.0.0.1", host_port=9001),
+            ),
+        ),
+        ({"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}, ()),
+        ({"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "65536"}, {"HostIp": "", "HostPort": "-1"}]}, ()),
+        ({"0/tcp": [{"HostPort": "80"}], "x/tcp": [{"HostPort": "80"}], "80/quic": [{"HostPort": "80"}]}, ()),
+    ],
+)
+def test_the_ports_that_the_machine_publishes_are_read(ports: Any, published: tuple[Published, ...]) -> None:
+    """An nginx elsewhere reaches nothing else; 0.0.0.0 and :: are one place unless their ports differ."""
+    assert container_of_inspect(changed(INSPECT, PORTS, ports)).published == published
+
+
+def test_no_more_published_ports_are_kept_than_a_machine_can_have() -> None:
+    """A hostile answer must not fill memory, nor each plan."""
+    ports = {f"{port}/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(port)}] for port in range(1, 5000)}
+    assert len(container_of_inspect(changed(INSPECT, PORTS, ports)).published) == MAX_PUBLISHED
+
+
+def test_a_list_tells_published_ports_as_inspect_does() -> None:
+    """What asks for nothing is known by the list alone, and others may use its network."""
+    both = [{"IP": ip, "PrivatePort": 80, "PublicPort": 32770, "Type": "tcp"} for ip in ("0.0.0.0", "::")]
+    (found,) = containers_of_list(b"[" + changed(ENTRY, "Ports", [*both, {"PrivatePort": 443, "Type": "tcp"}]) + b"]")
+    assert found.published == (Published(port=80, host_port=32770),)
 
 
 def test_an_inspect_answer_is_read_whole() -> None:
@@ -146,6 +197,7 @@ def test_a_list_entry_is_read_whole() -> None:
         created_ns=1772600767 * 10**9,
         exposed=(80,),
         endpoints=(Endpoint(network="front", ipv4="172.18.0.2"),),
+        published=(Published(port=80, host_port=8080),),
     )
 
 

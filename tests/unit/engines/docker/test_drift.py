@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from strategies import container
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Published
 from lbwatch.engines.docker.drift import has_drifted
 from lbwatch.engines.docker.scope import Scope
 
@@ -22,6 +22,7 @@ WEB = replace(container("web"), labels=(("lbwatch.port", "80"),), started_ns=1)
         replace(WEB, started_ns=2),
         replace(WEB, endpoints=(Endpoint(network="front", ipv4="10.0.0.9"),)),
         replace(WEB, health=Health.UNHEALTHY),
+        replace(WEB, published=(Published(port=80, host_port=32768),)),
     ],
 )
 def test_what_an_event_tells_is_drift_where_none_did(found: Container | None) -> None:

@@ -17,6 +17,7 @@ from sources import WEB, renew_stream
 from waiting import eventually, never
 
 from lbwatch.core.errors import EngineChangedError
+from lbwatch.core.model import Engine
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.guard import Guard
@@ -69,7 +70,7 @@ async def pair_of(
         client = EngineClient(engine_address(relay.url, environ={}))
         source = DockerSource(
             client,
-            name="engine",
+            engine=Engine(name="engine"),
             prefix="lbwatch",
             expose_all=False,
             resync_interval_s=resync_interval_s,

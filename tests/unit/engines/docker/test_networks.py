@@ -137,6 +137,18 @@ async def test_only_where_there_is_a_choice(facts: dict[str, Any], times: int) -
     assert ask.times == times
 
 
+async def test_of_one_of_several_engines_every_network_matters() -> None:
+    """Of an engine that nginx is not on an overlay's address alone is reached, also by a container on no other."""
+    ask = Asked({"a1": "overlay", "b2": "bridge"})
+    drivers = NetworkDrivers(ask, always=True)
+    (network,) = found_in(await drivers.completed(made(endpoints=BOTH[:1]))).values()
+    assert (network, ask.times) == ("overlay", 1)
+    await drivers.completed(made(endpoints=BOTH[:1]))
+    await drivers.completed(made(endpoints=BOTH[:1], status=ContainerStatus.EXITED))
+    await drivers.completed(made(endpoints=()))
+    assert ask.times == 1
+
+
 async def test_many_at_once_ask_once() -> None:
     """A start of lbwatch looks at thousands."""
     ask = Asked({"a1": "macvlan", "b2": "bridge"})

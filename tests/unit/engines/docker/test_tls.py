@@ -68,6 +68,26 @@ def test_missing_certificates_are_named(tmp_path: Path) -> None:
         EngineClient(engine_address("tcp://127.0.0.1:1", environ={"DOCKER_CERT_PATH": str(tmp_path)}))
 
 
+async def test_each_engine_may_have_certificates_of_its_own(
+    made: tuple[Certificates, Certificates], folder: Path
+) -> None:
+    """Docker's own recipe makes an authority for each machine: a subfolder of the engine's name, else those of all."""
+    first, second = made
+    shutil.copytree(second.folder, folder / "b")
+    environ = {"DOCKER_CERT_PATH": str(folder)}
+    async with (
+        serving(saying(b"OK"), tls=first.server()) as one,
+        serving(saying(b"OK"), tls=second.server()) as two,
+        connected(f"a={one}", **environ) as a,
+        connected(f"b={two}", **environ) as b,
+        connected(f"c={two}", **environ) as c,
+    ):
+        await a.ping()
+        await b.ping()
+        with pytest.raises(SourceError, match=r"(?i)certificate"):
+            await c.ping()
+
+
 async def test_certificates_that_were_replaced_hold_from_the_next_connection_on(
     made: tuple[Certificates, Certificates], folder: Path
 ) -> None:
