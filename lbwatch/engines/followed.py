@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lbwatch.core.model import Container, Engine, EngineStatus, Event, Snapshot
 from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.source import Changed, DockerSource
+from lbwatch.engines.docker.source import Changed, DockerSource, Heard
 from lbwatch.system.enginememory import EngineMemory, Kept
 
 
@@ -59,6 +59,7 @@ class Swarm(Protocol):
     """Says which tasks a Swarm has; see `swarm.source`."""
 
     name: str
+    heard: Heard | None
 
     def snapshot(self) -> Snapshot | None:
         """Return the last whole truth, or `None` before there is one."""

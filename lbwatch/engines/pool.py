@@ -58,7 +58,7 @@ class EnginePool:
     ) -> None:
         self.engines = tuple(engines)
         self.heard: Heard | None = None
-        self._swarms = None if new_swarm is None else Swarms(self.engines, new=new_swarm)
+        self._swarms = None if new_swarm is None else Swarms(self.engines, new=new_swarm, hearing=self._hearing)
         self._resync_interval_s = resync_interval_s
         self._together = Together()
         self._group: asyncio.TaskGroup | None = None

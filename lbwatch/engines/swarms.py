@@ -5,7 +5,7 @@ Engines say what they are in a Swarm; each Swarm has one source, whose doors are
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +14,7 @@ import structlog
 from lbwatch.core.model import Engine, EngineStatus, Snapshot
 from lbwatch.core.together import SwarmTruth
 from lbwatch.engines.docker.identity import SwarmMembership
-from lbwatch.engines.docker.source import Changed
+from lbwatch.engines.docker.source import Changed, Heard
 from lbwatch.engines.followed import FollowedEngine, NewSwarm, Swarm
 from lbwatch.system.enginememory import KeptNode, KeptSwarm
 
@@ -44,11 +44,13 @@ class Swarms:
     Args:
         engines: All that are followed.
         new: Makes the source of a Swarm.
+        hearing: Makes, of a Swarm's name, what is told of its events.
     """
 
-    def __init__(self, engines: Sequence[FollowedEngine], *, new: NewSwarm) -> None:
+    def __init__(self, engines: Sequence[FollowedEngine], *, new: NewSwarm, hearing: Callable[[str], Heard]) -> None:
         self._engines = tuple(engines)
         self._new = new
+        self._hearing = hearing
         self._followed: dict[str, _Followed] = {}  # by the id of the cluster
 
     def __len__(self) -> int:
@@ -124,6 +126,7 @@ class Swarms:
         taken = {each.name for each in (*self._engines, *self)}
         name = NAME if NAME not in taken else f"{NAME}-{cluster[:8]}"
         source = self._new(engine=Engine(name=name, order=engine.engine.order), doors=partial(self._doors, cluster))
+        source.heard = self._hearing(name)
         task = group.create_task(source.run(changed), name=name)
         self._followed[cluster] = _Followed(source=source, doors=(engine,), task=task)
 
