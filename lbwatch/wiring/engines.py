@@ -131,7 +131,8 @@ def _source(
         asks_identity: Whether it is asked who it is.
     """
     variables, also_labels = read_beside(settings)
-    # Where it is known what nginx reaches no driver matters, unless networks of several engines are compared.
+    # Where it is known what nginx reaches no driver matters, unless an overlay of another machine's is to be known.
+    is_alone = is_only and runs_nginx
     is_known = bool(settings.routing.networks or settings.nginx.nginx_container)
     follows_swarm = settings.engine.swarm == "auto"
     return DockerSource(
@@ -145,7 +146,8 @@ def _source(
         variables=variables,
         also_labels=also_labels,
         follows=followed(settings) if runs_nginx else None,
-        asks_networks=not (is_known and is_only),
+        asks_networks=not (is_known and is_alone),
+        asks_all_networks=not is_alone,
         asks_identity=asks_identity or follows_swarm,
         connecting=reached.resolve,
     )

@@ -147,7 +147,7 @@ MUTANTS = {
     ),
     "streams: the younger one has the port": mutant(
         "core/streams.py",
-        ("            rank = container.created_ns, ", "            rank = -container.created_ns, "),
+        ("            rank = *container.age[:2], ", "            rank = container.age[0], -container.age[1], "),
         tests="unit/core/test_streams.py",
     ),
     "trial: what nginx took back stays on disk": mutant(
@@ -275,7 +275,22 @@ MUTANTS = {
         "balancers/nginx/quoting.py", ("if in_lua or _LUA in directive", "if _LUA in directive"), tests="unit/balancers/nginx/test_quoting.py"
     ),
     "injection: any address is an address": mutant(
-        "core/networks.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_networks.py"
+        "core/addresses.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_networks.py"
+    ),
+    "reach: every engine's networks are nginx's": mutant(
+        "core/target.py", ("        return self.rules.nginx_engine == self.owner.engine.name", "        return True"), tests="unit/core/test_reach.py"
+    ),
+    "reach: any network is one on all engines": mutant(
+        "core/reach.py", ("if each.driver == _OVERLAY))", "if each.driver))"), tests="unit/core/test_reach.py"
+    ),
+    "reach: loopback elsewhere is reached": mutant(
+        "core/bindings.py", ('        return own if reaches_loopback else ""', "        return own"), tests="unit/core/test_bindings.py"
+    ),
+    "claims: clocks of two engines are compared": mutant(
+        "core/table.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
+    ),
+    "claims: a machine's address is one container's": mutant(
+        "core/reach.py", ('claim=f"port {_host_port(address, port)}"', "claim=address"), tests="unit/core/test_reach.py"
     ),
     "drain: kills are not heard of": mutant(
         "engines/docker/client.py", ('    "kill",\n', ""), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
