@@ -250,8 +250,12 @@ class SwarmSource:
             if not (is_answer(error) and error.status == 404):
                 raise
             # One of them was removed, and the answer names no task of the others either.
+            asked = set(ids) - self._swarm.removed
             await self._reader.read_services(ids)
-            if not self._swarm.removed & set(ids):
+            known = self._swarm.services.keys()
+            # One that is gone with all its tasks is looked at no more: each later answer would be this one again.
+            self._agenda.settling.forget(id for id in ids if id not in known or not self._swarm.asks(id))
+            if asked <= known - self._swarm.removed:
                 self._agenda.want_all(now=self._now())
                 raise
             return
