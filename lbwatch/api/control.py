@@ -281,7 +281,7 @@ class ControlService:
 
 def find_container(ref: str, *, containers: Iterable[Container]) -> Container:
     """
-    Return a container by its name, with its engine's before it or not, as `SERVICE.SLOT`, or by the beginning of its id.
+    Return a container by its name, with its engine's before it or not, as `SERVICE.SLOT`, or by an id's beginning.
 
     Raises:
         RequestError: There is none, or several may be meant.
