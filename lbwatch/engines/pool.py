@@ -258,23 +258,25 @@ class EnginePool:
 
     async def _keep(self) -> None:
         """Keep the last truth of each engine, for good; of a single one there is no use for it."""
-        failed = False
+        failed: set[str] = set()
         while True:
             await asyncio.sleep(KEEP_INTERVAL_S)
             if len(self.engines) + len(self._swarms or ()) == 1:
                 continue
-            try:
-                for each in self.engines:
-                    await self._keep_of(each)
-                failed = False
-            except StateError as error:
-                if not failed:
-                    _log.warning(error.event, error=str(error))
-                failed = True
+            for each in self.engines:
+                await self._keep_of(each, failed=failed)
 
-    async def _keep_of(self, each: FollowedEngine) -> None:
-        if each.memory is not None and (kept := self._to_keep(each)) is not None:
+    async def _keep_of(self, each: FollowedEngine, *, failed: set[str]) -> None:
+        """Keep what one engine says; *failed*: the names of those of which that failed last, which is logged once."""
+        if each.memory is None or (kept := self._to_keep(each)) is None:
+            return
+        try:
             await asyncio.to_thread(each.memory.save, kept)
+            failed.discard(each.name)
+        except StateError as error:
+            if each.name not in failed:
+                _log.warning(error.event, error=str(error))
+            failed.add(each.name)
 
     def _to_keep(self, each: FollowedEngine) -> Kept | None:
         """Return what is to be kept of an engine; `None` where nothing newer is known."""

@@ -28,12 +28,12 @@ def set_sidecar(tmp_path: Path) -> Iterator[SetSidecar]:
         yield make
 
 
-@pytest.fixture(scope="module", params=["20.10", "newest"])
+@pytest.fixture(scope="module", params=versions.SWARMS)
 def swarm_programs(request: pytest.FixtureRequest) -> Path | None:
-    """The folder of the engine's programs that a Swarm is made of: of both for all that `make test-swarm` has."""
+    """The folder of the engine's programs that a Swarm is made of; `None`: those that were chosen."""
     need(*ENGINE_NEEDS, *NGINX_NEEDS, kernel=lacking)
-    version = versions.newest_engine() if request.param == "newest" else str(request.param)
-    return obtained(versions.engine_programs, version)
+    version = versions.newest_engine() if request.param == versions.NEWEST else str(request.param)
+    return obtained(versions.engine_programs, version) if version else None
 
 
 @pytest.fixture(scope="module")

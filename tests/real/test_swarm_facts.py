@@ -1,55 +1,16 @@
 """What a Swarm's manager says and does not say, on which `engines/swarm` relies (facts, Swarm); lbwatch is not here."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from daemon import wait_until
-from swarmnodes import HEALTH_CHECK, NETWORK, PORT, SwarmNode, SwarmNodes, SwarmTask
-from swarmseen import TaskEvents, listen
-
-_LOOK_S = 0.02
-
-
-class Sights:
-    """What /tasks said of each task, and when first, by a thread that asks all the time."""
-
-    def __init__(self, node: SwarmNode) -> None:
-        self.first: dict[tuple[str, str, str], float] = {}  # by task, wanted and actual state
-        self._node = node
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def leaving(self, task: SwarmTask) -> float:
-        """Return when a task first was to stop although it ran."""
-        return min(
-            at
-            for (name, desired, state), at in self.first.items()
-            if name == task.id and desired in ("shutdown", "remove") and state == "running"
-        )
-
-    def _look(self) -> None:
-        while not self._over.wait(_LOOK_S):
-            self._take()
-        self._take()
-
-    def _take(self) -> None:
-        at, answer = time.time(), self._node.api("GET", "/tasks")[1]
-        for each in answer:
-            self.first.setdefault((each["ID"], each["DesiredState"], each["Status"]["State"]), at)
+from swarmnodes import HEALTH_CHECK, NETWORK, PORT, SwarmNode, SwarmNodes
+from swarmseen import TaskEvents, TaskSights, listen
 
 
 class ManagerEvents:
@@ -76,10 +37,10 @@ def emptied(swarm: SwarmNodes) -> Iterator[SwarmNodes]:
 
 
 @contextmanager
-def observed(swarm: SwarmNodes) -> Iterator[tuple[Sights, TaskEvents]]:
+def observed(swarm: SwarmNodes) -> Iterator[tuple[TaskSights, TaskEvents]]:
     """Look at /tasks and at the nodes' own events."""
     events = TaskEvents(swarm.nodes)
-    with Sights(swarm.manager) as sights:
+    with TaskSights(swarm) as sights:
         yield sights, events
 
 
@@ -102,7 +63,7 @@ def test_a_stop_is_told_before_it_is_sent(
             lambda: sum(events.first("die", task.id) is not None for task in tasks) == 3, within=30, what="deaths"
         )
     windows = {
-        task.id: at - sights.leaving(task) for task in tasks if (at := events.first("kill", task.id)) is not None
+        task.id: at - sights.leaving(task.id) for task in tasks if (at := events.first("kill", task.id)) is not None
     }
     print("told before", sorted(f"{each:.2f}" for each in windows.values()))
     assert len(windows) == 3

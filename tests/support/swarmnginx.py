@@ -1,24 +1,34 @@
 """
 lbwatch beside a real Swarm, with an nginx on its overlay or outside of it.
 
-nginx is a process of the machine in the network namespace of a container that is attached to the overlay; `outside` it
-is in that of the bridge, from which nodes are reached and tasks are not. Nothing here imports lbwatch.
+nginx mostly is a process of the machine in the network namespace of a container that is attached to the overlay, since
+that is reloaded at once; see `Place`. Nothing here imports lbwatch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from enum import Enum, auto
 from pathlib import Path
 from typing import Self
 
+from containernginx import ContainerNginx
 from daemon import Lbwatch, flags_of, wait_until
 from oracle import PLACEHOLDER, file_blocks
-from realengine import IMAGE
 from realnginx import RealNginx
-from swarmnodes import NETWORK, LinkedEngines, SwarmNode, SwarmNodes, SwarmTask
+from swarmnodes import NETWORK, PORT, LinkedEngines, SwarmNode, SwarmNodes, SwarmTask
 from swarmseen import FileHistory, server_of
 
 FRONT = "front"
 """The container whose network nginx has."""
+
+
+class Place(Enum):
+    """Where nginx is."""
+
+    OVERLAY = auto()  # in the network of a container that is on the overlay, of which lbwatch is told by `networks`
+    CONTAINER = auto()  # a container on the overlay, which lbwatch finds out
+    MACHINE = auto()  # beside the first engine
+    OUTSIDE = auto()  # where only the nodes are reached
 
 
 class SwarmStage:
@@ -28,7 +38,7 @@ class SwarmStage:
     Args:
         doors: The engines that lbwatch is told of, by their hosts' names.
         folder: Holds nginx, and lbwatch's log.
-        outside: Whether nginx is reached from where only the nodes are; else it is on the overlay.
+        place: Where nginx is.
         settings: More of lbwatch's flags, with underscores.
     """
 
@@ -38,13 +48,12 @@ class SwarmStage:
         *,
         doors: Sequence[SwarmNode],
         folder: Path,
-        outside: bool = False,
+        place: Place = Place.OVERLAY,
         **settings: str,
     ) -> None:
         self.engines = engines
-        self._front = None if outside else engines.nodes[0]
-        namespace = engines.switch if self._front is None else _front_namespace(self._front)
-        self.nginx = RealNginx(folder / "nginx", namespace)
+        self._place = place
+        self.nginx = _nginx(engines, place=place, folder=folder / "nginx")
         self.history = FileHistory(self.nginx.output)
         self.lbwatch = Lbwatch(*self._flags(doors, settings), folder=folder, namespace=engines.switch)
 
@@ -59,8 +68,7 @@ class SwarmStage:
     def close(self) -> None:
         """End lbwatch and nginx, and remove its container; an lbwatch that should still run must obey SIGTERM."""
         with ExitStack() as steps:
-            if self._front is not None:
-                steps.callback(self._front.remove, FRONT)
+            steps.callback(self.engines.nodes[0].remove, FRONT)
             steps.callback(self.nginx.close)
             steps.callback(self.lbwatch.close)
             if self.history._thread.is_alive():
@@ -80,19 +88,27 @@ class SwarmStage:
         lines = dict(file_blocks(self.output)).get(upstream, [])
         return set() if lines == PLACEHOLDER else {line.split()[1] for line in lines}
 
-    def wait_servers(self, upstream: str, wanted: Callable[[], set[str]], *, within: float = 15) -> None:
-        """Wait until the file has exactly these for an upstream."""
+    def server(self, task: SwarmTask) -> str:
+        """Return how a task stands in the file."""
+        if self._place is not Place.OUTSIDE:
+            return server_of(task)
+        return (
+            f"{next(node.address for node in self.engines.nodes if node.node_id == task.node)}:{task.published[PORT]}"
+        )
+
+    def wait_servers(self, upstream: str, wanted: Collection[str], *, within: float = 15) -> None:
+        """Wait until the file has exactly these for an upstream; nginx may not have it yet."""
         wait_until(
-            lambda: (self.servers(upstream), wanted()),
+            lambda: self.servers(upstream),
             within=within,
-            holds=lambda both: both[0] == both[1],
-            what=f"the file has for {upstream} what it should",
+            holds=lambda found: found == set(wanted),
+            what=f"the file has {sorted(wanted)} for {upstream}",
             notes=self.notes,
         )
 
     def wait_serving(self, upstream: str, tasks: Sequence[SwarmTask], *, within: float = 15) -> None:
         """Wait until the file has these tasks, and exactly these answer."""
-        self.wait_servers(upstream, lambda: {server_of(task) for task in tasks}, within=within)
+        self.wait_servers(upstream, [self.server(task) for task in tasks], within=within)
         wait_until(
             lambda: self.nginx.answers(upstream, 4 * len(tasks) + 2),
             within=within,
@@ -123,34 +139,49 @@ class SwarmStage:
         return f"{text}\n{self.lbwatch.tail()}\nnginx's error log ends:\n{self.nginx.errors()}"
 
     def _flags(self, doors: Sequence[SwarmNode], settings: dict[str, str]) -> list[str]:
+        local = {"nginx-pidfile": str(self.nginx.pidfile), "nginx-conf": str(self.nginx.conf)}
         values = {
             "docker-host": ",".join(f"{node.hostname}={node.url}" for node in doors),
             "output": str(self.nginx.output),
-            "nginx-pidfile": str(self.nginx.pidfile),
-            "nginx-conf": str(self.nginx.conf),
             "log-format": "json",
             "log-level": "debug",
             "status-listen": "",
             "resync-interval": "10m",  # events and what they mark must do; a test that is about it says otherwise
-            **({} if self._front is None else {"networks": NETWORK}),
+            **({"nginx-container": FRONT} if self._place is Place.CONTAINER else local),
+            **({"networks": NETWORK} if self._place is Place.OVERLAY else {}),
+            **({"nginx-engine": "none"} if self._place is Place.OUTSIDE else {}),
             **flags_of(settings),
         }
         return [part for name, value in values.items() for part in (f"--{name}", value)]
 
 
-def _front_namespace(node: SwarmNode) -> str:
-    """Attach a container to the overlay, and return the path of its network namespace."""
-    node.docker("run", "--detach", "--name", FRONT, "--network", NETWORK, IMAGE, "sleep", "infinity")
-    return f"/proc/{node.host_pid(FRONT)}/ns/net"
+def _nginx(engines: LinkedEngines, *, place: Place, folder: Path) -> RealNginx:
+    node = engines.nodes[0]
+    node.remove(FRONT)  # of a test that failed before it had a stage
+    if place is Place.CONTAINER:
+        nginx = ContainerNginx(folder, node, container=FRONT)
+        nginx.options = ("--network", NETWORK)
+        return nginx
+    if place is Place.OUTSIDE:
+        return RealNginx(folder, engines.switch)
+    if place is Place.MACHINE:
+        return RealNginx(folder, node.name)
+    node.run(FRONT, "--network", NETWORK)
+    return RealNginx(folder, f"/proc/{node.host_pid(FRONT)}/ns/net")
 
 
 @contextmanager
 def swarm_stage(
-    swarm: SwarmNodes, folder: Path, *, doors: Sequence[SwarmNode] | None = None, outside: bool = False, **settings: str
+    swarm: SwarmNodes,
+    folder: Path,
+    *,
+    doors: Sequence[SwarmNode] | None = None,
+    place: Place = Place.OVERLAY,
+    **settings: str,
 ) -> Iterator[SwarmStage]:
     """Set a stage on a Swarm with its manager as the only door unless others are given; its services are removed at the end."""
     with ExitStack() as stack:
         stack.callback(swarm.remove_services)
-        stage = SwarmStage(swarm, doors=doors or [swarm.manager], folder=folder, outside=outside, **settings)
+        stage = SwarmStage(swarm, doors=doors or [swarm.manager], folder=folder, place=place, **settings)
         stack.callback(stage.close)
         yield stage.start()

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,9 @@ HEALTH_CHECK = (
     *("--health-start-period", "60s"),
 )
 """Options of a service whose tasks are healthy once they have that file; before its first success no failure counts."""
+
+START_FIRST = ("--update-order", "start-first", "--update-monitor", "500ms")
+"""Options of a service whose tasks are updated one by one, each once the new one runs."""
 
 _SUBNET = "10.77.0"
 _SWITCH_ADDRESS = f"{_SUBNET}.1"
@@ -209,6 +212,7 @@ class SwarmNodes(LinkedEngines):
         *options: str,
         replicas: int | None = 1,
         network: str | None = NETWORK,
+        endpoint: str = "dnsrr",
         labels: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
     ) -> None:
@@ -218,13 +222,14 @@ class SwarmNodes(LinkedEngines):
         Args:
             options: More of `docker service create`'s own.
             replicas: `None`: it is a global one.
+            endpoint: `vip` gives it a virtual address too, at which nobody answers where the kernel has no IPVS.
             labels: Of the service.
             command: What its containers run in place of the server.
         """
         mode = ("--mode", "global") if replicas is None else ("--replicas", str(replicas))
         self.docker(
             *("service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", service, *mode),
-            *("--endpoint-mode", "dnsrr", "--env", "WHO={{.Task.ID}}", "--restart-delay", "500ms"),
+            *("--endpoint-mode", endpoint, "--env", "WHO={{.Task.ID}}", "--restart-delay", "500ms"),
             *(() if network is None else ("--network", network)),
             *(word for key, value in (labels or {}).items() for word in ("--label", f"{key}={value}")),
             *options,
@@ -283,6 +288,23 @@ class SwarmNodes(LinkedEngines):
         wait_until(
             self.states, within=within, holds=lambda found: dict(wanted).items() <= found.items(), what=f"{wanted}"
         )
+
+    @contextlib.contextmanager
+    def drained(self, node: SwarmNode, *, within: float = 60) -> Iterator[None]:
+        """Drain a node, which has no task then until the end."""
+        availability = ("node", "update", "--availability")
+        self.docker(*availability, "drain", node.hostname)
+        try:
+            wait_until(
+                lambda: [task for task in self.tasks() if task.node == node.node_id and task.state == "running"],
+                within=within,
+                holds=lambda left: not left,
+                what=f"{node.hostname} is empty",
+                notes=self.notes,
+            )
+            yield
+        finally:
+            self.docker(*availability, "active", node.hostname)
 
     def node_of(self, task: SwarmTask) -> SwarmNode:
         """Return the node that a task runs on."""

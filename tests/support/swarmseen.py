@@ -15,12 +15,13 @@ from typing import Any, Self
 from deployload import Load
 from realengine import RealEngine, UnixConnection
 from realnginx import RealNginx
-from swarmnodes import PORT, SwarmTask
+from swarmnodes import PORT, SwarmNodes, SwarmTask
 
 RATE = 50.0
 """Requests a second, each on a connection of its own."""
 
 _LOOK_S = 0.002
+_ASK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,9 @@ class FileHistory:
 
     def left(self, server: str, *, before: float) -> float:
         """Return when a server left that was in before an instant; infinite: it has not."""
-        return max((span for span in self.spans(server) if span.began < before), key=lambda span: span.began).ended
+        spans = [span for span in self.spans(server) if span.began < before]
+        assert spans, f"{server} was never in"
+        return spans[-1].ended
 
     def _watch(self) -> None:
         stamp = None
@@ -88,6 +91,51 @@ class TaskEvent:
     at: float
     action: str
     task: str
+
+
+class TaskSights:
+    """
+    What /tasks said of each task, and when first, by a thread that asks all the time.
+
+    Attributes:
+        tasks: As they were last, by their ids; those that are there no more too.
+        first: By task, wanted and actual state, by the wall clock.
+    """
+
+    def __init__(self, swarm: SwarmNodes) -> None:
+        self.tasks: dict[str, SwarmTask] = {}
+        self.first: dict[tuple[str, str, str], float] = {}
+        self._swarm = swarm
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def leaving(self, task: str) -> float:
+        """Return when a task first was to stop although it ran."""
+        return min(
+            at
+            for (name, desired, state), at in self.first.items()
+            if name == task and desired in ("shutdown", "remove") and state == "running"
+        )
+
+    def _look(self) -> None:
+        while not self._over.wait(_ASK_S):
+            self._take()
+        self._take()
+
+    def _take(self) -> None:
+        at = time.time()
+        for task in self._swarm.tasks():
+            # A task of the history may have lost its addresses.
+            self.tasks[task.id] = task if task.addresses or task.id not in self.tasks else self.tasks[task.id]
+            self.first.setdefault((task.id, task.desired, task.state), at)
 
 
 class TaskEvents:
@@ -148,9 +196,15 @@ class TaskLoad(Load):
 
 @dataclass(slots=True)
 class Loaded:
-    """What came of a load; complete once it is over."""
+    """
+    What came of a load; complete once it is over.
+
+    Attributes:
+        failed_at: When those that failed began and ended, by the wall clock.
+    """
 
     requests: int = 0
+    failed_at: list[tuple[float, float]] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     answered: Counter[str] = field(default_factory=Counter)
@@ -178,6 +232,7 @@ def under_load(nginx: RealNginx, upstream: str, *, rate: float = RATE) -> Iterat
         thread.join()
         loaded.requests = len(load.done)
         loaded.failed.update(each.outcome for each in load.done if each.failed)
+        loaded.failed_at += [(each.began, each.began + each.took_s) for each in load.done if each.failed]
         loaded.slowest_s = max((each.took_s for each in load.done), default=0.0)
 
 
@@ -192,11 +247,11 @@ def label_of(upstream: str, **fields: str) -> dict[str, str]:
     return {f"lbwatch.{name}": value for name, value in wanted.items()}
 
 
-def lateness(history: FileHistory, events: TaskEvents, tasks: Sequence[SwarmTask]) -> dict[str, float]:
+def lateness(history: FileHistory, events: TaskEvents, sights: TaskSights) -> dict[str, float]:
     """Return for each task that got a stop signal how many seconds after it the task left the file; negative: before."""
-    found = {}
-    for task in tasks:
-        killed = events.first("kill", task.id)
-        if killed is not None and history.spans(server_of(task)):
-            found[task.id] = history.left(server_of(task), before=killed) - killed
-    return found
+    killed = {task: events.first("kill", task) for task in events.tasks("kill", since=0)}
+    return {
+        task: history.left(server_of(sights.tasks[task]), before=at) - at
+        for task, at in killed.items()
+        if at is not None
+    }

@@ -117,6 +117,11 @@ OTHERS = (("20.10", "1.22"), ("podman-4.3", "1.22"), ("podman-5.4", "1.26"))
 CORE = tuple((engine, nginx) for engine in (*ENGINES, *PODMANS) for nginx in NGINXES) if EVERY else OTHERS
 """On which engines and nginxes tests/real/test_core.py is run; TEST_CORE=every has all."""
 
+NEWEST = "newest"
+
+SWARMS = ("20.10", NEWEST) if os.environ.get("TEST_SWARM") == "every" else ("",)
+"""Of which engines the tests' Swarms are made; empty: the chosen one. TEST_SWARM=every: `make test-swarm`."""
+
 DEFAULT_ENGINE, DEFAULT_NGINX = "26.1", "1.26"
 
 ENGINE = os.environ.get("TEST_ENGINE") or DEFAULT_ENGINE
