@@ -13,6 +13,10 @@ def has_drifted(before: Container | None, found: Container | None, *, scope: Sco
         found: As it is now; `None`: it is gone.
         scope: Which containers are followed: of what asks for nothing no event was listened to.
     """
+    # Only a list has told of it, which knows no start: it asked for nothing then, as a task's container does for itself
+    # until its Swarm is known.
+    if before is not None and before.status.is_up and not before.started_ns:
+        return False
     concerns = any(each is not None and scope.asks(each) for each in (before, found))
     return concerns and _told(before) != _told(found)
 

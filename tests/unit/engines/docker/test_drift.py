@@ -38,6 +38,12 @@ def test_what_no_event_tells_is_none() -> None:
     assert not has_drifted(down, replace(down, endpoints=()), scope=SCOPE)
 
 
+def test_what_only_a_list_has_told_of_did_not_drift() -> None:
+    """Whatever lbwatch learns of it later is more, and no event was lost: its Swarm made it one that is followed."""
+    assert not has_drifted(replace(WEB, started_ns=0, endpoints=()), WEB, scope=SCOPE)
+    assert has_drifted(replace(WEB, started_ns=0, status=ContainerStatus.EXITED), WEB, scope=SCOPE)
+
+
 def test_what_asks_for_nothing_does_not_drift() -> None:
     """Its events are not listened to."""
     job = replace(WEB, labels=())
