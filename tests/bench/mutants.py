@@ -85,6 +85,46 @@ MUTANTS = {
         ("not usual.exists() and mounts.is_mounted(other)", "not usual.exists()"),
         tests="unit/wiring/test_parts.py",
     ),
+    "address: two engines have one name": mutant(
+        "engines/docker/address.py",
+        ("other.engine.name.lower() == address.engine.name.lower()", "other.engine == address.engine"),
+        tests="unit/engines/docker/test_address.py",
+    ),
+    "address: a socket proxy is the machine": mutant(
+        "engines/docker/address.py",
+        ('        host = ""\n    return given', "        pass\n    return given"),
+        tests="unit/engines/docker/test_address.py",
+    ),
+    "address: each answer of a name server is another address": mutant(
+        "engines/docker/reachedat.py",
+        ("        if self.address not in asked.result():\n            self", "        self"),
+        tests="unit/engines/docker/test_reachedat.py",
+    ),
+    "ssh: any host is believed": mutant(
+        "engines/docker/ssh.py",
+        ('    "StrictHostKeyChecking=yes",\n', ""),
+        tests="unit/engines/docker/test_ssh.py real/test_ssh.py",
+    ),
+    "ssh: who gives up ends the log-in": mutant(
+        "engines/docker/ssh.py",
+        ("        await asyncio.wait({starting})\n        if starting.cancelled()", "        await starting\n        if starting.cancelled()"),
+        tests="unit/engines/docker/test_ssh.py",
+    ),
+    "ssh: each failure is followed by a try": mutant(
+        "engines/docker/ssh.py",
+        ("asyncio.get_running_loop().time() < self._retry_at", "False"),
+        tests="unit/engines/docker/test_ssh.py",
+    ),
+    "child: it outlives lbwatch": mutant(
+        "system/child.py",
+        ("ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)\n", ""),
+        tests="unit/system/test_child.py",
+    ),
+    "threads: names are looked up by those of all else": mutant(
+        "system/threads.py",
+        ("run_in_executor(self._look_ups, socket", "run_in_executor(None, socket"),
+        tests="unit/system/test_threads.py",
+    ),
     "gateway: any word is an address": mutant(
         "balancers/nginx/locate.py",
         ("(checked_address(each.gateway) for each in owner.endpoints)", "(each.gateway for each in owner.endpoints)"),

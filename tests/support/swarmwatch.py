@@ -154,7 +154,7 @@ class Watch:
             return
         if task.unwanted_at and now - max(task.unwanted_at, self.stormy_until) > self._bounds.leave:
             self._break(task, f"should end since {now - task.unwanted_at:.2f} s and is in", now=now)
-        if task.term_at and task.unwanted_at and task.term_at > self.stormy_until:
+        if 0.0 < task.unwanted_at < task.term_at and task.term_at > self.stormy_until:
             self._break(task, "was told to stop while it is in", now=now)
         if not task.up and now - max(task.ended_at, self.stormy_until) > self._bounds.death:
             self._break(task, f"died {now - task.ended_at:.2f} s ago and is in", now=now)

@@ -307,7 +307,7 @@ def test_one_address_on_an_overlay_is_a_conflict_whichever_engines_say_so() -> N
     plan = planned([of(A, old), of(B, new)], rules=replace(ON_FRONT, networks=("ov",)))
     assert [server.container for _, server in servers_of(plan)] == ["a/old"]
     (row,) = unrouted(plan)
-    assert row.detail == "a/old, of an engine that comes before its own in docker_host, has its address too"
+    assert row.detail == "a/old, whose engine comes before its own in docker_host, has its address too"
     same = planned([of(A, old, new)], rules=replace(ON_FRONT, networks=("ov",)))
     assert [server.container for _, server in servers_of(same)] == ["a/new"]
 
@@ -342,7 +342,7 @@ def test_a_default_name_is_one_application_or_two() -> None:
     assert lines_of(plan, "plain") == ["10.1.0.1:32770"]
     assert reasons_of(plan, "b/plain") == ["name-taken"]
     (row,) = unrouted(plan)
-    assert "the one of container a/plain, which is older" in (row.detail or "")
+    assert "the one of container a/plain, whose engine comes before its own in docker_host: " in (row.detail or "")
 
 
 def test_a_network_owner_by_name_is_of_the_same_engine() -> None:
