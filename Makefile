@@ -37,8 +37,10 @@ JOBS ?= 4
 test: packages check
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(DOCS) $(LIVE) $(SITES) $(SWARM))
 
-# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1, the service, recipes, Podman; 5 min.
-DOCS := $(patsubst %,tests/real/test_%.py,image nginx_proxy recipes one_container podman systemd template troubleshooting)
+# What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1 and on a Swarm, the service,
+# recipes, Podman; 7 min.
+DOCS := $(patsubst %,tests/real/test_%.py,image nginx_proxy recipes one_container podman several_engines_document swarm_stack \
+  systemd template troubleshooting)
 test-docs: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(DOCS)
 

@@ -281,20 +281,25 @@ class ControlService:
 
 def find_container(ref: str, *, containers: Iterable[Container]) -> Container:
     """
-    Return a container by its name, or by the beginning of its id.
+    Return a container by its name, with its engine's before it or not, as `SERVICE.SLOT`, or by an id's beginning.
 
     Raises:
-        RequestError: There is none, or there are several such ids.
+        RequestError: There is none, or several may be meant.
     """
-    there = tuple(containers)
-    named = [each for each in there if each.name == ref.removeprefix("/")]
-    if named:
-        # Of several with one name all but the newest are gone, which is not known yet: those that ask for nothing are
-        # looked at by the next resync only.
+    there, name = tuple(containers), ref.removeprefix("/")
+    # Of several with one name, of one engine, all but the newest are gone, which is not known yet: those that ask for
+    # nothing are looked at by the next resync only.
+    if named := [each for each in there if name in (each.name, f"{each.engine.name}/{each.own_name}")]:
         return max(named, key=lambda each: each.created_ns)
+    if alike := sorted({each.name for each in there if each.own_name == name}):
+        raise RequestError(f"{len(alike)} engines have a container {excerpt(ref)!r}: name one of {_listed(alike)}")
+    # Its former task may be there for a while, too: what is asked about is the one that has its place now.
+    if tasks := [each for each in there if each.task is not None and name == f"{each.task.service}.{each.task.slot}"]:
+        return max(tasks, key=lambda each: each.created_ns)
     begun = [each for each in there if len(ref) >= SHORTEST_ID and each.id.startswith(ref)]
     if not begun:
-        raise RequestError(f"the engine has no container {excerpt(ref)!r}")
+        who = "no engine has a" if len({each.engine for each in there}) > 1 else "the engine has no"
+        raise RequestError(f"{who} container {excerpt(ref)!r}")
     if len(begun) > 1:
         raise RequestError(f"{excerpt(ref)!r} is the beginning of {len(begun)} ids: give more of it")
     return begun[0]

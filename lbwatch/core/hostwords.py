@@ -69,20 +69,21 @@ def host_explanation(
     return HostExplanation(source=source, story=story, at=at, refused=refused, unmatched=files, reasons=reasons)
 
 
-def host_of(status: Status, host: str, *, rules: Rules) -> HostExplanation:
+def host_of(status: Status, host: str, *, source: str, rules: Rules) -> HostExplanation:
     """
     Return the answer of a daemon.
 
     Args:
         status: How it does, with all containers.
         host: As somebody typed it.
+        source: Where the engines are, as users write it.
         rules: What holds now.
     """
     plan = replace(status.applied.plan or Plan(), routes=status.routes)
     story = site_story(host, plan=plan, rules=rules, containers={each.id: each for each in status.containers})
     return host_explanation(
         story,
-        source=", ".join(each.source for each in status.engines),
+        source=source,
         at=status.at,
         degraded=status.applied.degraded,
         unmatched=status.unmatched,

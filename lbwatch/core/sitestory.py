@@ -177,13 +177,20 @@ def _location(
     stories = []
     for row in rows:
         container, labels = asked_for.get((row.container, location.upstream), (None, None))
-        words = "" if container is None or labels is None else _port_words(container, labels)
+        words = "" if container is None or labels is None else _port_words(container, labels, route=row)
         stories.append(ContainerStory(name=row.container, route=row, port=words))
     return LocationStory(location=location, containers=tuple(stories))
 
 
-def _port_words(container: Container, labels: UpstreamLabels) -> str:
+def _port_words(container: Container, labels: UpstreamLabels, *, route: Route) -> str:
     """Return at which port a container is reached, and why there."""
+    words = _own_port_words(container, labels)
+    at_host = {each.host_port for each in container.published if each.host_port != each.port}
+    is_published = route.server is not None and route.server.port in at_host
+    return f"{words}; published as {route.address}" if is_published else words
+
+
+def _own_port_words(container: Container, labels: UpstreamLabels) -> str:
     exposed = ", ".join(map(str, container.exposed[:8])) or "no port"
     if labels.port is not None:
         says = "VIRTUAL_PORT or a label" if labels.is_compat else "a label"

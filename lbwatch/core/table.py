@@ -35,6 +35,7 @@ from lbwatch.core.sites.hosts import Hosts
 from lbwatch.core.streams import Streams
 
 _NO_FILES = SiteFiles()
+_FIRST_ENGINE = "whose engine comes before its own in docker_host"
 
 
 class Table:
@@ -215,7 +216,8 @@ class Table:
     def _name_taken(self, candidate: Candidate, first: Claim) -> Candidate:
         prefix = "" if self._rules is None else self._rules.prefix
         own = f"the label {prefix}.upstream gives it a name of its own, or lets it join that one on purpose"
-        detail = f"its default upstream {candidate.upstream} is the one of {first.words}, which is older: {own}"
+        why = "which is older" if _is_one_clock(first, candidate.container) else _FIRST_ENGINE
+        detail = f"its default upstream {candidate.upstream} is the one of {first.words}, {why}: {own}"
         return replace(candidate, server=None, reason=Reason.NAME_TAKEN, detail=detail)
 
     def _settled_candidates(self, id: str) -> Iterable[Candidate]:
@@ -225,8 +227,7 @@ class Table:
             if first is None or each.owner is None or first.claimant == each.owner.id:
                 yield each
             else:
-                is_newer = first.rank[0] == each.owner.engine.order
-                why = "which was started later" if is_newer else "of an engine that comes before its own in docker_host"
+                why = "which was started later" if _is_one_clock(first, each.owner) else _FIRST_ENGINE
                 detail = f"{first.words}, {why}, has its address too"
                 yield replace(each, server=None, reason=Reason.ADDRESS_CONFLICT, detail=detail)
 
@@ -357,6 +358,11 @@ class Table:
 def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[str]:
     """Return the keys of what is in one of them alone, or is another value."""
     return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+
+
+def _is_one_clock(first: Claim, loser: Container) -> bool:
+    """Return whether a claim was won by the time of one engine's clock, and not by the order of two engines."""
+    return first.rank[0] == loser.engine.order
 
 
 def _newest_first(owner: Container) -> tuple[int, int, str]:

@@ -80,7 +80,12 @@ class Together:
             if (task := _task_of(each, known=known, nodes=nodes)) is not None
         }
         hints = dict(self._tasks.values())
-        own = [{id: each for id, each in one.containers.items() if id not in self._tasks} for one in engines]
+        own: list[dict[str, Container]] = []
+        for one in engines:
+            # An engine that is followed by two ways has each container once, by the first of them.
+            before = [each.keys() for each in own]
+            others = ((id, each) for id, each in one.containers.items() if id not in self._tasks)
+            own.append({id: each for id, each in others if not any(id in ids for ids in before)})
         tasks = [
             {id: self._with_hint(each, hints.get(id)) for id, each in swarm.snapshot.containers.items()}
             for swarm in swarms

@@ -5,10 +5,11 @@ It touches the disk and decides nothing: not whose truth it is time to keep, nor
 hold secrets, so that nobody else reads these files.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from operator import is_
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import quote
@@ -173,6 +174,7 @@ class EngineMemory:
         self.path: Final = folder / _file_name(engine.name)
         self._engine = engine
         self._on_disk: bytes | None = None  # digest of the file, as far as this lbwatch has read or written it
+        self._written: Kept | None = None  # what is in it, as it was given
 
     def load(self) -> Kept | None:
         """
@@ -200,21 +202,26 @@ class EngineMemory:
         """
         Put what the engine says now in the file's place, and return whether that was necessary.
 
-        It waits for the disk: to be called in a thread, and never in two at once.
+        It waits for the disk: to be called in a thread, and never in two at once. Where all is the very same object as
+        before, that is seen without a look at what it says.
 
         Raises:
             StateError: It cannot be kept; what was kept before may still be there.
         """
+        if self._written is not None and _are_same(kept, self._written):
+            return False
         try:
             content = msgspec.json.encode(msgspec.convert(kept, _File, from_attributes=True)) + b"\n"
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise StateError(self.path, reason=f"what the engine says cannot be kept: {error}") from error
         digest = sha256(content).digest()
         if digest == self._on_disk:
+            self._written = kept
             return False
-        self._on_disk = None  # until the file is there: whatever is raised on the way leaves the next call to try again
+        # Until the file is there: whatever is raised on the way leaves the next call to try again.
+        self._on_disk = self._written = None
         self._replace(content)
-        self._on_disk = digest
+        self._on_disk, self._written = digest, kept
         return True
 
     def _replace(self, content: bytes) -> None:
@@ -250,6 +257,19 @@ def forget_others(folder: Path, *, names: Collection[str]) -> None:
 def _file_name(name: str) -> str:
     """Return the file of an engine of any name: an address has colons, and nothing leads to another folder."""
     return _FILE.format(quote(name, safe=""))
+
+
+def _are_same(kept: Kept, other: Kept) -> bool:
+    """Return whether there are the very same containers; equal ones may differ in what nobody compares."""
+    one, two = kept.swarm, other.swarm
+    if one is None or two is None:
+        return one is two and _are_all(kept.containers, other.containers)
+    rest = replace(one, tasks=()) == replace(two, tasks=())
+    return rest and _are_all(kept.containers, other.containers) and _are_all(one.tasks, two.tasks)
+
+
+def _are_all(containers: Sequence[Container], others: Sequence[Container]) -> bool:
+    return len(containers) == len(others) and all(map(is_, containers, others))
 
 
 def _restored(found: tuple[_Container, ...], *, engine: Engine) -> tuple[Container, ...]:

@@ -7,12 +7,13 @@ stays in their queue and is run at any later time; and their end is waited for, 
 
 import asyncio
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
-from typing import ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 import structlog
 
@@ -107,11 +108,26 @@ class Threads(Executor):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose threads are those of above."""
+    """An event loop whose threads are those of above; those that look names up do nothing else."""
 
     def __init__(self) -> None:
         super().__init__()
         self._own_threads = Threads()
+        # A name server that hangs has all engines that are known by name hang, and nothing that files are written by.
+        self._look_ups = Threads(name="look-up")
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Look a name up, as socket's function does; the type is that of the standard library's stubs."""
+        return await self.run_in_executor(self._look_ups, socket.getaddrinfo, host, port, family, type, proto, flags)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
         """Run a function in a thread of *executor*'s, or of ours if that is `None`."""

@@ -101,7 +101,7 @@ class Daemon:
         """Return what becomes of the requests for a host."""
         status = await self.status()
         # In a thread: whoever wrote its labels, and how many containers serve it, has a say in how long it takes.
-        return await asyncio.to_thread(host_of, status, host, rules=self.rules())
+        return await asyncio.to_thread(host_of, status, host, source=self.source.described, rules=self.rules())
 
     async def explain(self, container: Container | None) -> Explanation:
         """Return why each container, or one of them, is or is not routed."""

@@ -15,11 +15,12 @@ from lbwatch.engines.docker.address import EngineAddress, nginx_engine_of
 from lbwatch.engines.docker.client import EngineClient
 from lbwatch.engines.docker.reachedat import ReachedAt
 from lbwatch.engines.docker.source import DockerSource
-from lbwatch.engines.pool import EnginePool, FollowedEngine, NewSwarm
+from lbwatch.engines.followed import FollowedEngine, NewSwarm
+from lbwatch.engines.pool import EnginePool
 from lbwatch.engines.swarm.doors import Door
 from lbwatch.engines.swarm.source import SwarmSource
 from lbwatch.settings import Settings
-from lbwatch.system.enginememory import EngineMemory, Kept
+from lbwatch.system.enginememory import EngineMemory, Kept, forget_others
 from lbwatch.wiring.access import followed
 from lbwatch.wiring.parts import make_addresses
 from lbwatch.wiring.sites import read_beside
@@ -37,7 +38,8 @@ def make_pool(
         settings: What the user set.
         stack: Closes the connections.
         asks_identity: Whether each engine is asked who it is, beside what it has.
-        keeps: Whether what engines say is kept for a start at which one is away.
+        keeps: Whether what engines say is kept for a start at which one is away, and what was kept of others is
+            forgotten; what was kept of these counts in any case.
 
     Raises:
         SettingsError: An engine cannot be reached as it is set.
@@ -68,10 +70,12 @@ def make_pool(
                 client=client,
                 url=address.name,
                 reached=partial(getattr, reached, "address"),
-                kept=_kept(memory) if keeps else None,
+                kept=_kept(memory),
                 memory=memory if keeps else None,
             )
         )
+    if keeps:
+        forget_others(settings.routing.state_dir, names=[each.name for each in engines])
     return EnginePool(engines, new_swarm=_new_swarm(settings), resync_interval_s=settings.routing.resync_interval)
 
 
@@ -127,7 +131,8 @@ def _source(
         asks_identity: Whether it is asked who it is.
     """
     variables, also_labels = read_beside(settings)
-    # Where it is known what nginx reaches no driver matters, unless networks of several engines are compared.
+    # Where it is known what nginx reaches no driver matters, unless an overlay of another machine's is to be known.
+    is_alone = is_only and runs_nginx
     is_known = bool(settings.routing.networks or settings.nginx.nginx_container)
     follows_swarm = settings.engine.swarm == "auto"
     return DockerSource(
@@ -141,7 +146,8 @@ def _source(
         variables=variables,
         also_labels=also_labels,
         follows=followed(settings) if runs_nginx else None,
-        asks_networks=not (is_known and is_only),
+        asks_networks=not (is_known and is_alone),
+        asks_all_networks=not is_alone,
         asks_identity=asks_identity or follows_swarm,
         connecting=reached.resolve,
     )

@@ -16,7 +16,8 @@ from lbwatch.balancers.template import Renderer
 from lbwatch.core.errors import OutputError, RenderError, SourceError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Rules
-from lbwatch.engines.pool import EnginePool, FollowedEngine
+from lbwatch.engines.followed import FollowedEngine
+from lbwatch.engines.pool import EnginePool
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings

@@ -85,6 +85,46 @@ MUTANTS = {
         ("not usual.exists() and mounts.is_mounted(other)", "not usual.exists()"),
         tests="unit/wiring/test_parts.py",
     ),
+    "address: two engines have one name": mutant(
+        "engines/docker/address.py",
+        ("other.engine.name.lower() == address.engine.name.lower()", "other.engine == address.engine"),
+        tests="unit/engines/docker/test_address.py",
+    ),
+    "address: a socket proxy is the machine": mutant(
+        "engines/docker/address.py",
+        ('        host = ""\n    return given', "        pass\n    return given"),
+        tests="unit/engines/docker/test_address.py",
+    ),
+    "address: each answer of a name server is another address": mutant(
+        "engines/docker/reachedat.py",
+        ("        if self.address not in asked.result():\n            self", "        self"),
+        tests="unit/engines/docker/test_reachedat.py",
+    ),
+    "ssh: any host is believed": mutant(
+        "engines/docker/ssh.py",
+        ('    "StrictHostKeyChecking=yes",\n', ""),
+        tests="unit/engines/docker/test_ssh.py real/test_ssh.py",
+    ),
+    "ssh: who gives up ends the log-in": mutant(
+        "engines/docker/ssh.py",
+        ("        await asyncio.wait({starting})\n        if starting.cancelled()", "        await starting\n        if starting.cancelled()"),
+        tests="unit/engines/docker/test_ssh.py",
+    ),
+    "ssh: each failure is followed by a try": mutant(
+        "engines/docker/ssh.py",
+        ("asyncio.get_running_loop().time() < self._retry_at", "False"),
+        tests="unit/engines/docker/test_ssh.py",
+    ),
+    "child: it outlives lbwatch": mutant(
+        "system/child.py",
+        ("ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)\n", ""),
+        tests="unit/system/test_child.py",
+    ),
+    "threads: names are looked up by those of all else": mutant(
+        "system/threads.py",
+        ("run_in_executor(self._look_ups, socket", "run_in_executor(None, socket"),
+        tests="unit/system/test_threads.py",
+    ),
     "gateway: any word is an address": mutant(
         "balancers/nginx/locate.py",
         ("(checked_address(each.gateway) for each in owner.endpoints)", "(each.gateway for each in owner.endpoints)"),
@@ -147,7 +187,7 @@ MUTANTS = {
     ),
     "streams: the younger one has the port": mutant(
         "core/streams.py",
-        ("            rank = container.created_ns, ", "            rank = -container.created_ns, "),
+        ("            rank = *container.age[:2], ", "            rank = container.age[0], -container.age[1], "),
         tests="unit/core/test_streams.py",
     ),
     "trial: what nginx took back stays on disk": mutant(
@@ -275,7 +315,22 @@ MUTANTS = {
         "balancers/nginx/quoting.py", ("if in_lua or _LUA in directive", "if _LUA in directive"), tests="unit/balancers/nginx/test_quoting.py"
     ),
     "injection: any address is an address": mutant(
-        "core/networks.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_networks.py"
+        "core/addresses.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_networks.py"
+    ),
+    "reach: every engine's networks are nginx's": mutant(
+        "core/target.py", ("        return self.rules.nginx_engine == self.owner.engine.name", "        return True"), tests="unit/core/test_reach.py"
+    ),
+    "reach: any network is one on all engines": mutant(
+        "core/reach.py", ("if each.driver == _OVERLAY))", "if each.driver))"), tests="unit/core/test_reach.py"
+    ),
+    "reach: loopback elsewhere is reached": mutant(
+        "core/bindings.py", ('        return own if reaches_loopback else ""', "        return own"), tests="unit/core/test_bindings.py"
+    ),
+    "claims: clocks of two engines are compared": mutant(
+        "core/table.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
+    ),
+    "claims: a machine's address is one container's": mutant(
+        "core/reach.py", ('claim=f"port {_host_port(address, port)}"', "claim=address"), tests="unit/core/test_reach.py"
     ),
     "drain: kills are not heard of": mutant(
         "engines/docker/client.py", ('    "kill",\n', ""), tests="unit/engines/docker/test_source.py unit/test_convergence.py"
@@ -304,10 +359,10 @@ MUTANTS = {
         "system/enginememory.py", ("text=content.decode(), mode=MODE)", "text=content.decode())"), tests="unit/system/test_enginememory.py"
     ),
     "engine memory: written whatever is there": mutant(
-        "system/enginememory.py", ("        if digest == self._on_disk:\n            return False\n", ""), tests="unit/system/test_enginememory.py"
+        "system/enginememory.py", ("        if digest == self._on_disk:\n            self._written = kept\n            return False\n", ""), tests="unit/system/test_enginememory.py"
     ),
     "engine memory: what failed is taken for written": mutant(
-        "system/enginememory.py", ("        self._on_disk = None  # until", "        pass  # until"), tests="unit/system/test_enginememory.py"
+        "system/enginememory.py", ("        self._on_disk = self._written = None\n        self._replace", "        self._replace"), tests="unit/system/test_enginememory.py"
     ),
     "engine memory: anything is an id": mutant(
         "system/enginememory.py", ('pattern=r"^[0-9a-z]{1,64}\\Z"', 'pattern=""'), tests="unit/system/test_enginememory.py"

@@ -39,7 +39,7 @@ def test_two_machines_are_one_upstream_as_the_document_has_it(
 
     def rows() -> dict[str, str]:
         words = tried(stage, explain, folder=tmp_path)
-        return dict(re.findall(r"^(web-[ab]) +web +(\S+)$", words, re.MULTILINE))
+        return dict(re.findall(r"^(web-[ab]) +web +(\S+)(?: |$)", words, re.MULTILINE))
 
     before = rows()
     assert before["web-a"] == f"{a.inspect('web-a')['NetworkSettings']['IPAddress']}:80"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from daemon import Stage, wait_until
@@ -228,6 +229,7 @@ MANAGER_PASSES = (
     f"/v1.41/services/{SWARM_ID}",
     "/v1.41/tasks?filters=%7B%22desired-state%22%3A%5B%22running%22%5D%7D",
     f"/v1.41/tasks/{SWARM_ID}",
+    "/v1.41/tasks?filters=" + quote(json.dumps({"service": [SWARM_ID] * 100})),  # as many as are asked for at once
 )
 
 REFUSED_PATHS = (

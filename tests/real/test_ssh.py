@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from command import DEADLINE_S, WEB, command, environment, lbwatch, running, upstreams
 from needs import need
-from sources import container
 from sshserver import SSHD, SshServer, descendants
 from waiting import eventually
 
@@ -19,7 +18,6 @@ from lbwatch.core.errors import SourceError
 from lbwatch.engines.docker import ssh
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
-from lbwatch.engines.docker.source import DockerSource
 from lbwatch.engines.fake import FakeEngine
 
 FIRST, SECOND = "172.17.0.2:80", "172.17.0.3:80"
@@ -66,10 +64,15 @@ def tunnels() -> list[int]:
 
 def is_ssh(pid: int) -> bool:
     """Return whether a process is an ssh that forwards a socket."""
+    return b"-nNT" in words_of(pid)
+
+
+def words_of(pid: int) -> bytes:
+    """Return the words that a process was started by; none once it has ended."""
     try:
-        return b"-nNT" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def folders() -> set[Path]:
@@ -140,6 +143,14 @@ async def test_a_key_that_is_not_taken_is_said(server: SshServer, engine: FakeEn
     (server.folder / "authorized_keys").write_text("")
     async with connected(server.url(engine.socket)) as client:
         assert "Permission denied" in await refusal(client)
+
+
+async def test_a_key_that_may_only_forward_is_enough(server: SshServer, engine: FakeEngine) -> None:
+    """No shell is needed over there, so none should be given away."""
+    key = (server.folder / "id.pub").read_text()
+    (server.folder / "authorized_keys").write_text(f"restrict,port-forwarding {key}")
+    async with connected(server.url(engine.socket)) as client:
+        assert await client.list_containers() == ()
 
 
 async def test_a_machine_without_an_engine_is_said(server: SshServer, tmp_path: Path) -> None:
@@ -220,35 +231,21 @@ _QUICK = ("ServerAliveInterval=1", "ServerAliveCountMax=1")
 async def test_two_engines_are_followed_each_by_its_own_ssh(
     server: SshServer, engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """They may be behind one machine, and one of them may go."""
-
-    def source(client: EngineClient, name: str) -> DockerSource:
-        return DockerSource(
-            client,
-            name=name,
-            prefix="lbwatch",
-            expose_all=False,
-            resync_interval_s=300,
-            drain_timeout_s=1,
-            random=lambda: 0.5,
-        )
-
-    async with (
-        FakeEngine(socket=tmp_path / "other.sock", lag_s=0, seed=1) as other,
-        connected(f"a={server.url(engine.socket)}") as first,
-        connected(f"b={server.url(other.socket)}") as second,
-    ):
-        a, b = source(first, "a"), source(second, "b")
-        tasks = [asyncio.create_task(each.run(lambda *, heard_at=None: None)) for each in (a, b)]
-        try:
-            engine.containers.run(name="web-a", labels=WEB)
-            other.containers.run(name="web-b", labels=WEB)
-            await eventually(lambda: container(a, "web-a") and container(b, "web-b"))
+    """They are two machines, of which one's link may break."""
+    out = tmp_path / "out.conf"
+    async with FakeEngine(socket=tmp_path / "other.sock", lag_s=0, seed=1) as other:
+        engine.containers.run(name="web", labels=WEB)
+        other.containers.run(name="web", labels=WEB | {"lbwatch.address": "192.0.2.7"})
+        urls = (f"a={server.url(engine.socket)}", f"b={server.url(other.socket)}")
+        async with running(engine, tmp_path, docker_host=urls):
+            await eventually(lambda: FIRST in upstreams(out) and "192.0.2.7:80" in upstreams(out), what="both")
             assert len(tunnels()) == 2
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            (gone,) = [each for each in tunnels() if str(other.socket).encode() in words_of(each)]
+            os.kill(gone, signal.SIGKILL)
+            other.containers.stop("web")
+            await eventually(lambda: "192.0.2.7" not in upstreams(out), what="the end of the one, by a new ssh")
+            assert FIRST in upstreams(out)
+        assert not tunnels()
 
 
 async def test_a_killed_lbwatch_leaves_no_ssh_behind(server: SshServer, engine: FakeEngine, tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class Stack:
     def servers(self) -> set[str]:
         """Where nginx's workers send requests, as lbwatch says it."""
         rows = self.inside("lbwatch", "explain").splitlines()
-        return {match[1] for row in rows if (match := re.match(r"demo_app\S* +web +(\S+)$", row)) is not None}
+        return {
+            match[1] for row in rows if (match := re.match(r"demo_app\S* +web +([\d.]+:80)(?: |$)", row)) is not None
+        }
 
     def wait_in_step(self, number: int) -> None:
         wait_until(

@@ -277,6 +277,38 @@ async def test_it_follows_an_engine_beside_an_nginx_of_root_s(machine: Machine, 
     assert machine.read("/etc/nginx/lbwatch/lbwatch.conf"), "nginx could not start any more"
 
 
+SSHD = """\
+[Service]
+RuntimeDirectory=sshd
+ExecStart=/usr/sbin/sshd -D -e -o UsePAM=no -o ListenAddress=127.0.0.1 -o PermitRootLogin=prohibit-password
+"""
+
+LOG_IN = """\
+install -d -m 700 /root/.ssh
+install -d -m 700 -o lbwatch -g lbwatch /var/lib/lbwatch/.ssh
+setpriv --reuid=lbwatch --clear-groups --regid=lbwatch ssh-keygen -q -t ed25519 -N "" -f /var/lib/lbwatch/.ssh/id_ed25519
+cp /var/lib/lbwatch/.ssh/id_ed25519.pub /root/.ssh/authorized_keys
+ssh-keygen -q -A
+echo "127.0.0.1 $(cat /etc/ssh/ssh_host_ed25519_key.pub)" > /var/lib/lbwatch/.ssh/known_hosts
+"""
+
+
+async def test_it_follows_an_engine_by_ssh(machine: Machine, engine: FakeEngine) -> None:
+    """What the unit takes away must not be what ssh needs, or what has it end with lbwatch."""
+    need("/usr/sbin/sshd", "ssh-keygen", "setpriv")
+    machine.run("rm", "-rf", "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d")
+    machine.write("/etc/ssh/sshd_config", "")
+    machine.run("sh", "-ec", LOG_IN)
+    machine.unit("sshd.service", SSHD)
+    machine.run("systemctl", "start", "sshd")
+    machine.serve()
+    machine.settings(docker_host=f"ssh://root@127.0.0.1{machine.docker}")
+    machine.run("systemctl", "start", "lbwatch")
+    await eventually(lambda: machine.status() == "in step: 1 upstream, 0 servers", what=machine.log)
+    engine.containers.run(name="web-1", labels=WEB)
+    await eventually(lambda: "172.17.0.2:80" in machine.output, what=machine.log)
+
+
 async def test_where_nginx_has_lua_its_workers_are_told_of_servers(machine: Machine, engine: FakeEngine) -> None:
     """They are another user, and all that lbwatch may write is one folder; the test of Lua runs in its sandbox, too."""
     need(*LUA)

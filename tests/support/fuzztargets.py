@@ -36,17 +36,18 @@ from lbwatch.balancers.nginx.process import Process
 from lbwatch.balancers.template import Renderer, shipped_templates
 from lbwatch.cli import main as command_line
 from lbwatch.core import labels as label_words
-from lbwatch.core.errors import RequestError, SettingsError, SourceError, StateError
+from lbwatch.core.errors import EngineAwayError, RequestError, SettingsError, SourceError, StateError
 from lbwatch.core.explain import Explanation
 from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Event, Snapshot, Suspended
 from lbwatch.core.plan import Rules, desired_state
 from lbwatch.core.site import SiteRules, SiteWish
 from lbwatch.core.sites.nginxproxy import compat_labels, proxy_rules
 from lbwatch.engines.docker import answers
-from lbwatch.engines.docker.address import engine_addresses
+from lbwatch.engines.docker.address import SshTarget, engine_addresses
 from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecoder
 from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS
 from lbwatch.engines.docker.networks import drivers_of_list
+from lbwatch.engines.docker.ssh import meaning_of
 from lbwatch.settings import Settings, groups
 from lbwatch.system.enginememory import EngineMemory
 from lbwatch.system.sitefiles.judge import MAX_HOSTS, judged
@@ -542,6 +543,17 @@ def truths(data: bytes) -> None:
         desired_state([snapshot], rules=Rules(), suspended=Suspended())
 
 
+# -- what ssh says
+
+
+def complaints(data: bytes) -> None:
+    """What the other end of an ssh has it print is one line of an error, with nothing in it that a terminal obeys."""
+    lines = [line.strip() for line in data.decode(errors="replace").split("\n") if line.strip()]
+    said = meaning_of(lines, target=SshTarget(host="b"))
+    if lines:
+        _is_one_line(str(EngineAwayError(said.words)))
+
+
 # -- all of them, and what is begun with
 
 # -- files of sites
@@ -564,7 +576,7 @@ TARGETS: Mapping[str, Target] = {
         *(tokenizer, includes, templates),
         *(events, inspects, lists, networks),
         *(labels, variables),
-        *(settings, refs, requests, pages, kept, truths),
+        *(settings, refs, requests, pages, kept, truths, certificates, complaints),
     )
 }
 
@@ -653,7 +665,14 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b't"a\\nb" = 1\n',
         b"eDRAIN_TIMEOUT=" + b"9" * 400,
         b"eRELOAD_INTERVAL=1h\nSTATUS_LISTEN=localhost:80\nNETWORKS=a,,b\nNGINX_CONF=x\nLABEL_PREFIX=a.b\nX=1\n",
+        b"eDOCKER_HOST=a=unix:///a=b,b=ssh://me@h:22/run/x,tcp://[::1]\nENGINE_ADDRESS=b=::1,A=h\nNGINX_ENGINE=none\n",
         b"f--drain-timeout\n0s\n--status-hosts=a,b\n--nginx-reload\nsignal\n--log-level\ndebug\n--state-dir\nx\n",
+    ),
+    "complaints": (
+        b"ssh: connect to host b port 22: Connection refused\r\n",
+        b"Welcome {user}!\x1b[2J\nme@b: Permission denied (publickey).",
+        b"@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+        b"channel 2: open failed: connect failed: open failed",
     ),
     "refs": (b"web-1", b"/web-2", _C2.encode(), b"c1c1", b"abab"),
     "requests": (

@@ -206,6 +206,8 @@ hostile_text = st.one_of(
 FIELDS = (
     "port",
     "network",
+    "reach",
+    "address",
     "weight",
     "max_fails",
     "fail_timeout",
@@ -263,9 +265,14 @@ NGINX_VARIABLES = (
 )
 """From nginx's documentation: those that make sense in a hash key and that every build knows."""
 
+ADDRESSES = ("192.0.2.7", "172.18.0.2", "fd00::2")
+"""Of labels; two of them are those of containers too."""
+
 _VALUES: Mapping[str, st.SearchStrategy[str]] = {
     "port": st.sampled_from(["80", "81", "8080", "1", "65535"]),
     "network": st.sampled_from([*NETWORKS, "nowhere"]),
+    "reach": st.sampled_from(["network", "network", "port", "vip"]),
+    "address": st.sampled_from(ADDRESSES),
     "weight": st.integers(1, 1000).map(str),
     "max_fails": st.integers(0, 100).map(str),
     "fail_timeout": st.sampled_from(["10s", "1m", "1m30s", "30", "0"]),
@@ -330,6 +337,8 @@ BAD_LABELS = (
     {"lbwatch.enable": "true", "lbwatch.keepalive": "10001"},
     {"lbwatch.enable": "true", "lbwatch.sticky": "cookie a;b"},
     {"lbwatch.enable": "true", "lbwatch.hold": "61s"},
+    {"lbwatch.reach": "mesh"},
+    {"lbwatch.upstreams.api.address": "127.0.0.1"},
 )
 """Labels that the contract refuses, each for another reason."""
 

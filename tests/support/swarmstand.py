@@ -38,7 +38,7 @@ class ManagerStand:
         self.requests: Counter[str] = Counter()
         self.queries: list[dict[str, list[str]]] = []
         self.fault: Callable[[str], Any] = lambda path: None
-        self.streams: list[asyncio.Queue[dict[str, Any]]] = []
+        self.streams: list[asyncio.Queue[dict[str, Any] | None]] = []
         self.url = ""
 
     def have(self, *items: dict[str, Any]) -> None:
@@ -53,6 +53,11 @@ class ManagerStand:
         for stream in self.streams:
             stream.put_nowait(said)
         return said
+
+    def end_streams(self) -> None:
+        """End all streams, as an engine does that goes away."""
+        for stream in self.streams:
+            stream.put_nowait(None)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["path"]
@@ -94,13 +99,14 @@ class ManagerStand:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Api-Version": "1.41"})
         await response.prepare(request)
-        stream: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        stream: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self.streams.append(stream)
         try:
-            while True:
-                await response.write(json.dumps(await stream.get()).encode() + b"\n")
+            while (said := await stream.get()) is not None:
+                await response.write(json.dumps(said).encode() + b"\n")
         finally:
             self.streams.remove(stream)
+        return response
 
 
 @asynccontextmanager

@@ -142,12 +142,21 @@ def info_of(body: bytes) -> EngineInfo | None:
     return EngineInfo(id=info.id[:MAX_NAME_CHARS], name=info.name[:MAX_NAME_CHARS], swarm=_membership(info.swarm))
 
 
+_IN_NONE = ("", "inactive")  # of the states of an engine in a Swarm; others may pass, as `pending` and `locked`
+
+
 def _membership(swarm: SwarmInfo | None) -> SwarmMembership | None:
-    """Return what an engine is in a Swarm; `None`: in none, or it does not say by ids that are some."""
-    if swarm is None or not is_swarm_id(swarm.node_id):
+    """Return what an engine is in a Swarm; `None`: in none, or it does not say."""
+    if swarm is None or swarm.local_node_state in _IN_NONE:
         return None
+    node_id = swarm.node_id if is_swarm_id(swarm.node_id) else ""
     cluster = swarm.cluster.id if swarm.cluster is not None and is_swarm_id(swarm.cluster.id) else ""
-    return SwarmMembership(node_id=swarm.node_id, cluster=cluster, is_manager=swarm.control_available and bool(cluster))
+    return SwarmMembership(
+        node_id=node_id,
+        state=swarm.local_node_state[:MAX_NAME_CHARS],
+        cluster=cluster,
+        is_manager=swarm.control_available and bool(cluster),
+    )
 
 
 def config_of_inspect(body: bytes) -> ContainerConfig:

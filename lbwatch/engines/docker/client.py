@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import hdrs
 
-from lbwatch.core.errors import EngineAwayError, NoContainerError, SourceError, SourceTimeoutError, excerpt
+from lbwatch.core.errors import EngineAwayError, NoContainerError, SourceError, SourceTimeoutError, ThreadError, excerpt
 from lbwatch.core.model import Container
 from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.answers import container_of_inspect, containers_of_list, info_of
@@ -344,10 +344,10 @@ class EngineClient:
             raise SourceTimeoutError(f"{method} {path}: no answer within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._reach.failure(error, asked=f"{method} {path}") from error
-        except RuntimeError as error:
-            # A name is looked up in a thread, of which there may be no more just then (pids.max): Python has no better
-            # error for that.
-            if "new thread" not in str(error):
+        except (ThreadError, RuntimeError) as error:
+            # A name is looked up in a thread, of which there may be no more just then (pids.max): Python itself has no
+            # better error for that.
+            if isinstance(error, RuntimeError) and "new thread" not in str(error):
                 raise
             raise EngineAwayError(f"{method} {path}: {self._address.name}: {error}") from error
 

@@ -11,8 +11,11 @@ def has_drifted(before: Container | None, found: Container | None, *, scope: Sco
     Args:
         before: As it was known; `None`: it was not.
         found: As it is now; `None`: it is gone.
-        scope: Which containers are followed: of what asks for nothing no event was listened to.
+        scope: Which containers are followed: of what asks for nothing no event was listened to, nor of a task's before
+            its Swarm had told of the task.
     """
+    if before is not None and before.status.is_up and not before.started_ns:
+        return False  # all that is known of it is from a list
     concerns = any(each is not None and scope.asks(each) for each in (before, found))
     return concerns and _told(before) != _told(found)
 

@@ -23,12 +23,14 @@ class SwarmMembership:
     What an engine is in a Swarm.
 
     Attributes:
-        node_id: The Swarm's 25 characters for its node.
+        node_id: The Swarm's 25 characters for its node; empty while it is being joined, or locked.
+        state: How that is, in the engine's word, such as `active` or `locked`.
         cluster: Those for the Swarm itself, which only its managers know; else empty.
         is_manager: Whether it answers for the Swarm.
     """
 
     node_id: str
+    state: str = "active"
     cluster: str = ""
     is_manager: bool = False
 

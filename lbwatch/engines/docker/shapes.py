@@ -151,6 +151,7 @@ class SwarmInfo(_Struct, frozen=True):
     """What an engine is in a Swarm; only a manager knows which one that is."""
 
     node_id: str = msgspec.field(default="", name="NodeID")
+    local_node_state: str = ""
     control_available: bool = False
     cluster: Cluster | None = None
 

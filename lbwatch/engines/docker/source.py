@@ -80,7 +80,7 @@ class DockerSource:
         also_labels: Keys of further labels that are kept.
         follows: A container that is looked at although it may ask for nothing: nginx's own.
         asks_networks: Whether the engine is asked for the drivers of networks, where an address hangs on them.
-        has_other_engines: Whether it is one of several, so that addresses always hang on them.
+        asks_all_networks: Whether it is so also for a container on one network alone, see `NetworkDrivers`.
         random: Gives a number in [0, 1), for jitter.
         connecting: Called before each stream, for what is looked up anew then.
         asks_identity: Whether the engine is asked who it is, by `/info`, and so what it is in a Swarm; what only looks
@@ -107,7 +107,7 @@ class DockerSource:
         also_labels: frozenset[str] = frozenset(),
         follows: Selector | None = None,
         asks_networks: bool = True,
-        has_other_engines: bool = False,
+        asks_all_networks: bool = False,
         asks_identity: bool = False,
         connecting: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -131,7 +131,7 @@ class DockerSource:
             follows_task=lambda task: self.follows_task is not None and self.follows_task(task),
         )
         self._cache = ContainerCache(scope, backoff=backoff)
-        self._networks = NetworkDrivers(client.network_drivers, always=has_other_engines) if asks_networks else None
+        self._networks = NetworkDrivers(client.network_drivers, always=asks_all_networks) if asks_networks else None
         self._guard = Guard(
             client,
             name=name,

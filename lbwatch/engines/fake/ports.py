@@ -20,7 +20,7 @@ class HostPorts:
 
     def publish(self, container: Container) -> None:
         """
-        Give a container that is about to start the ports that it asks for.
+        Give a container that is about to start, or is reached by another network now, the ports that it asks for.
 
         Where it leaves the number to the engine that is the next one: another at each start, as with real engines,
         until all were given once.
@@ -28,6 +28,7 @@ class HostPorts:
         Raises:
             FailedError: One of them is another container's.
         """
+        container.bindings = ()
         others = [each for other in self._state.containers.values() for each in other.bindings]
         for wanted in container.publish:
             port = wanted.host_port or self._ephemeral({each.host_port for each in others})

@@ -113,7 +113,9 @@ class Transitions:
 
     def attach(self, container: Container, network: Network) -> None:
         """Connect a container that runs to a network, which gives it an address."""
+        gateway = _gateway_network(container)
         self._allocate(container, network)
+        self._publish_anew(container, before=gateway)
         self._tell_network(network, "connect", container=container)
         self.record(container, lag_s=self._lag.connect)
 
@@ -126,7 +128,9 @@ class Transitions:
 
     def detach(self, container: Container, network: Network) -> None:
         """Disconnect a container from a network, which gets the address back if the container runs."""
+        gateway = _gateway_network(container)
         network.release(container.endpoints.pop(network.name))
+        self._publish_anew(container, before=gateway)
         for _ in range(self.kind.events.live_disconnects if container.running else 1):
             self._tell_network(network, "disconnect", container=container)
         self.record(container, lag_s=self._lag.connect)
@@ -181,6 +185,14 @@ class Transitions:
         """Publish an event of a network that concerns no container."""
         self._tell_network(network, action, container=None)
 
+    def _publish_anew(self, container: Container, *, before: str | None) -> None:
+        """Publish the ports of a container anew if it runs and another network leads out of it than *before*."""
+        now = _gateway_network(container)
+        if container.running and now is None:
+            container.bindings = ()
+        elif container.running and now != before:
+            self._ports.publish(container)
+
     def _allocate(self, container: Container, network: Network) -> None:
         container.endpoints[network.name] = network.allocate(endpoint_id=self.state.new_id())
 
@@ -191,3 +203,8 @@ class Transitions:
             return
         event = network_event(network, action, now_ns=self.state.clock_ns(), container=container, kind=self.kind)
         self._events.publish(event, delay_s=delay_s)
+
+
+def _gateway_network(container: Container) -> str | None:
+    """Return the network that leads out of a container, the first by name; `None`: it is on none."""
+    return min(container.endpoints, default=None)

@@ -25,6 +25,9 @@ LOOK_S = 1.0
 ALONE_S = 3.0
 """So long without any stream the Swarm is read all the same: a proxy may keep events to itself."""
 
+FAILS_S = 5.0
+"""So long a stream fails before that of another manager is tried in its place."""
+
 DEAD_S = 10.0
 """How long a socket that is dead is left alone; whether the daemon should end is said by who follows that engine."""
 
@@ -36,7 +39,7 @@ class Listeners:
     The streams of a Swarm.
 
     Args:
-        doors: Returns the managers, always in the same order.
+        doors: Returns the managers.
         name: The Swarm's name in logs.
         backoff: Makes what counts the failures of one stream.
         begun: Called when events begin to come, or will not for now.
@@ -57,12 +60,13 @@ class Listeners:
         self._new_backoff = backoff
         self._begun = begun
         self._handle_event = handle_event
-        self._streams: dict[Door, Stream] = {}
-        self._since = 0.0  # loop time since which no stream has held
+        self._streams: dict[Door, Stream] = {}  # of all doors, be they read or not: each knows how it failed
+        self._tasks: dict[Door, asyncio.Task[None]] = {}  # of those that are read
+        self._since = 0.0  # loop time at which it began
 
     def connection(self) -> Connection:
         """Return how it stands with the best of the streams."""
-        connections = [stream.connection for stream in self._streams.values()]
+        connections = [self._streams[door].connection for door in self._tasks]
         held = [each for each in connections if each.connected]
         # Renewed, a stream does not hold for an instant: that is no failure.
         best = held or [each for each in connections if each.error is None] or connections
@@ -72,23 +76,36 @@ class Listeners:
         """Keep the streams, for good."""
         loop = asyncio.get_running_loop()
         self._since = loop.time()
-        tasks: dict[Door, asyncio.Task[None]] = {}
-        waits_until: float | None = loop.time() + ALONE_S
+        is_owed = True  # to whoever waits for a stream: that there is one, or that there is none
         async with asyncio.TaskGroup() as group:
             while True:
-                wanted = tuple(self._doors())[:STREAMS]
-                for door in [door for door in tasks if door not in wanted]:
-                    tasks.pop(door).cancel()
-                    del self._streams[door]
-                for door in wanted:
-                    if door not in tasks:
-                        self._streams[door] = stream = self._stream(door)
-                        tasks[door] = group.create_task(_keep(stream), name=f"{self._name} stream of {door.name}")
-                if waits_until is not None and loop.time() >= waits_until:
-                    waits_until = None
-                    if not self.connection().connected:
-                        self._begun()
+                self._choose(tuple(self._doors()), group=group, now=loop.time())
+                is_owed = is_owed and not self.connection().connected
+                if is_owed and loop.time() >= self._since + ALONE_S:
+                    is_owed = False
+                    self._begun()
                 await asyncio.sleep(LOOK_S)
+
+    def _choose(self, doors: tuple[Door, ...], *, group: asyncio.TaskGroup, now: float) -> None:
+        """Read the streams of those that are there and do not fail, as far as there are enough of them."""
+        for door in doors:
+            self._streams.setdefault(door, self._stream(door))
+        wanted = sorted(doors, key=lambda door: self._rank(door, now=now))[:STREAMS]
+        for door in self._tasks.keys() - set(wanted):
+            self._tasks.pop(door).cancel()
+            self._streams[door].connection.close()
+        for door in self._streams.keys() - set(doors):
+            del self._streams[door]
+        for door in wanted:
+            if door not in self._tasks:
+                name = f"{self._name} stream of {door.name}"
+                self._tasks[door] = group.create_task(_keep(self._streams[door]), name=name)
+
+    def _rank(self, door: Door, *, now: float) -> int:
+        if door not in self._tasks:
+            return 1
+        connection = self._streams[door].connection
+        return 2 if connection.error is not None and now - connection.since >= FAILS_S else 0
 
     def _stream(self, door: Door) -> Stream:
         return Stream(

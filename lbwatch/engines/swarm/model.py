@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from lbwatch.core.model import Container, Engine, Snapshot
+from lbwatch.core.model import Container, Snapshot
 from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm.answers import SwarmNode, SwarmService, SwarmTask
 from lbwatch.engines.swarm.settling import UPDATING, Unrest
@@ -45,8 +45,7 @@ class Swarm:
     One Swarm, as its managers described it last.
 
     Args:
-        engine: What its tasks are of.
-        scope: Which of them ask to be routed, and which labels are kept.
+        scope: Which of its tasks ask to be routed, which labels are kept, and of which engine they are.
 
     Attributes:
         services: By id; those that were removed stay as long as a task of them runs.
@@ -54,11 +53,10 @@ class Swarm:
         nodes: By id.
     """
 
-    def __init__(self, *, engine: Engine, scope: Scope) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.services: dict[str, SwarmService] = {}
         self.removed: set[str] = set()
         self.nodes: dict[str, SwarmNode] = {}
-        self._engine = engine
         self._scope = scope
         self._tasks: dict[str, dict[str, SwarmTask]] = {}  # by service, then by id
         self._started_ns: dict[str, int] = {}  # of each that runs or ran: when that was seen first, by id
@@ -265,7 +263,6 @@ class Swarm:
                 task,
                 service=about,
                 node=node,
-                engine=self._engine,
                 scope=self._scope,
                 started_ns=self._started_ns.get(id, 0),
             )

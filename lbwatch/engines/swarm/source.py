@@ -65,8 +65,8 @@ class SwarmSource:
 
         self.name = name
         self.heard: Heard | None = None  # for whoever shows the stream
-        scope = Scope(prefix=prefix, expose_all=expose_all, also_labels=also_labels)
-        self._swarm = Swarm(engine=engine, scope=scope)
+        scope = Scope(prefix=prefix, expose_all=expose_all, also_labels=also_labels, engine=engine)
+        self._swarm = Swarm(scope)
         self._doors = Doors(doors)
         self._reader = Reader(self._doors, swarm=self._swarm)
         self._agenda = Agenda(resync_interval_s=resync_interval_s)
@@ -243,18 +243,21 @@ class SwarmSource:
         self._mark((id for id in ids if id not in asked and self._swarm.asks(id)), now=self._now(), heard=False)
 
     async def _read_tasks(self, ids: Sequence[str]) -> None:
-        began_at = self._now()
+        began_at, there = self._now(), self._swarm.services
+        # One that is not known may be gone, and a manager answers 404 for it and for all that are asked for beside it.
+        for id in [id for id in ids if id not in there]:
+            self._agenda.settling.forget([id])
+            self._agenda.want_service(id)
+        ids = [id for id in ids if id in there]
         try:
             changed = await self._reader.read_tasks(ids)
         except SourceError as error:
             if not (is_answer(error) and error.status == 404):
                 raise
-            # One of them was removed, and the answer names no task of the others either.
             await self._reader.read_services(ids)
-            if not self._swarm.removed & set(ids):
-                self._agenda.want_all(now=self._now())
+            if all(id in there and id not in self._swarm.removed for id in ids):
                 raise
-            return
+            return  # and look at once again, at those that are left
         self._agenda.looked(ids, began_at=began_at, changed=changed, unrest={id: self._swarm.unrest(id) for id in ids})
 
     def _mark(self, services: Iterable[str], *, now: float, heard: bool = True) -> None:

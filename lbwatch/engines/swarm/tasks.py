@@ -1,6 +1,6 @@
 """What a task is to lbwatch: a container, with what its service and its machine have to say of it. Pure."""
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Task
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Task
 from lbwatch.engines.docker.fields import container_name, possible_ports
 from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm.answers import SwarmNode, SwarmService, SwarmTask
@@ -48,7 +48,6 @@ def container_of(
     *,
     service: SwarmService | None,
     node: SwarmNode | None,
-    engine: Engine,
     scope: Scope,
     started_ns: int,
 ) -> Container:
@@ -59,8 +58,7 @@ def container_of(
         task: As it is now.
         service: Its service; `None`: nothing is known of that.
         node: Its machine; likewise.
-        engine: Which one it is of, which is the Swarm's.
-        scope: Says which labels are kept.
+        scope: Says which labels are kept, and of which engine it is.
         started_ns: When it was seen first that it runs, nanoseconds since the epoch by its node's clock; 0: never.
     """
     status, name = _status(task), service.name if service else task.service_id
@@ -77,7 +75,6 @@ def container_of(
         stop_signal=task.stop_signal,
         exit_code=task.exit_code if status is ContainerStatus.EXITED else None,
         image=task.image,
-        engine=engine,
         published=task.published,
         machine=node.address if node else "",
         task=Task(

@@ -15,6 +15,7 @@ from lbwatch.api.client import request
 from lbwatch.api.control import ControlService, find_container
 from lbwatch.balancers.nginx.version import version_in
 from lbwatch.core.errors import RequestError, SourceError
+from lbwatch.core.model import Container, Engine, Task
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.system.state import State
 
@@ -159,6 +160,29 @@ def test_a_beginning_that_two_ids_share_is_refused_and_a_name_comes_first() -> N
     assert find_container("abcd", containers=[one, two, named]) is named
     with pytest.raises(RequestError, match="no container 'abc'"):
         find_container("abc", containers=[one])
+
+
+def test_a_task_is_asked_for_by_its_service_and_slot() -> None:
+    """That is what `docker service ps` calls it; 25 letters more are nobody's to type."""
+    task = Task(service="web", service_id="s" * 25, slot="3")
+    old = Container(id="o" * 25, name="web.3.old", created_ns=1, task=task)
+    new = Container(id="n" * 25, name="web.3.new", created_ns=2, task=task)
+    assert find_container("web.3", containers=[new, old]) is new
+    with pytest.raises(RequestError, match=r"no container 'web\.4'"):
+        find_container("web.4", containers=[new, old])
+
+
+def test_a_name_that_two_engines_have_is_asked_for_by_that_of_the_engine() -> None:
+    """To drain the wrong one of two would be worse than to ask again; what stands on the page must be taken."""
+    left = Container(id="a" * 64, name="a/web", engine=Engine(name="a"))
+    right = Container(id="b" * 64, name="b/web", engine=Engine(name="b", order=1))
+    alone = Container(id="c" * 64, name="app", engine=Engine(name="b", order=1))
+    there = [left, right, alone]
+    assert [find_container(ref, containers=there) for ref in ("a/web", "b/web", "app", "b/app")] == [*there, alone]
+    with pytest.raises(RequestError, match="2 engines have a container 'web': name one of a/web, b/web"):
+        find_container("web", containers=there)
+    with pytest.raises(RequestError, match="no engine has a container 'a/app'"):
+        find_container("a/app", containers=there)
 
 
 async def test_an_order_before_the_engine_was_read_says_so(tmp_path: Path) -> None:

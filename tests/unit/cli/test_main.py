@@ -133,10 +133,10 @@ async def test_an_unknown_variable_is_only_a_warning(engine: FakeEngine) -> None
         (("health", "--status-listen", "127.0.0.1:1"), 120, _HEAVY),
         (("--help",), 105, _HEAVY),
         (("run", "--help"), 105, _HEAVY),
-        (("drain", "x", "--control-socket", "/nowhere"), 510, {"jinja2", "crossplane", "lbwatch.engines"}),
-        (("render", "--docker-host", "unix:///nowhere"), 700, {"lbwatch.engines.fake", "lbwatch.daemon"}),
-        (("explain", "--docker-host", "unix:///nowhere"), 700, {"lbwatch.engines.fake", "lbwatch.daemon"}),
-        (("run", "--docker-host", "nonsense"), 740, {"lbwatch.engines.fake", "lbwatch.cli.output"}),
+        (("drain", "x", "--control-socket", "/nowhere"), 530, {"jinja2", "crossplane", "lbwatch.engines"}),
+        (("render", "--docker-host", "unix:///nowhere"), 750, {"lbwatch.engines.fake", "lbwatch.daemon"}),
+        (("explain", "--docker-host", "unix:///nowhere"), 750, {"lbwatch.engines.fake", "lbwatch.daemon"}),
+        (("run", "--docker-host", "nonsense"), 800, {"lbwatch.engines.fake", "lbwatch.cli.output"}),
     ],
 )
 async def test_a_command_imports_what_it_needs_and_no_more(

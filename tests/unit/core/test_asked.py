@@ -9,7 +9,7 @@ from siteworlds import files, hosts_of, location, served, site
 from strategies import container, decide, lines_of, notices, reasons_of, upstream_of
 
 from lbwatch.core.asked import asked_of, upstreams_of
-from lbwatch.core.model import Container, Endpoint, Plan, Reason
+from lbwatch.core.model import Container, Endpoint, Plan, Published, Reason
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SiteRules
 from lbwatch.core.sites.pools import pool_name
@@ -65,6 +65,15 @@ def test_what_labels_say_of_the_container_holds_for_its_variables_too() -> None:
     plan = planned(replace(own, endpoints=back))
     assert lines_of(plan, "a.example") == ["172.19.0.9:9000"]
     assert lines_of(plan, "web") == ["172.19.0.9:8080"]
+
+
+def test_by_what_it_is_reached_holds_for_its_variables_too() -> None:
+    """It is true of the container, whichever of both asks."""
+    by_address = proxied("web", labels={"lbwatch.address": "192.0.2.7"}, VIRTUAL_HOST="a.example")
+    assert lines_of(planned(by_address), "a.example") == ["192.0.2.7:80"]
+    by_port = proxied("web", labels={"lbwatch.reach": "port"}, VIRTUAL_HOST="a.example")
+    published = replace(by_port, published=(Published(port=80, host_port=32770),))
+    assert lines_of(planned(published, host_shared=True), "a.example") == ["127.0.0.1:32770"]
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_daemon_answers_with_what_runs() -> None:
     status = made_status(
         applied=applied_plan(plan, in_force=(), error="nginx says no", behind_since=0.0), containers=(web,)
     )
-    found = host_of(status, "a.example", rules=rules)
+    found = host_of(status, "a.example", source="local", rules=rules)
     assert found.reasons
     (row,) = [each for each in lines(found, "path") if each.startswith("  web")]
     assert "not-in-force" in row and "nginx says no" in row
@@ -157,7 +157,7 @@ def test_a_daemon_answers_with_what_runs() -> None:
 
 def test_before_the_engine_was_read_there_is_an_answer() -> None:
     status = made_status(applied=replace(applied_plan(Plan()), plan=None))
-    assert host_of(status, "a.example", rules=Rules(**served())).story.site is None
+    assert host_of(status, "a.example", source="local", rules=Rules(**served())).story.site is None
 
 
 @given(site_worlds, site_rules, hostile_text)

@@ -51,6 +51,10 @@ ALLOWED: list[tuple[str, str, str, Any]] = [
     ("port", "65535", "port", 65_535),
     ("network", "shop_front", "network", "shop_front"),
     ("network", "a net with spaces", "network", "a net with spaces"),
+    *(("reach", value, "reach", value) for value in ("network", "port", "vip")),
+    ("reach", " Port ", "reach", "port"),
+    ("address", "192.0.2.7", "address", "192.0.2.7"),
+    ("address", " FD00:0:0::7 ", "address", "fd00::7"),
     ("enable", "true", "upstream", None),
     ("weight", "1", "weight", 1),
     ("weight", "1000", "weight", 1000),
@@ -101,6 +105,22 @@ REFUSED: list[tuple[str, str]] = [
     *(("upstream", value) for value in ("", "a b", "web;", "wéb", "a/b", "web\nx", "${host}", "*", "a" * 5000)),
     *(("port", value) for value in ("", "0", "65536", "-1", "80/tcp", "http", "8e1", "0x50", "８０", "٨٠", "1.0")),
     *(("network", value) for value in ("", "  ")),
+    *(("reach", value) for value in ("", "host", "vip,port", "networks", "network;")),
+    *(
+        ("address", value)
+        for value in (
+            "",
+            "web",
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "169.254.169.254",
+            "224.0.0.1",
+            "fe80::1",
+            "10.0.0.1:80",
+        )
+    ),
+    *(("address", value) for value in ("[fd00::7]", "10.0.0.1/24", "10.0.0.1; }", "::ffff:127.0.0.1", "1" * 5000)),
     *(("enable", value) for value in ("", "yes", "1", "truefalse", "true;")),
     *(("weight", value) for value in ("", "0", "1001", "3000000", "-1", "1.5", "heavy", "+5", "1_0")),
     *(("max_fails", value) for value in ("", "-1", "often", "9" * 5000)),
@@ -323,6 +343,7 @@ def test_a_named_upstream_may_have_dots(name: str) -> None:
 def test_every_field_is_known_in_both_places(label: str, field: str) -> None:
     """`the same fields`: none of them may be an unknown key in one of the two."""
     words = {"network": "front", "backup": "true", "method": "random", "health": "ignore", "sticky": "cookie sid"}
+    words |= {"reach": "port", "address": "192.0.2.7"}
     value = words.get(field, "7")
     read_ = read({f"lbwatch.{label.format(field)}": value})
     assert (read_.refusal, read_.unknown) == (None, ())

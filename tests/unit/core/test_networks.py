@@ -12,6 +12,7 @@ from worlds import any_world, joined
 from lbwatch.core.model import Container, Endpoint, Plan, bracketed
 from lbwatch.core.networks import USED, weighed
 from lbwatch.core.placement import Placement, network_owner, placement_of
+from lbwatch.core.reach import weighed_networks
 from lbwatch.core.rules import Rules
 from lbwatch.core.target import HOST_ADDRESS
 
@@ -39,7 +40,7 @@ def test_the_network_that_is_called_taken_is_the_one_that_the_server_is_on(world
     """`explain` shows both: a verdict on another network would send the container's owner astray."""
     for each in world:
         for candidate in alone(each, rules=rules_).candidates:
-            verdicts = weighed(each, candidate.labels.network, networks=rules_.networks)
+            verdicts = weighed_networks(each, candidate.labels, owner=each, rules=rules_)
             assert [endpoint for endpoint, _ in verdicts] == [*each.endpoints]
             taken = [endpoint for endpoint, verdict in verdicts if verdict.startswith(USED)]
             assert len(taken) <= 1

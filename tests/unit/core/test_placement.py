@@ -20,7 +20,7 @@ from strategies import (
 )
 from worlds import any_world, drained, joined, web
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Health, Reason
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Health, Reason
 from lbwatch.core.placement import Placement, network_owner, placement_of
 from lbwatch.core.rules import Rules
 
@@ -282,6 +282,16 @@ def test_the_owner_of_a_network_is_found_by_its_id_or_else_its_name() -> None:
     assert network_owner(by_its_id, containers=everyone) is owner
     assert network_owner(by_its_name, containers=everyone) is owner
     assert network_owner(by_its_id, containers=by_id(by_its_id)) is None
+
+
+def test_an_owner_by_name_is_of_the_same_engine() -> None:
+    """Another engine may have one of that name too, and the names that are shown have the engine's in front then."""
+    a, b = Engine(name="a"), Engine(name="b", order=1)
+    side = replace(container("side", network_of="vpn", endpoints=()), engine=b)
+    ours = replace(container("vpn"), name="b/vpn", engine=b, id="b" * 64, created_ns=1)
+    theirs = replace(container("vpn"), name="a/vpn", engine=a, id="a" * 64, created_ns=9)
+    assert network_owner(side, containers=by_id(side, ours, theirs)) is ours
+    assert network_owner(side, containers=by_id(side, theirs)) is None
 
 
 def test_a_paused_owner_still_has_its_network() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from strategies import (
+    ADDRESSES,
     BAD_LABELS,
     container,
     decide,
@@ -126,6 +127,7 @@ def test_only_addresses_where_a_container_can_be_come_out(world: Any, rules_: Ru
 
 def _addresses(container: Container) -> list[str]:
     texts = [text for endpoint in container.endpoints for text in (endpoint.ipv4, endpoint.ipv6)]
+    texts += [value for key, value in container.labels if key.endswith(".address") and value in ADDRESSES]
     return [text for text in texts if text not in ("", "nonsense")]
 
 

@@ -3,12 +3,14 @@ The golden files: containers and their labels above a line, the expected config 
 
 Above the line stands TOML. Containers were created and started in the order in which they stand. A network is
 `name = "IPV4"` or `name = ["IPV4", "IPV6"]`; `[rules]` are those of `lbwatch.plan.Rules`; `nginx` is its version, which
-else is not known, `draining` who drains; the rest has the defaults of `inspected`. Each container goes the whole way: inspect answer, container, desired, text.
+else is not known, `draining` who drains; `engines` are those that a container's `engine` names, in their order, and
+`overlays` the networks that are one on all of them. A published port is `"80/tcp" = ["ADDRESS:PORT"]`; the rest has the defaults of `inspected`. Each container goes the whole way: inspect answer, container, desired, text.
 """
 
 import json
 import random
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from strategies import make_renderer, planned, snapshot
 
 from lbwatch.balancers.nginx.version import version_in
 from lbwatch.core.draining import BY_HAND
-from lbwatch.core.model import Suspended
+from lbwatch.core.model import Container, Engine, Suspended
 from lbwatch.core.plan import Rules
 from lbwatch.engines.docker.answers import container_of_inspect
 
@@ -49,10 +51,28 @@ def inspected(name: str, facts: dict[str, Any], *, ids: dict[str, str]) -> bytes
             "Networks": {
                 key: {"IPAddress": addresses[0], "GlobalIPv6Address": "".join(addresses[1:])}
                 for key, addresses in networks.items()
-            }
+            },
+            "Ports": {port: [bound(each) for each in places] for port, places in facts.get("published", {}).items()},
         },
     }
     return json.dumps(answer).encode()
+
+
+def bound(place: str) -> dict[str, str]:
+    """Write where a port is published as inspect does."""
+    address, _, port = place.rpartition(":")
+    return {"HostIp": address.strip("[]"), "HostPort": port}
+
+
+def of_its_engine(container: Container, facts: dict[str, Any], told: dict[str, Any]) -> Container:
+    """Return a container with what no inspect answer says of it."""
+    endpoints = tuple(
+        replace(each, driver="overlay", network_id=each.network) if each.network in told.get("overlays", ()) else each
+        for each in container.endpoints
+    )
+    name = facts.get("engine", "")
+    order = told["engines"].index(name) if name else 0
+    return replace(container, engine=Engine(name=name, order=order), endpoints=endpoints)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
@@ -64,7 +84,12 @@ def test_labels_give_the_config_that_stands_below_them(case: Path) -> None:
     given: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in told.get("rules", {}).items()
     }
-    containers = [container_of_inspect(inspected(name, facts, ids=ids)) for name, facts in told["containers"].items()]
+    if given.get("nginx_engine") == "none":
+        given["nginx_engine"] = None
+    containers = [
+        of_its_engine(container_of_inspect(inspected(name, facts, ids=ids)), facts, told)
+        for name, facts in told["containers"].items()
+    ]
     random.Random(case.stem).shuffle(containers)
     version = version_in(f"nginx version: nginx/{told.get('nginx')}")
     suspended = Suspended(draining={ids[name]: BY_HAND for name in told.get("draining", ())})

@@ -6,58 +6,36 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from severalengines import (
+    BRIDGE,
+    ELSEWHERE,
+    FRONT,
+    MACVLAN,
+    MESH,
+    MESHED,
+    NEAR,
+    ON_FRONT,
+    OVERLAY,
+    P80,
+    SWARM,
+    VIRTUAL,
+    A,
+    B,
+    of,
+    on_a,
+    on_b,
+    place,
+    task,
+)
 from strategies import container, lines_of, notices, on, planned, reasons_of, servers_of, snapshot, unrouted
 from worlds import joined
 
-from lbwatch.core.model import Container, Endpoint, Engine, Plan, Published, Snapshot, Task
+from lbwatch.core.model import Container, Plan, Published, Task
 from lbwatch.core.networks import USED, SkipError
-from lbwatch.core.placement import network_owner, placement_of
+from lbwatch.core.placement import placement_of
 from lbwatch.core.reach import reached, weighed_networks, weighed_ways
 from lbwatch.core.rules import Rules
 from lbwatch.core.wishes import Reach, UpstreamLabels
-
-A, B, SWARM = Engine(name="a"), Engine(name="b", order=1), Engine(name="swarm", order=2)
-BRIDGE = Endpoint(network="bridge", ipv4="172.17.0.2", driver="bridge")
-FRONT = Endpoint(network="front", ipv4="172.18.0.2", driver="bridge")
-OVERLAY = Endpoint(network="ov", ipv4="10.0.1.2", driver="overlay", network_id="o" * 25)
-MACVLAN = Endpoint(network="lan", ipv4="10.77.0.9", driver="macvlan")
-MESH = Endpoint(network="ingress", ipv4="10.0.0.4", driver="ingress")
-P80 = Published(port=80, host_port=32770)
-
-NEAR = Rules(nginx_engine="a", host_shared=True, addresses={"b": "10.1.0.2"}, several_engines=True)
-"""nginx runs on the machine of engine a."""
-
-ON_FRONT = replace(NEAR, networks=("front", "ov"), host_shared=False)
-"""It is in a container there, on two networks."""
-
-ELSEWHERE = replace(NEAR, nginx_engine=None, host_shared=False, addresses={"a": "10.1.0.1", "b": "10.1.0.2"})
-"""It runs on a machine of its own."""
-
-
-def on_a(*endpoints: Endpoint, **given: Any) -> Container:
-    return container("web", **({"engine": A, "endpoints": on(*endpoints)} | given))
-
-
-def on_b(*endpoints: Endpoint, **given: Any) -> Container:
-    return on_a(*endpoints, **({"engine": B} | given))
-
-
-def task(
-    *endpoints: Endpoint, virtual: tuple[Endpoint, ...] = (), mesh: tuple[Published, ...] = (), **given: Any
-) -> Container:
-    of = Task(service="shop", service_id="s" * 25, slot="1", node="n1", node_id="n" * 25, virtual=virtual, mesh=mesh)
-    return on_a(*endpoints, **({"engine": SWARM, "machine": "10.1.0.7", "task": of} | given))
-
-
-def place(web: Container, rules: Rules, *more: Container, **labels: Any) -> str:
-    """Return where it is reached, or else the reason and why."""
-    owner = network_owner(web, containers={each.id: each for each in (web, *more)})
-    try:
-        found = reached(web, UpstreamLabels(**labels), owner=owner, rules=rules)
-    except SkipError as skip:
-        return f"{skip.reason}: {skip.detail}"
-    return f"{found.address}:{found.port}"
-
 
 # -- the rules, in their order
 
@@ -195,10 +173,6 @@ def test_an_engine_on_this_machine_may_have_loopback_for_its_address() -> None:
 # -- a Swarm's service
 
 
-VIRTUAL = (replace(OVERLAY, ipv4="10.0.1.100"), replace(MESH, ipv4="10.0.0.100"))
-MESHED = (Published(port=80, host_port=30080),)
-
-
 @pytest.mark.parametrize(
     ("rules", "labels", "found"),
     [
@@ -228,97 +202,7 @@ def test_without_a_virtual_address_or_mesh_port_it_is_said() -> None:
     assert "--advertise-addr" in place(task(OVERLAY, mesh=MESHED, machine="0.0.0.0"), NEAR, reach=Reach.VIP)
 
 
-# -- what is said where nothing holds
-
-
-@pytest.mark.parametrize(
-    ("web", "rules", "labels", "words"),
-    [
-        (
-            on_b(BRIDGE),
-            NEAR,
-            {},
-            (
-                "no-network: it is on bridge of engine b, where nginx is not, and it publishes no port: docker run --publish 80 "
-                "does it; or put it on an overlay that nginx is on, and the setting networks names; if nginx is routed to its "
-                "network, the label lbwatch.reach=network says so"
-            ),
-        ),
-        (
-            on_b(BRIDGE, published=(P80,)),
-            replace(NEAR, addresses={}),
-            {},
-            "the address is not known at which its port 80 is published: the setting engine_address takes it, as b=ADDRESS",
-        ),
-        (
-            on_b(BRIDGE, published=(Published(port=443, host_port=9443),)),
-            ON_FRONT,
-            {},
-            (
-                "it is on bridge of engine b, and nginx on front, ov, and it publishes 443, and not its port 80: publish that, or "
-                "the label lbwatch.port names another one"
-            ),
-        ),
-        (
-            on_b(BRIDGE, published=(Published(port=80, host_address="127.0.0.1", host_port=9000),)),
-            NEAR,
-            {},
-            "its port 80 is published on 127.0.0.1 alone, where nginx is not: publish it on another address",
-        ),
-        (
-            task(OVERLAY, MESH),
-            NEAR,
-            {},
-            (
-                "no-network: it is on ov of node n1, where nginx is not, and it publishes no port: docker service update "
-                "--publish-add mode=host,target=80 shop does it; or put it on an overlay that nginx is on: docker service update "
-                "--network-add NETWORK shop"
-            ),
-        ),
-        (task(OVERLAY), replace(NEAR, networks=("front",)), {}, "docker service update --network-add front shop"),
-        (
-            on_a(BRIDGE),
-            ON_FRONT,
-            {},
-            "no-network: it is on bridge; nginx is on front, ov: docker network connect front web",
-        ),
-        (
-            on_a(BRIDGE, published=(P80,), name="a/web"),
-            ON_FRONT,
-            {},
-            (
-                "docker network connect front web; the address is not known at which its port 80 is published: the setting "
-                "engine_address takes it, as a=ADDRESS"
-            ),
-        ),
-        (
-            on_a(BRIDGE),
-            NEAR,
-            {"reach": Reach.PORT},
-            "no-network: it publishes no port: docker run --publish 80 does it",
-        ),
-        (
-            on_a(host_network=True),
-            NEAR,
-            {"reach": Reach.NETWORK},
-            "host-network: it is on the host's network, and the label lbwatch.reach asks for a network",
-        ),
-        (
-            on_b(host_network=True),
-            replace(NEAR, addresses={}),
-            {},
-            (
-                "host-network: it is on the host's network of engine b, whose address is not known: the setting engine_address "
-                "takes it, as b=ADDRESS"
-            ),
-        ),
-    ],
-)
-def test_what_is_reached_nowhere_reads_what_to_do(
-    web: Container, rules: Rules, labels: dict[str, Any], words: str
-) -> None:
-    """Each sentence has a command, a setting or a label in it that ends it."""
-    assert words in place(web, rules, **labels)
+# -- what is noticed, and what explain shows
 
 
 def test_a_route_to_several_networks_is_a_guess_that_is_noticed() -> None:
@@ -329,9 +213,6 @@ def test_a_route_to_several_networks_is_a_guess_that_is_noticed() -> None:
     assert notice.kind == "network-guessed"
     assert "it is on lan, ov, and ov was taken" in notice.detail
     assert not notices(planned([of(B, container("web", labels=labels, endpoints=(MACVLAN,)))], rules=rules))
-
-
-# -- what explain shows
 
 
 @pytest.mark.parametrize(
@@ -397,15 +278,6 @@ def test_each_network_has_its_verdict(
 # -- several engines in one plan
 
 
-def of(engine: Engine, *containers: Container) -> Snapshot:
-    """Make a whole engine of these containers, with ids and names that no other engine has."""
-    made = [
-        replace(each, engine=engine, id=f"{engine.order:x}{each.id[1:]}", name=f"{engine.name}/{each.own_name}")
-        for each in containers
-    ]
-    return snapshot(made, source=engine.name)
-
-
 SHARED = {"lbwatch.upstream": "web"}
 
 
@@ -435,7 +307,7 @@ def test_one_address_on_an_overlay_is_a_conflict_whichever_engines_say_so() -> N
     plan = planned([of(A, old), of(B, new)], rules=replace(ON_FRONT, networks=("ov",)))
     assert [server.container for _, server in servers_of(plan)] == ["a/old"]
     (row,) = unrouted(plan)
-    assert row.detail == "a/old, of an engine that comes before its own in docker_host, has its address too"
+    assert row.detail == "a/old, whose engine comes before its own in docker_host, has its address too"
     same = planned([of(A, old, new)], rules=replace(ON_FRONT, networks=("ov",)))
     assert [server.container for _, server in servers_of(same)] == ["a/new"]
 
@@ -470,7 +342,7 @@ def test_a_default_name_is_one_application_or_two() -> None:
     assert lines_of(plan, "plain") == ["10.1.0.1:32770"]
     assert reasons_of(plan, "b/plain") == ["name-taken"]
     (row,) = unrouted(plan)
-    assert "the one of container a/plain, which is older" in (row.detail or "")
+    assert "the one of container a/plain, whose engine comes before its own in docker_host: " in (row.detail or "")
 
 
 def test_a_network_owner_by_name_is_of_the_same_engine() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from siteworlds import certificate, files, hosting, served, site_rules, site_worlds
 from strategies import container, hostile_text, snapshot
 
-from lbwatch.core.model import Container, Reason
+from lbwatch.core.model import Container, Published, Reason
 from lbwatch.core.plan import desired_state
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SiteRules
@@ -34,6 +34,15 @@ def test_a_host_that_is_served_has_its_paths_containers_and_ports() -> None:
     ]
     assert found.choice is not None and found.choice.usable == certificate("a.example")
     assert (found.refused, found.mentions, found.nearest) == ((), (), ())
+
+
+def test_a_published_port_stands_beside_the_containers_own() -> None:
+    """The file has 32770, and the image exposes 80: who reads both must see how they belong together."""
+    web = replace(hosting("web", "a.example"), published=(Published(port=80, host_port=32770),))
+    (path,) = story("a.example", web, nginx_engine=None, addresses={"": "10.1.0.2"}).locations
+    assert path.containers[0].port == "80, the only one that it exposes; published as 10.1.0.2:32770"
+    (near,) = story("a.example", web).locations
+    assert near.containers[0].port == "80, the only one that it exposes"
 
 
 def test_a_port_that_was_assumed_is_explained() -> None:

@@ -1,6 +1,7 @@
 """The daemon's threads: few, reused, not waited for, and had later where they cannot be had now."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 import structlog
 
 from lbwatch.core.errors import ThreadError
-from lbwatch.system.threads import Threads, new_loop
+from lbwatch.system.threads import MAX_THREADS, Threads, new_loop
 
 DEADLINE_S = 20.0
 
@@ -110,6 +111,28 @@ def test_the_loop_s_own_work_is_done_by_them_and_programs_need_none() -> None:
     assert name == "work-0"
     assert code == 0
     assert not any(name.startswith(("waitpid", "asyncio")) for name in names)
+
+
+def test_names_that_nobody_answers_hold_up_nothing_else(hold: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each engine that is known by name asks again and again while the name server hangs; nginx's file is not to wait."""
+
+    def hangs(*_: object) -> list[object]:
+        hold.wait()
+        return []
+
+    async def work() -> int:
+        monkeypatch.setattr(socket, "getaddrinfo", hangs)
+        asking = [
+            asyncio.create_task(asyncio.get_running_loop().getaddrinfo("b", None)) for _ in range(2 * MAX_THREADS)
+        ]
+        await asyncio.sleep(0)  # all of them have begun
+        done = await asyncio.to_thread(int, "7")
+        hold.set()
+        assert await asyncio.gather(*asking) == [[]] * len(asking)
+        return done
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(asyncio.wait_for(work(), DEADLINE_S)) == 7
 
 
 def test_one_that_hangs_does_not_keep_the_process() -> None:

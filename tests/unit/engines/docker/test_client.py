@@ -11,7 +11,7 @@ from aiohttp import web
 from answers import Answer, connected, saying, serving
 from waiting import eventually
 
-from lbwatch.core.errors import EngineAwayError, SourceError, SourceTimeoutError
+from lbwatch.core.errors import EngineAwayError, SourceError, SourceTimeoutError, ThreadError
 from lbwatch.engines.docker import client as client_room
 from lbwatch.engines.docker.address import engine_address
 from lbwatch.engines.docker.client import EngineClient
@@ -362,13 +362,14 @@ async def test_any_other_call_that_answers_nonsense_is_an_error() -> None:
                 await client.call("GET", "/images/json")
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ThreadError])
 async def test_a_name_that_no_thread_looks_up_is_an_engine_that_cannot_be_asked(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     """A machine at its limit of threads (pids.max) must not end the daemon: it is tried again."""
 
     def full(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", full)
     client = EngineClient(engine_address("tcp://engine.invalid:1", environ={}))

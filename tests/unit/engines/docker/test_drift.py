@@ -43,3 +43,9 @@ def test_what_asks_for_nothing_does_not_drift() -> None:
     job = replace(WEB, labels=())
     assert not has_drifted(job, replace(job, started_ns=2), scope=SCOPE)
     assert has_drifted(job, replace(job, env=(("HOST", "a"),), started_ns=2), scope=SCOPE)
+
+
+def test_what_only_a_list_had_told_of_has_not_drifted() -> None:
+    """A Swarm's tasks are listed on their node before it is known that they matter: nothing was lost by that."""
+    listed = replace(WEB, started_ns=0)
+    assert not has_drifted(listed, WEB, scope=SCOPE)

@@ -30,6 +30,28 @@ async def test_a_port_of_the_engines_choice_is_another_at_each_start(engine: Fak
     assert await ports(docker, "web") == {}
 
 
+async def test_a_port_changes_also_when_another_network_leads_out(engine: FakeEngine, docker: Docker) -> None:
+    """The first by name does; a real engine tells it by the event of the network alone."""
+    for name in ("aaa", "other"):
+        engine.networks.create(name)
+    engine.containers.run(name="web", publish=("80",))
+
+    async def port() -> int:
+        return int((await ports(docker, "web"))["80/tcp"][0]["HostPort"])
+
+    assert await port() == FIRST_EPHEMERAL
+    engine.networks.connect("web", "other")
+    assert await port() == FIRST_EPHEMERAL
+    engine.networks.connect("web", "aaa")
+    assert await port() == FIRST_EPHEMERAL + 1
+    engine.networks.disconnect("web", "aaa")
+    assert await port() == FIRST_EPHEMERAL + 2
+    engine.networks.disconnect("web", "bridge")
+    assert await port() == FIRST_EPHEMERAL + 3
+    engine.networks.disconnect("web", "other")
+    assert (await ports(docker, "web"))["80/tcp"] is None
+
+
 async def test_a_port_that_the_user_chose_stays(engine: FakeEngine, docker: Docker) -> None:
     """It is bound where it was asked for."""
     engine.containers.run(name="web", exposed=(), publish=("127.0.0.1:9001:80", "5353:53/udp"))

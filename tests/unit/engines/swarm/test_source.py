@@ -256,6 +256,22 @@ async def test_a_removed_service_spoils_no_look_at_another() -> None:
         await eventually(lambda: found(source, "y") and not found(source, "a"), within=3.0)
 
 
+async def test_a_service_that_came_and_went_unseen_is_asked_for_once() -> None:
+    """Nothing is known of it but an event: it must not be asked for without end, nor keep others from being read."""
+    async with manager(*TWO) as stand, followed_swarm(stand) as source:
+        await settled(stand)
+        stand.tell("service", "create", API)
+        source.mark(API)
+        source.mark(WEB)
+        stand.have(task("c", slot=3))
+        await eventually(lambda: found(source, "c"), within=2.0)
+        await settled(stand)
+        before = stand.requests.total()
+        await asyncio.sleep(2.0)
+        assert stand.requests.total() - before <= 2
+        assert source.status().error is None
+
+
 async def test_an_answer_that_cannot_be_read_changes_nothing() -> None:
     """Whole or nothing: one task without an id, and what else is said is not believed."""
     async with manager(*TWO) as stand, followed_swarm(stand) as source:

@@ -11,8 +11,8 @@ from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm.answers import nodes_of, service_of, task_of
 from lbwatch.engines.swarm.tasks import SERVICE_NAME, container_of, leaving_words
 
-SCOPE = Scope(prefix="lbwatch", expose_all=False)
 SWARM = Engine(name="swarm", order=1)
+SCOPE = Scope(prefix="lbwatch", expose_all=False, engine=SWARM)
 
 
 def made(of: dict[str, Any], *, service: dict[str, Any] | None = None, node: dict[str, Any] | None = None) -> Container:
@@ -20,7 +20,7 @@ def made(of: dict[str, Any], *, service: dict[str, Any] | None = None, node: dic
     assert read is not None
     about = service_of(json.dumps(service).encode()) if service else None
     nodes = nodes_of(json.dumps([node]).encode()) if node else (None,)
-    return container_of(read, service=about, node=nodes[0], engine=SWARM, scope=SCOPE, started_ns=7)
+    return container_of(read, service=about, node=nodes[0], scope=SCOPE, started_ns=7)
 
 
 @pytest.mark.parametrize(

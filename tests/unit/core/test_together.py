@@ -1,0 +1,108 @@
+"""What engines and Swarms say is put together, each container once and by a name of its own."""
+
+from dataclasses import replace
+
+import pytest
+
+from lbwatch.core.model import TASK_ID_LABEL, Container, ContainerStatus, Engine, Health, Snapshot, Task
+from lbwatch.core.together import SwarmTruth, Together, worsened
+
+A, B, SWARM = Engine(name="a"), Engine(name="b", order=1), Engine(name="swarm")
+NODE = "com.docker.swarm.node.id"
+TASK = Container(
+    id="t" * 25, name="web.1.t", engine=SWARM, task=Task(service="web", service_id="s" * 25, slot="1", node_id="n" * 25)
+)
+
+
+def container(id: str, *, name: str = "web", engine: Engine = A) -> Container:
+    return Container(id=id * 64, name=name, engine=engine)
+
+
+def of_task(*, task: str = TASK.id, node: str = "n" * 25) -> Container:
+    labels = ((NODE, node), (TASK_ID_LABEL, task))
+    return replace(container("c", name=f"web.1.{task}"), labels=labels)
+
+
+def snapshot(*containers: Container, engine: Engine = A, stopping: tuple[Container, ...] = ()) -> Snapshot:
+    return Snapshot(
+        source=engine.name,
+        containers={each.id: each for each in containers},
+        stopping={each.id: 1.0 for each in stopping},
+    )
+
+
+def swarm(*tasks: Container) -> SwarmTruth:
+    return SwarmTruth(snapshot=snapshot(*tasks, engine=SWARM), nodes=frozenset(("n" * 25,)))
+
+
+def test_one_engine_is_handed_on_as_it_is() -> None:
+    """Whoever has one pays nothing for others."""
+    one = snapshot(container("1"))
+    (found,) = Together().of([one], [])
+    assert found is one
+
+
+def test_what_did_not_change_is_the_same_object() -> None:
+    """A pass looks at what is another object, and all of ten thousand would be."""
+    together, left, right = Together(), container("1"), container("2", engine=B)
+    first = together.of([snapshot(left), snapshot(right, engine=B)], [swarm(TASK)])
+    second = together.of([snapshot(left), snapshot(right, container("3", name="x", engine=B), engine=B)], [swarm(TASK)])
+    assert {each.name for each in first[0].containers.values()} == {"a/web"}
+    for before, after in zip(first, second, strict=True):
+        assert all(after.containers[id] is each for id, each in before.containers.items())
+
+
+def test_a_container_that_two_ways_lead_to_is_the_first_ones() -> None:
+    """An engine may be set by its socket and by its address: its containers are not twice as many."""
+    one = container("1")
+    first, second = Together().of([snapshot(one), snapshot(replace(one, engine=B), engine=B)], [])
+    assert (dict(first.containers), dict(second.containers)) == ({one.id: one}, {})
+
+
+@pytest.mark.parametrize(
+    ("found", "stays"),
+    [
+        (of_task(), False),
+        (of_task(task="u" * 25), False),
+        (of_task(node="o" * 25), False),
+        (of_task(task="u" * 25, node="o" * 25), True),
+    ],
+    ids=["a task of it", "one that is not listed yet", "a node that is not listed yet", "another Swarm's"],
+)
+def test_only_the_containers_of_a_swarm_that_is_followed_are_not_their_engines(found: Container, stays: bool) -> None:
+    """Those of one whose managers are not followed have served by their own labels before, and still do."""
+    own, _ = Together().of([snapshot(found)], [swarm(TASK)])
+    assert (found.id in own.containers) is stays
+
+
+def test_a_stop_signal_on_its_node_is_a_tasks_leaving() -> None:
+    """There is no way back for a task, so that its drain has no end."""
+    beside = container("2", name="beside")
+    own, tasks = Together().of([snapshot(of_task(), beside, stopping=(of_task(), beside))], [swarm(TASK)])
+    assert list(tasks.leaving) == [TASK.id]
+    assert list(own.stopping) == [beside.id]
+
+
+@pytest.mark.parametrize(
+    ("hint", "status", "health"),
+    [
+        ({"status": ContainerStatus.EXITED}, ContainerStatus.EXITED, Health.NONE),
+        ({"status": ContainerStatus.PAUSED}, ContainerStatus.PAUSED, Health.NONE),
+        ({"health": Health.UNHEALTHY}, ContainerStatus.RUNNING, Health.UNHEALTHY),
+        ({"health": Health.STARTING}, ContainerStatus.RUNNING, Health.NONE),
+        ({"health": Health.HEALTHY}, ContainerStatus.RUNNING, Health.NONE),
+        ({"status": ContainerStatus.CREATED}, ContainerStatus.RUNNING, Health.NONE),
+    ],
+)
+def test_a_node_is_believed_for_the_worse(
+    hint: dict[str, ContainerStatus | Health], status: ContainerStatus, health: Health
+) -> None:
+    """It knows of a death seconds before a manager does; what is better than that the Swarm decides."""
+    found = worsened(TASK, replace(of_task(), **hint))
+    assert (found.status, found.health) == (status, health)
+
+
+@pytest.mark.parametrize("status", [each for each in ContainerStatus if each is not ContainerStatus.RUNNING])
+def test_a_node_is_never_believed_for_the_better(status: ContainerStatus) -> None:
+    """A container that runs may be one whose task is not to serve yet, or not any more."""
+    assert worsened(replace(TASK, status=status), of_task()).status is status

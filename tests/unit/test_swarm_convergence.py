@@ -1,0 +1,281 @@
+"""
+Whatever happens in a Swarm in whatever order, and whatever fails, who serves comes to be who should and does run.
+
+Stories of random operations and faults on the fake manager, in simulated time; each is compared at every moment with
+what is true (`swarmwatch`). `CONVERGENCE_SEED` repeats a run, `CONVERGENCE_STEPS` makes it longer.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from answers import connected
+from simulation import in_simulated_time
+from swarmstage import Stage, swarm_stage
+from swarmwatch import Bounds, Watch, requests_of
+
+from lbwatch.core.draining import Drains
+from lbwatch.core.model import Engine
+from lbwatch.core.plan import Planner, Rules
+from lbwatch.engines.fake.state import RefusedError
+from lbwatch.engines.fake.swarmstate import Service, Task
+from lbwatch.engines.swarm.doors import Door
+from lbwatch.engines.swarm.source import SwarmSource
+
+SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
+STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 1200)
+STEPS_EACH = 60
+BIG_TASKS = int(os.environ.get("CONVERGENCE_TASKS") or 10_000)
+
+RESYNC_S = 30.0
+BOUNDS = Bounds(settle=1.6, leave=1.6, death=3.0)
+RECOVER_S = 15.0
+HEALED_S = 180.0
+QUIET_S = 60.0
+
+LABELS = {"lbwatch.enable": "true", "lbwatch.port": "80"}
+
+
+def asks(service: Service) -> bool:
+    return service.spec.labels.get("lbwatch.enable") == "true"
+
+
+class Followed:
+    """A source on the managers of a stage, and a planner: whom a load balancer would send requests to."""
+
+    def __init__(self, stage: Stage, source: SwarmSource) -> None:
+        self.stage = stage
+        self.source = source
+        self.plans = 0
+        self._served: frozenset[str] = frozenset()
+        self._planner = Planner(
+            rules=lambda: Rules(networks=("ov",)), drains=Drains(timeout_s=60.0), drained_by_hand=tuple
+        )
+
+    def served(self) -> frozenset[str]:
+        """Return the addresses that get requests, planned anew as the reconciler would."""
+        snapshot, now = self.source.snapshot(), self.stage.now()
+        if snapshot is not None:
+            plan = self._planner.plan((snapshot,), now=now)
+            self._served = frozenset(
+                f"{server.address}:{server.port}" for upstream in plan.upstreams for server in upstream.servers
+            )
+        return self._served
+
+
+@contextlib.asynccontextmanager
+async def followed(stage: Stage) -> AsyncIterator[Followed]:
+    """Follow a stage's Swarm by all of its managers."""
+    async with contextlib.AsyncExitStack() as stack:
+        doors = [
+            Door(name=name, client=await stack.enter_async_context(connected(engine.url)))
+            for name, engine in stage.engines.items()
+            if name.startswith("m")
+        ]
+        source = SwarmSource(
+            name="swarm",
+            engine=Engine(name="swarm"),
+            doors=lambda: doors,
+            prefix="lbwatch",
+            expose_all=False,
+            also_labels=frozenset(),
+            resync_interval_s=RESYNC_S,
+            random=random.Random(SEED).random,
+        )
+
+        def changed(*, heard_at: float | None = None) -> None:
+            """Do nothing: it is looked at all the time."""
+
+        running = asyncio.create_task(source.run(changed))
+        try:
+            await stage.until(source.snapshot)
+            yield Followed(stage, source)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+class Story:
+    """Random operations on one Swarm, with faults or without."""
+
+    def __init__(self, stage: Stage, *, watch: Watch, dice: random.Random, stormy: bool) -> None:
+        self.stage = stage
+        self.watch = watch
+        self.dice = dice
+        self.stormy = stormy
+        self.told: list[str] = []
+        self._forces = 0
+
+    async def run(self, steps: int) -> None:
+        for _ in range(steps):
+            deeds = [self.scale, self.update, self.label, self.create, self.remove, self.availability, self.die]
+            deeds += [self.roll_back, self.lag, self.label_node, self.scale, self.update, self.unhealthy]
+            if self.stormy:
+                deeds += [self.cut_off, self.reconnect, self.trouble, self.trouble, self.empty, self.cut_streams]
+            deed = self.dice.choice(deeds)
+            self.told.append(f"{self.stage.now():.2f} {deed.__name__}")
+            with contextlib.suppress(RefusedError):
+                deed()
+            await asyncio.sleep(self.dice.choice([0.0, 0.01, 0.3, 2.0, 2.0, 8.0]))
+
+    async def heal(self) -> None:
+        self.stage.swarm.replica.lag_s = lambda: 0.05
+        await asyncio.sleep(60.0)  # the longest trouble is over
+        for node in self.stage.swarm.nodes:
+            self.stage.swarm.nodes.reconnect(node.id)
+            self.stage.swarm.nodes.set_availability(node.id, "active")
+        await asyncio.sleep(HEALED_S)
+
+    def service(self) -> Service:
+        return self.dice.choice([*self.stage.swarm.services])
+
+    def scale(self) -> None:
+        self.stage.swarm.services.scale(self.service().id, self.dice.choice([0, 1, 2, 3, 3, 5, 8]))
+
+    def update(self) -> None:
+        self._forces += 1
+        changes = {"order": self.dice.choice(["start-first", "stop-first"]), "force": self._forces}
+        pace = {"parallelism": self.dice.choice([0, 1, 1, 2]), "delay_s": self.dice.choice([0.0, 0.0, 1.0, 30.0])}
+        self.stage.swarm.services.update(self.service().id, **changes, **pace)
+
+    def roll_back(self) -> None:
+        self.stage.swarm.services.rollback(self.service().id)
+
+    def label(self) -> None:
+        """Only the service's: no task is replaced, and who serves may change at once."""
+        labels = self.dice.choice([LABELS, LABELS | {"lbwatch.weight": "3"}, {"lbwatch.enable": "false"}, {}])
+        self.stage.swarm.services.update(self.service().id, labels=labels)
+
+    def create(self) -> None:
+        if len([*self.stage.swarm.services]) < 6:
+            name = f"s{self.dice.randrange(100)}"
+            health = self.dice.choice([None, "healthy"])
+            order = self.dice.choice(["start-first", "stop-first"])
+            self.stage.swarm.services.create(
+                name,
+                replicas=self.dice.choice([None, 2, 3]),
+                labels=LABELS,
+                networks=("ov",),
+                health=health,
+                order=order,
+            )
+
+    def remove(self) -> None:
+        if len([*self.stage.swarm.services]) > 3:
+            self.stage.swarm.services.remove(self.service().id)
+
+    def availability(self) -> None:
+        word = self.dice.choice(["active", "active", "drain", "pause"])
+        self.stage.swarm.nodes.set_availability(self.dice.choice(["w1", "w2", "w3"]), word)
+
+    def label_node(self) -> None:
+        self.stage.swarm.nodes.label("w1", zone=str(self.dice.randrange(9)))
+
+    def die(self) -> None:
+        if running := self._running():
+            self.stage.swarm.tasks.die(self.dice.choice(running).id, self.dice.choice([0, 1, 137]))
+
+    def unhealthy(self) -> None:
+        if running := [task for task in self._running() if task.spec.health and task.healthy]:
+            self.stage.swarm.tasks.probe(self.dice.choice(running).id, healthy=False)
+
+    def lag(self) -> None:
+        most = self.dice.choice([0.0, 0.05, 0.5])
+        self.stage.swarm.replica.lag_s = lambda: self.dice.uniform(0.0, most)
+
+    # What goes wrong.
+
+    def cut_off(self) -> None:
+        self._storm(0.0)
+        self.stage.swarm.nodes.cut_off(self.dice.choice(["w1", "w2", "w3"]))
+
+    def reconnect(self) -> None:
+        for node in ("w1", "w2", "w3"):
+            self.stage.swarm.nodes.reconnect(node)
+
+    def trouble(self) -> None:
+        if self.stage.now() < self.watch.stormy_until:
+            return
+        seconds = self.dice.choice([5.0, 17.0, 40.0])
+        swarm = self.stage.swarm
+        trouble = self.dice.choice(
+            [swarm.lose_leader, swarm.lose_quorum, lambda seconds: swarm.isolate("m1", seconds), self._change_leader]
+        )
+        self._storm(seconds)
+        swarm.spawn(trouble(seconds))
+
+    async def _change_leader(self, _: float) -> None:
+        await self.stage.swarm.change_leader()
+
+    def empty(self) -> None:
+        self._storm(0.0)
+        for door in self.stage.swarm.doors.values():
+            door.empty_answers = 1
+            break
+
+    def cut_streams(self) -> None:
+        self._storm(0.0)
+        self.stage.engines[self.dice.choice(["m1", "m2"])].cut_streams(cleanly=self.dice.choice([True, False]))
+
+    def _storm(self, seconds: float) -> None:
+        self.watch.stormy_until = max(self.watch.stormy_until, self.stage.now() + seconds + RECOVER_S)
+
+    def _running(self) -> list[Task]:
+        return sorted((task for task in self.stage.swarm.tasks if task.up), key=lambda task: task.id)
+
+
+async def tell_story(seed: int, *, steps: int, stormy: bool) -> Watch:
+    """Return what was seen in one story, which ends well."""
+    with tempfile.TemporaryDirectory(prefix="lbw-swarm-") as folder:
+        async with swarm_stage(Path(folder), managers=3, workers=3, seed=seed) as stage:
+            for name in ("api", "shop", "web"):
+                stage.swarm.services.create(name, replicas=3, labels=LABELS, networks=("ov",))
+            await asyncio.sleep(10.0)
+            async with followed(stage) as follower:
+                watch = Watch(stage.swarm, served=follower.served, asks=asks, network="ov", bounds=BOUNDS)
+                watching = asyncio.create_task(watch.run())
+                story = Story(stage, watch=watch, dice=random.Random(seed), stormy=stormy)
+                await asyncio.sleep(5.0)
+                await story.run(steps)
+                await story.heal()
+                assert not watching.done(), watching.exception()
+                assert watch.broken == [], (seed, "\n".join([*story.told[-30:], *watch.broken]))
+                assert follower.served() == watch.expected(), (seed, "after all was healed")
+                before = requests_of(*(engine.requests for engine in stage.engines.values()))
+                await asyncio.sleep(QUIET_S)
+                asked = requests_of(*(engine.requests for engine in stage.engines.values())) - before
+                assert asked <= QUIET_S * 1.1, (seed, f"{asked} requests in {QUIET_S:g} quiet seconds")
+                watching.cancel()
+                return watch
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("stormy", [False, True])
+def test_whoever_serves_is_whoever_should_and_does(stormy: bool) -> None:
+    """The promise that all others about a Swarm serve."""
+    came, left, died = [], [], []
+    for number in range(max(1, STEPS // STEPS_EACH // 4)):
+        watch = in_simulated_time(tell_story(SEED * 1000 + number, steps=STEPS_EACH, stormy=stormy))
+        came += watch.figures.came
+        left += watch.figures.left
+        died += watch.figures.died
+    for words, figures in (("in", came), ("out before its end", left), ("out after its death", died)):
+        if figures:
+            print(f"{words}: {len(figures)}, median {statistics.median(figures):.2f} s, most {max(figures):.2f} s")
