@@ -12,6 +12,7 @@ import os
 import random
 import statistics
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
