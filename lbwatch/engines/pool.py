@@ -12,20 +12,17 @@ from typing import Protocol
 
 import structlog
 
-from lbwatch.core.errors import DeadSocketError, StateError
+from lbwatch.core.errors import DeadSocketError
 from lbwatch.core.model import TASK_ID_LABEL, Container, EngineStatus, Event, Snapshot
 from lbwatch.core.together import Together
 from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.source import Changed, DockerSource
 from lbwatch.engines.followed import FollowedEngine, NewSwarm, Swarm
-from lbwatch.engines.swarms import Swarms, cluster_of
-from lbwatch.system.enginememory import Kept, KeptSwarm
+from lbwatch.engines.keeping import Keeper
+from lbwatch.engines.swarms import Swarms
 
 PATIENCE_S = 10.0
 """How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
-
-KEEP_INTERVAL_S = 5.0
-"""Between two writes of what is kept of an engine: it is used once, after a restart."""
 
 _SERVICE_ID_LABEL = "com.docker.swarm.service.id"
 
@@ -60,6 +57,7 @@ class EnginePool:
         self.heard: Heard | None = None
         self._swarms = None if new_swarm is None else Swarms(self.engines, new=new_swarm, hearing=self._hearing)
         self._resync_interval_s = resync_interval_s
+        self._keeper = Keeper(self.engines, swarms=self._swarms)
         self._together = Together()
         self._group: asyncio.TaskGroup | None = None
         self._changed: Changed = _nobody
@@ -98,7 +96,7 @@ class EnginePool:
             return None
         self._log_missed(unread)
         found = [live or _snapshot_of(each) for each, live in zip(self.engines, engines, strict=True)]
-        return self._together.of(found, () if self._swarms is None else self._swarms.truths(self._kept_swarms()))
+        return self._together.of(found, () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms()))
 
     def containers(self) -> Mapping[str, Container] | None:
         """Return all containers, by id, as they were last seen; `None` before there is enough."""
@@ -118,7 +116,7 @@ class EnginePool:
             )
             for each in self.engines
         )
-        return engines + (() if self._swarms is None else self._swarms.statuses(self._kept_swarms()))
+        return engines + (() if self._swarms is None else self._swarms.statuses(self._keeper.kept_swarms()))
 
     def addresses(self) -> Mapping[str, str]:
         """Return where each engine's published ports are reached, by its name; of those alone that have an address."""
@@ -176,17 +174,6 @@ class EnginePool:
                 _log.warning("source.not_awaited", source=each.name, reason=f"not read for {PATIENCE_S:g} s: {servers}")
         self._missed = missed
 
-    def _kept_swarms(self) -> Mapping[str, KeptSwarm]:
-        """Return what was kept of Swarms before this start, by the id of the cluster: of those that may count still."""
-        live = {each.name for each in self.engines if each.source.containers() is not None}
-        kept = ((each.name, each.kept.swarm) for each in self.engines if each.kept is not None)
-        found = ((name, swarm) for name, swarm in kept if swarm is not None)
-        # An engine that answers says itself which Swarm it is in, if any.
-        return {swarm.cluster: swarm for name, swarm in found if name not in live or self._is_followed(swarm)}
-
-    def _is_followed(self, kept: KeptSwarm) -> bool:
-        return any(cluster_of(each) == kept.cluster for each in self.engines)
-
     # Events.
 
     def _hearing(self, engine: str) -> Callable[..., None]:
@@ -220,7 +207,7 @@ class EnginePool:
                 self._group.create_task(self._end_patience(), name="patience")
                 if self._swarms is not None:
                     self._group.create_task(self._ask_memberships(), name="memberships")
-                self._group.create_task(self._keep(), name="keep")
+                self._group.create_task(self._keeper.run(), name="keep")
         except* DeadSocketError as errors:
             dead = next(each for each in errors.exceptions if isinstance(each, DeadSocketError))
         if dead is not None:
@@ -253,42 +240,6 @@ class EnginePool:
             await asyncio.sleep(self._resync_interval_s)
             await asyncio.gather(*(each.source.update_membership() for each in self.engines))
             self._changed_engine()
-
-    # What is kept.
-
-    async def _keep(self) -> None:
-        """Keep the last truth of each engine, for good; of a single one there is no use for it."""
-        failed: set[str] = set()
-        while True:
-            await asyncio.sleep(KEEP_INTERVAL_S)
-            if len(self.engines) + len(self._swarms or ()) == 1:
-                continue
-            for each in self.engines:
-                await self._keep_of(each, failed=failed)
-
-    async def _keep_of(self, each: FollowedEngine, *, failed: set[str]) -> None:
-        """Keep what one engine says; *failed*: the names of those of which that failed last, which is logged once."""
-        if each.memory is None or (kept := self._to_keep(each)) is None:
-            return
-        try:
-            await asyncio.to_thread(each.memory.save, kept)
-            failed.discard(each.name)
-        except StateError as error:
-            if each.name not in failed:
-                _log.warning(error.event, error=str(error))
-            failed.add(each.name)
-
-    def _to_keep(self, each: FollowedEngine) -> Kept | None:
-        """Return what is to be kept of an engine; `None` where nothing newer is known."""
-        if each.source.containers() is None:
-            return None
-        swarm = (
-            None if self._swarms is None else self._swarms.to_keep(each) or self._kept_swarms().get(cluster_of(each))
-        )
-        own = each.source.followed()
-        if swarm is not None:
-            own = tuple(one for one in own if TASK_ID_LABEL not in dict(one.labels))
-        return Kept(containers=own, swarm=swarm)
 
 
 def described(addresses: Sequence[EngineAddress]) -> str:

@@ -104,20 +104,24 @@ class Swarms:
             for cluster, each in self._followed.items()
         )
 
+    def of(self, engine: FollowedEngine) -> Swarm | None:
+        """Return the Swarm that an engine is a manager of; `None`: of none that is followed."""
+        followed = self._followed.get(cluster_of(engine))
+        return None if followed is None else followed.source
+
     def to_keep(self, engine: FollowedEngine) -> KeptSwarm | None:
         """Return what is to be kept of the Swarm that an engine is a manager of; `None`: of none, or not read yet."""
-        cluster = cluster_of(engine)
-        followed = self._followed.get(cluster)
-        snapshot = None if followed is None else followed.source.snapshot()
-        if followed is None or snapshot is None:
+        swarm = self.of(engine)
+        snapshot = None if swarm is None else swarm.snapshot()
+        if swarm is None or snapshot is None:
             return None
         return KeptSwarm(
-            cluster=cluster,
-            name=followed.source.name,
+            cluster=cluster_of(engine),
+            name=swarm.name,
             tasks=tuple(snapshot.containers.values()),
             nodes=tuple(
                 KeptNode(id=id, name=node.name, address=node.address, state=node.state)
-                for id, node in sorted(followed.source.nodes().items())
+                for id, node in sorted(swarm.nodes().items())
             ),
             leaving=snapshot.leaving,
         )

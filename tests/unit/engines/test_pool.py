@@ -13,7 +13,8 @@ from waiting import eventually, never
 
 from lbwatch.core.model import ContainerStatus, Health
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.pool import KEEP_INTERVAL_S, PATIENCE_S
+from lbwatch.engines.keeping import KEEP_INTERVAL_S
+from lbwatch.engines.pool import PATIENCE_S
 
 WEB = {"lbwatch.port": "80"}
 
