@@ -259,7 +259,7 @@ MUTANTS = {
         "engines/docker/client.py", ("        if found.id != container:", "        if False:"), tests="unit/engines/docker/test_client.py"
     ),
     "stream: a line that cannot be read is skipped": mutant(
-        "engines/docker/decode.py", ("        return [_event_of_head(line)] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="unit/engines/docker/test_decode.py"
+        "engines/docker/decode.py", ("        return [self._event_of_head(line)] if skipped else self._events_in(line)", "        return [] if skipped else self._events_in(line)"), tests="unit/engines/docker/test_decode.py"
     ),
     "bounded: an id goes into a path unchecked": mutant(
         "engines/docker/client.py", ("    if not is_container_id(container):", "    if False:"), tests="unit/engines/docker/test_client.py unit/engines/docker/test_exec.py"
