@@ -190,6 +190,7 @@ class Watch:
             self.broken.append(f"{what} {words}")
 
 
-def requests_of(*counters: Counter[str]) -> int:
-    """Return how many requests engines have answered, without the streams of events."""
-    return sum(count for each in counters for name, count in each.items() if name != "GET /events")
+def swarm_requests(*counters: Counter[str]) -> int:
+    """Return how many requests about a Swarm engines have answered, among all that they count."""
+    asked = ("GET /tasks", "GET /services", "GET /nodes")
+    return sum(count for each in counters for name, count in each.items() if name.startswith(asked))
