@@ -6,8 +6,8 @@ other what most do, a look at /tasks each 15 s that writes the wanted and runnin
 requests/s on connections of their own, while a service of 4 is updated start-first, scaled to 8 and to 2, and a node is
 drained; the programs die at TERM with all that is inside, and nginx tries no other server. Needs what the real tests need.
 
-Start to served is from /tasks saying `running` until the server is in the file; stop to out from the stop signal until
-it is not: negative is before it.
+Start to served is from the node's event `start` until the server is in the file; stop to out from the stop signal until it
+is not: negative is before it. What a poll never saw is `never`.
 """
 
 import argparse
@@ -23,11 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import versions
-from daemon import wait_until
 from realnginx import RealNginx
 from rich.console import Console
 from rich.table import Table
-from swarmnginx import FRONT, SwarmStage
+from swarmnginx import FRONT, SwarmStage, pass_s
 from swarmnodes import START_FIRST, SwarmNodes
 from swarmseen import FileHistory, Loaded, TaskEvents, TaskSights, label_of, lateness, server_of, under_load
 
@@ -81,11 +80,11 @@ class Way:
     reloads: int
 
     def row(self, events: TaskEvents, sights: TaskSights, *, since: float) -> list[str]:
-        started = {task: at for (task, *both), at in sights.first.items() if both == ["running", "running"]}
+        started = {task: events.first("start", task) for task in events.tasks("start", since=since)}
         served = [
-            self.history.came(server_of(sights.tasks[task]), after=at - 1) - at
+            self.history.came(server_of(sights.tasks[task]), after=at) - at
             for task, at in started.items()
-            if at > since
+            if at is not None
         ]
         late = list(lateness(self.history, events, sights).values())
         failed = ", ".join(
@@ -127,20 +126,15 @@ def deploys(swarm: SwarmNodes, *, quiet_s: float) -> None:
     """Update, scale up and down, and drain, with time for whoever is slow to follow between two of them."""
     swarm.update("web", "--env-add", "NEW=1")
     swarm.wait_updated("web")
-    _pass(quiet_s)
+    pass_s(quiet_s)
     for replicas in (8, 2):
         swarm.scale("web", replicas)
         swarm.wait_running("web", replicas)
-        _pass(quiet_s)
+        pass_s(quiet_s)
     node = next(node for node in swarm.workers if node.node_id in {task.node for task in swarm.running("web")})
     with swarm.drained(node):
         swarm.wait_running("web", 2)
-        _pass(quiet_s)
-
-
-def _pass(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    wait_until(lambda: time.monotonic() > until, within=seconds + 5, what="a pause")
+        pass_s(quiet_s)
 
 
 def measured(swarm: SwarmNodes, folder: Path, *, quiet_s: float) -> Iterator[list[str]]:

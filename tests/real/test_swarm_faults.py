@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from daemon import wait_until
-from swarmnginx import SwarmStage, swarm_stage
+from swarmnginx import SwarmStage, pass_s, swarm_stage
 from swarmnodes import START_FIRST, SwarmNode, SwarmNodes
 from swarmseen import label_of
 
@@ -29,12 +29,6 @@ def cut(*nodes: SwarmNode) -> Iterator[None]:
     finally:
         for node in nodes:
             node.link("up")
-
-
-def pass_s(seconds: float) -> None:
-    """Let some time pass in which nothing may happen."""
-    began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began > seconds, within=seconds + 10, what="the time is over")
 
 
 def test_a_node_that_is_cut_off_keeps_its_servers_until_its_manager_gives_it_up(

@@ -5,6 +5,7 @@ nginx mostly is a process of the machine in the network namespace of a container
 that is reloaded at once; see `Place`. Nothing here imports lbwatch.
 """
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum, auto
@@ -173,6 +174,12 @@ def _nginx(engines: LinkedEngines, *, place: Place, folder: Path) -> RealNginx:
         return RealNginx(folder, node.name)
     node.run(FRONT, "--network", NETWORK)
     return RealNginx(folder, f"/proc/{node.host_pid(FRONT)}/ns/net")
+
+
+def pass_s(seconds: float) -> None:
+    """Let some time pass in which nothing may happen."""
+    until = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > until, within=seconds + 10, what="the time is over")
 
 
 @contextmanager

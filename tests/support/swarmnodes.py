@@ -286,10 +286,9 @@ class SwarmNodes(LinkedEngines):
         wait_until(state, within=within, holds=lambda now: now == "completed", what="the update ends", notes=self.notes)
 
     def states(self, *, of: SwarmNode | None = None) -> dict[str, str]:
-        """Return what a manager says of each node: `ready`, `down`, `unknown`."""
+        """Return what a manager says of each node: `ready`, `down`, `unknown`; nothing while it has no leader."""
         status, answer = (of or self.manager).api("GET", "/nodes")
-        assert status == 200, answer
-        return {each["Description"]["Hostname"]: each["Status"]["State"] for each in answer}
+        return {each["Description"]["Hostname"]: each["Status"]["State"] for each in answer} if status == 200 else {}
 
     def wait_nodes(self, wanted: Mapping[str, str], *, within: float = 60) -> None:
         """Wait until these nodes are in these states."""
