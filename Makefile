@@ -10,7 +10,8 @@ PIP_FAILED := pip could not install lbwatch; its reason stands above. Packages c
   PIP_INDEX_URL, or HTTPS_PROXY, and make run again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: run test test-docs test-engines test-live test-sites check bench bench-deaths bench-deploy bench-hold bench-live recording mutants soak syscalls fuzz lock clean packages
+.PHONY: run test test-docs test-engines test-live test-sites test-swarm check bench bench-deaths bench-deploy bench-hold bench-live \
+  bench-swarm recording mutants soak syscalls fuzz lock clean packages
 
 # Follows the engine if there is one that may be used, into nginx's folder if that may be written; else it shows the demo.
 run: $(VENV)/.run
@@ -34,7 +35,7 @@ run: $(VENV)/.run
 # Most tests wait for an engine or an nginx, each file for its own: JOBS files at once, in conftest.py's order.
 JOBS ?= 4
 test: packages check
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(DOCS) $(LIVE) $(SITES))
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(DOCS) $(LIVE) $(SITES) $(SWARM))
 
 # What README, docs and deploy/ have to paste, word by word: images, stacks on Compose 2 and 1 and on a Swarm, the service,
 # recipes, Podman; 7 min.
@@ -53,6 +54,12 @@ SITES := $(patsubst %,tests/real/test_sites_%.py,compat daemon hold hostile serv
   $(patsubst %,tests/real/test_%.py,certificates health_connect hosts_explained leaving streams traefik variables)
 test-sites: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(SITES)
+
+# A Swarm of three engines, and two plain ones behind one nginx, on the oldest engine and on the newest: managers and nodes
+# that fail, times, requests. Its core is in `make test` too. Needs root and a kernel with vxlan; @@ min.
+SWARM := $(patsubst %,tests/real/test_%.py,several_engines swarm_facts swarm_faults swarm_pace swarm_reach)
+test-swarm: packages $(VENV)/.dev
+	TEST_SWARM=every $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/real/test_swarm.py $(SWARM)
 
 # A short check of each thing on every engine with every nginx that can be had, and a table of it; 6 min. Needs root, and
 # 1.2 GB in ~/.cache/lbwatch-tests for Debian's packages, which are fetched once.
@@ -88,6 +95,10 @@ bench-live: packages $(VENV)/.dev
 # What clients notice when Compose recreates the only container of an upstream, with lbwatch.hold and without. Needs root.
 bench-hold: packages $(VENV)/.dev
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_hold.py
+
+# A real Swarm's deploys under load, beside a look each 15 s in the same run: failed requests, and times. Needs root; 4 min.
+bench-swarm: packages $(VENV)/.dev
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/bench_swarm.py
 
 # The README's moving picture, docs/events.svg, and the recording that it is made of. Needs root.
 recording: packages $(VENV)/.dev

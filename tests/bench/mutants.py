@@ -327,7 +327,7 @@ MUTANTS = {
         "core/bindings.py", ('        return own if reaches_loopback else ""', "        return own"), tests="unit/core/test_bindings.py"
     ),
     "claims: clocks of two engines are compared": mutant(
-        "core/table.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
+        "core/rivals.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
     ),
     "claims: a machine's address is one container's": mutant(
         "core/reach.py", ('claim=f"port {_host_port(address, port)}"', "claim=address"), tests="unit/core/test_reach.py"
@@ -479,7 +479,9 @@ MUTANTS = {
         "balancers/turns.py", ("        return node.name in names\n", "        return True\n"), tests="unit/balancers/test_turns.py"
     ),
     "names: two applications share a default name": mutant(
-        "core/table.py", ("            yield each if first is None or first.claimant == each.application else", "            yield each if True else"), tests="unit/core/test_table.py"
+        "core/rivals.py",
+        ("    if candidate.application is None or first is None or first.claimant == candidate.application:", "    if True:"),
+        tests="unit/core/test_table.py",
     ),
     "names: what nginx's files use vanishes": mutant(
         "balancers/nginx/isolate.py", ("            if self._keep_missing(refusal):\n", "            if False:\n"), tests="unit/balancers/nginx/test_isolate.py"

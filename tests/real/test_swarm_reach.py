@@ -118,7 +118,7 @@ def test_a_node_that_is_followed_too_counts_no_task_twice_and_is_believed_for_th
         print(
             {why: f"{seconds:.2f} s" for why, seconds in out.items()}, f"stopped {killed - told:.2f} s after unhealthy"
         )
-        assert max(out.values()) < 0.5
+        assert max(out.values()) < 1
         assert out["unhealthy"] < killed - told - 1.5
         stage.wait_serving("web", swarm.wait_running("web", 3))
 

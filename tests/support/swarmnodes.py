@@ -258,11 +258,19 @@ class SwarmNodes(LinkedEngines):
         """Return the tasks that run and are to."""
         return [each for each in self.tasks(service) if (each.state, each.desired) == ("running", "running")]
 
-    def wait_running(self, service: str, number: int, *, within: float = 60) -> list[SwarmTask]:
-        """Return the tasks of a service once so many run, and no others do."""
+    def wait_running(
+        self, service: str, number: int, *, within: float = 60, lost: SwarmNode | None = None
+    ) -> list[SwarmTask]:
+        """
+        Return the tasks of a service once so many run, and no others do.
+
+        Args:
+            lost: A node that was cut off: its tasks run for ever, as far as is known.
+        """
+        lost_id = None if lost is None else lost.node_id
 
         def settled() -> list[SwarmTask]:
-            alive = [each for each in self.tasks(service) if each.state == "running"]
+            alive = [each for each in self.tasks(service) if each.state == "running" and each.node != lost_id]
             return alive if len(alive) == number and all(each.desired == "running" for each in alive) else []
 
         holds: Callable[[list[SwarmTask]], bool] = lambda found: len(found) == number  # noqa: E731

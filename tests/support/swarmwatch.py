@@ -53,6 +53,7 @@ class Watch:
         asks: Returns whether a service asks to be routed.
         network: Name of the one by which tasks are reached.
         bounds: See there.
+        tick_s: Seconds between two looks.
 
     Attributes:
         stormy_until: Loop time until which nothing need be in time; whoever serves must still stay.
@@ -67,6 +68,7 @@ class Watch:
         asks: Callable[[Service], bool],
         network: str,
         bounds: Bounds,
+        tick_s: float = TICK_S,
     ) -> None:
         self.stormy_until = 0.0
         self.broken: list[str] = []
@@ -76,6 +78,7 @@ class Watch:
         self._asks = asks
         self._network = network
         self._bounds = bounds
+        self._tick_s = tick_s
         self._in: dict[str, Task] = {}  # wanted ones that serve and are in: they have to stay
         self._asked: dict[str, float] = {}  # since when each service asks; loop times, as all below
         self._known: dict[str, float] = {}  # since when each task is known to run
@@ -89,7 +92,7 @@ class Watch:
         """Look, for good."""
         while True:
             self.look()
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._tick_s)
 
     def expected(self) -> set[str]:
         """Return the addresses that have to serve once all has settled."""
