@@ -27,8 +27,8 @@ from usersettings import settings_with
 from lbwatch.core.draining import Drains
 from lbwatch.core.model import Engine
 from lbwatch.core.plan import Planner, Rules
+from lbwatch.engines.fake.manager.state import Service, Task
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import Service, Task
 from lbwatch.engines.swarm.doors import Door
 from lbwatch.engines.swarm.source import SwarmSource
 from lbwatch.tasks import run_until
