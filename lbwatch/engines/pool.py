@@ -71,11 +71,6 @@ class EnginePool:
     # What is known.
 
     @property
-    def name(self) -> str:
-        """Return the names of the engines, for the log."""
-        return ", ".join(each.name for each in self.engines)
-
-    @property
     def described(self) -> str:
         """Return where the engines are, as users write it; of several with their names."""
         return ", ".join(_named_url(each.name, each.url, alone=len(self.engines) == 1) for each in self.engines)
