@@ -113,6 +113,7 @@ mutants: packages $(VENV)/.dev
 MINUTES ?= 20
 soak: packages $(VENV)/.dev
 	CONVERGENCE_STEPS=$${CONVERGENCE_STEPS:-50000} $(BIN)/pytest -q -s tests/unit/test_convergence.py
+	CONVERGENCE_STEPS=$${SWARM_STEPS:-5000} $(BIN)/pytest -q -s tests/unit/test_swarm_convergence.py
 	CONFIGS=$${CONFIGS:-2000} $(BIN)/pytest -o timeout=1200 -n $(JOBS) tests/unit/balancers/nginx/config_test/test_agreement.py
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/soak.py --minutes $(MINUTES)
 

@@ -51,12 +51,13 @@ class _Loop:
             self.started_ns = 0
         elif container.started_ns != self.started_ns:
             self.started_ns, self.up_since = container.started_ns, now
-        if self.started_ns and now - self.up_since >= self.stay_up_s:
+        # As `changes_at` adds it up: a difference may be rounded below it, and the loop would wake in vain.
+        if self.started_ns and now >= self.up_since + self.stay_up_s:
             self.crash_looping = False
 
     def is_over(self, *, now: float) -> bool:
         """Return whether it was up for so long that its restarts can be forgotten."""
-        return bool(self.started_ns) and now - self.up_since >= STAY_UP_LIMIT_S
+        return bool(self.started_ns) and now >= self.up_since + STAY_UP_LIMIT_S
 
 
 _BY_ITSELF = ("complete", "failed")

@@ -2,9 +2,9 @@
 All containers and what becomes of each, kept from pass to pass: one that changed costs what hangs together with it.
 
 Pure bookkeeping, in stages: each container by itself (`placement`), those that claim the same name or address
-(`claims`), the candidates of each upstream (`group`), hosts (`sites`), ports (`streams`), and the rows of each
-container (`routerows`). A stage looks at what the one before it touched, and hands on the very same objects for all
-else.
+(`claims`, `rivals`), the candidates of each upstream (`group`), hosts (`sites`), ports (`streams`), and the rows of
+each container (`routerows`). A stage looks at what the one before it touched, and hands on the very same objects for
+all else.
 """
 
 from bisect import bisect_left
@@ -28,6 +28,7 @@ from lbwatch.core.placement import (
     under_former_names,
 )
 from lbwatch.core.probes import PortProbe, id_of, until_accepted, waiting
+from lbwatch.core.rivals import address_taken, claimed_addresses, claimed_names, name_taken
 from lbwatch.core.routerows import MANY, Names, RouteRows, Row
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import Site, SiteAsk, SiteFiles
@@ -35,7 +36,6 @@ from lbwatch.core.sites.hosts import Hosts
 from lbwatch.core.streams import Streams
 
 _NO_FILES = SiteFiles()
-_FIRST_ENGINE = "whose engine comes before its own in docker_host"
 
 
 class Table:
@@ -175,22 +175,10 @@ class Table:
         return set().union(*(claims.put(id, claimed(id)) for id in touched))
 
     def _claimed_names(self, id: str) -> Mapping[str, Claim]:
-        claims = {}
-        for each in self._placed_candidates(id):
-            if each.application is not None and each.upstream is not None:
-                rank = each.container.age
-                claims[each.upstream] = Claim(claimant=each.application, rank=rank, words=each.application)
-        return claims
+        return claimed_names(self._placed_candidates(id))
 
     def _claimed_addresses(self, id: str) -> Mapping[str, Claim]:
-        # What is left out claims no address, so that one that took it over meanwhile keeps it.
-        claims = {}
-        for each in self._named_candidates(id):
-            if each.server is not None and each.owner is not None and each.claim:
-                claims[each.claim] = Claim(
-                    claimant=each.owner.id, rank=_newest_first(each.owner), words=each.owner.name
-                )
-        return claims
+        return claimed_addresses(self._named_candidates(id))
 
     def _placed_candidates(self, id: str) -> Iterable[Candidate]:
         """Return the candidates of one container, as it is suspended now."""
@@ -209,27 +197,14 @@ class Table:
 
     def _named_candidates(self, id: str) -> Iterable[Candidate]:
         """Return the same, without a server where their upstream's default name is another application's."""
-        for each in self._placed_candidates(id):
-            first = None if each.application is None else self._applications.first(each.upstream or "")
-            yield each if first is None or first.claimant == each.application else self._name_taken(each, first)
-
-    def _name_taken(self, candidate: Candidate, first: Claim) -> Candidate:
         prefix = "" if self._rules is None else self._rules.prefix
-        own = f"the label {prefix}.upstream gives it a name of its own, or lets it join that one on purpose"
-        why = "which is older" if _is_one_clock(first, candidate.container) else _FIRST_ENGINE
-        detail = f"its default upstream {candidate.upstream} is the one of {first.words}, {why}: {own}"
-        return replace(candidate, server=None, reason=Reason.NAME_TAKEN, detail=detail)
+        for each in self._placed_candidates(id):
+            yield name_taken(each, self._applications.first(each.upstream or ""), prefix=prefix)
 
     def _settled_candidates(self, id: str) -> Iterable[Candidate]:
         """Return the same, without a server where another container has their address."""
         for each in self._named_candidates(id):
-            first = self._addresses.first(each.claim) if each.server is not None and each.claim else None
-            if first is None or each.owner is None or first.claimant == each.owner.id:
-                yield each
-            else:
-                why = "which was started later" if _is_one_clock(first, each.owner) else _FIRST_ENGINE
-                detail = f"{first.words}, {why}, has its address too"
-                yield replace(each, server=None, reason=Reason.ADDRESS_CONFLICT, detail=detail)
+            yield address_taken(each, self._addresses.first(each.claim))
 
     # The candidates of each upstream.
 
@@ -358,17 +333,6 @@ class Table:
 def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> set[str]:
     """Return the keys of what is in one of them alone, or is another value."""
     return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-
-
-def _is_one_clock(first: Claim, loser: Container) -> bool:
-    """Return whether a claim was won by the time of one engine's clock, and not by the order of two engines."""
-    return first.rank[0] == loser.engine.order
-
-
-def _newest_first(owner: Container) -> tuple[int, int, str]:
-    """Return what puts the newest of an engine first: it gives a freed address out again, the older has a leftover."""
-    # A node's clock says when a task started, and one clock when all of them were made.
-    return owner.engine.order, -(owner.started_ns if owner.task is None else owner.created_ns), owner.id
 
 
 def _otherwise_suspended(before: Suspended, now: Suspended) -> set[str]:

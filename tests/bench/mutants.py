@@ -259,7 +259,7 @@ MUTANTS = {
         "engines/docker/client.py", ("        if found.id != container:", "        if False:"), tests="unit/engines/docker/test_client.py"
     ),
     "stream: a line that cannot be read is skipped": mutant(
-        "engines/docker/decode.py", ("        return [_event_of_head(line)] if skipped else _events_in(line)", "        return [] if skipped else _events_in(line)"), tests="unit/engines/docker/test_decode.py"
+        "engines/docker/decode.py", ("        return [self._event_of_head(line)] if skipped else self._events_in(line)", "        return [] if skipped else self._events_in(line)"), tests="unit/engines/docker/test_decode.py"
     ),
     "bounded: an id goes into a path unchecked": mutant(
         "engines/docker/client.py", ("    if not is_container_id(container):", "    if False:"), tests="unit/engines/docker/test_client.py unit/engines/docker/test_exec.py"
@@ -327,7 +327,7 @@ MUTANTS = {
         "core/bindings.py", ('        return own if reaches_loopback else ""', "        return own"), tests="unit/core/test_bindings.py"
     ),
     "claims: clocks of two engines are compared": mutant(
-        "core/table.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
+        "core/rivals.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
     ),
     "claims: a machine's address is one container's": mutant(
         "core/reach.py", ('claim=f"port {_host_port(address, port)}"', "claim=address"), tests="unit/core/test_reach.py"
@@ -479,7 +479,9 @@ MUTANTS = {
         "balancers/turns.py", ("        return node.name in names\n", "        return True\n"), tests="unit/balancers/test_turns.py"
     ),
     "names: two applications share a default name": mutant(
-        "core/table.py", ("            yield each if first is None or first.claimant == each.application else", "            yield each if True else"), tests="unit/core/test_table.py"
+        "core/rivals.py",
+        ("    if candidate.application is None or first is None or first.claimant == candidate.application:", "    if True:"),
+        tests="unit/core/test_table.py",
     ),
     "names: what nginx's files use vanishes": mutant(
         "balancers/nginx/isolate.py", ("            if self._keep_missing(refusal):\n", "            if False:\n"), tests="unit/balancers/nginx/test_isolate.py"

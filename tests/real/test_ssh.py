@@ -24,6 +24,16 @@ FIRST, SECOND = "172.17.0.2:80", "172.17.0.3:80"
 """Of the first two containers of a fake engine."""
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of the test's own for temporary ones; pytest's, which must be there before, is too long for a socket."""
+    assert tmp_path
+    with tempfile.TemporaryDirectory(prefix="lbw-ssh-") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
     """An sshd that runs and is known, and its ssh on PATH."""
@@ -75,14 +85,10 @@ def words_of(pid: int) -> bytes:
         return b""
 
 
-def folders() -> set[Path]:
-    """Return the folders of sockets of ssh's."""
-    return set(Path(tempfile.gettempdir()).glob("lbwatch-ssh-*"))
-
-
-async def test_an_engine_is_followed_through_one_ssh(server: SshServer, engine: FakeEngine, tmp_path: Path) -> None:
+async def test_an_engine_is_followed_through_one_ssh(
+    server: SshServer, engine: FakeEngine, tmp_path: Path, temporary: Path
+) -> None:
     """Stream, lists and looks each have connections of their own, and all of them one log-in."""
-    before = folders()
     async with running(engine, tmp_path, docker_host=server.url(engine.socket)):
         engine.containers.run(name="web-1", labels=WEB)
         await eventually(lambda: FIRST in upstreams(tmp_path / "out.conf"), what="the server in the file")
@@ -90,21 +96,21 @@ async def test_an_engine_is_followed_through_one_ssh(server: SshServer, engine: 
         engine.containers.stop("web-1")
         await eventually(lambda: FIRST not in upstreams(tmp_path / "out.conf"), what="its end in the file")
     assert not tunnels()
-    assert folders() <= before
+    assert not list(temporary.iterdir())
 
 
 async def test_commands_look_by_ssh_too_and_leave_nothing(
-    server: SshServer, engine: FakeEngine, tmp_path: Path
+    server: SshServer, engine: FakeEngine, tmp_path: Path, temporary: Path
 ) -> None:
     """Whoever sets a machine up tries `check` and `render` first."""
     engine.containers.run(name="web-1", labels=WEB)
-    before, environ = folders(), {"PATH": os.environ["PATH"]}
+    environ = {"PATH": os.environ["PATH"]}
     flags = {"docker_host": server.url(engine.socket), "control_socket": tmp_path / "none", "test_command": "true"}
     code, out, err = await lbwatch("render", environ=environ, **flags)
     assert (code, FIRST in out) == (0, True), err
     _, out, _ = await lbwatch("check", environ=environ, **flags)
     assert f"{server.url(engine.socket)}: API" in out
-    assert folders() <= before
+    assert not list(temporary.iterdir())
     await eventually(lambda: not server.sessions(), what="the end of all sessions")
 
 

@@ -55,6 +55,7 @@ class Stack:
         for there, here in {
             **{f"image: {image}": f"image: {here}" for image, here in HERE.items()},
             "    deploy:\n      endpoint_mode: dnsrr\n      # The old one first": ON_WORKER,
+            'LBWATCH_COMPAT: ""': 'LBWATCH_COMPAT: ""\n      LBWATCH_RESYNC_INTERVAL: 2s',  # many, in a short time
         }.items():
             assert there in text, there
             text = text.replace(there, here)
@@ -184,6 +185,25 @@ def test_a_label_of_the_service_counts_at_once_and_takes_no_new_task(stack: Stac
         what="each server has the weight",
     )
     assert {task.id for task in stack.nodes.running("demo_app")} == before
+
+
+def test_a_task_is_drained_by_its_name_and_serves_again(stack: Stack) -> None:
+    """Somebody looks into one of them while the others serve."""
+    stack.wait_in_step(2)
+    name = stack.inside("lbwatch", "explain").split()[0]
+    assert name.startswith("demo_app.")
+    stack.inside("lbwatch", "drain", name)
+    assert len(stack.servers()) == 1
+    stack.inside("lbwatch", "undrain", name)
+    stack.wait_in_step(2)
+
+
+def test_nothing_is_refused_and_no_event_is_missed(stack: Stack) -> None:
+    """The proxy lets through all that is asked for; and what a full look finds was told before."""
+    stack.inside("lbwatch", "check")
+    lines = stack.worker.log_of(stack.nginx).splitlines()
+    assert [line for line in lines if '"source": "swarm"' in line and "source.synced" in line]
+    assert [line for line in lines if "refused" in line or "source.drifted" in line] == []
 
 
 def test_a_manager_that_is_away_takes_nobody_out_and_is_followed_again(stack: Stack) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import contextlib
 import io
+import json
 import os
 import re
 import tempfile
@@ -21,6 +22,7 @@ from urllib.parse import parse_qsl, quote_from_bytes
 
 import pageworlds
 import structlog
+import swarmanswers
 from fakedaemon import Answer, Client, FixedLoop, listening
 from sitecerts import made
 
@@ -45,9 +47,13 @@ from lbwatch.core.sites.nginxproxy import compat_labels, proxy_rules
 from lbwatch.engines.docker import answers
 from lbwatch.engines.docker.address import SshTarget, engine_addresses
 from lbwatch.engines.docker.decode import HEAD_BYTES, MAX_LINE_BYTES, EventDecoder
-from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS
+from lbwatch.engines.docker.fields import MAX_ACTION_CHARS, MAX_NAME_CHARS, MAX_NS, is_swarm_id
 from lbwatch.engines.docker.networks import drivers_of_list
+from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.docker.ssh import meaning_of
+from lbwatch.engines.swarm.answers import MAX_PORTS, TaskReader, nodes_of, services_of
+from lbwatch.engines.swarm.events import swarm_event_decoder
+from lbwatch.engines.swarm.tasks import container_of
 from lbwatch.settings import Settings, groups
 from lbwatch.system.enginememory import EngineMemory
 from lbwatch.system.sitefiles.judge import MAX_HOSTS, judged
@@ -57,6 +63,7 @@ Target = Callable[[bytes], None]
 
 _C1, _C2 = "c1" * 32, "c1" * 31 + "d2"
 _ID = re.compile(r"[0-9a-f]{64}")
+_SWARM_SCOPE = Scope(prefix="lbwatch", expose_all=False)
 _MOST_WORDS = 1500  # characters of one line for people: a few excerpts and what stands around them
 
 
@@ -255,6 +262,27 @@ def networks(data: bytes) -> None:
     assert drivers is None or all(isinstance(one, str) for pair in drivers.items() for one in pair)  # type: ignore[attr-defined]
     info = answers.info_of(data)
     assert info is None or max(len(info.id), len(info.name)) <= MAX_NAME_CHARS
+
+
+def managers(data: bytes) -> None:
+    """What a Swarm's manager answers and tells, likewise: ids and states of the right letters, all else bounded."""
+    for found in _read(lambda body: [each for each in TaskReader().tasks_of(body) if each], data) or ():  # type: ignore[attr-defined]
+        made = container_of(found, service=None, node=None, scope=_SWARM_SCOPE, started_ns=0)
+        assert all(is_swarm_id(id) for id in (made.id, found.service_id))
+        assert len(made.name) <= MAX_NAME_CHARS
+        assert made.name.isprintable()
+        assert len(made.endpoints) <= answers.MAX_NETWORKS
+        assert len(made.published) <= MAX_PORTS
+        assert all(1 <= port <= 65_535 for port in made.exposed)
+    for found in _read(services_of, data) or ():  # type: ignore[attr-defined]
+        assert found.name.isprintable()
+        assert list(found.labels) == sorted(found.labels)
+    for found in _read(nodes_of, data) or ():  # type: ignore[attr-defined]
+        assert found.name.isprintable()
+        assert found.address.isprintable()
+    for event in swarm_event_decoder().feed(data + b"\n"):
+        assert event.container is None or is_swarm_id(event.container)
+        assert len(event.action) <= MAX_ACTION_CHARS
 
 
 # -- labels
@@ -574,7 +602,7 @@ TARGETS: Mapping[str, Target] = {
     target.__name__: target
     for target in (
         *(tokenizer, includes, templates),
-        *(events, inspects, lists, networks),
+        *(events, inspects, lists, networks, managers),
         *(labels, variables),
         *(settings, refs, requests, pages, kept, truths, certificates, complaints),
     )
@@ -618,6 +646,12 @@ _TOML = (
 _PAIR, _ENCRYPTED = made("a.example.org", "10.0.0.1"), made("a.example.org", passphrase=b"x")
 
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
+    "managers": (
+        json.dumps([swarmanswers.task("a", labels={"lbwatch.port": "80"})]).encode(),
+        json.dumps([swarmanswers.service(ports=[swarmanswers.port(80, 8080)])]).encode(),
+        json.dumps([swarmanswers.node(manager="10.0.0.1:2377")]).encode(),
+        json.dumps(swarmanswers.event("service", "update", swarmanswers.WEB, at_ns=7)).encode(),
+    ),
     "certificates": (
         _PAIR.certificate + b"\0" + _PAIR.key,
         _PAIR.certificate + _PAIR.certificate + b"\0" + _ENCRYPTED.key,

@@ -11,8 +11,8 @@ from typing import Any
 from fakeclient import Docker
 
 from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.fake.manager.state import Task
 from lbwatch.engines.fake.swarm import FakeSwarm
-from lbwatch.engines.fake.swarmstate import Task
 
 EPOCH_S = 1_800_000_000
 
@@ -37,11 +37,11 @@ class Stage:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def until(self, claim: Callable[[], Any], *, within_s: float = 120.0) -> float:
+    async def until(self, claim: Callable[[], Any], *, within_s: float = 120.0, tick_s: float = 0.002) -> float:
         """Let time pass until *claim* holds, and return when that was."""
         async with asyncio.timeout(within_s):
             while not claim():
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(tick_s)
         return self.now()
 
     async def tasks(self, **filters: list[str]) -> list[Any]:

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
+from lbwatch.engines.fake.manager.state import Service, Task
 from lbwatch.engines.fake.swarm import FakeSwarm
-from lbwatch.engines.fake.swarmstate import Service, Task
 
 PORT = 80
 TICK_S = 0.02
@@ -53,6 +53,7 @@ class Watch:
         asks: Returns whether a service asks to be routed.
         network: Name of the one by which tasks are reached.
         bounds: See there.
+        tick_s: Seconds between two looks.
 
     Attributes:
         stormy_until: Loop time until which nothing need be in time; whoever serves must still stay.
@@ -67,6 +68,7 @@ class Watch:
         asks: Callable[[Service], bool],
         network: str,
         bounds: Bounds,
+        tick_s: float = TICK_S,
     ) -> None:
         self.stormy_until = 0.0
         self.broken: list[str] = []
@@ -76,6 +78,7 @@ class Watch:
         self._asks = asks
         self._network = network
         self._bounds = bounds
+        self._tick_s = tick_s
         self._in: dict[str, Task] = {}  # wanted ones that serve and are in: they have to stay
         self._asked: dict[str, float] = {}  # since when each service asks; loop times, as all below
         self._known: dict[str, float] = {}  # since when each task is known to run
@@ -89,7 +92,7 @@ class Watch:
         """Look, for good."""
         while True:
             self.look()
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._tick_s)
 
     def expected(self) -> set[str]:
         """Return the addresses that have to serve once all has settled."""
@@ -187,6 +190,7 @@ class Watch:
             self.broken.append(f"{what} {words}")
 
 
-def requests_of(*counters: Counter[str]) -> int:
-    """Return how many requests engines have answered, without the streams of events."""
-    return sum(count for each in counters for name, count in each.items() if name != "GET /events")
+def swarm_requests(*counters: Counter[str]) -> int:
+    """Return how many requests about a Swarm engines have answered, among all that they count."""
+    asked = ("GET /tasks", "GET /services", "GET /nodes")
+    return sum(count for each in counters for name, count in each.items() if name.startswith(asked))

@@ -12,34 +12,41 @@ import os
 import random
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 from answers import connected
-from simulation import in_simulated_time
+from simulation import SimulatedNginx, blocks_of, in_simulated_time
 from swarmstage import Stage, swarm_stage
-from swarmwatch import Bounds, Watch, requests_of
+from swarmwatch import Bounds, Watch, swarm_requests
+from usersettings import settings_with
 
 from lbwatch.core.draining import Drains
 from lbwatch.core.model import Engine
 from lbwatch.core.plan import Planner, Rules
+from lbwatch.engines.fake.manager.state import Service, Task
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import Service, Task
 from lbwatch.engines.swarm.doors import Door
 from lbwatch.engines.swarm.source import SwarmSource
+from lbwatch.tasks import run_until
+from lbwatch.wiring.daemon import build_daemon
 
 SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
-STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 1200)
+STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 480)
 STEPS_EACH = 60
-BIG_TASKS = int(os.environ.get("CONVERGENCE_TASKS") or 10_000)
+BIG_TASKS = int(os.environ.get("CONVERGENCE_TASKS") or (10_000 if "CONVERGENCE_STEPS" in os.environ else 2_000))
 
 RESYNC_S = 30.0
+QUIET_S = 60.0
+QUIET_REQUESTS = QUIET_S + 10  # one a second, beside two full looks and the streams that take turns
 BOUNDS = Bounds(settle=1.6, leave=1.6, death=3.0)
+WHOLE_BOUNDS = Bounds(settle=3.2, leave=2.2, death=3.5)  # reloads that add servers are a second apart
+BIG_BOUNDS = Bounds(settle=4.0, leave=3.1, death=120.0)  # a list of ten thousand tasks takes a manager 2.5 s
 RECOVER_S = 15.0
 HEALED_S = 180.0
-QUIET_S = 60.0
 
 LABELS = {"lbwatch.enable": "true", "lbwatch.port": "80"}
 
@@ -72,8 +79,8 @@ class Followed:
 
 
 @contextlib.asynccontextmanager
-async def followed(stage: Stage) -> AsyncIterator[Followed]:
-    """Follow a stage's Swarm by all of its managers."""
+async def source_alone(stage: Stage) -> AsyncIterator[Callable[[], frozenset[str]]]:
+    """Return whom a planner sends requests to that knows what a source says, which has a door to each manager."""
     async with contextlib.AsyncExitStack() as stack:
         doors = [
             Door(name=name, client=await stack.enter_async_context(connected(engine.url)))
@@ -97,10 +104,41 @@ async def followed(stage: Stage) -> AsyncIterator[Followed]:
         running = asyncio.create_task(source.run(changed))
         try:
             await stage.until(source.snapshot)
-            yield Followed(stage, source)
+            yield Followed(stage, source).served
         finally:
             running.cancel()
             await asyncio.wait([running])
+
+
+@contextlib.asynccontextmanager
+async def whole_daemon(stage: Stage) -> AsyncIterator[Callable[[], frozenset[str]]]:
+    """Return whom nginx sends requests to, while all of the daemon follows the stage's managers as its engines."""
+    with tempfile.TemporaryDirectory(prefix="lbw-swarm-") as folder:
+        (Path(folder) / "conf.d").mkdir()
+        nginx = SimulatedNginx(Path(folder) / "conf.d" / "lbwatch.conf")
+        nginx.start()
+        settings = settings_with(
+            docker_host=tuple(f"{name}={engine.url}" for name, engine in stage.engines.items()),
+            output=nginx.output,
+            host_network="false",
+            networks=("ov",),
+            resync_interval=RESYNC_S,
+            state_dir=Path(folder) / "state",
+        )
+        stopped = asyncio.Event()
+        async with build_daemon(settings, tester=nginx, control=nginx) as daemon:
+            running = asyncio.create_task(run_until(daemon, until=stopped.wait()))
+            try:
+                await stage.until(lambda: nginx.reloads)
+                yield lambda: _addresses_of(nginx.runs or "")
+            finally:
+                stopped.set()
+                await running
+
+
+def _addresses_of(text: str) -> frozenset[str]:
+    servers = (line.split() for body in blocks_of(text).values() for line in body.split(";"))
+    return frozenset(words[1] for words in servers if words[:1] == ["server"] and words[2:] != ["down"])
 
 
 @pytest.fixture
@@ -240,15 +278,16 @@ class Story:
         return sorted((task for task in self.stage.swarm.tasks if task.up), key=lambda task: task.id)
 
 
-async def tell_story(seed: int, *, steps: int, stormy: bool) -> Watch:
-    """Return what was seen in one story, which ends well."""
+async def tell_story(seed: int, *, steps: int, stormy: bool, whole: bool) -> Watch:
+    """Return what was seen in one story, which ends well; *whole*: of all of the daemon."""
+    bounds = WHOLE_BOUNDS if whole else BOUNDS
     with tempfile.TemporaryDirectory(prefix="lbw-swarm-") as folder:
         async with swarm_stage(Path(folder), managers=3, workers=3, seed=seed) as stage:
             for name in ("api", "shop", "web"):
                 stage.swarm.services.create(name, replicas=3, labels=LABELS, networks=("ov",))
             await asyncio.sleep(10.0)
-            async with followed(stage) as follower:
-                watch = Watch(stage.swarm, served=follower.served, asks=asks, network="ov", bounds=BOUNDS)
+            async with whole_daemon(stage) if whole else source_alone(stage) as served:
+                watch = Watch(stage.swarm, served=served, asks=asks, network="ov", bounds=bounds)
                 watching = asyncio.create_task(watch.run())
                 story = Story(stage, watch=watch, dice=random.Random(seed), stormy=stormy)
                 await asyncio.sleep(5.0)
@@ -256,26 +295,79 @@ async def tell_story(seed: int, *, steps: int, stormy: bool) -> Watch:
                 await story.heal()
                 assert not watching.done(), watching.exception()
                 assert watch.broken == [], (seed, "\n".join([*story.told[-30:], *watch.broken]))
-                assert follower.served() == watch.expected(), (seed, "after all was healed")
-                before = requests_of(*(engine.requests for engine in stage.engines.values()))
+                assert served() == watch.expected(), (seed, "after all was healed")
+                before = swarm_requests(*(engine.requests for engine in stage.engines.values()))
                 await asyncio.sleep(QUIET_S)
-                asked = requests_of(*(engine.requests for engine in stage.engines.values())) - before
-                assert asked <= QUIET_S * 1.1, (seed, f"{asked} requests in {QUIET_S:g} quiet seconds")
+                asked = swarm_requests(*(engine.requests for engine in stage.engines.values())) - before
+                assert asked <= QUIET_REQUESTS, (seed, f"{asked} requests in {QUIET_S:g} quiet seconds")
                 watching.cancel()
                 return watch
 
 
 @pytest.mark.timeout(0)
 @pytest.mark.usefixtures("_quiet")
-@pytest.mark.parametrize("stormy", [False, True])
-def test_whoever_serves_is_whoever_should_and_does(stormy: bool) -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["source", "daemon"])
+@pytest.mark.parametrize("stormy", [False, True], ids=["calm", "stormy"])
+def test_whoever_serves_is_whoever_should_and_does(stormy: bool, whole: bool) -> None:
     """The promise that all others about a Swarm serve."""
     came, left, died = [], [], []
     for number in range(max(1, STEPS // STEPS_EACH // 4)):
-        watch = in_simulated_time(tell_story(SEED * 1000 + number, steps=STEPS_EACH, stormy=stormy))
+        watch = in_simulated_time(tell_story(SEED * 1000 + number, steps=STEPS_EACH, stormy=stormy, whole=whole))
         came += watch.figures.came
         left += watch.figures.left
         died += watch.figures.died
     for words, figures in (("in", came), ("out before its end", left), ("out after its death", died)):
         if figures:
             print(f"{words}: {len(figures)}, median {statistics.median(figures):.2f} s, most {max(figures):.2f} s")
+
+
+async def _follow_many(folder: Path) -> list[str]:
+    """Return what was measured with a hundred nodes, in words."""
+    figures: list[str] = []
+    async with swarm_stage(folder, managers=1, workers=99) as stage:
+        swarm = stage.swarm
+        for number in range(100):
+            swarm.services.create(f"s{number}", replicas=BIG_TASKS // 100, labels=LABELS, networks=("ov",))
+        await stage.until(lambda: sum(task.state == "running" for task in swarm.tasks) == BIG_TASKS, tick_s=1.0)
+        engine, began, cpu = stage.engines["m1"], stage.now(), time.process_time()
+        async with source_alone(stage) as served:
+            watch = Watch(swarm, served=served, asks=asks, network="ov", bounds=BIG_BOUNDS, tick_s=0.5)
+
+            async def phase(words: str, *, within_s: float) -> None:
+                nonlocal began, cpu
+                await stage.until(lambda: served() == watch.expected(), within_s=within_s, tick_s=0.5)
+                requests, took_s = swarm_requests(engine.requests), stage.now() - began
+                used_s = time.process_time() - cpu
+                figures.append(f"{words}: {took_s:.1f} s, {requests} requests, {used_s:.1f} s of CPU with the fake's")
+                engine.requests.clear()
+                began, cpu = stage.now(), time.process_time()
+
+            await phase(f"start with {len([*swarm.tasks])} tasks", within_s=30.0)
+            watching = asyncio.create_task(watch.run())
+            swarm.services.update("s1", force=1, order="start-first", parallelism=10)
+            await stage.until(lambda: swarm.services.find("s1").update == "completed", within_s=300.0, tick_s=0.5)
+            await phase("update of one service", within_s=30.0)
+            swarm.services.scale("s2", 2 * BIG_TASKS // 100)
+            await asyncio.sleep(15.0)
+            swarm.services.scale("s2", BIG_TASKS // 100)
+            await asyncio.sleep(5.0)
+            await phase("scaled up and down", within_s=30.0)
+            swarm.nodes.set_availability("w1", "drain")
+            await asyncio.sleep(10.0)
+            await phase("drain of a node", within_s=60.0)
+            await asyncio.sleep(60.0)
+            await phase("a minute in which nothing happens", within_s=60.0)
+            assert not watching.done(), watching.exception()
+            watching.cancel()
+            assert watch.broken == [], watch.broken
+            for words, found in (("in", watch.figures.came), ("out before its end", watch.figures.left)):
+                figures.append(f"{words}: {len(found)}, median {statistics.median(found):.1f}, most {max(found):.1f} s")
+    return figures
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.usefixtures("_quiet")
+def test_ten_thousand_tasks_on_a_hundred_nodes_are_followed(tmp_path: Path) -> None:
+    """Who follows a big Swarm neither drowns its managers nor is late."""
+    for line in in_simulated_time(_follow_many(tmp_path)):
+        print(line)

@@ -8,6 +8,7 @@ and that nothing is asked twice a second while all is quiet.
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 from lbwatch.engines.swarm.settling import Settling, Unrest, pace_of_all_s
 
@@ -61,6 +62,7 @@ class Agenda:
         self._nodes_not_before = 0.0
         self._wanted_at = 0.0
         self._pace_s = pace_of_all_s(0.0)
+        self._took_s = inf  # the latest look at all that should run
         self._blocked: dict[Kind, float] = {}  # what failed: not before this loop time
 
     def want_all(self, *, now: float) -> None:
@@ -124,7 +126,9 @@ class Agenda:
             self.want_all(now=now + max(self._resync_interval_s, pace_s))
             self._wanted_at = max(self._wanted_at, now + self._pace_s)
         elif step.kind is Kind.WANTED:
-            self._pace_s = pace_of_all_s(took_s)
+            # One slow answer waited for a manager that was away; a list that is long is slow each time.
+            self._pace_s = pace_of_all_s(min(self._took_s, took_s))
+            self._took_s = took_s
             self._wanted_at = now + self._pace_s
         elif step.kind is Kind.TASKS:
             self.settling.spent(took_s, now=now)

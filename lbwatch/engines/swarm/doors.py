@@ -18,6 +18,8 @@ PATIENCE_S = 3.0
 LONGEST_PATIENCE_S = 48.0
 """For a list that is long: each time that it took too long it gets twice as much, up to so many seconds."""
 
+_LONG = "/tasks"
+
 MAX_LIST_BYTES = 256 * 1024 * 1024
 """Of a list: 60,000 tasks, as 10,000 have with those that ended before them, of 4 KB each."""
 
@@ -54,7 +56,7 @@ class Doors:
         self.asked = 0
         self._doors = doors
         self._answers: str | None = None  # the name of the one that answered last
-        self._list_patience_s = PATIENCE_S
+        self._list_patience_s = PATIENCE_S  # of `GET /tasks` alone
 
     def all(self) -> tuple[Door, ...]:
         """Return the managers, the one that is asked first before the others."""
@@ -82,7 +84,7 @@ class Doors:
                 body = await door.client.ask(
                     "GET",
                     path,
-                    timeout_s=self._list_patience_s if is_list else PATIENCE_S,
+                    timeout_s=self._list_patience_s if path == _LONG else PATIENCE_S,
                     needs=ASKED_OF_MANAGER,
                     query=query,
                     max_bytes=MAX_LIST_BYTES if is_list else MAX_ITEM_BYTES,
@@ -92,12 +94,21 @@ class Doors:
                     self._answers = door.name
                     raise
                 last = error
-                if is_list and isinstance(error, SourceTimeoutError):
+                if path == _LONG and isinstance(error, SourceTimeoutError) and await self._is_only_slow(door):
                     self._list_patience_s = min(LONGEST_PATIENCE_S, 2 * self._list_patience_s)
                 continue
             self._answers = door.name
             return body
         raise last
+
+    async def _is_only_slow(self, door: Door) -> bool:
+        """Return whether a manager answers what is short: one whose Swarm has lost its quorum answers nothing."""
+        self.asked += 1
+        try:
+            await door.client.ask("GET", "/nodes", timeout_s=PATIENCE_S, needs=ASKED_OF_MANAGER)
+        except SourceError as error:
+            return is_answer(error)
+        return True
 
     def took(self, seconds: float) -> None:
         """Note how long the longest list took that came: the next one may take four times as long."""

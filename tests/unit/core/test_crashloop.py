@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import container, decide, planned, reasons_of, snapshot, unrouted, upstream_of
 
@@ -162,6 +162,15 @@ def test_a_removed_container_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 90.0), st.integers(0, 4), st.booleans()), max_size=30))
+@example(
+    [
+        (0.0, 3, False),
+        (0.0, 1, False),
+        (1.3845886096547346, 1, False),
+        (5.321043398860262, 1, False),
+        (89.32104339886027, 1, False),
+    ]
+)
 def test_nobody_is_left_out_longer_than_the_cap_after_its_last_start(steps: list[tuple[float, int, bool]]) -> None:
     """Whatever it did, a container that stays up serves within a minute."""
     life = Life()

@@ -134,6 +134,22 @@ def test_what_was_kept_of_an_engine_serves_while_it_is_away_at_a_start(tmp_path:
     in_simulated_time(body())
 
 
+def test_what_was_kept_of_another_machine_is_not_that_of_its_name(tmp_path: Path) -> None:
+    """Who moves a name to a new machine must not have the old one's containers served there."""
+
+    async def body() -> None:
+        async with two_engines(tmp_path) as (_, other):
+            other.containers.run(name="right", labels=WEB)
+            async with pooled(tmp_path, *urls(tmp_path)) as stage:
+                await eventually(lambda: "right" in stage.all())
+                await asyncio.sleep(2 * KEEP_INTERVAL_S)
+            async with pooled(tmp_path, urls(tmp_path)[0], f"b=unix://{tmp_path}/moved.sock") as stage:
+                await eventually(lambda: stage.pool.snapshots() is not None, within=2 * PATIENCE_S)
+                assert stage.all() == {}
+
+    in_simulated_time(body())
+
+
 def test_where_no_engine_answers_at_a_start_nothing_is_said(tmp_path: Path) -> None:
     """What nginx has is as good as what was kept, and an empty world would be the end of all."""
 

@@ -31,7 +31,7 @@ async def test_a_port_that_changes_by_a_network_is_followed_too(engine: FakeEngi
     engine.networks.create("aaa")
     engine.containers.run(name="web-1", labels=WEB, publish=("80", "8443:443"))
     async with follow() as source:
-        assert ports(source, "web-1") == [FIRST_EPHEMERAL, 8443]
+        await eventually(lambda: ports(source, "web-1") == [FIRST_EPHEMERAL, 8443])
         engine.networks.connect("web-1", "aaa")
         await eventually(lambda: ports(source, "web-1") == [FIRST_EPHEMERAL + 1, 8443])
         engine.networks.disconnect("web-1", "aaa")
@@ -43,7 +43,7 @@ async def test_the_owner_of_a_network_is_followed_for_its_ports(engine: FakeEngi
     engine.containers.run(name="vpn", publish=("80",))
     engine.containers.run(name="side", labels=WEB, network_mode="container:vpn")
     async with follow() as source:
-        assert ports(source, "vpn") == [FIRST_EPHEMERAL]
+        await eventually(lambda: ports(source, "vpn") == [FIRST_EPHEMERAL], what="the owner is followed")
         engine.networks.create("aaa")
         engine.networks.connect("vpn", "aaa")
         await eventually(lambda: ports(source, "vpn") == [FIRST_EPHEMERAL + 1])

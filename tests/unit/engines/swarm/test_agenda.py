@@ -112,6 +112,14 @@ def test_lists_of_all_leave_a_manager_in_peace_where_they_take_long() -> None:
     assert SLOW_SHARE * 2.5 == 50.0
 
 
+def test_one_answer_that_was_slow_puts_off_no_look_at_all_tasks() -> None:
+    """It waited for a manager that was away; who died meanwhile without an event would serve for a minute more."""
+    agenda = synced()
+    do(agenda, Kind.WANTED, now=1.0, took_s=0.004)
+    do(agenda, Kind.WANTED, now=2.01, took_s=3.0)
+    assert agenda.next(now=2.02).at <= 3.1
+
+
 def test_a_look_says_who_is_looked_at_again() -> None:
     """What comes of it is `settling`'s."""
     agenda = synced()

@@ -50,7 +50,8 @@ async def test_all_tasks_are_there_after_one_look_at_each_list() -> None:
 async def test_a_new_task_is_seen_soon_after_the_event_of_its_service() -> None:
     """A manager never tells of a task: the service's event is all that there is."""
     async with manager(*TWO) as stand, followed_swarm(stand) as source:
-        stand.have(task("c", slot=3, state="preparing"))
+        await settled(stand)
+        stand.have(task("c", slot=3, state="preparing", desired="ready"))  # which no list of what should run has
         stand.tell("service", "update", WEB)
         await eventually(lambda: found(source, "c"), within=2.0)
         stand.have(task("c", slot=3, version=72))
@@ -127,8 +128,8 @@ async def test_the_same_event_by_two_managers_is_one() -> None:
         await settled(one)
         before = one.requests["/services/ID"] + two.requests["/services/ID"]
         said = one.tell("service", "update", WEB)
-        two.tell("service", "update", WEB, at_ns=said["timeNano"])
         await eventually(lambda: one.requests["/services/ID"] + two.requests["/services/ID"] > before)
+        two.tell("service", "update", WEB, at_ns=said["timeNano"])
         await asyncio.sleep(0.3)
         assert one.requests["/services/ID"] + two.requests["/services/ID"] == before + 1
         assert source.status().events == {"service update": 1}
