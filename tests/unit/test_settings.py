@@ -402,7 +402,7 @@ def test_the_file_for_ports_is_another_one_than_that_for_requests(tmp_path: Path
 def test_nginx_is_not_in_a_container_of_no_engine(word: str) -> None:
     """One of the two is a mistake, and silence about it would be a container that is looked for on the first engine."""
     container = NginxSettings(nginx_container="edge")
-    with pytest.raises(SettingsError, match="nginx_engine.*'edge'"):
+    with pytest.raises(SettingsError, match=r"nginx_engine.*'edge'"):
         Settings(engine=EngineSettings(nginx_engine=word), nginx=container)
     Settings(engine=EngineSettings(nginx_engine="b"), nginx=container)
     Settings(engine=EngineSettings(nginx_engine=word))
