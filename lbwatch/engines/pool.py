@@ -63,6 +63,7 @@ class EnginePool:
         self._changed: Changed = _nobody
         self._patient_until: float | None = None
         self._missed: frozenset[str] = frozenset()  # names of those that it was gone on without
+        self._same: frozenset[tuple[str, str]] = frozenset()  # those that were logged, see `Together`
         self._given_up: dict[str, str] = {}  # by name, why they are not waited for
         for each in self.engines:
             each.source.heard = self._hearing(each.name)
@@ -97,7 +98,10 @@ class EnginePool:
             return None
         self._log_missed(unread)
         found = [live or _snapshot_of(each) for each, live in zip(self.engines, engines, strict=True)]
-        return self._together.of(found, () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms()))
+        truths = () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms())
+        together = self._together.of(found, truths)
+        self._log_same(self._together.same)
+        return together
 
     def containers(self) -> Mapping[str, Container] | None:
         """Return all containers, by id, as they were last seen; `None` before there is enough."""
@@ -179,6 +183,13 @@ class EnginePool:
                 why = self._given_up.get(each.name) or f"not read for {PATIENCE_S:g} s"
                 _log.warning("source.not_awaited", source=each.name, reason=f"{why}: {servers}")
         self._missed = missed
+
+    def _log_same(self, same: frozenset[tuple[str, str]]) -> None:
+        """Log, once, which engines are followed by two ways."""
+        for first, other in sorted(same - self._same):
+            reason = f"it is the same engine as {first}, which is believed: docker_host needs it once"
+            _log.warning("source.followed_twice", source=other, reason=reason)
+        self._same |= same
 
     # Events.
 
