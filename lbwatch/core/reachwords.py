@@ -56,7 +56,10 @@ def address_cure(target: Target) -> str:
     """Return how the address of a container's machine becomes known."""
     if target.owner.task is not None:
         return "its node was given none that others reach: docker swarm join takes it as --advertise-addr"
-    return f"the setting engine_address takes it, as {excerpt(target.owner.engine.name) or 'NAME'}=ADDRESS"
+    name = target.owner.engine.name
+    if (why := target.rules.unresolved.get(name)) is not None:
+        return why
+    return f"the setting engine_address takes it, as {excerpt(name) or 'NAME'}=ADDRESS"
 
 
 def shared_cure(target: Target) -> str:

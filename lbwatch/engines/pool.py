@@ -24,6 +24,9 @@ from lbwatch.engines.swarms import Swarms
 PATIENCE_S = 10.0
 """How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
 
+RESOLVE_INTERVAL_S = 5.0
+"""How soon an engine's address that no name server knew is looked up again."""
+
 _SERVICE_ID_LABEL = "com.docker.swarm.service.id"
 
 _log = structlog.get_logger()
@@ -110,7 +113,7 @@ class EnginePool:
             replace(
                 each.source.status(),
                 url=each.url,
-                address=each.reached(),
+                address=each.at.address,
                 role=_role(each),
                 kept=each.source.containers() is None and each.kept is not None and each.name in self._missed,
             )
@@ -120,8 +123,11 @@ class EnginePool:
 
     def addresses(self) -> Mapping[str, str]:
         """Return where each engine's published ports are reached, by its name; of those alone that have an address."""
-        found = {each.name: each.reached() for each in self.engines}
-        return {name: address for name, address in found.items() if address}
+        return {each.name: each.at.address for each in self.engines if each.at.address}
+
+    def unresolved(self) -> Mapping[str, str]:
+        """Return why no address is known of engines that are set to be reached by a name, by their own names."""
+        return {each.name: each.at.error for each in self.engines if each.at.error and not each.at.address}
 
     def engine(self, name: str) -> FollowedEngine:
         """Return one engine by its name; raises `KeyError`."""
@@ -216,6 +222,7 @@ class EnginePool:
             async with asyncio.TaskGroup() as self._group:
                 for each in self.engines:
                     self._group.create_task(self._follow(each), name=f"{each.name} engine")
+                    self._group.create_task(self._resolve(each), name=f"{each.name} address")
                 self._group.create_task(self._end_patience(), name="patience")
                 if self._swarms is not None:
                     self._group.create_task(self._ask_memberships(), name="memberships")
@@ -233,6 +240,18 @@ class EnginePool:
                 # A new start would find the new socket; of several engines one is no reason for it.
                 if len(self.engines) == 1:
                     raise
+
+    async def _resolve(self, each: FollowedEngine) -> None:
+        """Look up again what no name server answered as the stream began: that may hold for days."""
+        told = None
+        while True:
+            await asyncio.sleep(RESOLVE_INTERVAL_S)
+            if each.at.error is not None:
+                await each.at.resolve()
+                self._changed()
+            if each.at.error is not None and each.at.error != told:
+                _log.warning("source.unresolved", source=each.name, reason=each.at.error, known=each.at.address)
+            told = each.at.error
 
     def _changed_engine(self, *, heard_at: float | None = None) -> None:
         if self._swarms is not None and self._group is not None:

@@ -31,6 +31,12 @@ from lbwatch.core.wishes import Reach
             "the address is not known at which its port 80 is published: the setting engine_address takes it, as b=ADDRESS",
         ),
         (
+            on_b(BRIDGE, published=(P80,)),
+            replace(NEAR, addresses={}, unresolved={"b": "docker.example: Name or service not known"}),
+            {},
+            "the address is not known at which its port 80 is published: docker.example: Name or service not known",
+        ),
+        (
             on_b(BRIDGE, published=(Published(port=443, host_port=9443),)),
             ON_FRONT,
             {},
