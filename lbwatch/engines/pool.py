@@ -107,6 +107,11 @@ class EnginePool:
             return None
         return {id: each for snapshot in snapshots for id, each in snapshot.containers.items()}
 
+    def knows_all(self) -> bool:
+        """Return whether all engines and Swarms were read since the start: then who is missing is no more."""
+        swarms = () if self._swarms is None else self._swarms.unread()
+        return not swarms and all(each.source.containers() is not None for each in self.engines)
+
     def statuses(self) -> tuple[EngineStatus, ...]:
         """Return how well each engine, and each Swarm, is known now."""
         engines = tuple(

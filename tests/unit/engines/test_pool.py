@@ -123,6 +123,7 @@ def test_an_engine_that_is_away_at_a_start_is_waited_for_and_then_gone_on_withou
                     await eventually(lambda: stage.pool.snapshots() is not None, within=2 * PATIENCE_S)
                     assert PATIENCE_S <= clock() - began < PATIENCE_S + 1
                     assert set(stage.all()) == {"left"}
+                    assert not stage.pool.knows_all()
             (line,) = [each for each in logs if each["event"] == "source.not_awaited"]
             assert line["source"] == "b"
 
@@ -151,6 +152,7 @@ def test_what_was_kept_of_an_engine_serves_while_it_is_away_at_a_start(tmp_path:
                 other.containers.remove(right, force=True)
                 await eventually(lambda: "right" not in stage.all())
                 assert not any(each.kept for each in stage.pool.statuses())
+                assert stage.pool.knows_all()
 
     in_simulated_time(body())
 
