@@ -22,7 +22,9 @@ from lbwatch.engines.keeping import Keeper
 from lbwatch.engines.swarms import Swarms
 
 PATIENCE_S = 10.0
-"""How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
+"""How long an engine is waited for at a start once another one was read; then what was kept of it has to do."""
+
+_LOOK_S = 0.1
 
 RESOLVE_INTERVAL_S = 5.0
 """How soon an engine's address that no name server knew is looked up again."""
@@ -176,6 +178,7 @@ class EnginePool:
     # Who was not read yet.
 
     def _is_patient(self) -> bool:
+        """Return whether others are waited for: since the first was read, as they may all come back at once."""
         now = asyncio.get_running_loop().time()
         if self._patient_until is None:
             self._patient_until = now + PATIENCE_S
@@ -265,8 +268,8 @@ class EnginePool:
 
     async def _end_patience(self) -> None:
         """Wake the reconciler when nobody is waited for any more."""
-        self._is_patient()
-        await asyncio.sleep(PATIENCE_S)
+        while self.snapshots() is None:  # noqa: ASYNC110 - time alone ends it
+            await asyncio.sleep(_LOOK_S)
         self._changed()
         await asyncio.Event().wait()
 

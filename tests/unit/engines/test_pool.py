@@ -130,6 +130,25 @@ def test_an_engine_that_is_away_at_a_start_is_waited_for_and_then_gone_on_withou
     in_simulated_time(body())
 
 
+def test_engines_that_come_back_together_long_after_a_start_are_all_waited_for(tmp_path: Path) -> None:
+    """A machine whose network is up late: the first to answer would have all of the others' servers removed."""
+
+    async def body() -> None:
+        async with two_engines(tmp_path) as (one, other):
+            one.containers.run(name="left", labels=WEB)
+            other.containers.run(name="right", labels=WEB)
+            for engine in (one, other):
+                await engine.go_down()
+            async with pooled(tmp_path, *urls(tmp_path)) as stage:
+                await asyncio.sleep(6 * PATIENCE_S)
+                await one.come_back()
+                await never(lambda: stage.pool.snapshots() is not None, during=3, what="one was not waited for")
+                await other.come_back()
+                await eventually(lambda: set(stage.all()) == {"left", "right"}, within=5)
+
+    in_simulated_time(body())
+
+
 def test_what_was_kept_of_an_engine_serves_while_it_is_away_at_a_start(tmp_path: Path) -> None:
     """A restart of lbwatch during an outage must not end what goes on without it."""
 
