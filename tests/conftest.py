@@ -23,7 +23,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(__file__).resolve().parents[1] / "build" / "pycache"))
 
 # On CI the same each time, since a landing must not hang on what is drawn; elsewhere, and with make soak, by chance.
-_SEEDS = {"CONVERGENCE_SEED": "test_convergence.py", "CONFIGS_SEED": "test_agreement.py"}
+_SEEDS = {"CONVERGENCE_SEED": "test_convergence.py and test_swarm_convergence.py", "CONFIGS_SEED": "test_agreement.py"}
 for _number, _seed in enumerate(_SEEDS, start=1):
     os.environ.setdefault(_seed, str(_number if os.environ.get("CI") else random.randrange(2**32)))
 

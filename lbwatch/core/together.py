@@ -29,9 +29,15 @@ class SwarmTruth:
 
 
 class Together:
-    """Puts snapshots together, pass by pass; what did not change is the very same object."""
+    """
+    Puts snapshots together, pass by pass; what did not change is the very same object.
+
+    Attributes:
+        same: Pairs of names of engines that have the same containers: the first of the two is believed.
+    """
 
     def __init__(self) -> None:
+        self.same: frozenset[tuple[str, str]] = frozenset()
         self._given: tuple[Mapping[str, Container], ...] = ()
         self._nodes: tuple[Collection[str], ...] = ()
         self._made: list[Mapping[str, Container]] = []
@@ -82,11 +88,15 @@ class Together:
         }
         hints = dict(self._tasks.values())
         own: list[dict[str, Container]] = []
+        first: dict[str, str] = {}  # by id, the engine that is believed
+        same: set[tuple[str, str]] = set()
         for one in engines:
             # An engine that is followed by two ways has each container once, by the first of them.
-            before = [each.keys() for each in own]
+            same |= {(first[id], one.source) for id in first.keys() & one.containers.keys()}
             others = ((id, each) for id, each in one.containers.items() if id not in self._tasks)
-            own.append({id: each for id, each in others if not any(id in ids for ids in before)})
+            own.append({id: each for id, each in others if id not in first})
+            first |= dict.fromkeys(one.containers.keys() - first.keys(), one.source)
+        self.same = frozenset(same)
         tasks = [
             {id: self._with_hint(each, hints.get(id)) for id, each in swarm.snapshot.containers.items()}
             for swarm in swarms

@@ -78,4 +78,4 @@ class Keeper:
         own = each.source.followed()
         if swarm is not None:
             own = tuple(one for one in own if TASK_ID_LABEL not in dict(one.labels))
-        return Kept(containers=own, swarm=swarm)
+        return Kept(containers=own, swarm=swarm, url=each.url)

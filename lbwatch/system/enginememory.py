@@ -112,6 +112,7 @@ class _File(_Sparse, frozen=True, kw_only=True):
 
     containers: tuple[_Container, ...]
     swarm: _Swarm | None = None
+    url: _Word = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +153,12 @@ class Kept:
     Attributes:
         containers: Its own, in any order, by the names that it has for them itself: another engine's are not looked at.
         swarm: `None`: it is not a manager whose word on its Swarm is kept.
+        url: Where it was asked, as a user writes it: elsewhere its name may be another engine's.
     """
 
     containers: tuple[Container, ...]
     swarm: KeptSwarm | None = None
+    url: str = ""
 
 
 class EngineMemory:
@@ -196,6 +199,7 @@ class EngineMemory:
         return Kept(
             containers=_restored(found.containers, engine=self._engine),
             swarm=None if found.swarm is None else _restored_swarm(found.swarm, order=self._engine.order),
+            url=found.url,
         )
 
     def save(self, kept: Kept) -> bool:

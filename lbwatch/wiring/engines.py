@@ -70,7 +70,7 @@ def make_pool(
                 client=client,
                 url=address.name,
                 reached=partial(getattr, reached, "address"),
-                kept=_kept(memory),
+                kept=_kept(memory, url=address.name),
                 memory=memory if keeps else None,
             )
         )
@@ -79,13 +79,14 @@ def make_pool(
     return EnginePool(engines, new_swarm=_new_swarm(settings), resync_interval_s=settings.routing.resync_interval)
 
 
-def _kept(memory: EngineMemory) -> Kept | None:
-    """Return what was kept of an engine; what cannot be read is logged, and counts as nothing."""
+def _kept(memory: EngineMemory, *, url: str) -> Kept | None:
+    """Return what was kept of an engine there; what cannot be read is logged, and counts as nothing."""
     try:
-        return memory.load()
+        kept = memory.load()
     except StateError as error:
         _log.warning(error.event, error=str(error))
-    return None
+        return None
+    return kept if kept is not None and kept.url == url else None
 
 
 def _new_swarm(settings: Settings) -> NewSwarm | None:

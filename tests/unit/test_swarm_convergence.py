@@ -27,8 +27,8 @@ from usersettings import settings_with
 from lbwatch.core.draining import Drains
 from lbwatch.core.model import Engine
 from lbwatch.core.plan import Planner, Rules
+from lbwatch.engines.fake.manager.state import Service, Task
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import Service, Task
 from lbwatch.engines.swarm.doors import Door
 from lbwatch.engines.swarm.source import SwarmSource
 from lbwatch.tasks import run_until
@@ -44,7 +44,7 @@ QUIET_S = 60.0
 QUIET_REQUESTS = QUIET_S + 10  # one a second, beside two full looks and the streams that take turns
 BOUNDS = Bounds(settle=1.6, leave=1.6, death=3.0)
 WHOLE_BOUNDS = Bounds(settle=3.2, leave=2.2, death=3.5)  # reloads that add servers are a second apart
-BIG_BOUNDS = Bounds(settle=3.0, leave=2.5, death=120.0)  # a list of ten thousand tasks takes a manager 2.5 s
+BIG_BOUNDS = Bounds(settle=4.0, leave=3.1, death=120.0)  # a list of ten thousand tasks takes a manager 2.5 s
 RECOVER_S = 15.0
 HEALED_S = 180.0
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+from lbwatch.core.addresses import is_address
 from lbwatch.core.errors import excerpt
 
 RESOLVE_TIMEOUT_S = 3.0
@@ -24,14 +25,14 @@ class ReachedAt:
     """
 
     def __init__(self, host: str) -> None:
-        self.address = host if _is_ip(host) else ""
+        self.address = host if is_address(host) else ""
         self.error: str | None = None
         self._host = host
         self._asked: asyncio.Task[Sequence[str]] | None = None  # while its answer is waited for, or was not taken
 
     async def resolve(self) -> None:
         """Look the name up; does not raise, and takes `RESOLVE_TIMEOUT_S` at most."""
-        if not self._host or _is_ip(self._host):
+        if not self._host or is_address(self._host):
             return
         # A look-up that hangs keeps its thread, of which there are a few: there is never a second one.
         if self._asked is None:
@@ -65,11 +66,3 @@ async def _look_up(host: str) -> Sequence[str]:
     if not every:
         raise OSError(0, "it has no address")
     return sorted(every, key=lambda each: (ip_address(each).is_loopback, ":" in each))
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

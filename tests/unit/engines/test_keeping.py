@@ -119,7 +119,8 @@ def test_what_was_kept_of_a_swarm_is_forgotten_once_its_engine_is_in_none(tmp_pa
     async def body() -> None:
         memory = EngineMemory(tmp_path / "state", engine=Engine(name="a"))
         task = Container(id="t" * 25, name="web.1.t")
-        memory.save(Kept(containers=(), swarm=KeptSwarm(cluster="c" * 25, name="swarm", tasks=(task,))))
+        swarm = KeptSwarm(cluster="c" * 25, name="swarm", tasks=(task,))
+        memory.save(Kept(containers=(), swarm=swarm, url=f"unix://{tmp_path}/a.sock"))
         async with engines(tmp_path, "a", "b") as (stage, _):
             assert "web.1.t" not in stage.all()
 

@@ -82,26 +82,6 @@ async def test_a_command_that_looks_keeps_and_forgets_nothing(
     assert list(other.parent.iterdir()) == [other]
 
 
-async def test_one_engine_that_cannot_be_kept_keeps_no_other_from_that(
-    made: Made, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever lies in its file's place is told once, and the next one is as safe as before."""
-    monkeypatch.setattr(keeping, "KEEP_INTERVAL_S", 0.0)
-    state = tmp_path / "state"
-    (state / "engine-a.json").mkdir(parents=True)
-    docker_host = (f"a=unix://{tmp_path}/docker.sock", f"b=unix://{tmp_path}/b.sock")
-    async with FakeEngine(socket=tmp_path / "b.sock") as other:
-        other.containers.run(name="web-b", labels=WEB)
-        with structlog.testing.capture_logs() as logged:
-            async with _followed(made(docker_host=docker_host, state_dir=state)):
-                await eventually((state / "engine-b.json").exists)
-                other.containers.run(name="web-c", labels=WEB)
-                await eventually(lambda: "web-c" in (state / "engine-b.json").read_text())
-    lines = [each["error"] for each in logged if each["event"] == "state.failed"]
-    assert len(lines) == 2  # as it was read, and as it was to be written
-    assert all("engine-a.json" in line for line in lines)
-
-
 async def test_what_was_kept_and_cannot_be_read_is_told_and_counts_as_nothing(
     made: Made, engine: FakeEngine, tmp_path: Path
 ) -> None:
