@@ -19,10 +19,13 @@ from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.source import Changed, DockerSource
 from lbwatch.engines.followed import FollowedEngine, NewSwarm, Swarm
 from lbwatch.engines.keeping import Keeper
-from lbwatch.engines.swarms import Swarms
+from lbwatch.engines.swarms import Swarms, is_undecided
 
 PATIENCE_S = 10.0
 """How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
+
+UNDECIDED_S = 2.0
+"""How often an engine is asked which Swarm it is in, while it starts or waits to be unlocked."""
 
 _SERVICE_ID_LABEL = "com.docker.swarm.service.id"
 
@@ -249,7 +252,8 @@ class EnginePool:
     async def _ask_memberships(self) -> None:
         """Ask engines what they are in a Swarm, once in a while: no event says that one was made or left."""
         while True:
-            await asyncio.sleep(self._resync_interval_s)
+            pace_s = UNDECIDED_S if any(map(is_undecided, self.engines)) else self._resync_interval_s
+            await asyncio.sleep(min(pace_s, self._resync_interval_s))
             await asyncio.gather(*(each.source.update_membership() for each in self.engines))
             self._changed_engine()
 
