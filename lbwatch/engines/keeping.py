@@ -8,7 +8,7 @@ import structlog
 from lbwatch.core.errors import StateError
 from lbwatch.core.model import TASK_ID_LABEL
 from lbwatch.engines.followed import FollowedEngine
-from lbwatch.engines.swarms import Swarms, cluster_of
+from lbwatch.engines.swarms import Swarms, cluster_of, is_undecided
 from lbwatch.system.enginememory import Kept, KeptSwarm
 
 KEEP_INTERVAL_S = 5.0
@@ -44,14 +44,12 @@ class Keeper:
 
     def kept_swarms(self) -> Mapping[str, KeptSwarm]:
         """Return what was kept of Swarms before this start, by the id of the cluster: of those that may count still."""
-        # An engine that answers says itself which Swarm it is in, if any.
-        live = {each.name for each in self._engines if each.source.containers() is not None}
         managed = {cluster_of(each) for each in self._engines}
-        found = ((each.name, each.kept.swarm) for each in self._engines if each.kept is not None)
+        found = ((each, each.kept.swarm) for each in self._engines if each.kept is not None)
         return {
             swarm.cluster: swarm
-            for name, swarm in found
-            if swarm is not None and (name not in live or swarm.cluster in managed)
+            for each, swarm in found
+            if swarm is not None and (_may_be_in_any(each) or swarm.cluster in managed)
         }
 
     async def _keep(self, each: FollowedEngine) -> None:
@@ -76,8 +74,14 @@ class Keeper:
 
     def _to_keep(self, each: FollowedEngine) -> Kept:
         swarm = None if self._swarms is None else self._swarms.to_keep(each)
-        swarm = swarm or self.kept_swarms().get(cluster_of(each))
+        if swarm is None and each.kept is not None and each.kept.swarm is not None:
+            swarm = self.kept_swarms().get(cluster_of(each) or each.kept.swarm.cluster)
         own = each.source.followed()
         if swarm is not None:
             own = tuple(one for one in own if TASK_ID_LABEL not in dict(one.labels))
         return Kept(containers=own, swarm=swarm, url=each.url, host=each.at.host, address=each.at.address)
+
+
+def _may_be_in_any(engine: FollowedEngine) -> bool:
+    """Return whether an engine has not said which Swarm it is in, if any."""
+    return engine.source.containers() is None or is_undecided(engine)

@@ -19,7 +19,7 @@ from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.source import Changed, DockerSource
 from lbwatch.engines.followed import FollowedEngine, NewSwarm, Swarm
 from lbwatch.engines.keeping import Keeper
-from lbwatch.engines.swarms import Swarms
+from lbwatch.engines.swarms import Swarms, is_undecided
 
 PATIENCE_S = 10.0
 """How long an engine is waited for at a start once another one was read; then what was kept of it has to do."""
@@ -28,6 +28,9 @@ _LOOK_S = 0.1
 
 RESOLVE_INTERVAL_S = 5.0
 """How soon an engine's address that no name server knew is looked up again."""
+
+UNDECIDED_S = 2.0
+"""How often an engine is asked which Swarm it is in, while it starts or waits to be unlocked."""
 
 _SERVICE_ID_LABEL = "com.docker.swarm.service.id"
 
@@ -276,7 +279,8 @@ class EnginePool:
     async def _ask_memberships(self) -> None:
         """Ask engines what they are in a Swarm, once in a while: no event says that one was made or left."""
         while True:
-            await asyncio.sleep(self._resync_interval_s)
+            pace_s = UNDECIDED_S if any(map(is_undecided, self.engines)) else self._resync_interval_s
+            await asyncio.sleep(min(pace_s, self._resync_interval_s))
             await asyncio.gather(*(each.source.update_membership() for each in self.engines))
             self._changed_engine()
 

@@ -7,7 +7,7 @@ counts once it was given twice.
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from lbwatch.core.errors import SourceError
@@ -31,9 +31,6 @@ BATCH = 200
 
 MAX_IDS = 100
 """So many ids go into one request; for more of them all is asked for."""
-
-FEW_SERVICES = 5
-"""So many services are asked for one by one; for more of them the list is cheaper."""
 
 
 class Reader:
@@ -94,11 +91,12 @@ class Reader:
         changed = frozenset[str]()
         removed = [id for id in services if id in self._swarm.removed]
         there = [id for id in services if id not in self._swarm.removed]
-        if len(there) > MAX_IDS:
-            return await self.read_all()
         if there:
             known = len(self._swarm.alive_of(there))
-            tasks = await self._tasks(TaskReader(), {"service": there}, known=known)
+            reader, filters = self._all_tasks, dict[str, Sequence[str]]()
+            if len(there) <= MAX_IDS:
+                reader, filters = TaskReader(), {"service": there}
+            tasks = await self._tasks(reader, filters, known=known)
             changed |= self._swarm.take_tasks(tasks, of=there, now=_now())
             await self._complete()
         if ids := self._swarm.alive_of(removed):
@@ -107,12 +105,18 @@ class Reader:
 
     async def read_services(self, ids: Collection[str]) -> None:
         """Read some services anew, or note that they are gone."""
-        if len(ids) > FEW_SERVICES:
-            listed = {each.id: each for each in services_of(await self._doors.ask("/services"))}
-            self._take_services({id: listed.get(id) for id in ids}.items())
-            return
-        # All of them before any is taken: one that cannot be read spoils no other, and is asked for again.
-        self._take_services([(id, await self._service(id)) for id in sorted(ids)])
+        if len(ids) == 1:
+            (id,) = ids
+            found = {id: await self._service(id)}
+        else:
+            filters = {"id": sorted(ids)} if len(ids) <= MAX_IDS else {}
+            listed = services_of(await self._doors.ask("/services", query=_query(filters)))
+            found = dict.fromkeys(ids) | {each.id: each for each in listed if each.id in ids}
+        for id, service in found.items():
+            if service is None:
+                self._swarm.drop_service(id)
+            else:
+                self._swarm.take_service(service)
 
     async def read_nodes(self) -> None:
         """Read all nodes."""
@@ -172,13 +176,6 @@ class Reader:
                 f"/services/{id}: the manager answered with service {found.id!r}, which was not asked for"
             )
         return found
-
-    def _take_services(self, services: Iterable[tuple[str, SwarmService | None]]) -> None:
-        for id, service in services:
-            if service is None:
-                self._swarm.drop_service(id)
-            else:
-                self._swarm.take_service(service)
 
 
 def _query(filters: Mapping[str, Sequence[str]]) -> dict[str, str] | None:

@@ -169,6 +169,22 @@ async def test_a_burst_of_old_events_costs_a_few_requests() -> None:
         assert stand.requests.total() - before <= 20
 
 
+async def test_several_services_are_read_by_one_request() -> None:
+    """The events of a stack's deployment come all at once."""
+    gone = "service0000000000000000go"
+    items = (*TWO, service(gone, name="gone"), task("g", service=gone))
+    async with manager(*items) as stand, followed_swarm(stand) as source:
+        await settled(stand)
+        del stand.services[gone], stand.tasks[task_id("g")]
+        stand.have(service(labels={"lbwatch.port": "9"}), service(API, name="api"), task("n", service=API))
+        before = stand.requests["/services"] + stand.requests["/services/ID"]
+        for id in (WEB, API, gone):
+            stand.tell("service", "update", id)
+        await eventually(lambda: found(source, "n") and not found(source, "g"), within=5.0)
+        assert dict((source.containers() or {})[task_id("a")].labels)["lbwatch.port"] == "9"
+        assert stand.requests["/services"] + stand.requests["/services/ID"] - before <= 2
+
+
 # -- what goes wrong
 
 
