@@ -83,10 +83,11 @@ def _origins(told: Explanation) -> Mapping[str, str]:
     """Return where containers are from, in words and by name; none where a story says so, or there is one engine."""
     if told.story is not None:
         return {}
-    words = {name: origin_words(each, several_engines=told.several_engines) for name, each in told.origins.items()}
-    # A name that another engine has too begins with its engine's.
-    told_already = {name for name, each in told.origins.items() if name.startswith(f"{each.engine}/")}
-    return {name: excerpt(each) for name, each in words.items() if each and name not in told_already}
+    words = {
+        name: origin_words(each, several_engines=told.several_engines, beside=name)
+        for name, each in told.origins.items()
+    }
+    return {name: excerpt(each) for name, each in words.items() if each}
 
 
 def route_words(route: Route) -> tuple[str, ...]:
