@@ -133,7 +133,9 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
         await stack.enter_async_context(
             serving(application, listen=api.status_listen, control_socket=api.control_socket, protection=protection)
         )
-        _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.nginx.output))
+        _log.info(
+            "daemon.started", version=__version__, source=daemon.source.described, output=str(settings.nginx.output)
+        )
         notifier.ready()  # the engine may be late
         await run_until(
             daemon,
