@@ -9,6 +9,7 @@ from swarmanswers import API, MANAGER, WEB, WORKER, node, service, task, task_id
 from swarmstand import NO_LEADER, ManagerStand, manager
 
 from lbwatch.core.errors import SourceError
+from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm import reading
 from lbwatch.engines.swarm.doors import Door, Doors
 from lbwatch.engines.swarm.model import Swarm
@@ -27,7 +28,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def read(stand: ManagerStand) -> AsyncIterator[tuple[Reader, Swarm]]:
     """A reader of one manager, that has read all there is."""
     async with connected(stand.url) as client:
-        swarm = Swarm()
+        swarm = Swarm(Scope(prefix="lbwatch", expose_all=False))
         reader = Reader(Doors(lambda: [Door(name="m", client=client)]), swarm=swarm)
         await reader.read_all()
         yield reader, swarm
