@@ -63,6 +63,8 @@ class EnginePool:
         self._changed: Changed = _nobody
         self._patient_until: float | None = None
         self._missed: frozenset[str] = frozenset()  # names of those that it was gone on without
+        self._same: frozenset[tuple[str, str]] = frozenset()  # those that were logged, see `Together`
+        self._given_up: dict[str, str] = {}  # by name, why they are not waited for
         for each in self.engines:
             each.source.heard = self._hearing(each.name)
             each.source.noted = self._note
@@ -87,11 +89,14 @@ class EnginePool:
             return None
         unread = frozenset(each.name for each, live in zip(self.engines, engines, strict=True) if live is None)
         of_swarms = frozenset[str]() if self._swarms is None else self._swarms.unread()
-        if (unread or of_swarms) and self._is_patient():
+        if (unread - self._given_up.keys() or of_swarms) and self._is_patient():
             return None
         self._log_missed(unread)
         found = [live or _snapshot_of(each) for each, live in zip(self.engines, engines, strict=True)]
-        return self._together.of(found, () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms()))
+        truths = () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms())
+        together = self._together.of(found, truths)
+        self._log_same(self._together.same)
+        return together
 
     def containers(self) -> Mapping[str, Container] | None:
         """Return all containers, by id, as they were last seen; `None` before there is enough."""
@@ -144,6 +149,10 @@ class EnginePool:
         for swarm in self._swarms or ():
             swarm.resync()
 
+    def give_up(self, name: str, *, why: str) -> None:
+        """Do not wait at this start for an engine that was asked already, and did not answer."""
+        self._given_up[name] = why
+
     def follows_task(self, id: str) -> bool:
         """Return whether a Swarm's task is known, so that its container matters on its node."""
         return any(id in (each.containers() or ()) for each in self._swarms or ())
@@ -166,8 +175,16 @@ class EnginePool:
         for each in self.engines:
             if each.name in missed - self._missed:
                 servers = "what was kept of it" if each.kept is not None else "nothing was kept of it"
-                _log.warning("source.not_awaited", source=each.name, reason=f"not read for {PATIENCE_S:g} s: {servers}")
+                why = self._given_up.get(each.name) or f"not read for {PATIENCE_S:g} s"
+                _log.warning("source.not_awaited", source=each.name, reason=f"{why}: {servers}")
         self._missed = missed
+
+    def _log_same(self, same: frozenset[tuple[str, str]]) -> None:
+        """Log, once, which engines are followed by two ways."""
+        for first, other in sorted(same - self._same):
+            reason = f"it is the same engine as {first}, which is believed: docker_host needs it once"
+            _log.warning("source.followed_twice", source=other, reason=reason)
+        self._same |= same
 
     # Events.
 

@@ -8,6 +8,7 @@ counts once it was given twice.
 import asyncio
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from lbwatch.core.errors import SourceError
 from lbwatch.engines.swarm.answers import (
@@ -51,6 +52,12 @@ class Reader:
         self._wanted_tasks = TaskReader()
         self._missing_nodes = frozenset[str]()  # ids that tasks have and no list of nodes had
 
+    @property
+    def owes_nodes(self) -> bool:
+        """Return whether tasks are on nodes of which nothing is known, and which may be in the next list of nodes."""
+        # A node that was removed may have left a task behind: it is asked for once.
+        return not self._swarm.unknown_nodes() <= self._missing_nodes
+
     async def read_all(self) -> frozenset[str]:
         """
         Read all there is; return the ids of the services that have other tasks than before.
@@ -58,15 +65,14 @@ class Reader:
         Raises:
             SourceError: A part of it could not be read, and nothing is taken.
         """
+        nodes = nodes_of(await self._doors.ask("/nodes"))
         tasks = await self._tasks(self._all_tasks, {}, known=self._swarm.alive)
         # After the tasks: each of them has its service in a list that was made later, or that is gone meanwhile.
         services = services_of(await self._doors.ask("/services"))
         if not services and self._swarm.services:
             await asyncio.sleep(AGAIN_S)
             services = services_of(await self._doors.ask("/services", next_door=True))
-        nodes = nodes_of(await self._doors.ask("/nodes"))
         changed = self._swarm.take_all(tasks, services, nodes, now=_now())
-        self._missing_nodes = self._swarm.unknown_nodes()
         await self._complete()
         return changed
 
@@ -111,6 +117,7 @@ class Reader:
     async def read_nodes(self) -> None:
         """Read all nodes."""
         self._swarm.take_nodes(nodes_of(await self._doors.ask("/nodes")))
+        self._missing_nodes = self._swarm.unknown_nodes()
 
     async def read_task(self, id: str) -> SwarmTask | None:
         """Return one task as it is now, and take it; `None`: there is none any more, or it is no container."""
@@ -146,14 +153,12 @@ class Reader:
         return await _all_of(reader, await self._doors.ask("/tasks", query=_query(filters), next_door=True))
 
     async def _complete(self) -> None:
-        """Read what tasks speak of that is not known yet: their service, their node."""
-        if unknown := self._swarm.unknown_services():
-            await self.read_services(unknown)
-        unknown_nodes = self._swarm.unknown_nodes()
-        # A node that was removed may have left a task behind: it is asked for once.
-        if not unknown_nodes <= self._missing_nodes:
-            await self.read_nodes()
-            self._missing_nodes = self._swarm.unknown_nodes()
+        """Read what tasks speak of that is not known yet, their service and their node; what cannot be read is owed."""
+        with suppress(SourceError):
+            if unknown := self._swarm.unknown_services():
+                await self.read_services(unknown)
+            if self.owes_nodes:
+                await self.read_nodes()
 
     async def _service(self, id: str) -> SwarmService | None:
         try:

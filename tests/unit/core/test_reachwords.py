@@ -40,6 +40,12 @@ from lbwatch.core.wishes import Reach
             ),
         ),
         (
+            on_b(BRIDGE, published=(Published(port=80, protocol="udp", host_port=9080),)),
+            NEAR,
+            {},
+            "it publishes 80/udp, and not its port 80: publish that",
+        ),
+        (
             on_b(BRIDGE, published=(Published(port=80, host_address="127.0.0.1", host_port=9000),)),
             NEAR,
             {},

@@ -67,6 +67,25 @@ def test_a_name_that_two_engines_have_says_of_which_it_is(tmp_path: Path) -> Non
     in_simulated_time(body())
 
 
+def test_an_engine_that_is_followed_by_two_ways_is_told(tmp_path: Path) -> None:
+    """Each container serves once; but it is one of the first way alone, and whoever set that should know."""
+
+    async def body() -> None:
+        async with FakeEngine(socket=tmp_path / "a.sock", monotonic=asyncio.get_running_loop().time) as one:
+            (tmp_path / "b.sock").symlink_to(one.socket)
+            with structlog.testing.capture_logs() as logs:
+                async with pooled(tmp_path, *urls(tmp_path)) as stage:
+                    for name in ("left", "right"):
+                        one.containers.run(name=name, labels=WEB)
+                        await eventually(lambda name=name: name in stage.all())  # type: ignore[misc]
+                    await asyncio.sleep(10)
+                    assert {each.engine.name for each in stage.all().values()} == {"a"}
+            (line,) = [each for each in logs if each["event"] == "source.followed_twice"]
+            assert (line["source"], "the same engine as a" in line["reason"]) == ("b", True)
+
+    in_simulated_time(body())
+
+
 def test_an_engine_that_goes_away_keeps_its_last_truth_and_the_other_goes_on(tmp_path: Path) -> None:
     """Its containers most likely run on: that it says nothing is no news of any of them."""
 

@@ -119,6 +119,18 @@ async def test_a_daemon_of_another_engine_says_nothing_of_this_one(tmp_path: Pat
     assert f"follows {SOURCE}, and these settings name unix:///elsewhere.sock" in only.words
 
 
+async def test_a_daemon_of_the_same_engines_is_the_one_that_is_asked_about(tmp_path: Path) -> None:
+    """Its engines have names, by which it was taken for another one's."""
+    hosts = ("a=unix:///a.sock", "b=tcp://10.0.0.2:2375")
+    engines = tuple(engine_status(source=each[0], url=each[2:]) for each in hosts)
+    path = tmp_path / "control"
+    async with served(FixedView(replace(IN_STEP, engines=engines)), control_socket=path):
+        (only,) = await daemon_findings(settings_with(control_socket=path, docker_host=hosts))
+        assert only.verdict is Verdict.OK
+        (other,) = await daemon_findings(settings_with(control_socket=path, docker_host=hosts[:1]))
+        assert "follows unix:///a.sock, tcp://10.0.0.2:2375" in other.words
+
+
 async def test_that_none_runs_is_a_warning_with_how_to_start_it(tmp_path: Path) -> None:
     """Before the first start all else may be well, and that is what one wants to know."""
     (only,) = await daemon_findings(settings_with(control_socket=tmp_path / "none"))
