@@ -521,11 +521,12 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
         assert wrong_in(state, STATE) == []
         assert state["workers"] == {"serving": 2, "retiring": 1}
         lines = {each["name"]: each["servers"] for each in state["upstreams"]}
+        running_on = PLAIN | {"engine": "local"}
         assert lines == {
             "later": [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"} | PLAIN],
             "web": [
-                {"address": "172.17.0.2", "port": 80, "container": "web-1", "state": "up"} | PLAIN | {"engine": "local"},
-                {"address": "172.17.0.3", "port": 80, "container": "web-2", "state": "up"} | PLAIN | {"engine": "local"},
+                {"address": "172.17.0.2", "port": 80, "container": "web-1", "state": "up"} | running_on,
+                {"address": "172.17.0.3", "port": 80, "container": "web-2", "state": "up"} | running_on,
             ],
         }
         reasons = {each["container"]: each["reason"] for each in state["unrouted"]}
