@@ -45,12 +45,17 @@ def _findings(wanted: Sequence[str], *, looks: Sequence[_Networks], home: str | 
     unknown = [name for name in wanted if name not in there]
     if not unknown:
         return (ok("networks", f"{_whose(home, alone=alone)} {', '.join(wanted)}"),)
-    # What an engine would say that does not answer is not known; that it is away the line above says.
-    if errors := [each.error for each in looks if each.error is not None]:
-        if not (refused := [each for each in errors if each.status in REFUSED]):
-            return ()
+    # What an engine has that does not answer is not known.
+    silent = [each for each in looks if each.error is not None]
+    if refused := [each.error for each in silent if each.error is not None and each.error.status in REFUSED]:
         has = "the engine has" if alone else "there are"
         return (warn("networks", f"not known whether {has} {', '.join(unknown)}: {refused[0]}"),)
+    if any(each.address.engine.name == home for each in silent):
+        return ()  # the line above says why nothing answers
+    if silent:
+        names = ", ".join(each.address.engine.name for each in silent)
+        words = f"not known whether there are overlay networks {', '.join(unknown)}: no answer of {names}"
+        return (warn("networks", words),)
     return tuple(failed("networks", _unknown_words(name, there=there, home=home, alone=alone)) for name in unknown)
 
 
