@@ -170,7 +170,7 @@ async def test_a_rootless_engine_beside_nginx_is_a_warning_with_what_to_set(
     assert warned.words.endswith("set nginx_engine=none and engine_address=local=ADDRESS")
     said = settings_with(docker_host=engine.url, nginx_engine="none", engine_address=("local=10.0.0.1",))
     assert [each.verdict for each in await engine_findings(said)] == [Verdict.OK]
-    engine.fault = info(SecurityOptions="none")
+    engine.fault = info(SecurityOptions=5)
     assert [each.verdict for each in await engine_findings(settings_with(docker_host=engine.url))] == [Verdict.OK]
 
 
