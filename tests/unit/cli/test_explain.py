@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command import WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain, running
+from command import DEADLINE_S, WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain, running
 from fleets import Fleet
 from waiting import eventually
 
@@ -251,6 +251,25 @@ async def test_a_story_says_the_engine_and_each_way_that_was_tried(fleet: Fleet)
     story = json.loads(out)[0]["story"]
     assert [each["way"] for each in story["ways"]] == ["network", "published port", "host network"]
     assert (story["engine"], story["own_name"], story["swarm"]) == ("b", "web-1", None)
+
+
+async def test_a_daemon_says_so_too_and_what_its_swarm_did_lately(fleet: Fleet, tmp_path: Path) -> None:
+    """It alone heard the events; a task has none of its own, so that they are its service's."""
+    hosts = str(fleet.settings["docker_host"])
+    networks = ("bridge", "ov")
+    async with running(fleet.a, tmp_path, docker_host=tuple(hosts.split(",")), networks=networks) as flags:
+        flags["docker_host"] = hosts
+        await eventually(lambda: "upstream api" in (tmp_path / "out.conf").read_text(), within=DEADLINE_S)
+        fleet.swarm.services.scale("api", 1)
+        await eventually(lambda: {each.desired for each in fleet.swarm.tasks} >= {"remove"}, within=DEADLINE_S)
+        _, out, _ = await lbwatch("explain", **flags)
+        (kept,) = [line for line in out.splitlines() if line.startswith("api.1.")]
+        assert kept.endswith("[task api.1 on node m1]")
+        _, out, _ = await lbwatch("explain", "api.1", **flags)
+        assert "service update: replicas 2 -> 1" in out
+        _, out, _ = await lbwatch("explain", "b/web-1", "--json", **flags)
+        (row,) = json.loads(out)
+        assert (row["engine"], row["story"]["engine"], row["story"]["own_name"]) == ("b", "b", "web-1")
 
 
 async def test_a_story_of_a_task_has_its_service_its_node_and_both_states(fleet: Fleet) -> None:
