@@ -255,6 +255,7 @@ async def test_a_story_says_the_engine_and_each_way_that_was_tried(fleet: Fleet)
 
 async def test_a_daemon_says_so_too_and_what_its_swarm_did_lately(fleet: Fleet, tmp_path: Path) -> None:
     """It alone heard the events; a task has none of its own, so that they are its service's."""
+    fleet.a.containers.run(name="web-2", labels=WEB_AS_EXPOSED)
     hosts = str(fleet.settings["docker_host"])
     networks = ("bridge", "ov")
     async with running(fleet.a, tmp_path, docker_host=tuple(hosts.split(",")), networks=networks) as flags:
@@ -263,8 +264,9 @@ async def test_a_daemon_says_so_too_and_what_its_swarm_did_lately(fleet: Fleet, 
         fleet.swarm.services.scale("api", 1)
         await eventually(lambda: {each.desired for each in fleet.swarm.tasks} >= {"remove"}, within=DEADLINE_S)
         _, out, _ = await lbwatch("explain", **flags)
-        (kept,) = [line for line in out.splitlines() if line.startswith("api.1.")]
-        assert kept.endswith("[task api.1 on node m1]")
+        lines = {line.split()[0].partition(".1.")[0]: line for line in out.splitlines()}
+        assert lines["api"].endswith("[task api.1 on node m1]")
+        assert lines["web-2"].endswith("[engine a]")
         _, out, _ = await lbwatch("explain", "api.1", **flags)
         assert "service update: replicas 2 -> 1" in out
         _, out, _ = await lbwatch("explain", "b/web-1", "--json", **flags)
