@@ -61,3 +61,9 @@ def origin_words(origin: Origin, *, several_engines: bool) -> str:
     if origin.task is not None:
         return f"task {origin.task} on node {origin.node}" if origin.node else f"task {origin.task}, on no node yet"
     return f"engine {origin.engine}" if several_engines and origin.engine else ""
+
+
+def at_hand(container: Container) -> str:
+    """Return what a docker command takes for a container; of a task with its node, on which alone that works."""
+    task = container.task
+    return f"{container.own_name} (on node {task.node or task.node_id})" if task is not None else container.own_name
