@@ -124,6 +124,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             reload_interval_s=settings.nginx.reload_interval,
             takes_reload=daemon.rules().takes_reload,
             refresh=daemon.source.refresh,
+            knows_all=daemon.source.knows_all,
         )
         api = settings.api
         protection = Protection(api)

@@ -14,9 +14,11 @@ from lbwatch.core.target import MAX_NAMED, Target, place_of
 
 def unshared_words(target: Target) -> str:
     """Return why a container of another engine is on no network of nginx's."""
-    networks = ", ".join(each.network for each in target.owner.endpoints if is_usable(each))
+    networks = [each.network for each in target.owner.endpoints if is_usable(each)]
     nginx = ", ".join(target.rules.networks)
-    on = f"it is on {excerpt(networks) or 'no network'} of {place_of(target.owner, rules=target.rules)}"
+    on = f"it is on {excerpt(', '.join(networks)) or 'no network'} of {place_of(target.owner, rules=target.rules)}"
+    if alike := [each for each in networks if each in target.rules.networks]:
+        return f"{on}, which is another network than nginx's own {excerpt(alike[0])}"
     return f"{on}, and nginx on {excerpt(nginx)}" if nginx else f"{on}, where nginx is not"
 
 
@@ -56,7 +58,10 @@ def address_cure(target: Target) -> str:
     """Return how the address of a container's machine becomes known."""
     if target.owner.task is not None:
         return "its node was given none that others reach: docker swarm join takes it as --advertise-addr"
-    return f"the setting engine_address takes it, as {excerpt(target.owner.engine.name) or 'NAME'}=ADDRESS"
+    name = target.owner.engine.name
+    if (why := target.rules.unresolved.get(name)) is not None:
+        return why
+    return f"the setting engine_address takes it, as {excerpt(name) or 'NAME'}=ADDRESS"
 
 
 def shared_cure(target: Target) -> str:

@@ -29,7 +29,9 @@ class Keeper:
     def __init__(self, engines: Sequence[FollowedEngine], *, swarms: Swarms | None) -> None:
         self._engines = tuple(engines)
         self._swarms = swarms
-        self._written: dict[str, tuple[object, object]] = {}  # by the engine's name, what is on the disk: by identity
+        self._written: dict[
+            str, tuple[object, object, str]
+        ] = {}  # by the engine's name, what is on the disk: by identity
         self._failed: set[str] = set()  # names of those that could not be kept last, which is logged once
 
     async def run(self) -> None:
@@ -55,10 +57,10 @@ class Keeper:
         if each.memory is None or snapshot is None:
             return
         swarm = None if self._swarms is None else self._swarms.of(each)
-        seen = snapshot.containers, None if swarm is None else swarm.snapshot()
+        seen = snapshot.containers, None if swarm is None else swarm.snapshot(), each.at.address
         before = self._written.get(each.name)
         # Nobody changes what was published: what is the same object is on the disk already.
-        if before is not None and before[0] is seen[0] and before[1] is seen[1]:
+        if before is not None and before[0] is seen[0] and before[1] is seen[1] and before[2] == seen[2]:
             return
         try:
             await asyncio.to_thread(each.memory.save, self._to_keep(each))
@@ -77,7 +79,7 @@ class Keeper:
         own = each.source.followed()
         if swarm is not None:
             own = tuple(one for one in own if TASK_ID_LABEL not in dict(one.labels))
-        return Kept(containers=own, swarm=swarm, url=each.url)
+        return Kept(containers=own, swarm=swarm, url=each.url, host=each.at.host, address=each.at.address)
 
 
 def _may_be_in_any(engine: FollowedEngine) -> bool:

@@ -22,7 +22,12 @@ from lbwatch.engines.keeping import Keeper
 from lbwatch.engines.swarms import Swarms, is_undecided
 
 PATIENCE_S = 10.0
-"""How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
+"""How long an engine is waited for at a start once another one was read; then what was kept of it has to do."""
+
+_LOOK_S = 0.1
+
+RESOLVE_INTERVAL_S = 5.0
+"""How soon an engine's address that no name server knew is looked up again."""
 
 UNDECIDED_S = 2.0
 """How often an engine is asked which Swarm it is in, while it starts or waits to be unlocked."""
@@ -78,7 +83,7 @@ class EnginePool:
     @property
     def described(self) -> str:
         """Return where the engines are, as users write it; of several with their names."""
-        return ", ".join(_named_url(each.name, each.url, alone=len(self.engines) == 1) for each in self.engines)
+        return named_urls({each.name: each.url for each in self.engines})
 
     def snapshots(self) -> tuple[Snapshot, ...] | None:
         """
@@ -107,13 +112,18 @@ class EnginePool:
             return None
         return {id: each for snapshot in snapshots for id, each in snapshot.containers.items()}
 
+    def knows_all(self) -> bool:
+        """Return whether all engines and Swarms were read since the start: then who is missing is no more."""
+        swarms = () if self._swarms is None else self._swarms.unread()
+        return not swarms and all(each.source.containers() is not None for each in self.engines)
+
     def statuses(self) -> tuple[EngineStatus, ...]:
         """Return how well each engine, and each Swarm, is known now."""
         engines = tuple(
             replace(
                 each.source.status(),
                 url=each.url,
-                address=each.reached(),
+                address=each.at.address,
                 role=_role(each),
                 kept=each.source.containers() is None and each.kept is not None and each.name in self._missed,
             )
@@ -123,8 +133,11 @@ class EnginePool:
 
     def addresses(self) -> Mapping[str, str]:
         """Return where each engine's published ports are reached, by its name; of those alone that have an address."""
-        found = {each.name: each.reached() for each in self.engines}
-        return {name: address for name, address in found.items() if address}
+        return {each.name: each.at.address for each in self.engines if each.at.address}
+
+    def unresolved(self) -> Mapping[str, str]:
+        """Return why no address is known of engines that are set to be reached by a name, by their own names."""
+        return {each.name: each.at.error for each in self.engines if each.at.error and not each.at.address}
 
     def engine(self, name: str) -> FollowedEngine:
         """Return one engine by its name; raises `KeyError`."""
@@ -168,6 +181,7 @@ class EnginePool:
     # Who was not read yet.
 
     def _is_patient(self) -> bool:
+        """Return whether others are waited for: since the first was read, as they may all come back at once."""
         now = asyncio.get_running_loop().time()
         if self._patient_until is None:
             self._patient_until = now + PATIENCE_S
@@ -219,6 +233,7 @@ class EnginePool:
             async with asyncio.TaskGroup() as self._group:
                 for each in self.engines:
                     self._group.create_task(self._follow(each), name=f"{each.name} engine")
+                    self._group.create_task(self._resolve(each), name=f"{each.name} address")
                 self._group.create_task(self._end_patience(), name="patience")
                 if self._swarms is not None:
                     self._group.create_task(self._ask_memberships(), name="memberships")
@@ -237,6 +252,18 @@ class EnginePool:
                 if len(self.engines) == 1:
                     raise
 
+    async def _resolve(self, each: FollowedEngine) -> None:
+        """Look up again what no name server answered as the stream began: that may hold for days."""
+        told = None
+        while True:
+            await asyncio.sleep(RESOLVE_INTERVAL_S)
+            if each.at.error is not None:
+                await each.at.resolve()
+                self._changed()
+            if each.at.error is not None and each.at.error != told:
+                _log.warning("source.unresolved", source=each.name, reason=each.at.error, known=each.at.address)
+            told = each.at.error
+
     def _changed_engine(self, *, heard_at: float | None = None) -> None:
         if self._swarms is not None and self._group is not None:
             self._swarms.update(self._group, changed=self._changed)
@@ -244,8 +271,8 @@ class EnginePool:
 
     async def _end_patience(self) -> None:
         """Wake the reconciler when nobody is waited for any more."""
-        self._is_patient()
-        await asyncio.sleep(PATIENCE_S)
+        while self.snapshots() is None:  # noqa: ASYNC110 - time alone ends it
+            await asyncio.sleep(_LOOK_S)
         self._changed()
         await asyncio.Event().wait()
 
@@ -260,11 +287,12 @@ class EnginePool:
 
 def described(addresses: Sequence[EngineAddress]) -> str:
     """Return where engines are, as `EnginePool.described`."""
-    return ", ".join(_named_url(each.engine.name, each.name, alone=len(addresses) == 1) for each in addresses)
+    return named_urls({each.engine.name: each.name for each in addresses})
 
 
-def _named_url(name: str, url: str, *, alone: bool) -> str:
-    return url if alone else f"{name}={url}"
+def named_urls(urls: Mapping[str, str]) -> str:
+    """Return where engines are, by their names, as users write it; of one alone without its name."""
+    return ", ".join(urls.values() if len(urls) == 1 else (f"{name}={url}" for name, url in urls.items()))
 
 
 def _snapshot_of(each: FollowedEngine) -> Snapshot:

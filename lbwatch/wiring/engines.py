@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
@@ -38,8 +37,9 @@ def make_pool(
         settings: What the user set.
         stack: Closes the connections.
         asks_identity: Whether each engine is asked who it is, beside what it has.
-        keeps: Whether what engines say is kept for a start at which one is away, and what was kept of others is
-            forgotten; what was kept of these counts in any case.
+        keeps: Whether it is a daemon's: what engines say is kept for a start at which one is away, what was kept of
+            others is forgotten, and it is logged which engine anyone may command. What was kept of these counts in any
+            case.
 
     Raises:
         SettingsError: An engine cannot be reached as it is set.
@@ -48,29 +48,31 @@ def make_pool(
     nginx_engine = nginx_engine_of(settings.engine, addresses)
     engines: list[FollowedEngine] = []
     for address in addresses:
-        if address.warning:
+        if address.warning and keeps:  # a command that only looks has `check` for that
             _log.warning("source.unprotected", warning=address.warning)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
-        reached = ReachedAt(address.reached_at)
+        memory = EngineMemory(settings.routing.state_dir, engine=address.engine)
+        kept = _kept(memory, url=address.name)
+        known = kept.address if kept is not None and kept.host == address.reached_at else ""
+        at = ReachedAt(address.reached_at, known=known)
         source = _source(
             client,
-            reached=reached,
+            at=at,
             settings=settings,
             address=address,
             runs_nginx=address.engine.name == nginx_engine,
             is_only=len(addresses) == 1,
             asks_identity=asks_identity,
         )
-        memory = EngineMemory(settings.routing.state_dir, engine=address.engine)
         engines.append(
             FollowedEngine(
                 engine=address.engine,
                 source=source,
                 client=client,
                 url=address.name,
-                reached=partial(getattr, reached, "address"),
-                kept=_kept(memory, url=address.name),
+                at=at,
+                kept=kept,
                 memory=memory if keeps else None,
             )
         )
@@ -112,7 +114,7 @@ def _new_swarm(settings: Settings) -> NewSwarm | None:
 def _source(
     client: EngineClient,
     *,
-    reached: ReachedAt,
+    at: ReachedAt,
     settings: Settings,
     address: EngineAddress,
     runs_nginx: bool,
@@ -124,7 +126,7 @@ def _source(
 
     Args:
         client: The connection to it.
-        reached: Where its published ports are reached; looked up when a stream begins.
+        at: Where its published ports are reached; looked up when a stream begins.
         settings: What the user set.
         address: Where it is.
         runs_nginx: Whether nginx runs on its machine.
@@ -150,7 +152,7 @@ def _source(
         asks_networks=not (is_known and is_alone),
         asks_all_networks=not is_alone,
         asks_identity=asks_identity or follows_swarm,
-        connecting=reached.resolve,
+        connecting=at.resolve,
     )
 
 
@@ -166,5 +168,6 @@ def with_engines(rules: Rules, *, settings: Settings, pool: EnginePool) -> Rules
         rules,
         nginx_engine=nginx_engine_of(settings.engine, make_addresses(settings)),
         addresses=pool.addresses(),
+        unresolved=pool.unresolved(),
         several_engines=len(pool.engines) > 1,
     )

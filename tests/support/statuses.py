@@ -52,10 +52,7 @@ def server(name: str, number: int = 2) -> Server:
 
 def engine_status(**given: Any) -> EngineStatus:
     return EngineStatus(
-        **(
-            {"source": SOURCE, "url": SOURCE, "connected": True, "since": 900.0, "synced_at": 990.0, "containers": 3}
-            | given
-        )
+        **({"source": SOURCE, "connected": True, "since": 900.0, "synced_at": 990.0, "containers": 3} | given)
     )
 
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from lbwatch.core.addresses import is_address
+from lbwatch.core.addresses import checked_address, is_address, loopback_address
 from lbwatch.core.errors import SettingsError
 from lbwatch.core.model import Engine
 from lbwatch.settings import DEFAULT_DOCKER_HOST, EngineSettings
@@ -219,8 +219,13 @@ def _given_addresses(items: Sequence[str], *, engines: Sequence[EngineAddress]) 
 def _host_or_ip(text: str, *, item: str) -> str:
     bare = text.removeprefix("[").removesuffix("]")
     if is_address(bare):
+        # Whoever sets loopback knows what is behind it, such as a tunnel.
+        if checked_address(bare) is None and loopback_address(bare) is None:
+            takes = "no server can be at that ADDRESS: it is unspecified, link-local, multicast or mapped"
+            raise SettingsError("engine_address", value=item, takes=takes)
         return bare
-    if len(text) > _MAX_HOST or not _HOST.fullmatch(text):
+    # What is all numbers and no IP is a slip, and a name server makes another IP of it.
+    if len(text) > _MAX_HOST or not _HOST.fullmatch(text) or text.rpartition(".")[2].isdigit():
         raise SettingsError("engine_address", value=item, takes="ADDRESS is a host name or an IP, without a port")
     return text
 

@@ -64,3 +64,10 @@ def test_a_command_for_a_task_says_on_which_node(status: ContainerStatus, *, loo
     (detail,) = [each.detail for each in plan.routes if each.container == "x"]
     assert "x (on node worker-2)" in (detail or "")
     assert "by hand" not in (detail or "")
+
+
+def test_an_engine_that_the_name_begins_with_is_not_said_again() -> None:
+    """`b/plain` of engine b would fill a column with what stands beside it."""
+    of_b = Origin(engine="b")
+    assert origin_words(of_b, several_engines=True, beside="b/plain") == ""
+    assert origin_words(of_b, several_engines=True, beside="backend") == "engine b"
