@@ -23,6 +23,7 @@ from lbwatch.core.model import (
     Sticky,
     Upstream,
 )
+from lbwatch.core.origins import at_hand
 from lbwatch.core.placement import Candidate
 from lbwatch.core.rules import takes_none
 
@@ -275,7 +276,7 @@ def _left_out(candidate: Candidate, draining: Mapping[str, str], *, waits_s: flo
     if (drained := draining.get(candidate.container.id)) is not None:
         return unrouted(candidate, Reason.DRAINING, f"{drained}; {wait}" if waits_s else drained)
     whole = wait if waits_s else "and others serve"
-    shows = f"docker inspect {candidate.container.own_name} shows its output"
+    shows = f"docker inspect {at_hand(candidate.container)} shows its output"
     if candidate.flapping:
         return unrouted(candidate, Reason.FLAPPING, f"{candidate.flapping}, {whole}: {shows}")
     return unrouted(candidate, Reason.UNHEALTHY, f"{_SICK}, {whole}: {shows}")

@@ -63,3 +63,9 @@ def origin_words(origin: Origin, *, several_engines: bool, beside: str = "") -> 
         return f"task {origin.task} on node {origin.node}" if origin.node else f"task {origin.task}, on no node yet"
     is_told = not several_engines or not origin.engine or beside.startswith(f"{origin.engine}/")
     return "" if is_told else f"engine {origin.engine}"
+
+
+def at_hand(container: Container) -> str:
+    """Return what a docker command takes for a container; of a task with its node, on which alone that works."""
+    task = container.task
+    return f"{container.own_name} (on node {task.node or task.node_id})" if task is not None else container.own_name

@@ -22,6 +22,7 @@ from lbwatch.core.model import (
 )
 from lbwatch.core.networks import SkipError
 from lbwatch.core.oneoff import one_off_of
+from lbwatch.core.origins import at_hand
 from lbwatch.core.reach import Reached, reached
 from lbwatch.core.rules import Rules
 from lbwatch.core.site import SiteAsk
@@ -210,7 +211,7 @@ def _starting_words(container: Container, *, prefix: str) -> str:
 
 def _check_state(container: Container, *, ignore_health: bool, prefix: str) -> None:
     if container.status is ContainerStatus.PAUSED:
-        raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {container.own_name} lets it serve")
+        raise SkipError(Reason.PAUSED, f"it is paused: docker unpause {at_hand(container)} lets it serve")
     if container.status is not ContainerStatus.RUNNING:
         raise SkipError(Reason.NOT_RUNNING, _stopped_words(container))
     if container.health is Health.STARTING and not ignore_health:

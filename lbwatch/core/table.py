@@ -17,6 +17,7 @@ from lbwatch.core.claims import Claim, Claims
 from lbwatch.core.fields import MAX_HOLD_S
 from lbwatch.core.group import Group, grouped, unrouted
 from lbwatch.core.model import STREAM_MARK, Container, Notice, Plan, Reason, Route, Suspended, Upstream
+from lbwatch.core.origins import at_hand
 from lbwatch.core.placement import (
     Candidate,
     Placement,
@@ -345,8 +346,9 @@ def _otherwise_suspended(before: Suspended, now: Suspended) -> set[str]:
 def _crash_looping(candidate: Candidate, *, stay_up_s: float) -> Candidate:
     if candidate.upstream is None:  # its own reason comes first
         return candidate
-    until = f"it is left out until it stayed up for {stay_up_s:g} s, or is started by hand"
-    detail = f"it restarts in a loop: {until}; docker logs {candidate.container.own_name} may tell why"
+    begun = "is started by hand" if candidate.container.task is None else "its service is updated"
+    until = f"it is left out until it stayed up for {stay_up_s:g} s, or {begun}"
+    detail = f"it restarts in a loop: {until}; docker logs {at_hand(candidate.container)} may tell why"
     return replace(candidate, server=None, reason=Reason.RESTART_LOOP, detail=detail)
 
 

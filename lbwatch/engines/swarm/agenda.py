@@ -88,9 +88,9 @@ class Agenda:
     def next(self, *, now: float) -> Step:
         """Return what is to be read next; it may not be time for it yet."""
         steps = [each for each in self._steps(now=now) if each is not None]
-        # Of what is due, what is named first says most; else what is due first.
-        due = next((step for step in steps if step.at <= now), None)
-        return due or min(steps, key=lambda step: step.at, default=Step(kind=Kind.ALL, at=now + IDLE_S))
+        # Of what is due, what is named first says most, but what failed gives way to what may be read; else the first.
+        due = sorted((step for step in steps if step.at <= now), key=lambda step: step.kind in self._blocked)
+        return due[0] if due else min(steps, key=lambda step: step.at, default=Step(kind=Kind.ALL, at=now + IDLE_S))
 
     def _steps(self, *, now: float) -> list[Step | None]:
         all_at = None if self._all_at is None else max(self._all_at, self._all_not_before)

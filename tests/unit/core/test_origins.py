@@ -1,10 +1,11 @@
 """Where a container is from, in the words of those who know: Docker's and the Swarm's."""
 
 import pytest
-from strategies import container
+from strategies import container, planned, snapshot
 
-from lbwatch.core.model import Engine, Task
+from lbwatch.core.model import ContainerStatus, Engine, Health, Suspended, Task
 from lbwatch.core.origins import NOWHERE, Origin, origin_of, origin_words, origins_of
+from lbwatch.core.rules import Rules
 
 TASK = Task(service="web", service_id="s" * 25, slot="3", node="worker-2", node_id="n" * 25)
 ON_B = Engine(name="b", order=1)
@@ -46,6 +47,23 @@ def test_of_the_only_engine_nothing_is_said() -> None:
     """It would stand at every container, and tell nobody anything."""
     assert origin_words(Origin(engine="local"), several_engines=False) == ""
     assert origin_words(origin_of(container("x", engine=ON_B, task=TASK)), several_engines=False) != ""
+
+
+@pytest.mark.parametrize(
+    ("status", "loops"),
+    [(ContainerStatus.PAUSED, False), (ContainerStatus.RUNNING, True), (ContainerStatus.RUNNING, False)],
+    ids=["paused", "in a loop", "unhealthy"],
+)
+def test_a_command_for_a_task_says_on_which_node(status: ContainerStatus, *, loops: bool) -> None:
+    """There alone is its container, and nobody starts one by hand."""
+    labels = {"lbwatch.upstream": "web", "lbwatch.port": "80"}
+    sick = container("x", task=TASK, labels=labels, status=status, health=Health.UNHEALTHY)
+    looping = {sick.id: 5.0} if loops else {}
+    given = snapshot([sick, container("y", labels=labels)])
+    plan = planned([given], rules=Rules(), suspended=Suspended(crash_looping=looping))
+    (detail,) = [each.detail for each in plan.routes if each.container == "x"]
+    assert "x (on node worker-2)" in (detail or "")
+    assert "by hand" not in (detail or "")
 
 
 def test_an_engine_that_the_name_begins_with_is_not_said_again() -> None:

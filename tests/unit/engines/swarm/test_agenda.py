@@ -71,7 +71,21 @@ def test_what_fails_is_owed_and_holds_up_nothing_else() -> None:
     agenda.looked(look.ids, began_at=0.6, changed=(), unrest={"web": Unrest()})
     agenda.settling.forget(["web"])
     do(agenda, Kind.WANTED, now=1.1)
+    do(agenda, Kind.WANTED, now=2.6)
     assert do(agenda, Kind.SERVICES, now=2.6).ids == ("bad",)
+
+
+def test_what_failed_gives_way_to_what_may_be_read() -> None:
+    """One list that hangs takes seconds each time: all others would wait for it, and dead servers stay."""
+    agenda = synced()
+    agenda.want_all(now=2.0)
+    agenda.mark("web", now=2.0)
+    step = agenda.next(now=2.0)
+    agenda.begin(step)
+    agenda.failed(step, now=5.0, wait_s=0.1)
+    assert do(agenda, Kind.TASKS, now=5.1).ids == ("web",)
+    do(agenda, Kind.WANTED, now=5.1)
+    do(agenda, Kind.ALL, now=5.1)
 
 
 def test_what_is_wanted_while_it_is_being_read_is_read_again() -> None:
