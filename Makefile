@@ -56,10 +56,11 @@ test-sites: packages $(VENV)/.dev
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(SITES)
 
 # A Swarm of three engines, and two plain ones behind one nginx, on the oldest engine and on the newest: managers and nodes
-# that fail, times, requests. Its core is in `make test` too. Needs root and a kernel with vxlan; @@ min.
-SWARM := $(patsubst %,tests/real/test_%.py,several_engines swarm_facts swarm_faults swarm_pace swarm_reach)
+# that fail, times, requests. Its core is in `make test` too. Needs root and a kernel with vxlan; 7 min.
+SWARM := $(patsubst %,tests/real/test_%.py,swarm_facts swarm_faults swarm_pace swarm_reach)
 test-swarm: packages $(VENV)/.dev
-	TEST_SWARM=every $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/real/test_swarm.py $(SWARM)
+	TEST_SWARM=every $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/real/test_swarm.py \
+	  tests/real/test_several_engines.py $(SWARM)
 
 # A short check of each thing on every engine with every nginx that can be had, and a table of it; 6 min. Needs root, and
 # 1.2 GB in ~/.cache/lbwatch-tests for Debian's packages, which are fetched once.

@@ -124,6 +124,7 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
             reload_interval_s=settings.nginx.reload_interval,
             takes_reload=daemon.rules().takes_reload,
             refresh=daemon.source.refresh,
+            knows_all=daemon.source.knows_all,
         )
         api = settings.api
         protection = Protection(api)
@@ -133,7 +134,9 @@ async def _follow(settings: Settings, *, notifier: Notifier, stopped: asyncio.Ev
         await stack.enter_async_context(
             serving(application, listen=api.status_listen, control_socket=api.control_socket, protection=protection)
         )
-        _log.info("daemon.started", version=__version__, source=daemon.source.name, output=str(settings.nginx.output))
+        _log.info(
+            "daemon.started", version=__version__, source=daemon.source.described, output=str(settings.nginx.output)
+        )
         notifier.ready()  # the engine may be late
         await run_until(
             daemon,

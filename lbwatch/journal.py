@@ -5,7 +5,7 @@ The loop says what happened; what is worth a line is known here.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import structlog
@@ -208,6 +208,10 @@ class RouteLog:
             if current[name]:
                 self._logged[name] = frozenset(current[name])
         self._routes = routes
+
+    def show_otherwise(self, names: Mapping[str, str]) -> None:
+        """Log nothing again of containers that have another name now; *names*: the new by the former."""
+        self._logged |= {now: self._logged.pop(was) for was, now in names.items() if was in self._logged}
 
     def outlived(self, ids: frozenset[str], *, snapshots: Iterable[Snapshot]) -> None:
         """Log which containers take traffic again since they did not end; *ids*: of all that do, in *snapshots*."""

@@ -5,7 +5,7 @@ It knows two ports and nothing behind them: a `Source` says what is, a `LoadBala
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -173,6 +173,7 @@ class Reconciler:
         # A request that comes from here on wants a plan that was made after it: it waits for the next pass.
         waiting = tuple(self._waiting)
         plan = self._balancer.limited(self.planner.plan(snapshots, now=now))
+        self._show_otherwise(self.planner.shown_otherwise)
         parts = self._parts.of(plan)
         self._applied = replace(self._applied, plan=plan)
         if now < (firm_at := self.planner.firm_at(now=now)):
@@ -197,6 +198,12 @@ class Reconciler:
         if self._applied.parts is parts:
             self._answer(waiting, plan)
         return again_at
+
+    def _show_otherwise(self, names: Mapping[str, str]) -> None:
+        """Take what is remembered by containers' names along to what these are shown as now."""
+        self.history.show_otherwise(names)
+        if self._route_log is not None:
+            self._route_log.show_otherwise(names)
 
     def _holds(self, parts: Parts, *, now: float) -> bool:
         """Return whether nothing is to be done: this is in force, whole or as far as it can be until the next try."""

@@ -355,6 +355,9 @@ class Settings:
         if self.sites.stream_output == self.nginx.output:
             takes = "it takes another file than output, which nginx includes elsewhere"
             raise SettingsError("stream_output", value=self.sites.stream_output, takes=takes)
+        if self.nginx.nginx_container is not None and (self.engine.nginx_engine or "").lower() == "none":
+            takes = f"it takes the NAME of the engine that has nginx_container {self.nginx.nginx_container!r}"
+            raise SettingsError("nginx_engine", value=self.engine.nginx_engine, takes=takes)
 
 
 @cache

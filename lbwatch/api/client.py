@@ -98,9 +98,16 @@ def _explained(path: Path, *, status: int, body: bytes, kind: type[Explained]) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
-    """One engine, or a Swarm (*kind*), in the daemon's words; *drift*: how many changes no event reported."""
+    """
+    One engine, or a Swarm (*kind*), in the daemon's words.
+
+    Attributes:
+        url: Where it is, as the user wrote it; empty of a Swarm.
+        drift: How many changes no event reported.
+    """
 
     name: str
+    url: str = ""
     drift: int = 0
     kind: str = "engine"
 

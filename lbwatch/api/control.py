@@ -78,6 +78,7 @@ class ControlService:
         reload_interval_s: Seconds that a container which comes back may have to wait for its turn.
         takes_reload: Returns why the requests of an upstream cannot wait, see `Rules`.
         refresh: Looks at a container by its id, or raises `SourceError`.
+        knows_all: Returns whether every engine was read: what is missing of one that was not is no news.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ControlService:
         reload_interval_s: float = 0.0,
         takes_reload: Callable[[Upstream], str | None] = takes_none,
         refresh: Callable[[str], Awaitable[None]] | None = None,
+        knows_all: Callable[[], bool] = lambda: True,
     ) -> None:
         self._state = state
         self._loop = loop
@@ -98,6 +100,7 @@ class ControlService:
         self._reload_interval_s = reload_interval_s
         self._takes_reload = takes_reload
         self._refresh = refresh
+        self._knows_all = knows_all
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -253,7 +256,8 @@ class ControlService:
         """
         # Two at once would write one scratch file in two threads, and the drains of both would be gone.
         async with self._one_at_a_time:
-            self._state.retain(known)
+            if self._knows_all():
+                self._state.retain(known)
             try:
                 await asyncio.to_thread(change, *args)
             except StateError as error:

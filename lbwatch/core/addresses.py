@@ -1,4 +1,4 @@
-"""Which IP addresses a server can have at all; pure."""
+"""What is an IP address, and which of them a server can have at all; pure."""
 
 import ipaddress
 
@@ -29,3 +29,12 @@ def loopback_address(text: str) -> str | None:
 
 def _is_mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address, of any kind."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -63,7 +63,8 @@ class _Loop:
 _BY_ITSELF = ("complete", "failed")
 """States of a task that ended without being told to; in the Swarm's words."""
 
-_STAYS = ("running", "ready")
+_RUNS = "running"
+_STAYS = (_RUNS, "ready")
 """What a task should be as long as nothing is to take its place; `ready` while it waits to be started."""
 
 
@@ -91,7 +92,8 @@ class _Places:
             return self._forget(id)
         place = self._of[id] = f"{task.service_id}/{task.slot}"
         self._tasks.setdefault(place, set()).add(id)
-        if container.status is ContainerStatus.EXITED:
+        # Its node's engine may know that it ended before the managers do, who alone know how.
+        if container.status is ContainerStatus.EXITED and task.state != _RUNS:
             ended = id in self._going_on and task.state in _BY_ITSELF
             self._going_on.discard(id)
             return place, int(ended)

@@ -7,7 +7,7 @@ All of it is bounded. No clock is read here: times come in.
 import itertools
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from lbwatch.core.model import Applied, Degraded, Plan, Route, Upstream
@@ -216,6 +216,14 @@ class History:
                 since[name, *key] = at
         if codes:
             self._codes[name] = codes
+
+    def show_otherwise(self, names: Mapping[str, str]) -> None:
+        """Keep since when containers stand as they do that have another name now; *names*: the new by the former."""
+        known = {now: self._codes.pop(was) for was, now in names.items() if was in self._codes}
+        if known:
+            self._codes |= known
+            others = {key: at for key, at in self.since.items() if key[0] not in names}
+            self.since = others | {(names[key[0]], *key[1:]): at for key, at in self.since.items() if key[0] in names}
 
     def copy(self) -> "History":
         """Return all of it as it is now."""

@@ -78,6 +78,10 @@ def _moves(old: Upstream | None, new: Upstream | None) -> Iterator[Move]:
     had, has = (() if each is None else each.servers for each in (old, new))
     was_paused, is_paused = (each is not None and each.paused for each in (old, new))
     was, now = _by_place(had, besides=has), _by_place(has, besides=had)
+    # Where only its name is shown otherwise nothing became of it.
+    was = {
+        place: replace(each, container=now[place].container) if place in now else each for place, each in was.items()
+    }
     gone: dict[str, list[Server]] = {}  # by container
     for place in was.keys() - now.keys():
         gone.setdefault(was[place].container, []).append(was[place])
@@ -105,7 +109,8 @@ def _own_words(upstream: Upstream) -> tuple[object, ...]:
 def _by_place(servers: tuple[Server, ...], *, besides: tuple[Server, ...]) -> dict[tuple[str, str, int], Server]:
     """Return those servers that others do not have as the very same object, which most are."""
     same = set(map(id, besides))
-    return {(each.container, each.address, each.port): each for each in servers if id(each) not in same}
+    others = (each for each in servers if id(each) not in same)
+    return {(each.container.rpartition("/")[2], each.address, each.port): each for each in others}
 
 
 def _came(upstream: str, server: Server, *, before: list[Server] | None) -> Move:

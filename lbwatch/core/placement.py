@@ -167,7 +167,7 @@ def _check_wanted(container: Container, labels: ContainerLabels, *, rules: Rules
     if (made_by := one_off_of(container)) is not None:
         raise SkipError(Reason.ONE_OFF, f"it is a one-off of `{made_by}`")
     if container.status is ContainerStatus.CREATED:
-        raise SkipError(Reason.NOT_RUNNING, "it was created but never started")
+        raise SkipError(Reason.NOT_RUNNING, _created_words(container))
 
 
 def _unlabelled_words(container: Container, *, prefix: str) -> str:
@@ -178,9 +178,22 @@ def _unlabelled_words(container: Container, *, prefix: str) -> str:
     return f"it has no {prefix}.* label, but {excerpt(key)}: did you mean {excerpt(meant)}?"
 
 
+def _created_words(container: Container) -> str:
+    """Return why a container does not run yet; a Swarm starts its tasks by itself, and has a word for how far it is."""
+    task = container.task
+    if task is None:
+        return "it was created but never started"
+    words = f"it does not run yet: its Swarm says `{task.state}`"
+    if task.state == "starting":
+        return f"{words}, which a task with a health check is until that has passed"
+    return f"{words}, and docker service ps {excerpt(task.service)} why" if task.state == "pending" else words
+
+
 def _stopped_words(container: Container) -> str:
     """Return how a container that does not run ended; an engine always says with which code it exited."""
-    code = container.exit_code
+    code, task = container.exit_code, container.task
+    if task is not None and (code is None or task.state == "orphaned"):  # it never ran, or on a node that is lost
+        return f"it is over: its Swarm says `{task.state}`, and docker service ps {excerpt(task.service)} why"
     return f"it is {container.status}" if code is None else f"it exited with code {code}"
 
 

@@ -17,7 +17,7 @@ from lbwatch.core.flapping import Flapping
 from lbwatch.core.holds import Holds
 from lbwatch.core.model import Container, Notice, Plan, Route, Snapshot, Suspended, Upstream
 from lbwatch.core.probes import NotAccepted, PortProbe, Probes
-from lbwatch.core.renames import Renames
+from lbwatch.core.renames import Renames, shown_otherwise
 from lbwatch.core.rules import Rules
 from lbwatch.core.sites.keeping import KeptSites
 from lbwatch.core.table import Table
@@ -39,6 +39,8 @@ class Planner:
 
     Attributes:
         suspended: Which containers were suspended in the latest plan, and which upstreams are paused or kept.
+        shown_otherwise: What containers were called in the plan before, and what the same name is shown as now; see
+            `renames`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Planner:
         tries_ports: bool = False,
     ) -> None:
         self.suspended = Suspended()
+        self.shown_otherwise: Mapping[str, str] = {}
         self._known = known
         self._rules = rules
         self._drains = drains
@@ -83,6 +86,7 @@ class Planner:
         changed = changed_ids(before, self._containers)
         others = [self._containers[id] for id in changed if id in self._containers]
         gone = [id for id in changed if id not in self._containers]
+        self.shown_otherwise = shown_otherwise(before, others)
         rules = self._rules()
         self.suspended = self._known or Suspended(
             crash_looping=self._crash_loops.crash_looping(self._containers, changed=changed, now=now),

@@ -10,8 +10,8 @@ notice.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 
+from lbwatch.core.addresses import is_address
 from lbwatch.core.bindings import bound_at, in_order, only_published, place_key
 from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Container, Endpoint, Notice, Reason, bracketed
@@ -230,7 +230,7 @@ def _host_address(target: Target) -> str:
     rules, is_compat = target.rules, target.labels.is_compat
     if target.shares_host:
         return HOST_ADDRESS
-    if target.is_local and is_compat and _is_address(rules.gateway):
+    if target.is_local and is_compat and is_address(rules.gateway):
         return rules.gateway
     if target.machine:
         return target.machine
@@ -315,11 +315,3 @@ def _at(address: str, port: int, *, notices: tuple[Notice, ...] = (), why: str) 
 
 def _host_port(address: str, port: int) -> str:
     return f"{bracketed(address)}:{port}"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -35,10 +35,10 @@ def unpublished_words(target: Target, wanted: int, *, bindings: Iterable[Publish
     if bound:
         on = excerpt(", ".join(bound))
         return f"its port {wanted} is published on {on} alone, where nginx is not: publish it on another address"
-    ports = sorted({each.port for each in target.owner.published})
+    ports = sorted({(each.port, each.protocol) for each in target.owner.published})
     if not ports:
         return f"it publishes no port: {_publish(target, wanted)}"
-    named = ", ".join(map(str, ports[:MAX_NAMED]))
+    named = ", ".join(str(port) if spoken == "tcp" else f"{port}/{spoken}" for port, spoken in ports[:MAX_NAMED])
     label = f"the label {target.rules.prefix}.port names another one"
     return f"it publishes {named}, and not its port {wanted}: publish that, or {label}"
 
@@ -56,7 +56,10 @@ def address_cure(target: Target) -> str:
     """Return how the address of a container's machine becomes known."""
     if target.owner.task is not None:
         return "its node was given none that others reach: docker swarm join takes it as --advertise-addr"
-    return f"the setting engine_address takes it, as {excerpt(target.owner.engine.name) or 'NAME'}=ADDRESS"
+    name = target.owner.engine.name
+    if (why := target.rules.unresolved.get(name)) is not None:
+        return why
+    return f"the setting engine_address takes it, as {excerpt(name) or 'NAME'}=ADDRESS"
 
 
 def shared_cure(target: Target) -> str:

@@ -94,6 +94,8 @@ class Renames:
         id = container.id
         seen = self._seen.setdefault(id, _Seen(name=container.name, since=-math.inf))
         former = seen.name
+        if _is_shown_otherwise(container, than=former):
+            former = self._show(id, seen, name=container.name)
         if container.name != former:
             self._end_serving(id, seen, now=now)
             seen.name, seen.since = container.name, now
@@ -106,6 +108,14 @@ class Renames:
         else:
             self._end_serving(id, seen, now=now)
         return id if container.name != former else None
+
+    def _show(self, id: str, seen: _Seen, *, name: str) -> str:
+        """Take, and return, another way to show the same name."""
+        if self._serving.get(seen.name) == id:
+            del self._serving[seen.name]
+            self._serving[name] = id
+        seen.name = name
+        return name
 
     def _end_serving(self, id: str, seen: _Seen, *, now: float) -> None:
         if seen.serves:
@@ -130,3 +140,21 @@ class Renames:
         for id, kept in list(self._kept.items()):
             if now >= kept.until or self._serving.get(kept.name, id) != id:
                 del self._kept[id]
+
+
+def shown_otherwise(before: Mapping[str, Container], now: Iterable[Container]) -> Mapping[str, str]:
+    """
+    Return the names of containers that nobody renamed and that are shown otherwise: as they were, and as they are.
+
+    That happens where another engine has a container of that name, too, or has it no more.
+
+    Args:
+        before: All as they were, by id.
+        now: Those that may be others, as they are.
+    """
+    pairs = ((before[each.id].name, each) for each in now if each.id in before)
+    return {name: each.name for name, each in pairs if _is_shown_otherwise(each, than=name)}
+
+
+def _is_shown_otherwise(container: Container, *, than: str) -> bool:
+    return container.name != than and container.own_name == than.rpartition("/")[2]

@@ -42,6 +42,7 @@ class Rules:
             `None`: it runs on none of them.
         addresses: By the engine's name, where ports that it publishes are reached; one that is not in it has no such
             address.
+        unresolved: By the engine's name, why its address is not known although a name of it is, in words.
         several_engines: Whether there is more than one, so that messages name them.
     """
 
@@ -62,4 +63,5 @@ class Rules:
     gateway: str = ""
     nginx_engine: str | None = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
+    unresolved: Mapping[str, str] = field(default_factory=dict)
     several_engines: bool = False

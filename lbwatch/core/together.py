@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from lbwatch.core.draining import TOLD_TO_STOP
 from lbwatch.core.model import TASK_ID_LABEL, Container, ContainerStatus, Health, Snapshot
 
 _NODE_ID_LABEL = "com.docker.swarm.node.id"
@@ -30,9 +29,15 @@ class SwarmTruth:
 
 
 class Together:
-    """Puts snapshots together, pass by pass; what did not change is the very same object."""
+    """
+    Puts snapshots together, pass by pass; what did not change is the very same object.
+
+    Attributes:
+        same: Pairs of names of engines that have the same containers: the first of the two is believed.
+    """
 
     def __init__(self) -> None:
+        self.same: frozenset[tuple[str, str]] = frozenset()
         self._given: tuple[Mapping[str, Container], ...] = ()
         self._nodes: tuple[Collection[str], ...] = ()
         self._made: list[Mapping[str, Container]] = []
@@ -56,19 +61,21 @@ class Together:
         if nodes != self._nodes or not _are_same(given, self._given):
             self._given, self._nodes = given, nodes
             self._make(engines, swarms)
-        stopping = {id: at for each in engines for id, at in each.stopping.items()}
-        told = {task: TOLD_TO_STOP for id, (task, _) in self._tasks.items() if id in stopping}
+        stopping = {self._shown_id(id): at for each in engines for id, at in each.stopping.items()}
         both = (*engines, *(swarm.snapshot for swarm in swarms))
         made = zip(both, self._made, strict=True)
         return tuple(
             replace(
                 each,
                 containers=containers,
-                stopping={id: at for id, at in each.stopping.items() if id not in self._tasks},
-                leaving={**each.leaving, **{id: words for id, words in told.items() if id in containers}},
+                stopping={id: at for id, at in stopping.items() if id in containers},
             )
             for each, containers in made
         )
+
+    def _shown_id(self, id: str) -> str:
+        """Return by which id a container is shown: by its task's, where it is of one."""
+        return self._tasks[id][0] if id in self._tasks else id
 
     def _make(self, engines: Collection[Snapshot], swarms: Collection[SwarmTruth]) -> None:
         known = {id for swarm in swarms for id in swarm.snapshot.containers}
@@ -81,11 +88,15 @@ class Together:
         }
         hints = dict(self._tasks.values())
         own: list[dict[str, Container]] = []
+        first: dict[str, str] = {}  # by id, the engine that is believed
+        same: set[tuple[str, str]] = set()
         for one in engines:
             # An engine that is followed by two ways has each container once, by the first of them.
-            before = [each.keys() for each in own]
+            same |= {(first[id], one.source) for id in first.keys() & one.containers.keys()}
             others = ((id, each) for id, each in one.containers.items() if id not in self._tasks)
-            own.append({id: each for id, each in others if not any(id in ids for ids in before)})
+            own.append({id: each for id, each in others if id not in first})
+            first |= dict.fromkeys(one.containers.keys() - first.keys(), one.source)
+        self.same = frozenset(same)
         tasks = [
             {id: self._with_hint(each, hints.get(id)) for id, each in swarm.snapshot.containers.items()}
             for swarm in swarms

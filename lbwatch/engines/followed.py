@@ -1,11 +1,13 @@
 """What is followed: an engine, and a Swarm as the pool sees it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from lbwatch.core.model import Container, Engine, EngineStatus, Event, Snapshot
 from lbwatch.engines.docker.client import EngineClient
+from lbwatch.engines.docker.reachedat import ReachedAt
 from lbwatch.engines.docker.source import Changed, DockerSource, Heard
 from lbwatch.system.enginememory import EngineMemory, Kept
 
@@ -20,7 +22,7 @@ class FollowedEngine:
         source: Follows it.
         client: The connection to it.
         url: Where it is, as the user wrote it.
-        reached: Returns where its published ports are reached; empty: not known.
+        at: Where its published ports are reached.
         kept: What was kept of it before this start; `None`: nothing.
         memory: Keeps what it says; `None`: nothing is kept.
     """
@@ -29,7 +31,7 @@ class FollowedEngine:
     source: DockerSource
     client: EngineClient
     url: str
-    reached: Callable[[], str] = str
+    at: ReachedAt = field(default_factory=partial(ReachedAt, ""))
     kept: Kept | None = None
     memory: EngineMemory | None = None
 

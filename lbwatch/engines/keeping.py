@@ -8,7 +8,7 @@ import structlog
 from lbwatch.core.errors import StateError
 from lbwatch.core.model import TASK_ID_LABEL
 from lbwatch.engines.followed import FollowedEngine
-from lbwatch.engines.swarms import Swarms, cluster_of
+from lbwatch.engines.swarms import Swarms, cluster_of, is_undecided
 from lbwatch.system.enginememory import Kept, KeptSwarm
 
 KEEP_INTERVAL_S = 5.0
@@ -29,7 +29,9 @@ class Keeper:
     def __init__(self, engines: Sequence[FollowedEngine], *, swarms: Swarms | None) -> None:
         self._engines = tuple(engines)
         self._swarms = swarms
-        self._written: dict[str, tuple[object, object]] = {}  # by the engine's name, what is on the disk: by identity
+        self._written: dict[
+            str, tuple[object, object, str]
+        ] = {}  # by the engine's name, what is on the disk: by identity
         self._failed: set[str] = set()  # names of those that could not be kept last, which is logged once
 
     async def run(self) -> None:
@@ -42,14 +44,12 @@ class Keeper:
 
     def kept_swarms(self) -> Mapping[str, KeptSwarm]:
         """Return what was kept of Swarms before this start, by the id of the cluster: of those that may count still."""
-        # An engine that answers says itself which Swarm it is in, if any.
-        live = {each.name for each in self._engines if each.source.containers() is not None}
         managed = {cluster_of(each) for each in self._engines}
-        found = ((each.name, each.kept.swarm) for each in self._engines if each.kept is not None)
+        found = ((each, each.kept.swarm) for each in self._engines if each.kept is not None)
         return {
             swarm.cluster: swarm
-            for name, swarm in found
-            if swarm is not None and (name not in live or swarm.cluster in managed)
+            for each, swarm in found
+            if swarm is not None and (_may_be_in_any(each) or swarm.cluster in managed)
         }
 
     async def _keep(self, each: FollowedEngine) -> None:
@@ -57,10 +57,10 @@ class Keeper:
         if each.memory is None or snapshot is None:
             return
         swarm = None if self._swarms is None else self._swarms.of(each)
-        seen = snapshot.containers, None if swarm is None else swarm.snapshot()
+        seen = snapshot.containers, None if swarm is None else swarm.snapshot(), each.at.address
         before = self._written.get(each.name)
         # Nobody changes what was published: what is the same object is on the disk already.
-        if before is not None and before[0] is seen[0] and before[1] is seen[1]:
+        if before is not None and before[0] is seen[0] and before[1] is seen[1] and before[2] == seen[2]:
             return
         try:
             await asyncio.to_thread(each.memory.save, self._to_keep(each))
@@ -74,8 +74,14 @@ class Keeper:
 
     def _to_keep(self, each: FollowedEngine) -> Kept:
         swarm = None if self._swarms is None else self._swarms.to_keep(each)
-        swarm = swarm or self.kept_swarms().get(cluster_of(each))
+        if swarm is None and each.kept is not None and each.kept.swarm is not None:
+            swarm = self.kept_swarms().get(cluster_of(each) or each.kept.swarm.cluster)
         own = each.source.followed()
         if swarm is not None:
             own = tuple(one for one in own if TASK_ID_LABEL not in dict(one.labels))
-        return Kept(containers=own, swarm=swarm, url=each.url)
+        return Kept(containers=own, swarm=swarm, url=each.url, host=each.at.host, address=each.at.address)
+
+
+def _may_be_in_any(engine: FollowedEngine) -> bool:
+    """Return whether an engine has not said which Swarm it is in, if any."""
+    return engine.source.containers() is None or is_undecided(engine)

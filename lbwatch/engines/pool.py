@@ -20,10 +20,18 @@ from lbwatch.engines.docker.address import EngineAddress
 from lbwatch.engines.docker.source import Changed, DockerSource
 from lbwatch.engines.followed import FollowedEngine, NewSwarm, Swarm
 from lbwatch.engines.keeping import Keeper
-from lbwatch.engines.swarms import Swarms
+from lbwatch.engines.swarms import Swarms, is_undecided
 
 PATIENCE_S = 10.0
-"""How long an engine that was not read yet is waited for at a start; then what was kept of it has to do."""
+"""How long an engine is waited for at a start once another one was read; then what was kept of it has to do."""
+
+_LOOK_S = 0.1
+
+RESOLVE_INTERVAL_S = 5.0
+"""How soon an engine's address that no name server knew is looked up again."""
+
+UNDECIDED_S = 2.0
+"""How often an engine is asked which Swarm it is in, while it starts or waits to be unlocked."""
 
 SELDOM = 10
 """Only each so manieth time a manager is asked what it is in a Swarm, whose other answers come as those of one."""
@@ -67,17 +75,14 @@ class EnginePool:
         self._changed: Changed = _nobody
         self._patient_until: float | None = None
         self._missed: frozenset[str] = frozenset()  # names of those that it was gone on without
+        self._same: frozenset[tuple[str, str]] = frozenset()  # those that were logged, see `Together`
+        self._given_up: dict[str, str] = {}  # by name, why they are not waited for
         for each in self.engines:
             each.source.heard = self._hearing(each.name)
             each.source.noted = self._note
             each.source.follows_task = self.follows_task
 
     # What is known.
-
-    @property
-    def name(self) -> str:
-        """Return the names of the engines, for the log."""
-        return ", ".join(each.name for each in self.engines)
 
     @property
     def described(self) -> str:
@@ -96,11 +101,14 @@ class EnginePool:
             return None
         unread = frozenset(each.name for each, live in zip(self.engines, engines, strict=True) if live is None)
         of_swarms = frozenset[str]() if self._swarms is None else self._swarms.unread()
-        if (unread or of_swarms) and self._is_patient():
+        if (unread - self._given_up.keys() or of_swarms) and self._is_patient():
             return None
         self._log_missed(unread)
         found = [live or _snapshot_of(each) for each, live in zip(self.engines, engines, strict=True)]
-        return self._together.of(found, () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms()))
+        truths = () if self._swarms is None else self._swarms.truths(self._keeper.kept_swarms())
+        together = self._together.of(found, truths)
+        self._log_same(self._together.same)
+        return together
 
     def containers(self) -> Mapping[str, Container] | None:
         """Return all containers, by id, as they were last seen; `None` before there is enough."""
@@ -108,13 +116,18 @@ class EnginePool:
             return None
         return {id: each for snapshot in snapshots for id, each in snapshot.containers.items()}
 
+    def knows_all(self) -> bool:
+        """Return whether all engines and Swarms were read since the start: then who is missing is no more."""
+        swarms = () if self._swarms is None else self._swarms.unread()
+        return not swarms and all(each.source.containers() is not None for each in self.engines)
+
     def statuses(self) -> tuple[EngineStatus, ...]:
         """Return how well each engine, and each Swarm, is known now."""
         engines = tuple(
             replace(
                 each.source.status(),
                 url=each.url,
-                address=each.reached(),
+                address=each.at.address,
                 role=_role(each),
                 kept=each.source.containers() is None and each.kept is not None and each.name in self._missed,
             )
@@ -124,8 +137,11 @@ class EnginePool:
 
     def addresses(self) -> Mapping[str, str]:
         """Return where each engine's published ports are reached, by its name; of those alone that have an address."""
-        found = {each.name: each.reached() for each in self.engines}
-        return {name: address for name, address in found.items() if address}
+        return {each.name: each.at.address for each in self.engines if each.at.address}
+
+    def unresolved(self) -> Mapping[str, str]:
+        """Return why no address is known of engines that are set to be reached by a name, by their own names."""
+        return {each.name: each.at.error for each in self.engines if each.at.error and not each.at.address}
 
     def engine(self, name: str) -> FollowedEngine:
         """Return one engine by its name; raises `KeyError`."""
@@ -153,6 +169,10 @@ class EnginePool:
         for swarm in self._swarms or ():
             swarm.resync()
 
+    def give_up(self, name: str, *, why: str) -> None:
+        """Do not wait at this start for an engine that was asked already, and did not answer."""
+        self._given_up[name] = why
+
     def follows_task(self, id: str) -> bool:
         """Return whether a Swarm's task is known, so that its container matters on its node."""
         return any(id in (each.containers() or ()) for each in self._swarms or ())
@@ -165,6 +185,7 @@ class EnginePool:
     # Who was not read yet.
 
     def _is_patient(self) -> bool:
+        """Return whether others are waited for: since the first was read, as they may all come back at once."""
         now = asyncio.get_running_loop().time()
         if self._patient_until is None:
             self._patient_until = now + PATIENCE_S
@@ -175,8 +196,16 @@ class EnginePool:
         for each in self.engines:
             if each.name in missed - self._missed:
                 servers = "what was kept of it" if each.kept is not None else "nothing was kept of it"
-                _log.warning("source.not_awaited", source=each.name, reason=f"not read for {PATIENCE_S:g} s: {servers}")
+                why = self._given_up.get(each.name) or f"not read for {PATIENCE_S:g} s"
+                _log.warning("source.not_awaited", source=each.name, reason=f"{why}: {servers}")
         self._missed = missed
+
+    def _log_same(self, same: frozenset[tuple[str, str]]) -> None:
+        """Log, once, which engines are followed by two ways."""
+        for first, other in sorted(same - self._same):
+            reason = f"it is the same engine as {first}, which is believed: docker_host needs it once"
+            _log.warning("source.followed_twice", source=other, reason=reason)
+        self._same |= same
 
     # Events.
 
@@ -208,6 +237,7 @@ class EnginePool:
             async with asyncio.TaskGroup() as self._group:
                 for each in self.engines:
                     self._group.create_task(self._follow(each), name=f"{each.name} engine")
+                    self._group.create_task(self._resolve(each), name=f"{each.name} address")
                 self._group.create_task(self._end_patience(), name="patience")
                 if self._swarms is not None:
                     self._group.create_task(self._ask_memberships(), name="memberships")
@@ -226,6 +256,18 @@ class EnginePool:
                 if len(self.engines) == 1:
                     raise
 
+    async def _resolve(self, each: FollowedEngine) -> None:
+        """Look up again what no name server answered as the stream began: that may hold for days."""
+        told = None
+        while True:
+            await asyncio.sleep(RESOLVE_INTERVAL_S)
+            if each.at.error is not None:
+                await each.at.resolve()
+                self._changed()
+            if each.at.error is not None and each.at.error != told:
+                _log.warning("source.unresolved", source=each.name, reason=each.at.error, known=each.at.address)
+            told = each.at.error
+
     def _changed_engine(self, *, heard_at: float | None = None) -> None:
         if self._swarms is not None and self._group is not None:
             self._swarms.update(self._group, changed=self._changed)
@@ -233,15 +275,16 @@ class EnginePool:
 
     async def _end_patience(self) -> None:
         """Wake the reconciler when nobody is waited for any more."""
-        self._is_patient()
-        await asyncio.sleep(PATIENCE_S)
+        while self.snapshots() is None:  # noqa: ASYNC110 - time alone ends it
+            await asyncio.sleep(_LOOK_S)
         self._changed()
         await asyncio.Event().wait()
 
     async def _ask_memberships(self) -> None:
         """Ask engines what they are in a Swarm, once in a while: no event says that one was made or left."""
         for number in count(1):
-            await asyncio.sleep(self._resync_interval_s)
+            pace_s = UNDECIDED_S if any(map(is_undecided, self.engines)) else self._resync_interval_s
+            await asyncio.sleep(min(pace_s, self._resync_interval_s))
             due = [each for each in self.engines if not number % SELDOM or not self._answers_as_manager(each)]
             await asyncio.gather(*(each.source.update_membership() for each in due))
             self._changed_engine()

@@ -105,8 +105,8 @@ class Swarms:
         )
 
     def of(self, engine: FollowedEngine) -> Swarm | None:
-        """Return the Swarm that an engine is a manager of; `None`: of none that is followed."""
-        followed = self._followed.get(cluster_of(engine))
+        """Return the Swarm that an engine is a manager of, or was and may be again; `None`: none that is followed."""
+        followed = self._followed.get(self._cluster_of(engine))
         return None if followed is None else followed.source
 
     def to_keep(self, engine: FollowedEngine) -> KeptSwarm | None:
@@ -116,7 +116,7 @@ class Swarms:
         if swarm is None or snapshot is None:
             return None
         return KeptSwarm(
-            cluster=cluster_of(engine),
+            cluster=self._cluster_of(engine),
             name=swarm.name,
             tasks=tuple(snapshot.containers.values()),
             nodes=tuple(
@@ -134,6 +134,11 @@ class Swarms:
         task = group.create_task(source.run(changed), name=name)
         self._followed[cluster] = _Followed(source=source, doors=(engine,), task=task)
 
+    def _cluster_of(self, engine: FollowedEngine) -> str:
+        if not is_undecided(engine):
+            return cluster_of(engine)
+        return next((cluster for cluster, each in self._followed.items() if engine in each.doors), "")
+
     def _managers(self, cluster: str) -> tuple[FollowedEngine, ...]:
         return tuple(each for each in self._engines if cluster_of(each) == cluster)
 
@@ -147,6 +152,12 @@ def cluster_of(engine: FollowedEngine) -> str:
     """Return the id of the Swarm that an engine is a manager of; empty: of none."""
     membership = engine.source.membership
     return membership.cluster if membership is not None and membership.is_manager else ""
+
+
+def is_undecided(engine: FollowedEngine) -> bool:
+    """Return whether an engine is in a Swarm and cannot say in which: it starts, or waits to be unlocked."""
+    membership = engine.source.membership
+    return membership is not None and not membership.cluster and membership.state != "active"
 
 
 def truth_of(kept: KeptSwarm) -> SwarmTruth:

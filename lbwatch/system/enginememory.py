@@ -113,6 +113,8 @@ class _File(_Sparse, frozen=True, kw_only=True):
     containers: tuple[_Container, ...]
     swarm: _Swarm | None = None
     url: _Word = ""
+    host: _Word = ""
+    address: _Word = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +156,15 @@ class Kept:
         containers: Its own, in any order, by the names that it has for them itself: another engine's are not looked at.
         swarm: `None`: it is not a manager whose word on its Swarm is kept.
         url: Where it was asked, as a user writes it: elsewhere its name may be another engine's.
+        host: Where its published ports were to be reached, by name or IP; empty: nowhere.
+        address: The IP of that; empty: it was not known.
     """
 
     containers: tuple[Container, ...]
     swarm: KeptSwarm | None = None
     url: str = ""
+    host: str = ""
+    address: str = ""
 
 
 class EngineMemory:
@@ -200,6 +206,8 @@ class EngineMemory:
             containers=_restored(found.containers, engine=self._engine),
             swarm=None if found.swarm is None else _restored_swarm(found.swarm, order=self._engine.order),
             url=found.url,
+            host=found.host,
+            address=found.address,
         )
 
     def save(self, kept: Kept) -> bool:
@@ -265,6 +273,8 @@ def _file_name(name: str) -> str:
 
 def _are_same(kept: Kept, other: Kept) -> bool:
     """Return whether there are the very same containers; equal ones may differ in what nobody compares."""
+    if (kept.url, kept.host, kept.address) != (other.url, other.host, other.address):
+        return False
     one, two = kept.swarm, other.swarm
     if one is None or two is None:
         return one is two and _are_all(kept.containers, other.containers)

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
@@ -52,25 +51,27 @@ def make_pool(
             _log.warning("source.unprotected", warning=address.warning)
         client = EngineClient(address)
         stack.push_async_callback(client.close)
-        reached = ReachedAt(address.reached_at)
+        memory = EngineMemory(settings.routing.state_dir, engine=address.engine)
+        kept = _kept(memory, url=address.name)
+        known = kept.address if kept is not None and kept.host == address.reached_at else ""
+        at = ReachedAt(address.reached_at, known=known)
         source = _source(
             client,
-            reached=reached,
+            at=at,
             settings=settings,
             address=address,
             runs_nginx=address.engine.name == nginx_engine,
             is_only=len(addresses) == 1,
             asks_identity=asks_identity,
         )
-        memory = EngineMemory(settings.routing.state_dir, engine=address.engine)
         engines.append(
             FollowedEngine(
                 engine=address.engine,
                 source=source,
                 client=client,
                 url=address.name,
-                reached=partial(getattr, reached, "address"),
-                kept=_kept(memory, url=address.name),
+                at=at,
+                kept=kept,
                 memory=memory if keeps else None,
             )
         )
@@ -112,7 +113,7 @@ def _new_swarm(settings: Settings) -> NewSwarm | None:
 def _source(
     client: EngineClient,
     *,
-    reached: ReachedAt,
+    at: ReachedAt,
     settings: Settings,
     address: EngineAddress,
     runs_nginx: bool,
@@ -124,7 +125,7 @@ def _source(
 
     Args:
         client: The connection to it.
-        reached: Where its published ports are reached; looked up when a stream begins.
+        at: Where its published ports are reached; looked up when a stream begins.
         settings: What the user set.
         address: Where it is.
         runs_nginx: Whether nginx runs on its machine.
@@ -150,7 +151,7 @@ def _source(
         asks_networks=not (is_known and is_alone),
         asks_all_networks=not is_alone,
         asks_identity=asks_identity or follows_swarm,
-        connecting=reached.resolve,
+        connecting=at.resolve,
     )
 
 
@@ -166,5 +167,6 @@ def with_engines(rules: Rules, *, settings: Settings, pool: EnginePool) -> Rules
         rules,
         nginx_engine=nginx_engine_of(settings.engine, make_addresses(settings)),
         addresses=pool.addresses(),
+        unresolved=pool.unresolved(),
         several_engines=len(pool.engines) > 1,
     )

@@ -13,11 +13,11 @@ from lbwatch.balancers.nginx.dry_run import DryRun
 from lbwatch.balancers.nginx.isolate import names_in
 from lbwatch.balancers.nginx.watch import VersionWatch
 from lbwatch.balancers.template import Renderer
-from lbwatch.core.errors import OutputError, RenderError, SourceError
+from lbwatch.core.errors import EngineAwayError, OutputError, RenderError, SourceError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Rules
 from lbwatch.engines.followed import FollowedEngine
-from lbwatch.engines.pool import EnginePool
+from lbwatch.engines.pool import PATIENCE_S, EnginePool
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.reconciler import Reconciler
 from lbwatch.settings import Settings
@@ -149,18 +149,26 @@ async def _require_answers(pool: EnginePool) -> None:
     Raises:
         SourceError: None answers, or the only one refuses something.
     """
-    refusals = [each for each in await asyncio.gather(*map(_refusal, pool.engines)) if each is not None]
-    if len(refusals) == len(pool.engines):
-        raise refusals[0]
+    is_only = len(pool.engines) == 1
+    refusals = await asyncio.gather(*(_refusal(each, is_only=is_only) for each in pool.engines))
+    away = {each.name: why for each, why in zip(pool.engines, refusals, strict=True) if why is not None}
+    if len(away) == len(pool.engines):
+        raise away[pool.engines[0].name]
+    for name, why in away.items():
+        pool.give_up(name, why=str(why))
 
 
-async def _refusal(engine: FollowedEngine) -> SourceError | None:
+async def _refusal(engine: FollowedEngine, *, is_only: bool) -> SourceError | None:
+    """Return why an engine does not answer; of several none is waited for longer than the daemon does."""
     try:
-        await engine.client.ping()
-        for container in (await engine.client.list_containers())[:1]:
-            await engine.client.inspect(container.id)
+        async with asyncio.timeout(None if is_only else PATIENCE_S):
+            await engine.client.ping()
+            for container in (await engine.client.list_containers())[:1]:
+                await engine.client.inspect(container.id)
     except SourceError as error:
         return error
+    except TimeoutError:
+        return EngineAwayError(f"{engine.url}: no whole answer within {PATIENCE_S:g} s")
     return None
 
 

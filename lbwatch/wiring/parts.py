@@ -20,7 +20,7 @@ from lbwatch.core.errors import OutputError, StateError
 from lbwatch.core.model import Suspended
 from lbwatch.core.plan import Planner, Rules
 from lbwatch.core.site import SiteRules
-from lbwatch.engines.docker.address import EngineAddress, engine_addresses
+from lbwatch.engines.docker.address import EngineAddress, engine_addresses, nginx_engine_of
 from lbwatch.reconciler import LoadBalancer, Reconciler, Source
 from lbwatch.settings import DEFAULT_DOCKER_HOST, MOUNTED_DOCKER_HOST, USER_TEMPLATES, Settings
 from lbwatch.system import mounts
@@ -45,6 +45,13 @@ def make_addresses(settings: Settings) -> tuple[EngineAddress, ...]:
 def make_address(settings: Settings) -> EngineAddress:
     """Return where the first engine is, likewise."""
     return make_addresses(settings)[0]
+
+
+def nginx_address(settings: Settings) -> EngineAddress:
+    """Return where the engine is on whose machine nginx runs, likewise; the first where it runs on none of them."""
+    addresses = make_addresses(settings)
+    name = nginx_engine_of(settings.engine, addresses)
+    return next((each for each in addresses if each.engine.name == name), addresses[0])
 
 
 def _default_docker_host() -> str:

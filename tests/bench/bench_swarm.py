@@ -26,8 +26,8 @@ import versions
 from realnginx import RealNginx
 from rich.console import Console
 from rich.table import Table
-from swarmnginx import FRONT, SwarmStage, pass_s
-from swarmnodes import START_FIRST, SwarmNodes
+from swarmnginx import SwarmStage, pass_s
+from swarmnodes import ANCHOR, START_FIRST, SwarmNodes
 from swarmseen import FileHistory, Loaded, TaskEvents, TaskSights, label_of, lateness, server_of, under_load
 
 POLL_S = 15.0
@@ -112,7 +112,7 @@ def _spread(seconds: Sequence[float]) -> str:
 @contextmanager
 def polled(swarm: SwarmNodes, folder: Path, *, every_s: float) -> Iterator[tuple[RealNginx, Poll]]:
     """Run an nginx beside lbwatch's, in the same network namespace, that is behind a poll."""
-    with RealNginx(folder, f"/proc/{swarm.manager.host_pid(FRONT)}/ns/net") as nginx:
+    with RealNginx(folder, f"/proc/{swarm.manager.host_pid(ANCHOR)}/ns/net") as nginx:
         poll = Poll(swarm, nginx, every_s=every_s)
         nginx.start()
         poll.start()

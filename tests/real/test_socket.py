@@ -72,7 +72,7 @@ def test_where_nginx_proxy_has_it_the_socket_is_found_and_its_death_ends_the_dae
         with FaultProxy(engine.socket, socket):
             lbwatch.start()
             lbwatch.wait_for_log("nginx.reloaded")
-            assert lbwatch.wait_for_log("source.synced")["source"] == f"unix://{of_nginx_proxy}"
+            assert lbwatch.wait_for_log("daemon.started")["source"] == f"unix://{of_nginx_proxy}"
         with FaultProxy(engine.socket, socket):
             lbwatch.wait_for_log("source.socket_dead", within=20)
             wait_until(lambda: not lbwatch.runs, within=5, what="it ends", notes=lbwatch.tail)

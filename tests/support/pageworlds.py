@@ -13,6 +13,7 @@ from lbwatch.core.model import (
     BalancerStatus,
     Container,
     Degraded,
+    Engine,
     EngineStatus,
     Level,
     NoticeKind,
@@ -20,6 +21,7 @@ from lbwatch.core.model import (
     Route,
     Server,
     ServerState,
+    Task,
     Upstream,
     Waiting,
 )
@@ -260,7 +262,65 @@ def _waiting(chance: random.Random) -> tuple[Waiting, ...]:
     return (Waiting(upstream=chance.choice(("web", "api")), requests=requests, longest_s=longest_s),)
 
 
-WORLDS = (shop, troubled, first_minute, hostile, made_status)
+def fleet(engines: int = 3) -> Status:
+    """So many engines, the second of them away, and the Swarm that the first one manages."""
+    names = ["edge", "warehouse", "office", *(f"node-{number:02}" for number in range(4, engines + 1))][:engines]
+    away = {"connected": False, "synced_at": None, "kept": True, "error": "connection refused"}
+    followed = [
+        EngineStatus(
+            source=name,
+            url=f"tcp://10.77.0.{number}:2376",
+            address=f"10.77.0.{number}",
+            since=NOW - 3600,
+            containers=7,
+            role="manager" if number == 1 else "",
+            **({"connected": True, "synced_at": NOW - 12} if number != 2 else away),
+        )
+        for number, name in enumerate(names, start=1)
+    ]
+    swarm = EngineStatus(
+        source="swarm",
+        kind="swarm",
+        connected=True,
+        since=NOW - 3600,
+        synced_at=NOW - 1,
+        doors=("edge",),
+        services=2,
+        tasks=4,
+        nodes=3,
+    )
+    of = Engine(name="swarm")
+    tasks = [
+        Container(
+            id=f"task{number:021}",
+            name=f"web.{number}.task{number:021}",
+            engine=of,
+            task=Task(service="web", service_id="s" * 25, slot=str(number), node=f"worker-{number}", node_id="n" * 25),
+        )
+        for number in range(1, 4)
+    ]
+    plain = [
+        Container(id=f"plain{number}", name=f"{name}/plain", engine=Engine(name=name, order=number))
+        for number, name in enumerate(names[:2])
+    ]
+    return made_status(
+        upstreams=[
+            upstream("web", *((f"10.0.1.{number}", each.name) for number, each in enumerate(tasks[:2], start=4))),
+            upstream("plain", *((f"10.77.0.{number}", each.name) for number, each in enumerate(plain, start=1))),
+        ],
+        unrouted=[skipped(tasks[2].name, Reason.STARTING, "its task is starting", "web")],
+        notices=[
+            OwnersNotice(
+                container=plain[1].name, kind=NoticeKind.UNKNOWN_LABEL, detail="label lbwatch.wieght is unknown"
+            ),
+        ],
+        engines=[*followed, swarm],
+        containers=[*tasks, *plain],
+        changes=[verified(AT - 95)],
+    )
+
+
+WORLDS = (shop, troubled, fleet, first_minute, hostile, made_status)
 
 
 def crowd(count: int, *, each: int = 4) -> Status:

@@ -16,17 +16,19 @@ from containernginx import ContainerNginx
 from daemon import Lbwatch, flags_of, wait_until
 from oracle import PLACEHOLDER, file_blocks
 from realnginx import RealNginx
-from swarmnodes import NETWORK, PORT, LinkedEngines, SwarmNode, SwarmNodes, SwarmTask
+from swarmnodes import ANCHOR, NETWORK, PORT, LinkedEngines, SwarmNode, SwarmNodes, SwarmTask
 from swarmseen import FileHistory, server_of
 
 FRONT = "front"
-"""The container whose network nginx has."""
+"""What nginx's container is called."""
 
 
 class Place(Enum):
     """Where nginx is."""
 
-    OVERLAY = auto()  # in the network of a container that is on the overlay, of which lbwatch is told by `networks`
+    OVERLAY = (
+        auto()
+    )  # in the network of the container that stays on the overlay, of which lbwatch is told by `networks`
     CONTAINER = auto()  # a container on the overlay, which lbwatch finds out
     MACHINE = auto()  # beside the first engine
     OUTSIDE = auto()  # where only the nodes are reached
@@ -172,8 +174,7 @@ def _nginx(engines: LinkedEngines, *, place: Place, folder: Path) -> RealNginx:
         return RealNginx(folder, engines.switch)
     if place is Place.MACHINE:
         return RealNginx(folder, node.name)
-    node.run(FRONT, "--network", NETWORK)
-    return RealNginx(folder, f"/proc/{node.host_pid(FRONT)}/ns/net")
+    return RealNginx(folder, f"/proc/{node.host_pid(ANCHOR)}/ns/net")
 
 
 def pass_s(seconds: float) -> None:

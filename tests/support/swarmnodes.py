@@ -26,6 +26,9 @@ WEB_IMAGE = "127.0.0.1:1/web"
 NETWORK = "ov"
 PORT = 80
 
+ANCHOR = "anchor"
+"""A container of the first node that stays: a node has an overlay only while something is attached to it there."""
+
 HEALTH_CHECK = (
     *("--health-cmd", "test -e /tmp/healthy", "--health-interval", "300ms", "--health-retries", "1"),
     *("--health-start-period", "60s"),
@@ -198,6 +201,7 @@ class SwarmNodes(LinkedEngines):
             wait_until(lambda: _joined(node, words), within=30, what=f"{node.hostname} joins")  # noqa: B023
         self.wait_nodes(dict.fromkeys((node.hostname for node in self.nodes), "ready"))
         self.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+        self.manager.run(ANCHOR, "--network", NETWORK)
         return self
 
     # -- what a manager is asked

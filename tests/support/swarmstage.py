@@ -11,8 +11,8 @@ from typing import Any
 from fakeclient import Docker
 
 from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.fake.manager.state import Task
 from lbwatch.engines.fake.swarm import FakeSwarm
-from lbwatch.engines.fake.swarmstate import Task
 
 EPOCH_S = 1_800_000_000
 

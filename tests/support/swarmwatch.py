@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
+from lbwatch.engines.fake.manager.state import Service, Task
 from lbwatch.engines.fake.swarm import FakeSwarm
-from lbwatch.engines.fake.swarmstate import Service, Task
 
 PORT = 80
 TICK_S = 0.02

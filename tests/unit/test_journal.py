@@ -240,6 +240,16 @@ def test_what_passes_by_itself_is_for_those_who_look_closer(route: Route, level:
     assert [each["log_level"] for each in logs] == [level], "and once for as long as it lasts"
 
 
+def test_nothing_is_logged_again_of_a_container_whose_name_is_shown_otherwise() -> None:
+    """Another engine's container of the same name comes and goes: this one did nothing."""
+    log = RouteLog()
+    with structlog.testing.capture_logs() as logs:
+        for was, now in (("web", "web"), ("web", "a/web"), ("a/web", "web")):
+            log.show_otherwise({was: now})
+            log.routes((Route(container=now, reason=Reason.NO_PORT, detail="it exposes no TCP port"),))
+    assert [each["container"] for each in logs] == ["web"]
+
+
 def test_a_container_that_asks_for_nothing_is_no_line() -> None:
     """Most do."""
     with structlog.testing.capture_logs() as logs:

@@ -17,7 +17,15 @@ from usersettings import setting_names, settings_with
 from lbwatch.cli import main as command_line
 from lbwatch.core.errors import SettingsError
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.settings import NginxSettings, Settings, SiteSettings, described_settings, groups, unknown_variables
+from lbwatch.settings import (
+    EngineSettings,
+    NginxSettings,
+    Settings,
+    SiteSettings,
+    described_settings,
+    groups,
+    unknown_variables,
+)
 from lbwatch.system import logs, signals
 
 NO_ENGINE = "unix:///nowhere/docker.sock"
@@ -388,3 +396,13 @@ def test_the_file_for_ports_is_another_one_than_that_for_requests(tmp_path: Path
     with pytest.raises(SettingsError, match="stream_output"):
         Settings(nginx=NginxSettings(output=path), sites=SiteSettings(stream_output=path))
     Settings(nginx=NginxSettings(output=path), sites=SiteSettings(stream_output=tmp_path / "lbwatch.stream"))
+
+
+@pytest.mark.parametrize("word", ["none", "None"])
+def test_nginx_is_not_in_a_container_of_no_engine(word: str) -> None:
+    """One of the two is a mistake, and silence about it would be a container that is looked for on the first engine."""
+    container = NginxSettings(nginx_container="edge")
+    with pytest.raises(SettingsError, match=r"nginx_engine.*'edge'"):
+        Settings(engine=EngineSettings(nginx_engine=word), nginx=container)
+    Settings(engine=EngineSettings(nginx_engine="b"), nginx=container)
+    Settings(engine=EngineSettings(nginx_engine=word))

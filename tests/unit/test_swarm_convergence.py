@@ -27,15 +27,15 @@ from usersettings import settings_with
 from lbwatch.core.draining import Drains
 from lbwatch.core.model import Engine
 from lbwatch.core.plan import Planner, Rules
+from lbwatch.engines.fake.manager.state import Service, Task
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import Service, Task
 from lbwatch.engines.swarm.doors import Door
 from lbwatch.engines.swarm.source import SwarmSource
 from lbwatch.tasks import run_until
 from lbwatch.wiring.daemon import build_daemon
 
 SEED = int(os.environ["CONVERGENCE_SEED"])  # conftest chooses and prints one
-STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 480)
+STEPS = int(os.environ.get("CONVERGENCE_STEPS") or 240)
 STEPS_EACH = 60
 BIG_TASKS = int(os.environ.get("CONVERGENCE_TASKS") or (10_000 if "CONVERGENCE_STEPS" in os.environ else 2_000))
 
@@ -379,6 +379,7 @@ def test_ten_thousand_tasks_on_a_hundred_nodes_are_followed(tmp_path: Path) -> N
         print(line)
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_a_quiet_swarm_costs_less_than_one_request_a_second_in_all(tmp_path: Path) -> None:
     """Whoever follows a manager is no load on it: its own engine's lists, and looks at containers, are counted, too."""
 

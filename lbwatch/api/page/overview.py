@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
+from lbwatch.api.enginereport import EngineReport
 from lbwatch.api.page.chart import Chart, chart_of
 from lbwatch.api.page.query import Query
 from lbwatch.api.report import ChangeReport, Report, ServerReport, UpstreamReport
@@ -38,6 +39,9 @@ UNFOLDED_SERVERS = 40
 
 UNFOLDED_EACH = 5
 """Servers of each upstream in trouble where there are more than that in all."""
+
+UNFOLDED_ENGINES = 3
+"""Of more engines only those in trouble show all that is known of them."""
 
 SITE_PATHS = 8
 """Of one host; MULTIPORTS may name hundreds."""
@@ -146,6 +150,7 @@ class Overview:
         query: What its reader asked for.
         counts: How many rows each list has, as far as asked for.
         sites, streams, upstreams, unrouted, warnings, stopped, idle, changes: The lists.
+        engines: Those in trouble first, then as they are set.
         chart: Of all verified changes.
         nobody_asks: Whether there is nothing to route: no container asks to be, and no upstream is there.
     """
@@ -161,6 +166,7 @@ class Overview:
     stopped: Listing[Route]
     idle: Listing[Route]
     changes: Listing[Entry]
+    engines: tuple[EngineReport, ...]
     chart: Chart | None
     nobody_asks: bool
 
@@ -201,6 +207,7 @@ def overview_of(report: Report, *, found: Report, query: Query) -> Overview:
         },
         upstreams=_upstreams(down if query.show == "down" else upstreams, query=query),
         changes=_with(changes, _entries(changes.rows)),
+        engines=tuple(sorted(report.engines, key=lambda each: not each.is_in_trouble)),
         chart=chart_of(report.changes),
         nobody_asks=not report.upstreams and all(each.reason in IDLE for each in report.routes),
         **listings,

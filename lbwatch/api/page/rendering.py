@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lbwatch.api.page.overview import IDLE, MAX_COLUMNS, PASSING, SITE_PATHS, overview_of
+from lbwatch.api.page.overview import IDLE, MAX_COLUMNS, PASSING, SITE_PATHS, UNFOLDED_ENGINES, overview_of
 from lbwatch.api.page.query import LISTS, Query, container_href
 from lbwatch.api.page.search import Words, narrowed, words_of
 from lbwatch.api.page.words import clock, number, plural, seconds, visible
@@ -141,7 +141,7 @@ def _environment() -> Environment:
         "stamp": stamp,
     }
     environment.globals |= {"IDLE": IDLE, "LISTS": LISTS, "MAX_COLUMNS": MAX_COLUMNS, "PASSING": PASSING}
-    environment.globals |= {"PUSHED": PUSHED, "SITE_PATHS": SITE_PATHS}
+    environment.globals |= {"PUSHED": PUSHED, "SITE_PATHS": SITE_PATHS, "UNFOLDED_ENGINES": UNFOLDED_ENGINES}
     return environment
 
 

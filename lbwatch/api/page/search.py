@@ -6,13 +6,14 @@ Pure, and bounded: a container's labels may be megabytes long.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import islice
 
 from lbwatch.api.page.query import Query
 from lbwatch.api.report import ChangeReport, Report, ServerReport, UpstreamReport
 from lbwatch.api.sites import LocationReport, SiteReport, StreamReport
 from lbwatch.core.model import Container, Route
+from lbwatch.core.origins import origin_of
 
 MAX_LABELS = 64
 MAX_CHARS = 256
@@ -26,12 +27,19 @@ Words = Mapping[str, str]
 
 
 def words_of(containers: Iterable[Container], *, prefix: str) -> Words:
-    """Return the images and networks of containers, and their labels as far as they are shown; *prefix*: of ours."""
+    """
+    Return images, networks, engines and what a Swarm calls its tasks, and the labels that are shown.
+
+    Args:
+        containers: All of them.
+        prefix: Of our labels, without the dot.
+    """
     words: dict[str, list[str]] = defaultdict(list)
     for each in containers:
         labels = islice((pair for pair in each.labels if _is_searched(pair[0], prefix=prefix)), MAX_LABELS)
         networks = (one for place in each.endpoints for one in (place.network, place.ipv4, place.ipv6))
-        words[each.name] += (each.image, *networks, *(f"{key}={value}"[:MAX_CHARS] for key, value in labels))
+        origin = filter(None, astuple(origin_of(each)))
+        words[each.name] += (each.image, *origin, *networks, *(f"{key}={value}"[:MAX_CHARS] for key, value in labels))
     return {name: " ".join(texts).lower() for name, texts in words.items()}
 
 

@@ -10,7 +10,7 @@ from lbwatch.api.client import DaemonState, NginxState, SiteState
 from lbwatch.cli.check.finding import Finding, closed_site_words, failed, ok, warn, warnings
 from lbwatch.core.errors import NoDaemonError
 from lbwatch.settings import Settings
-from lbwatch.wiring.parts import make_address
+from lbwatch.wiring.parts import make_addresses
 
 FURTHER_LOOKS = 10
 """At a daemon that is not in step: in all longer than a start takes, or a reload."""
@@ -28,7 +28,7 @@ async def daemon_findings(settings: Settings) -> Iterable[Finding]:
     except NoDaemonError as error:
         is_there = getattr(error.__cause__, "errno", None) == errno.EACCES
         return (warn("daemon", str(error) if is_there else f"{_START} (none answers at control_socket {path})"),)
-    return tuple(_findings(state, engines=(make_address(settings).name,)))
+    return tuple(_findings(state, engines=tuple(each.name for each in make_addresses(settings))))
 
 
 async def _settled_state(path: Path) -> DaemonState:
@@ -43,7 +43,7 @@ async def _settled_state(path: Path) -> DaemonState:
 
 
 def _findings(state: DaemonState, *, engines: tuple[str, ...]) -> Iterator[Finding]:
-    followed = tuple(each.name for each in state.engines if each.kind == "engine")
+    followed = tuple(each.url for each in state.engines if each.kind == "engine")
     if set(engines) != set(followed):  # what it says is not about what was looked at
         follows, named = ", ".join(followed), ", ".join(engines)
         yield warn("daemon", f"the lbwatch that runs follows {follows}, and these settings name {named}")

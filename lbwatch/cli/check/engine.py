@@ -1,18 +1,22 @@
-"""Checks the engine: that it answers what is asked of it, and has the networks that are set."""
+"""Checks the engines: that each answers what is asked of it, and that nginx's has the networks that are set."""
 
-from collections.abc import AsyncIterator, Collection, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import chain, combinations
 
 from lbwatch.cli.check.finding import Finding, failed, ok, warn
 from lbwatch.core.errors import SourceError, excerpt
 from lbwatch.core.status import counted
-from lbwatch.engines.docker.client import ASKED_IF_ALLOWED, EngineClient
+from lbwatch.engines.docker.address import EngineAddress
+from lbwatch.engines.docker.client import ASKED, ASKED_IF_ALLOWED, EngineClient
 from lbwatch.engines.docker.exec import EXEC_ASKED
 from lbwatch.engines.docker.refusal import REFUSED
 from lbwatch.settings import Settings
 from lbwatch.wiring.access import NginxAccess
-from lbwatch.wiring.parts import make_address
+from lbwatch.wiring.parts import make_addresses, nginx_address
 
 _MOST_NAMED = 8
 
@@ -27,10 +31,25 @@ _PODMAN_EXEC_WORDS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What one engine came to, and the ids of its containers, by which two ways to one engine are known."""
+
+    findings: tuple[Finding, ...]
+    name: str
+    ids: frozenset[str] = frozenset()
+
+
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[EngineClient]:
-    """Give a client of the engine that is set, and close it; nothing is asked yet."""
-    client = EngineClient(make_address(settings))
+    """Give a client of the engine on whose machine nginx runs, and close it; nothing is asked yet."""
+    async with _client(nginx_address(settings)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _client(address: EngineAddress) -> AsyncIterator[EngineClient]:
+    client = EngineClient(address)
     try:
         yield client
     finally:
@@ -38,20 +57,46 @@ async def connected(settings: Settings) -> AsyncIterator[EngineClient]:
 
 
 async def engine_findings(settings: Settings) -> Iterable[Finding]:
-    """Return what answers, and what is asked of it; raises `SourceError`."""
-    async with connected(settings) as client:
+    """Return what answers, and what is asked of it; raises `SourceError` where the only engine does not."""
+    addresses = make_addresses(settings)
+    if len(addresses) == 1:
+        return (await _answer(addresses[0], settings=settings)).findings
+    answers = await asyncio.gather(*(_answer_or_failure(each, settings=settings) for each in addresses))
+    return (*chain.from_iterable(each.findings for each in answers), *_same_findings(answers))
+
+
+async def _answer_or_failure(address: EngineAddress, *, settings: Settings) -> _Answer:
+    """Return what one of several engines came to; the others are looked at in any case."""
+    name = address.engine.name
+    try:
+        answer = await _answer(address, settings=settings)
+    except SourceError as error:
+        return _Answer(name=name, findings=(failed("engine", f"{name}: {error}"),))
+    return replace(answer, findings=tuple(replace(each, words=f"{name}: {each.words}") for each in answer.findings))
+
+
+def _same_findings(answers: Iterable[_Answer]) -> Iterator[Finding]:
+    """Return which engines are followed by two ways: no two engines give a container the same id."""
+    for one, other in combinations(answers, 2):
+        if one.ids & other.ids:
+            yield warn("engine", f"{one.name} and {other.name} are one and the same engine: docker_host needs it once")
+
+
+async def _answer(address: EngineAddress, *, settings: Settings) -> _Answer:
+    async with _client(address) as client:
         ping = await client.ping()
         containers = await client.list_containers()
-        needed = NginxAccess(settings, client=client, known=dict).asked()
-    api, name = ".".join(map(str, ping.api)), make_address(settings).name
+        is_nginx = address == nginx_address(settings)
+        needed = NginxAccess(settings, client=client, known=dict).asked() if is_nginx else ASKED
+    api = ".".join(map(str, ping.api))
     more = " and ".join(ASKED_IF_ALLOWED)
-    found = f"{name}: API {api}, {counted(len(containers), what='container')}"
+    found = f"{address.name}: API {api}, {counted(len(containers), what='container')}"
     findings = [ok("engine", f"{found}; asked for {', '.join(needed)}; and, where that is allowed, for {more}")]
     if ping.podman is not None:
         findings.append(warn("engine", _PODMAN_WORDS.format(version=ping.podman)))
         if EXEC_ASKED[0] in needed:
             findings.append(warn("engine", _PODMAN_EXEC_WORDS))
-    return findings
+    return _Answer(name=address.engine.name, findings=tuple(findings), ids=frozenset(each.id for each in containers))
 
 
 async def network_findings(settings: Settings) -> Iterable[Finding]:

@@ -10,15 +10,16 @@ from lbwatch.core.site import SiteRules
 from lbwatch.settings import Settings
 from lbwatch.system import place
 from lbwatch.wiring.access import NginxAccess
-from lbwatch.wiring.parts import make_address, make_renderer, written_files
+from lbwatch.wiring.parts import make_addresses, make_renderer, written_files
 
 
 async def settings_findings(settings: Settings) -> Iterable[Finding]:
     """Return whether the settings can be used at all; raises `SettingsError` where one cannot."""
-    address = make_address(settings)
+    addresses = make_addresses(settings)
     async with connected(settings) as client:
         NginxAccess(settings, client=client, known=dict).control()
-    return (warn("settings", address.warning) if address.warning else ok("settings", "all can be used"),)
+    warned = tuple(warn("settings", each.warning) for each in addresses if each.warning)
+    return warned or (ok("settings", "all can be used"),)
 
 
 async def template_findings(settings: Settings) -> Iterable[Finding]:

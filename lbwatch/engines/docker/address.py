@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from lbwatch.core.addresses import checked_address, is_address, loopback_address
 from lbwatch.core.errors import SettingsError
 from lbwatch.core.model import Engine
 from lbwatch.settings import DEFAULT_DOCKER_HOST, EngineSettings
@@ -181,7 +182,7 @@ def _ssh_target(parts: SplitResult, *, host: str, text: str) -> SshTarget:
         port=parts.port,
         path=DEFAULT_SSH_SOCKET if parts.path in ("", "/") else parts.path,
     )
-    is_plain = (_is_ip(host) and "%" not in host) or _HOST.fullmatch(host)
+    is_plain = (is_address(host) and "%" not in host) or _HOST.fullmatch(host)
     if not is_plain or (parts.username is not None and not _USER.fullmatch(target.user)):
         raise SettingsError("docker_host", value=text, takes="ssh:// takes ssh://user@host:port in plain letters")
     if not _SSH_PATH.fullmatch(target.path) or parts.query or parts.fragment:
@@ -217,9 +218,14 @@ def _given_addresses(items: Sequence[str], *, engines: Sequence[EngineAddress]) 
 
 def _host_or_ip(text: str, *, item: str) -> str:
     bare = text.removeprefix("[").removesuffix("]")
-    if _is_ip(bare):
+    if is_address(bare):
+        # Whoever sets loopback knows what is behind it, such as a tunnel.
+        if checked_address(bare) is None and loopback_address(bare) is None:
+            takes = "no server can be at that ADDRESS: it is unspecified, link-local, multicast or mapped"
+            raise SettingsError("engine_address", value=item, takes=takes)
         return bare
-    if len(text) > _MAX_HOST or not _HOST.fullmatch(text):
+    # What is all numbers and no IP is a slip, and a name server makes another IP of it.
+    if len(text) > _MAX_HOST or not _HOST.fullmatch(text) or text.rpartition(".")[2].isdigit():
         raise SettingsError("engine_address", value=item, takes="ADDRESS is a host name or an IP, without a port")
     return text
 
@@ -232,7 +238,7 @@ def _reached_at(address: EngineAddress, *, given: Mapping[str, str], home: str |
     it, which publishes nothing.
     """
     name, host = address.engine.name, address.reached_at
-    if name == home and not _is_ip(host) and "." not in host:
+    if name == home and not is_address(host) and "." not in host:
         host = ""
     return given.get(name, host)
 
@@ -254,14 +260,6 @@ def _by_name(addresses: Sequence[EngineAddress]) -> Mapping[str, EngineAddress]:
 
 def _listed(addresses: Sequence[EngineAddress]) -> str:
     return ", ".join(each.engine.name for each in addresses)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -54,7 +54,9 @@ class _Actor(_Struct, frozen=True):
     attributes: dict[str, str] | None = None
 
 
-class _Event(_Struct, frozen=True):
+class EngineEvent(_Struct, frozen=True):
+    """One line of the stream, as the Engine API names it."""
+
     type: str = ""
     action: str = ""
     actor: _Actor = _Actor()
@@ -62,8 +64,13 @@ class _Event(_Struct, frozen=True):
     time_ns: int = msgspec.field(default=0, name="timeNano")
     health_status: str = ""  # Podman's alone, of events of that action
 
+    @property
+    def at_ns(self) -> int:
+        """Return when it happened, nanoseconds since the epoch; 0 if it does not say."""
+        return clamped_ns(self.time_ns or self.time_s * 10**9)
 
-_EVENT = msgspec.json.Decoder(_Event)
+
+_EVENT = msgspec.json.Decoder(EngineEvent)
 
 
 class EventDecoder:
@@ -74,19 +81,19 @@ class EventDecoder:
 
     Args:
         max_line_bytes: Of a longer line only the head is read.
-        events_in: Reads a line; `None`: for what it tells of containers.
-        event_of_head: Reads the head of a line that is too long; likewise.
+        events_of: Returns what a line tells; `None`: of containers.
+        event_of_head: Returns what the head of a line tells that is too long; likewise.
     """
 
     def __init__(
         self,
         *,
         max_line_bytes: int = MAX_LINE_BYTES,
-        events_in: Callable[[bytes], list[Event]] | None = None,
+        events_of: Callable[[EngineEvent], list[Event]] | None = None,
         event_of_head: Callable[[bytes], Event] | None = None,
     ) -> None:
         self._max_line_bytes = max_line_bytes
-        self._events_in = events_in or _events_in
+        self._events_of = events_of or _events_of
         self._event_of_head = event_of_head or _event_of_head
         self._rest = bytearray()  # the line that has no end yet
         self._skipping = False  # inside a line that was too long
@@ -112,6 +119,17 @@ class EventDecoder:
         self._rest.clear()
         return [self._event_of_head(line)] if skipped else self._events_in(line)
 
+    def _events_in(self, line: bytes) -> list[Event]:
+        # Only before a text: within one a separator is written as `\u001e`, and a bare one makes it unreadable.
+        text = line.lstrip(_RECORD_SEPARATOR).strip()
+        if not text:
+            return []
+        try:
+            event = _EVENT.decode(text)
+        except _UNREADABLE_ERRORS:
+            return [UNREADABLE]
+        return self._events_of(event)
+
     def _hold(self, part: bytes) -> None:
         if self._skipping:
             return
@@ -133,15 +151,7 @@ def _event_of_head(head: bytes) -> Event:
     return Event(action=match["action"].decode(), container=match["id"].decode())
 
 
-def _events_in(line: bytes) -> list[Event]:
-    # Only before a text: within one a separator is written as `\u001e`, and a bare one makes it unreadable.
-    text = line.lstrip(_RECORD_SEPARATOR).strip()
-    if not text:
-        return []
-    try:
-        event = _EVENT.decode(text)
-    except _UNREADABLE_ERRORS:
-        return [UNREADABLE]
+def _events_of(event: EngineEvent) -> list[Event]:
     attributes = event.actor.attributes or {}
     if event.type == _CONTAINER:
         return _container_event(event, attributes=attributes) if event.actor.id else [UNREADABLE]
@@ -154,17 +164,17 @@ def _events_in(line: bytes) -> list[Event]:
 # followed: it is left out. Were it unreadable, whoever sends such lines could have everything looked at without end.
 
 
-def _container_event(event: _Event, *, attributes: dict[str, str]) -> list[Event]:
+def _container_event(event: EngineEvent, *, attributes: dict[str, str]) -> list[Event]:
     id = event.actor.id
     if not is_container_id(id):
         return []
     if _NAME in attributes:  # it is kept, of containers that ask for nothing too
         attributes[_NAME] = container_name(attributes[_NAME], id=id)
     signal = signal_number(attributes.get(_SIGNAL, "")) if event.action == "kill" else None
-    return [Event(action=_action(event), container=id, labels=attributes, at_ns=_time_ns(event), signal=signal)]
+    return [Event(action=_action(event), container=id, labels=attributes, at_ns=event.at_ns, signal=signal)]
 
 
-def _network_event(event: _Event, *, attributes: dict[str, str]) -> list[Event]:
+def _network_event(event: EngineEvent, *, attributes: dict[str, str]) -> list[Event]:
     """
     Return it for the container that it is about; Docker has that in the attributes, Podman makes it the actor.
 
@@ -173,15 +183,11 @@ def _network_event(event: _Event, *, attributes: dict[str, str]) -> list[Event]:
     if event.action not in _MEMBERSHIP:
         return []
     id = attributes.get("container") or (event.actor.id if {"network", "podId"} & attributes.keys() else "")
-    return [Event(action=_action(event), container=id, at_ns=_time_ns(event))] if is_container_id(id) else []
+    return [Event(action=_action(event), container=id, at_ns=event.at_ns)] if is_container_id(id) else []
 
 
-def _action(event: _Event) -> str:
+def _action(event: EngineEvent) -> str:
     # Podman has the value in a field of its own, in which 4.3 says what the probe before this one found.
     if event.action == _HEALTH_STATUS and event.health_status in _HEALTH_VALUES:
         return f"{_HEALTH_STATUS}: {event.health_status}"
     return event.action[:MAX_ACTION_CHARS]
-
-
-def _time_ns(event: _Event) -> int:
-    return clamped_ns(event.time_ns or event.time_s * 10**9)

@@ -4,7 +4,9 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Final
 
+from lbwatch.core.addresses import is_address
 from lbwatch.core.errors import excerpt
 
 RESOLVE_TIMEOUT_S = 3.0
@@ -17,29 +19,31 @@ class ReachedAt:
 
     Args:
         host: The name or IP; empty: there is none, now or ever.
+        known: Its IP as it was known before this start, for as long as no name server answers; empty: it was not.
 
     Attributes:
+        host: As given.
         address: The IP; empty until it is known. The last answer stays while there is no other.
         error: Why the latest look-up found nothing, in words; `None`: it did, or none was needed.
     """
 
-    def __init__(self, host: str) -> None:
-        self.address = host if _is_ip(host) else ""
+    def __init__(self, host: str, *, known: str = "") -> None:
+        self.host: Final = host
+        self.address = host if is_address(host) else known
         self.error: str | None = None
-        self._host = host
         self._asked: asyncio.Task[Sequence[str]] | None = None  # while its answer is waited for, or was not taken
 
     async def resolve(self) -> None:
         """Look the name up; does not raise, and takes `RESOLVE_TIMEOUT_S` at most."""
-        if not self._host or _is_ip(self._host):
+        if not self.host or is_address(self.host):
             return
         # A look-up that hangs keeps its thread, of which there are a few: there is never a second one.
         if self._asked is None:
-            self._asked = asyncio.create_task(_look_up(self._host), name=f"resolve {self._host}")
+            self._asked = asyncio.create_task(_look_up(self.host), name=f"resolve {self.host}")
         asked = self._asked
         await asyncio.wait({asked}, timeout=RESOLVE_TIMEOUT_S)
         if not asked.done():
-            self.error = f"{self._host}: no name server answered within {RESOLVE_TIMEOUT_S:g} s"
+            self.error = f"{self.host}: no name server answered within {RESOLVE_TIMEOUT_S:g} s"
         elif asked is self._asked:  # else another one that waited has the answer already
             self._asked = None
             self._take(asked)
@@ -50,7 +54,7 @@ class ReachedAt:
             return
         if (failure := asked.exception()) is not None:
             words = failure.strerror if isinstance(failure, OSError) else None
-            self.error = excerpt(f"{self._host}: {words or failure}")
+            self.error = excerpt(f"{self.host}: {words or failure}")
             return
         self.error = None
         # What is answered in turn is another one each time, and would be a reload.
@@ -65,11 +69,3 @@ async def _look_up(host: str) -> Sequence[str]:
     if not every:
         raise OSError(0, "it has no address")
     return sorted(every, key=lambda each: (ip_address(each).is_loopback, ":" in each))
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -18,9 +18,9 @@ from lbwatch.engines.fake import requests, responses
 from lbwatch.engines.fake.delivery import EventStream, Replica, StreamBrokenError
 from lbwatch.engines.fake.faults import Fault, Handler
 from lbwatch.engines.fake.kinds import JSON_SEQ, Kind
+from lbwatch.engines.fake.manager.api import Member, SwarmApi
 from lbwatch.engines.fake.operations import Containers, Networks
 from lbwatch.engines.fake.state import Container, InvalidError, NotFoundError, RefusedError, State
-from lbwatch.engines.fake.swarmapi import Member, SwarmApi
 
 _NO_LEGACY_KEYS = (1, 52)
 """Since this API version events lack them, see `responses.LEGACY_KEYS`."""

@@ -18,9 +18,9 @@ from lbwatch.engines.fake.api import Api
 from lbwatch.engines.fake.delivery import EventStream, Replica
 from lbwatch.engines.fake.faults import Fault
 from lbwatch.engines.fake.kinds import DOCKER_20, Kind
+from lbwatch.engines.fake.manager.api import Member
 from lbwatch.engines.fake.operations import Containers, Networks
 from lbwatch.engines.fake.state import Container, State
-from lbwatch.engines.fake.swarmapi import Member
 from lbwatch.engines.fake.transitions import Transitions
 
 _GRACE_S = 0.01

@@ -15,6 +15,9 @@ from lbwatch.engines.swarm.settling import Settling, Unrest, pace_of_all_s
 NODES_GAP_S = 1.0
 """Between two lists of the nodes: at a change of leaders each has an event, and two seconds later another."""
 
+SERVICES_GAP_S = 0.5
+"""Between two looks at services: when a stack is deployed each of them has events of its own."""
+
 IDLE_S = 3600.0
 """Where nothing is known nothing is due."""
 
@@ -58,6 +61,7 @@ class Agenda:
         self._all_not_before = 0.0
         self._synced = False
         self._services: dict[str, None] = {}  # ids that must be read anew, in the order in which that was found out
+        self._services_not_before = 0.0
         self._nodes = False  # whether they must be
         self._nodes_not_before = 0.0
         self._wanted_at = 0.0
@@ -96,7 +100,7 @@ class Agenda:
         ids = self.settling.due(now=now, all_pace_s=self._pace_s)
         return [
             self._step(Kind.ALL, all_at),
-            self._step(Kind.SERVICES, 0.0 if self._services else None, ids=tuple(self._services)),
+            self._step(Kind.SERVICES, self._services_not_before if self._services else None, ids=tuple(self._services)),
             self._step(Kind.NODES, self._nodes_not_before if self._nodes else None),
             self._step(Kind.TASKS, tasks_at, ids=ids),
             self._step(Kind.WANTED, self._wanted_at),
@@ -132,6 +136,8 @@ class Agenda:
             self._wanted_at = now + self._pace_s
         elif step.kind is Kind.TASKS:
             self.settling.spent(took_s, now=now)
+        elif step.kind is Kind.SERVICES:
+            self._services_not_before = now + SERVICES_GAP_S
         elif step.kind is Kind.NODES:
             self._nodes_not_before = now + NODES_GAP_S
 

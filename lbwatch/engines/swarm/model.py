@@ -153,9 +153,9 @@ class Swarm:
         """Take all that there is, service by service, so that others may have the loop; `None`: it is as it was."""
         listed = {each.id: self._same(each) for each in services}
         kept = {id: service for id, service in self.services.items() if id not in listed}
-        self.nodes = {each.id: self._same_node(each) for each in nodes}
         grouped = _by_service(tasks)
         self.services, self.removed = listed | kept, set(kept)
+        self.nodes = self._nodes_of(nodes)
         for id in grouped.keys() | self._tasks.keys():
             yield id if self._replace(id, grouped.get(id, ()), now=now) else None
         self._drop_removed()
@@ -226,11 +226,12 @@ class Swarm:
     def drop_service(self, id: str) -> None:
         """Note that a service is gone; its tasks go on for a while."""
         self.removed.add(id)
+        self._make(id)
         self._drop_removed()
 
     def take_nodes(self, nodes: Iterable[SwarmNode]) -> None:
         """Take all nodes as they are now."""
-        self.nodes = {each.id: self._same_node(each) for each in nodes}
+        self.nodes = self._nodes_of(nodes)
         for id in tuple(self._tasks):
             self._make(id)
 
@@ -276,6 +277,8 @@ class Swarm:
     def _make(self, service: str) -> None:
         """Make containers of a service's tasks, as far as anything that they are made of is another."""
         about = self.services.get(service)
+        if about is None and service not in self.removed:
+            return  # without its service's labels a task could be taken for one of another upstream
         for id, task in self._tasks.get(service, {}).items():
             node, made = self.nodes.get(task.node_id), self._made.get(id)
             if made is not None and made.task is task and made.service is about and made.node is node:
@@ -306,6 +309,12 @@ class Swarm:
     def _same(self, service: SwarmService) -> SwarmService:
         before = self.services.get(service.id)
         return before if before is not None and before == service else service
+
+    def _nodes_of(self, listed: Iterable[SwarmNode]) -> dict[str, SwarmNode]:
+        """Return the nodes of a list, and those that it lacks though a task runs there: that one is where it was."""
+        used = {task.node_id for each in self._tasks.values() for task in each.values() if is_alive(task)}
+        kept = {id: node for id, node in self.nodes.items() if id in used}
+        return kept | {each.id: self._same_node(each) for each in listed}
 
     def _same_node(self, node: SwarmNode) -> SwarmNode:
         before = self.nodes.get(node.id)

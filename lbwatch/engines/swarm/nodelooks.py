@@ -14,7 +14,7 @@ from lbwatch.core.model import Event
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.swarm.doors import is_answer
 from lbwatch.engines.swarm.reading import Reader
-from lbwatch.engines.swarm.settling import PACE_S, Settling, Unrest
+from lbwatch.engines.swarm.settling import LEAST_WAIT_S, PACE_S, Settling, Unrest
 
 NODES_TOGETHER = 5
 """So many nodes are asked for at once, those first that wait longest: an answer stays short."""
@@ -52,7 +52,7 @@ class NodeLooks:
             at, now = self._settling.due_at(all_pace_s=PACE_S), _now()
             if at is None or at > now:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), None if at is None else at - now)
+                    await asyncio.wait_for(self._woken.wait(), None if at is None else max(at - now, LEAST_WAIT_S))
                 continue
             await self._look(self._settling.due(now=now, all_pace_s=PACE_S)[:NODES_TOGETHER])
 

@@ -7,11 +7,12 @@ counts once it was given twice.
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from lbwatch.core.errors import SourceError
 from lbwatch.engines.swarm.answers import (
+    SwarmNode,
     SwarmService,
     SwarmTask,
     TaskReader,
@@ -35,9 +36,6 @@ BATCH = 200
 MAX_IDS = 100
 """So many ids go into one request; for more of them all is asked for."""
 
-FEW_SERVICES = 5
-"""So many services are asked for one by one; for more of them the list is cheaper."""
-
 
 class Reader:
     """
@@ -58,6 +56,12 @@ class Reader:
         self._under_way: list[_Later] = []  # of each answer about tasks that has not come
         self._missing_nodes = frozenset[str]()  # ids that tasks have and no list of nodes had
 
+    @property
+    def owes_nodes(self) -> bool:
+        """Return whether tasks are on nodes of which nothing is known, and which may be in the next list of nodes."""
+        # A node that was removed may have left a task behind: it is asked for once.
+        return not self._swarm.unknown_nodes() <= self._missing_nodes
+
     async def read_all(self) -> frozenset[str]:
         """
         Read all there is; return the ids of the services that have other tasks than before.
@@ -65,24 +69,23 @@ class Reader:
         Raises:
             SourceError: A part of it could not be read, and nothing is taken.
         """
+        nodes = nodes_of(await self._doors.ask("/nodes"))
         with self._asking() as later:
-            return await self._read_all(later)
+            return await self._read_all(nodes, later=later)
 
-    async def _read_all(self, later: _Later) -> frozenset[str]:
+    async def _read_all(self, nodes: Sequence[SwarmNode], *, later: _Later) -> frozenset[str]:
         tasks = await self._tasks(self._all_tasks, {}, known=self._swarm.alive)
         # After the tasks: each of them has its service in a list that was made later, or that is gone meanwhile.
         services = services_of(await self._doors.ask("/services"))
         if not services and self._swarm.services:
             await asyncio.sleep(AGAIN_S)
             services = services_of(await self._doors.ask("/services", next_door=True))
-        nodes = nodes_of(await self._doors.ask("/nodes"))
         changed = set[str]()
         async with self._taking:
             for id in self._swarm.taking_all(tasks, services, nodes, now=_now()):
                 changed |= {id} if id is not None else set()
                 await in_turns()
             self._take_later(later)
-        self._missing_nodes = self._swarm.unknown_nodes()
         await self._complete()
         return frozenset(changed)
 
@@ -107,12 +110,13 @@ class Reader:
         changed = frozenset[str]()
         removed = [id for id in services if id in self._swarm.removed]
         there = [id for id in services if id not in self._swarm.removed]
-        if len(there) > MAX_IDS:
-            return await self.read_all()
         if there:
             known = len(self._swarm.alive_of(there))
+            reader, filters = self._all_tasks, dict[str, Sequence[str]]()
+            if len(there) <= MAX_IDS:
+                reader, filters = TaskReader(), {"service": there}
             with self._asking() as later:
-                tasks = await self._tasks(TaskReader(), {"service": there}, known=known)
+                tasks = await self._tasks(reader, filters, known=known)
                 async with self._taking:
                     changed |= self._swarm.take_tasks(tasks, of=there, now=_now())
                     self._take_later(later)
@@ -137,16 +141,23 @@ class Reader:
 
     async def read_services(self, ids: Collection[str]) -> None:
         """Read some services anew, or note that they are gone."""
-        if len(ids) > FEW_SERVICES:
-            listed = {each.id: each for each in services_of(await self._doors.ask("/services"))}
-            self._take_services({id: listed.get(id) for id in ids}.items())
-            return
-        # All of them before any is taken: one that cannot be read spoils no other, and is asked for again.
-        self._take_services([(id, await self._service(id)) for id in sorted(ids)])
+        if len(ids) == 1:
+            (id,) = ids
+            found = {id: await self._service(id)}
+        else:
+            filters = {"id": sorted(ids)} if len(ids) <= MAX_IDS else {}
+            listed = services_of(await self._doors.ask("/services", query=_query(filters)))
+            found = dict.fromkeys(ids) | {each.id: each for each in listed if each.id in ids}
+        for id, service in found.items():
+            if service is None:
+                self._swarm.drop_service(id)
+            else:
+                self._swarm.take_service(service)
 
     async def read_nodes(self) -> None:
         """Read all nodes."""
         self._swarm.take_nodes(nodes_of(await self._doors.ask("/nodes")))
+        self._missing_nodes = self._swarm.unknown_nodes()
 
     async def read_task(self, id: str) -> SwarmTask | None:
         """Return one task as it is now, and take it; `None`: there is none any more, or it is no container."""
@@ -206,14 +217,12 @@ class Reader:
         return await _all_of(reader, await self._doors.ask("/tasks", query=_query(filters), next_door=True))
 
     async def _complete(self) -> None:
-        """Read what tasks speak of that is not known yet: their service, their node."""
-        if unknown := self._swarm.unknown_services():
-            await self.read_services(unknown)
-        unknown_nodes = self._swarm.unknown_nodes()
-        # A node that was removed may have left a task behind: it is asked for once.
-        if not unknown_nodes <= self._missing_nodes:
-            await self.read_nodes()
-            self._missing_nodes = self._swarm.unknown_nodes()
+        """Read what tasks speak of that is not known yet, their service and their node; what cannot be read is owed."""
+        with suppress(SourceError):
+            if unknown := self._swarm.unknown_services():
+                await self.read_services(unknown)
+            if self.owes_nodes:
+                await self.read_nodes()
 
     async def _service(self, id: str) -> SwarmService | None:
         try:
@@ -227,13 +236,6 @@ class Reader:
                 f"/services/{id}: the manager answered with service {found.id!r}, which was not asked for"
             )
         return found
-
-    def _take_services(self, services: Iterable[tuple[str, SwarmService | None]]) -> None:
-        for id, service in services:
-            if service is None:
-                self._swarm.drop_service(id)
-            else:
-                self._swarm.take_service(service)
 
 
 def _query(filters: Mapping[str, Sequence[str]]) -> dict[str, str] | None:

@@ -25,18 +25,21 @@ LATE_PACE_S = 5.0
 LATE_S = 60.0
 """So long after the latest difference a task that still has to come, or to end, takes its time: a grace of minutes."""
 
-LEAST_GAP_S = 0.1
-"""Between two looks at the same service, however many events there are."""
+LEAST_GAP_S = 0.25
+"""Between two looks, however many services move and however many events there are: managers have other work, too."""
 
 TOGETHER_S = 0.1
 """Whoever is due so soon is looked at by the same request."""
 
 LOOK_SHARE = 2.0
-"""So many times as long as a look took nobody is looked at: the managers have other work, too."""
+"""Likewise so many times as long as a look took."""
 
 SLOW_PACE_S = 1.25
 SLOW_SHARE = 20.0
 """How often all tasks are asked for: some deaths have no event, and at most a twentieth of a manager goes there."""
+
+LEAST_WAIT_S = 0.001
+"""A loop's timer may be early by less, and whoever waits for what is left of that would do so again and again."""
 
 UPDATING = frozenset(("updating", "rollback_started"))
 """States of an update in which the next task may be told to stop at any time."""
@@ -136,7 +139,7 @@ class Settling:
 
     def spent(self, seconds: float, *, now: float) -> None:
         """Note how long a look took, which has just ended."""
-        self._not_before = now + LOOK_SHARE * seconds
+        self._not_before = now + max(LEAST_GAP_S, LOOK_SHARE * seconds)
 
     def forget(self, ids: Iterable[str]) -> None:
         """Forget services that are gone."""

@@ -12,7 +12,6 @@ import structlog
 
 from lbwatch.core.errors import EngineAwayError, SourceError, SourceTimeoutError
 from lbwatch.core.model import Container, Engine, EngineStatus, Event, Snapshot
-from lbwatch.core.repeats import Repeats
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.docker.fields import is_swarm_id
 from lbwatch.engines.docker.replay import RecentEvents
@@ -22,14 +21,15 @@ from lbwatch.engines.swarm.agenda import Agenda, Kind, Step
 from lbwatch.engines.swarm.answers import SwarmNode
 from lbwatch.engines.swarm.doors import Door, Doors, is_answer
 from lbwatch.engines.swarm.events import NODE, SERVICE, is_of
+from lbwatch.engines.swarm.failures import Failures
 from lbwatch.engines.swarm.listening import Listeners
 from lbwatch.engines.swarm.model import Swarm
 from lbwatch.engines.swarm.nodelooks import NodeLooks, may_empty
 from lbwatch.engines.swarm.reading import Reader
-from lbwatch.engines.swarm.settling import HOLD_S
+from lbwatch.engines.swarm.settling import HOLD_S, LEAST_WAIT_S
 
-OUTAGE_TRIES = 3
-"""So often, for half a second, no manager may answer before that is news: at a change of leaders none does."""
+SERVER_ERROR = 500
+"""From this status on it is the Swarm that fails, as without a leader."""
 
 _log = structlog.get_logger()
 
@@ -83,10 +83,7 @@ class SwarmSource:
         self._heard_at: float | None = None  # of the first event that may be behind the next change
         self._woken = asyncio.Event()
         self._reading = asyncio.Lock()  # answers are taken in the order in which they were asked for
-        self._backoff = backoff()
-        self._failures = Repeats()
-        self._error: str | None = None  # of the latest step
-        self._error_since = 0.0
+        self._failures = Failures(backoff=backoff)
 
     # -- what is known
 
@@ -109,16 +106,16 @@ class SwarmSource:
     def status(self) -> EngineStatus:
         """Return how well the Swarm is known now: it is connected while a manager tells events, and one answers."""
         heard, known = self._listeners.connection(), self._synced_at is not None
-        fails = self._error is not None
+        error = self._failures.error
         return EngineStatus(
             source=self.name,
-            connected=heard.connected and not fails,
-            since=max(heard.since, self._error_since) if heard.connected else heard.since,
+            connected=heard.connected and error is None,
+            since=max(heard.since, self._failures.since) if heard.connected else heard.since,
             synced_at=self._synced_at,
             drift=self._drift,
             containers=len(self._snapshot.containers) if self._snapshot is not None else None,
             events=dict(self._recent.counts),
-            error=self._error or heard.error,
+            error=error or heard.error,
             kind="swarm",
             doors=tuple(door.name for door in self._doors.all()),
             services=len(self._swarm.services) - len(self._swarm.removed) if known else None,
@@ -201,7 +198,7 @@ class SwarmSource:
             step = self._agenda.next(now=self._now())
             if (wait_s := step.at - self._now()) > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), wait_s)
+                    await asyncio.wait_for(self._woken.wait(), max(wait_s, LEAST_WAIT_S))
                 continue
             began_at = self._now()
             self._agenda.begin(step)
@@ -209,11 +206,15 @@ class SwarmSource:
                 async with self._reading:
                     await self._read(step)
             except SourceError as error:
-                await asyncio.sleep(self._fail(step, error))
+                wait_s = self._fail(step, error)
             else:
+                wait_s = 0.0
                 self._agenda.done(step, took_s=self._now() - began_at, now=self._now())
-                self._succeed()
-                self._publish()
+                self._succeed(step)
+            self._owe()
+            self._publish()
+            if wait_s:
+                await asyncio.sleep(wait_s)
 
     async def _read(self, step: Step) -> None:
         match step.kind:
@@ -280,29 +281,29 @@ class SwarmSource:
             if heard and self._heard_at is None:
                 self._heard_at = now
 
-    def _succeed(self) -> None:
-        self._backoff.reset()
-        if self._error is None:
-            return
-        self._error, self._error_since = None, self._now()
-        if (outage_s := self._failures.end(now=self._now())) is not None:
+    def _owe(self) -> None:
+        """Have that read which tasks speak of and which could not be read with them."""
+        for id in self._swarm.unknown_services():
+            self._agenda.want_service(id)
+        if self._reader.owes_nodes:
+            self._agenda.want_nodes()
+
+    def _succeed(self, step: Step) -> None:
+        if (outage_s := self._failures.end(step.kind, now=self._now())) is not None:
             _log.info("source.listed", source=self.name, containers=self._swarm.alive, outage_s=round(outage_s, 1))
 
     def _fail(self, step: Step, error: SourceError) -> float:
-        """Return how many seconds to wait after a step that failed, and say why it did: what is known stays."""
-        now, wait_s = self._now(), self._backoff.next_wait()
-        self._agenda.failed(step, now=now, wait_s=wait_s)
-        if self._error is None:
-            self._error_since = now
-        self._error = str(error)
-        is_news = self._backoff.attempt >= OUTAGE_TRIES and self._failures.fails(str(error), now=now)
-        log = _log.warning if is_news else _log.debug
-        outage_s = round(now - self._error_since, 1)
+        """Return how long nothing is asked after a step that failed, in seconds; say why: what is known stays."""
+        now = self._now()
+        failure = self._failures.fail(step.kind, str(error), now=now)
+        self._agenda.failed(step, now=now, wait_s=failure.wait_s)
+        log = _log.warning if failure.is_news else _log.debug
+        outage_s = round(now - self._failures.since, 1)
         values = {"outage_s": outage_s} if outage_s else {}
-        log("source.list_failed", source=self.name, error=str(error), retry_in_s=round(wait_s, 2), **values)
-        # An answer that cannot be read concerns what was asked for alone; where none comes, nothing else would.
-        is_away = error.status is not None or isinstance(error, SourceTimeoutError | EngineAwayError)
-        return wait_s if is_away else 0.0
+        log("source.list_failed", source=self.name, error=str(error), retry_in_s=round(failure.wait_s, 2), **values)
+        # What is refused, or cannot be read, is that alone; where no manager answers, nothing else would be answered.
+        is_away = isinstance(error, SourceTimeoutError | EngineAwayError) or (error.status or 0) >= SERVER_ERROR
+        return failure.wait_s if is_away else 0.0
 
     def _publish(self) -> None:
         """Let what was read be used, once all was read."""

@@ -12,7 +12,10 @@ RUNNING = "running"
 COMING = frozenset(("new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"))
 """States of a task whose container does not run yet; with a health check it is `starting` until that passed."""
 
-BROKEN_DOWN = frozenset(("complete", "failed", "rejected"))
+COMPLETE = "complete"
+"""What a job's task should become."""
+
+BROKEN_DOWN = frozenset((COMPLETE, "failed", "rejected"))
 """States in which a task ends by itself; `shutdown` is one that it was told to take."""
 
 WANTED = frozenset((*COMING, RUNNING))
@@ -25,8 +28,8 @@ def is_alive(task: SwarmTask) -> bool:
 
 
 def is_wanted(task: SwarmTask) -> bool:
-    """Return whether a task should run."""
-    return task.desired in WANTED
+    """Return whether a task should run; that of a job should until it ends by itself."""
+    return task.desired in WANTED or (task.desired == COMPLETE and is_alive(task))
 
 
 def leaving_words(task: SwarmTask) -> str | None:

@@ -115,6 +115,18 @@ async def test_drains_of_containers_that_are_gone_are_forgotten_with_the_next_or
     assert list(kept.drained.values()) == ["web-3"]
 
 
+async def test_drains_of_an_engine_that_was_not_read_yet_are_kept(tmp_path: Path) -> None:
+    """It is away at a start, and somebody drains a container elsewhere: its own would serve again once it is back."""
+    state, whole = State(tmp_path), [False]
+    state.drain("b" * 64, "away")
+    service = ControlService(state, loop=FixedLoop(container("web")), explain=unasked, knows_all=lambda: whole[0])
+    await service.drain("web")
+    assert list(state.drained.values()) == ["away", "web"]
+    whole[0] = True
+    await service.undrain("web")
+    assert not state.drained
+
+
 async def test_orders_at_once_are_all_carried_out(stage: DrainStage, engine: FakeEngine) -> None:
     """`for each in ...; do lbwatch drain $each & done`."""
     for number in range(3, 8):

@@ -253,6 +253,19 @@ def test_the_third_task_in_a_minute_that_falls_in_one_place_takes_the_next_one_o
     assert place.look() is None
 
 
+def test_a_fall_that_its_node_knows_first_counts_all_the_same() -> None:
+    """An engine tells of a death before the managers say how it ended: of a Swarm of one machine each is known so."""
+    place = Place()
+
+    def fall_with_hint() -> float | None:
+        fallen = place.latest
+        place.tasks[fallen] = replace(place.tasks[fallen], status=ContainerStatus.EXITED)
+        place.look(fallen)
+        return place.fall()
+
+    assert [fall_with_hint() for _ in range(3)] == [None, None, STAY_UP_FIRST_S]
+
+
 def test_tasks_that_are_replaced_on_purpose_are_no_loop() -> None:
     """A rolling update replaces each task of the service, also three times a minute."""
     place = Place()

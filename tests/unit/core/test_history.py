@@ -195,6 +195,21 @@ def test_a_distribution_counts_each_once(durations: list[float]) -> None:
     assert list(BUCKETS_S) == sorted(set(BUCKETS_S))
 
 
+def test_since_stays_with_a_container_whose_name_is_shown_otherwise() -> None:
+    """It stands as it did, whatever another engine calls its own."""
+    history = History()
+    history.noted(routed("plain", "b").routes, at=1.0)
+    copied = history.copy()
+    history.show_otherwise({"plain": "a/plain"})
+    history.noted(routed("a/plain", "b/plain", "b").routes, at=2.0)
+    key = ("web", None)
+    assert history.since == {("a/plain", *key): 1.0, ("b/plain", *key): 2.0, ("b", *key): 1.0}
+    assert copied.since == {("plain", *key): 1.0, ("b", *key): 1.0}
+    history.show_otherwise({"b/plain": "plain"})
+    history.noted(routed("plain", "b").routes, at=3.0)
+    assert history.since == {("plain", *key): 2.0, ("b", *key): 1.0}
+
+
 def test_a_row_about_a_host_has_a_time_of_its_own() -> None:
     """Beside it the same container serves the same upstream as ever."""
     history = History()

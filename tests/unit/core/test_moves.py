@@ -45,6 +45,14 @@ def test_another_container_at_the_same_address_came_and_the_first_one_left() -> 
     ]
 
 
+def test_a_server_whose_name_is_only_shown_otherwise_did_not_move() -> None:
+    """Another engine's container of the same name joined; the log had this one leave and join at its own address."""
+    shown, other = server("a/web-1"), server("b/web-1", 7)
+    assert moved(web(ONE), web(shown, other)) == [("joined", "b/web-1", "172.17.0.7:80", None)]
+    assert moved(web(shown, other), web(ONE)) == [("left", "b/web-1", "172.17.0.7:80", None)]
+    assert [each[0] for each in moved(web(ONE), web(server("a/web-1", weight=3)))] == ["changed"]
+
+
 def test_a_server_that_stays_may_be_another_one() -> None:
     """A reload for a weight, or for a new life, looks like one for nothing otherwise."""
     assert moved(web(ONE), web(replace(ONE, weight=3))) == [("changed", "web-1", "172.17.0.2:80", None)]

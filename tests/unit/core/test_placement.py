@@ -20,7 +20,7 @@ from strategies import (
 )
 from worlds import any_world, drained, joined, web
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Health, Reason
+from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Health, Reason, Task
 from lbwatch.core.placement import Placement, network_owner, placement_of
 from lbwatch.core.rules import Rules
 
@@ -334,6 +334,26 @@ def test_each_reason_says_what_to_do(given: dict[str, Any], reason: Reason, word
     rules = Rules(refuses_key=lambda key: f"nobody knows {key}")
     (candidate,) = alone(container(**given), rules=rules).candidates
     assert (candidate.reason, candidate.server) == (reason, None)
+    assert words in (candidate.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("state", "given", "words"),
+    [
+        ("starting", {"status": ContainerStatus.CREATED}, "`starting`, which a task with a health check is until"),
+        ("pending", {"status": ContainerStatus.CREATED}, "`pending`, and docker service ps shop_web why"),
+        ("preparing", {"status": ContainerStatus.CREATED}, "its Swarm says `preparing`"),
+        ("rejected", {"status": ContainerStatus.EXITED}, "`rejected`, and docker service ps shop_web why"),
+        ("orphaned", {"status": ContainerStatus.EXITED, "exit_code": 0}, "its Swarm says `orphaned`"),
+        ("failed", {"status": ContainerStatus.EXITED, "exit_code": 137}, "it exited with code 137"),
+        ("running", {"status": ContainerStatus.EXITED, "exit_code": 137}, "it exited with code 137"),
+    ],
+)
+def test_a_task_that_does_not_run_has_its_swarms_word(state: str, given: dict[str, Any], words: str) -> None:
+    """Nobody starts a task by hand: what it waits for its Swarm knows."""
+    task = replace(container(**given), task=Task(service="shop_web", service_id="s" * 25, slot="1", state=state))
+    (candidate,) = alone(task, rules=Rules()).candidates
+    assert candidate.reason is Reason.NOT_RUNNING
     assert words in (candidate.detail or "")
 
 

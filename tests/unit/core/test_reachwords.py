@@ -31,6 +31,12 @@ from lbwatch.core.wishes import Reach
             "the address is not known at which its port 80 is published: the setting engine_address takes it, as b=ADDRESS",
         ),
         (
+            on_b(BRIDGE, published=(P80,)),
+            replace(NEAR, addresses={}, unresolved={"b": "docker.example: Name or service not known"}),
+            {},
+            "the address is not known at which its port 80 is published: docker.example: Name or service not known",
+        ),
+        (
             on_b(BRIDGE, published=(Published(port=443, host_port=9443),)),
             ON_FRONT,
             {},
@@ -38,6 +44,12 @@ from lbwatch.core.wishes import Reach
                 "it is on bridge of engine b, and nginx on front, ov, and it publishes 443, and not its port 80: publish that, or "
                 "the label lbwatch.port names another one"
             ),
+        ),
+        (
+            on_b(BRIDGE, published=(Published(port=80, protocol="udp", host_port=9080),)),
+            NEAR,
+            {},
+            "it publishes 80/udp, and not its port 80: publish that",
         ),
         (
             on_b(BRIDGE, published=(Published(port=80, host_address="127.0.0.1", host_port=9000),)),

@@ -63,6 +63,16 @@ def test_who_is_renamed_goes_by_its_former_name_for_a_moment() -> None:
     assert engine.memory.changes_at() is None
 
 
+def test_a_name_that_is_only_shown_otherwise_is_none_that_was_given() -> None:
+    """Another engine has a container of that name now: its own did nothing, and `explain` must not say that it did."""
+    engine = Engine("web", "other")
+    for shown in ("a/web", "web", "b/web"):
+        assert engine.rename("web", shown) == {}
+        assert engine.memory.changes_at() is None
+    assert engine.rename("web", "old") == {"web": "b/web"}  # by which the former name is known now
+    assert engine.rename("other", "b/web") == {}, "who takes the name over does so at once"
+
+
 def test_a_deploy_by_renames_never_leaves_the_name_without_a_server() -> None:
     """`rename web web-old; rename web-new web; rm -f web-old`: the half of it went out like a death."""
     engine = Engine("web", "web-new")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lbwatch.core.draining import Drains
 from lbwatch.core.model import TASK_ID_LABEL, Container, ContainerStatus, Engine, Health, Snapshot, Task
 from lbwatch.core.together import SwarmTruth, Together, worsened
 
@@ -75,12 +76,22 @@ def test_only_the_containers_of_a_swarm_that_is_followed_are_not_their_engines(f
     assert (found.id in own.containers) is stays
 
 
-def test_a_stop_signal_on_its_node_is_a_tasks_leaving() -> None:
-    """There is no way back for a task, so that its drain has no end."""
+def test_a_stop_signal_on_its_node_is_its_tasks() -> None:
+    """The managers may not know yet that it is to stop, and those who sent it by hand never tell them."""
     beside = container("2", name="beside")
     own, tasks = Together().of([snapshot(of_task(), beside, stopping=(of_task(), beside))], [swarm(TASK)])
-    assert list(tasks.leaving) == [TASK.id]
-    assert list(own.stopping) == [beside.id]
+    assert (dict(own.stopping), dict(tasks.stopping)) == ({beside.id: 1.0}, {TASK.id: 1.0})
+
+
+def test_a_task_that_outlives_a_signal_by_hand_serves_again() -> None:
+    """As any container does: only a stop that its Swarm wants has no way back."""
+    drains, given = Drains(timeout_s=60.0), [snapshot(of_task(), stopping=(of_task(),))]
+    by_hand = Together().of(given, [swarm(TASK)])
+    assert (TASK.id in drains.draining(by_hand, by_hand=(), now=2.0)) is True
+    assert (TASK.id in drains.draining(by_hand, by_hand=(), now=62.0)) is False
+    told = swarm(TASK)
+    told = replace(told, snapshot=replace(told.snapshot, leaving={TASK.id: "its Swarm is about to stop it"}))
+    assert TASK.id in drains.draining(Together().of(given, [told]), by_hand=(), now=62.0)
 
 
 @pytest.mark.parametrize(

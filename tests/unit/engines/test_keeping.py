@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 import structlog
 from enginepool import PoolStage, pooled
 from simulation import in_simulated_time
@@ -19,9 +22,14 @@ WEB = {"lbwatch.port": "80"}
 
 
 @asynccontextmanager
-async def engines(folder: Path, *names: str) -> AsyncIterator[tuple[PoolStage, list[FakeEngine]]]:
+async def engines(
+    folder: Path, *names: str, swarm: dict[str, Any] | None = None
+) -> AsyncIterator[tuple[PoolStage, list[FakeEngine]]]:
+    """Follow new engines of these names; *swarm*: what the first one says that it is in a Swarm."""
     clock = asyncio.get_running_loop().time
     made = [FakeEngine(socket=folder / f"{name}.sock", seed=n, monotonic=clock) for n, name in enumerate(names)]
+    if swarm is not None:
+        made[0].swarm = cast("Any", SimpleNamespace(info=lambda: {"ControlAvailable": False, **swarm}))
     for each in made:
         await each.start()
     try:
@@ -109,6 +117,28 @@ def test_what_cannot_be_kept_is_logged_once_and_kept_as_soon_as_it_can_be(tmp_pa
                 (tmp_path / "state").unlink()
                 await asyncio.sleep(2 * KEEP_INTERVAL_S)
                 assert kept(tmp_path, "a") == {"web"}
+
+    in_simulated_time(body())
+
+
+@pytest.mark.parametrize("state", ["locked", "pending"])
+def test_what_was_kept_of_a_swarm_counts_until_its_engine_says_in_which_one_it_is(tmp_path: Path, state: str) -> None:
+    """After a reboot a manager answers before it is in its Swarm again, for good where it waits to be unlocked."""
+
+    async def body() -> None:
+        memory = EngineMemory(tmp_path / "state", engine=Engine(name="a"))
+        swarm = KeptSwarm(cluster="c" * 25, name="swarm", tasks=(Container(id="t" * 25, name="web.1.t"),))
+        memory.save(Kept(containers=(), swarm=swarm, url=f"unix://{tmp_path}/a.sock"))
+        async with engines(tmp_path, "a", "b", swarm={"LocalNodeState": state, "NodeID": ""}) as (stage, (one, _)):
+            assert "web.1.t" in stage.all()
+            one.containers.run(name="web", labels=WEB)
+            await asyncio.sleep(2 * KEEP_INTERVAL_S)
+            assert kept(tmp_path, "a") == {"web"}
+            assert {"web", "web.1.t"} <= set(stage.all())
+        found = memory.load()
+        assert found is not None
+        assert found.swarm is not None
+        assert (found.swarm.cluster, [each.name for each in found.swarm.tasks]) == ("c" * 25, ["web.1.t"])
 
     in_simulated_time(body())
 

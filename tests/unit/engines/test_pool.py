@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
 import structlog
 from enginepool import PoolStage, pooled
 from simulation import in_simulated_time
@@ -12,9 +13,10 @@ from swarmstage import Stage, swarm_stage
 from waiting import eventually, never
 
 from lbwatch.core.model import ContainerStatus, Health
+from lbwatch.engines.docker import reachedat
 from lbwatch.engines.fake import FakeEngine
 from lbwatch.engines.keeping import KEEP_INTERVAL_S
-from lbwatch.engines.pool import PATIENCE_S
+from lbwatch.engines.pool import PATIENCE_S, RESOLVE_INTERVAL_S
 
 WEB = {"lbwatch.port": "80"}
 
@@ -67,6 +69,25 @@ def test_a_name_that_two_engines_have_says_of_which_it_is(tmp_path: Path) -> Non
     in_simulated_time(body())
 
 
+def test_an_engine_that_is_followed_by_two_ways_is_told(tmp_path: Path) -> None:
+    """Each container serves once; but it is one of the first way alone, and whoever set that should know."""
+
+    async def body() -> None:
+        async with FakeEngine(socket=tmp_path / "a.sock", monotonic=asyncio.get_running_loop().time) as one:
+            (tmp_path / "b.sock").symlink_to(one.socket)
+            with structlog.testing.capture_logs() as logs:
+                async with pooled(tmp_path, *urls(tmp_path)) as stage:
+                    for name in ("left", "right"):
+                        one.containers.run(name=name, labels=WEB)
+                        await eventually(lambda name=name: name in stage.all())  # type: ignore[misc]
+                    await asyncio.sleep(10)
+                    assert {each.engine.name for each in stage.all().values()} == {"a"}
+            (line,) = [each for each in logs if each["event"] == "source.followed_twice"]
+            assert (line["source"], "the same engine as a" in line["reason"]) == ("b", True)
+
+    in_simulated_time(body())
+
+
 def test_an_engine_that_goes_away_keeps_its_last_truth_and_the_other_goes_on(tmp_path: Path) -> None:
     """Its containers most likely run on: that it says nothing is no news of any of them."""
 
@@ -102,8 +123,28 @@ def test_an_engine_that_is_away_at_a_start_is_waited_for_and_then_gone_on_withou
                     await eventually(lambda: stage.pool.snapshots() is not None, within=2 * PATIENCE_S)
                     assert PATIENCE_S <= clock() - began < PATIENCE_S + 1
                     assert set(stage.all()) == {"left"}
+                    assert not stage.pool.knows_all()
             (line,) = [each for each in logs if each["event"] == "source.not_awaited"]
             assert line["source"] == "b"
+
+    in_simulated_time(body())
+
+
+def test_engines_that_come_back_together_long_after_a_start_are_all_waited_for(tmp_path: Path) -> None:
+    """A machine whose network is up late: the first to answer would have all of the others' servers removed."""
+
+    async def body() -> None:
+        async with two_engines(tmp_path) as (one, other):
+            one.containers.run(name="left", labels=WEB)
+            other.containers.run(name="right", labels=WEB)
+            for engine in (one, other):
+                await engine.go_down()
+            async with pooled(tmp_path, *urls(tmp_path)) as stage:
+                await asyncio.sleep(6 * PATIENCE_S)
+                await one.come_back()
+                await never(lambda: stage.pool.snapshots() is not None, during=3, what="one was not waited for")
+                await other.come_back()
+                await eventually(lambda: set(stage.all()) == {"left", "right"}, within=5)
 
     in_simulated_time(body())
 
@@ -130,6 +171,7 @@ def test_what_was_kept_of_an_engine_serves_while_it_is_away_at_a_start(tmp_path:
                 other.containers.remove(right, force=True)
                 await eventually(lambda: "right" not in stage.all())
                 assert not any(each.kept for each in stage.pool.statuses())
+                assert stage.pool.knows_all()
 
     in_simulated_time(body())
 
@@ -146,6 +188,43 @@ def test_what_was_kept_of_another_machine_is_not_that_of_its_name(tmp_path: Path
             async with pooled(tmp_path, urls(tmp_path)[0], f"b=unix://{tmp_path}/moved.sock") as stage:
                 await eventually(lambda: stage.pool.snapshots() is not None, within=2 * PATIENCE_S)
                 assert stage.all() == {}
+
+    in_simulated_time(body())
+
+
+def test_an_address_that_no_name_server_knew_is_asked_for_again_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream may hold for days; and a start without a name server ended all of an engine's servers."""
+    found: list[str] = []
+
+    async def look_up(host: str) -> list[str]:
+        if not found:
+            raise OSError(0, f"nobody knows {host}")
+        return [*found]
+
+    monkeypatch.setattr(reachedat, "_look_up", look_up)
+    named = {"engine_address": ("b=docker.example",)}
+
+    async def body() -> None:
+        async with two_engines(tmp_path), pooled(tmp_path, *urls(tmp_path), **named) as stage:
+            await eventually(lambda: "b" in stage.pool.unresolved())
+            assert stage.pool.addresses() == {}
+            found.append("192.0.2.7")
+            await eventually(lambda: stage.pool.addresses() == {"b": "192.0.2.7"}, within=2 * RESOLVE_INTERVAL_S)
+            assert not stage.pool.unresolved()
+            await asyncio.sleep(2 * KEEP_INTERVAL_S)
+        found.clear()
+        async with two_engines(tmp_path):
+            with structlog.testing.capture_logs() as logs:
+                async with pooled(tmp_path, *urls(tmp_path), **named) as stage:
+                    await asyncio.sleep(60)
+                    assert stage.pool.addresses() == {"b": "192.0.2.7"}
+            (line,) = [each for each in logs if each["event"] == "source.unresolved"]
+            assert (line["source"], "nobody knows docker.example" in line["reason"]) == ("b", True)
+            async with pooled(tmp_path, *urls(tmp_path), engine_address=("b=other.example",)) as stage:
+                await asyncio.sleep(60)
+                assert stage.pool.addresses() == {}, "of another name nothing was known"
 
     in_simulated_time(body())
 

@@ -29,8 +29,8 @@ def test_all_that_was_recorded_is_there_from_the_beginning(recording: Path) -> N
     """`render --engine-from` is how authors of templates try them without an engine."""
     source = RecordedSource(recording, prefix="lbwatch")
     assert source.name == str(recording)
-    assert sorted(each.name for each in source.snapshot().containers.values()) == ["db", "web-1"]
-    assert source.snapshot().containers == source.containers()
+    assert sorted(each.name for each in source.containers().values()) == ["db", "web-1"]
+    assert source.snapshots()[0].containers == source.containers()
 
 
 def test_only_labels_that_matter_are_kept_and_those_that_are_named(recording: Path) -> None:
@@ -45,7 +45,7 @@ def test_of_environments_only_the_named_variables_are_kept(recording: Path) -> N
     """A recording is a whole `docker inspect`, secrets included."""
     source = RecordedSource(recording, prefix="lbwatch", variables=frozenset(("HOST",)))
     assert sorted(each.env for each in source.containers().values()) == [(), (("HOST", "a"),)]
-    assert "s3cret" not in repr(source.snapshot())
+    assert "s3cret" not in repr(source.snapshots())
 
 
 async def test_it_says_once_that_there_is_something_and_then_waits_for_good(recording: Path) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
+import structlog
 from command import command, environment
 from needs import need
 from wirings import OLD, WAYS, WEB, Made
@@ -17,6 +19,8 @@ from lbwatch.core.errors import (
     SourceError,
 )
 from lbwatch.engines.fake import FakeEngine
+from lbwatch.engines.fake.faults import stall
+from lbwatch.engines.pool import PATIENCE_S
 from lbwatch.engines.recorded import RecordedSource
 from lbwatch.system.lock import FileLock
 from lbwatch.wiring.daemon import build_daemon
@@ -58,6 +62,34 @@ async def test_a_look_goes_on_beside_a_running_daemon(engine: FakeEngine, made: 
         lock.acquire()
         async with looked(settings) as look:
             assert "server 172.17.0.2:80;" in (look.balancer.text or "")
+
+
+async def test_a_look_waits_for_no_engine_that_has_failed_to_answer_already(
+    engine: FakeEngine, made: Made, tmp_path: Path
+) -> None:
+    """Whoever looks during an outage sat before an empty terminal for 10 s, and for 20 where the engine hangs."""
+    hosts = (f"a={engine.url}", f"b=unix://{tmp_path}/none")
+    began = time.monotonic()
+    with structlog.testing.capture_logs() as logs:
+        async with looked(made(docker_host=hosts, **WAYS["commands"])) as look:
+            assert "server 172.17.0.2:80;" in (look.balancer.text or "")
+    assert time.monotonic() - began < PATIENCE_S / 2
+    (line,) = [each for each in logs if each["event"] == "source.not_awaited"]
+    assert (line["source"], "No such file or directory" in line["reason"]) == ("b", True)
+
+
+async def test_an_engine_that_hangs_is_waited_for_once(
+    engine: FakeEngine, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers a ping and nothing else, so that it was waited for by the first question and by the look as well."""
+    monkeypatch.setattr("lbwatch.wiring.look.PATIENCE_S", 0.3)
+    async with FakeEngine(socket=tmp_path / "b.sock", seed=2) as other:
+        other.fault = lambda request: None if "_ping" in request else stall(asyncio.Event())
+        hosts = (f"a={engine.url}", f"b={other.url}")
+        began = time.monotonic()
+        async with looked(made(docker_host=hosts, **WAYS["commands"])) as look:
+            assert "server 172.17.0.2:80;" in (look.balancer.text or "")
+        assert time.monotonic() - began < PATIENCE_S / 2
 
 
 async def test_a_look_needs_no_right_to_write(engine: FakeEngine, made: Made, site: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakedaemon import FixedView, served
@@ -14,11 +15,16 @@ from lbwatch.cli.check import daemon
 from lbwatch.cli.check.daemon import daemon_findings
 from lbwatch.cli.check.finding import Finding, Verdict
 from lbwatch.core.errors import RequestError
-from lbwatch.core.model import BalancerStatus, Degraded, Level, Plan, Upstream
+from lbwatch.core.model import BalancerStatus, Degraded, EngineStatus, Level, Plan, Upstream
 from lbwatch.core.sites.unmatched import UnmatchedFile
 from lbwatch.core.status import Status
 
-IN_STEP = made_status(engines=(engine_status(),), applied=applied_plan())
+
+def followed(**given: Any) -> EngineStatus:
+    return engine_status(**({"url": SOURCE} | given))
+
+
+IN_STEP = made_status(engines=(followed(),), applied=applied_plan())
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +48,7 @@ async def test_a_daemon_in_step_is_fine(tmp_path: Path) -> None:
 async def test_a_daemon_that_is_not_in_step_fails_in_its_own_words(tmp_path: Path) -> None:
     """A failing apply, an engine away: `check` was content, since it never asked."""
     status = made_status(
-        engines=(engine_status(connected=False, error="connection refused"),),
+        engines=(followed(connected=False, error="connection refused"),),
         applied=applied_plan(error="[emerg] no", behind_since=NOW - 7),
     )
     lines = await found(status, tmp_path)
@@ -75,7 +81,7 @@ async def test_what_it_does_worse_than_it_should_is_a_warning(tmp_path: Path) ->
     """An upstream that nginx refuses, events that get lost, what is odd about nginx: it serves, and somebody must look."""
     refused = (Degraded(upstream="api", level=Level.OUT, error="duplicate upstream"),)
     status = made_status(
-        engines=(engine_status(drift=3),),
+        engines=(followed(drift=3),),
         applied=replace(applied_plan(), degraded=refused),
         balancer=BalancerStatus(remarks=("2 containers are meant",)),
     )
@@ -114,9 +120,21 @@ async def test_what_is_merely_believed_is_not_called_more(tmp_path: Path) -> Non
 
 async def test_a_daemon_of_another_engine_says_nothing_of_this_one(tmp_path: Path) -> None:
     """Its being in step would be read as ours."""
-    (only,) = await found(full_status(), tmp_path, engine="unix:///elsewhere.sock")
+    (only,) = await found(IN_STEP, tmp_path, engine="unix:///elsewhere.sock")
     assert only.verdict is Verdict.WARN
     assert f"follows {SOURCE}, and these settings name unix:///elsewhere.sock" in only.words
+
+
+async def test_a_daemon_of_the_same_engines_is_the_one_that_is_asked_about(tmp_path: Path) -> None:
+    """Its engines have names, by which it was taken for another one's."""
+    hosts = ("a=unix:///a.sock", "b=tcp://10.0.0.2:2375")
+    engines = tuple(followed(source=each[0], url=each[2:]) for each in hosts)
+    path = tmp_path / "control"
+    async with served(FixedView(replace(IN_STEP, engines=engines)), control_socket=path):
+        (only,) = await daemon_findings(settings_with(control_socket=path, docker_host=hosts))
+        assert only.verdict is Verdict.OK
+        (other,) = await daemon_findings(settings_with(control_socket=path, docker_host=hosts[:1]))
+        assert "follows unix:///a.sock, tcp://10.0.0.2:2375" in other.words
 
 
 async def test_that_none_runs_is_a_warning_with_how_to_start_it(tmp_path: Path) -> None:
@@ -154,7 +172,7 @@ async def test_one_that_hangs_or_is_another_program_fails(tmp_path: Path, monkey
 
 async def test_hosts_that_are_closed_and_files_of_no_site_are_warnings(tmp_path: Path) -> None:
     """Whoever asks `check` is not told that all is well while a site answers 503."""
-    status = full_status()
+    status = replace(full_status(), engines=(followed(),))
     refused = Degraded(upstream="~host a.example", level=Level.PLAIN, error="[emerg] no")
     status = replace(
         status,

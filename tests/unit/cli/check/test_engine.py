@@ -53,6 +53,39 @@ async def test_a_socket_that_is_not_there_says_what_to_do(tmp_path: Path) -> Non
         await engine_findings(settings_with(docker_host=f"unix://{tmp_path}/none"))
 
 
+async def test_of_several_engines_each_has_its_line_and_one_that_is_away_fails(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    """`check` was content with the first one, whatever the others were."""
+    engine.containers.run(name="web-1")
+    hosts = (f"a=unix://{tmp_path}/none", f"b={engine.url}")
+    away, found = await engine_findings(settings_with(docker_host=hosts))
+    assert (away.verdict, found.verdict) == (Verdict.FAILED, Verdict.OK)
+    assert away.words.startswith("a: cannot connect to unix://")
+    assert found.words.startswith("b: unix://")
+
+
+async def test_an_engine_that_is_followed_by_two_ways_is_a_warning(engine: FakeEngine, tmp_path: Path) -> None:
+    """Only its containers tell: a socket may have two names, and a proxy stands before another one."""
+    (tmp_path / "other.sock").symlink_to(engine.socket)
+    hosts = (f"a={engine.url}", f"b=unix://{tmp_path}/other.sock")
+    assert [each.verdict for each in await engine_findings(settings_with(docker_host=hosts))] == [Verdict.OK] * 2
+    engine.containers.run(name="web-1")
+    *_, last = await engine_findings(settings_with(docker_host=hosts))
+    assert (last.verdict, "a and b are one and the same engine" in last.words) == (Verdict.WARN, True)
+
+
+async def test_what_is_asked_beside_nginx_is_asked_of_its_own_engine(engine: FakeEngine, tmp_path: Path) -> None:
+    """A proxy before any other one need not allow that; and the networks are those of nginx's machine."""
+    async with FakeEngine(socket=tmp_path / "b.sock", seed=2) as other:
+        other.networks.create("edge")
+        hosts = (f"a={engine.url}", f"b={other.url}")
+        settings = settings_with(docker_host=hosts, nginx_engine="b", nginx_container="nginx", networks=("edge",))
+        one, two = await engine_findings(settings)
+        assert ("POST" in one.words, "POST" in two.words) == (False, True)
+        assert [each.verdict for each in await network_findings(settings)] == [Verdict.OK]
+
+
 async def test_a_network_that_the_engine_lacks_is_a_failure_with_the_nearest_one(engine: FakeEngine) -> None:
     """With it nothing is routed, and nothing else says why."""
     for name in ("shop_front", "backend"):

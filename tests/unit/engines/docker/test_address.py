@@ -261,6 +261,22 @@ def test_published_ports_are_reached_at_the_urls_host() -> None:
     assert [each.reached_at for each in found] == ["", "10.0.0.2", "", "b.example", "fd00::4"]
 
 
+@pytest.mark.parametrize("where", ["0.0.0.0", "::", "169.254.1.1", "fe80::1%eth0", "224.0.0.1", "::ffff:10.0.0.2"])
+def test_an_address_at_which_no_server_can_be_is_refused(where: str) -> None:
+    """It was taken, and each container's owner then read that engine_address should be set."""
+    settings = EngineSettings(docker_host=("a=unix:///a.sock", "b=unix:///b.sock"), engine_address=(f"b={where}",))
+    with pytest.raises(SettingsError, match="no server can be at that ADDRESS"):
+        engine_addresses(settings, environ={})
+
+
+@pytest.mark.parametrize("where", ["999.1.1.1", "10.0.2", "8080"])
+def test_an_address_with_a_slip_is_no_host_name(where: str) -> None:
+    """A name server takes 10.0.2 for 10.0.0.2, and another machine gets the requests."""
+    settings = EngineSettings(docker_host=("a=unix:///a.sock", "b=unix:///b.sock"), engine_address=(f"b={where}",))
+    with pytest.raises(SettingsError, match="a host name or an IP"):
+        engine_addresses(settings, environ={})
+
+
 def test_engine_address_comes_before_the_urls_host() -> None:
     """An engine is often asked by another way than its containers' clients take."""
     found = addresses(

@@ -1,7 +1,7 @@
 """What is asked for next: nothing is forgotten, and nothing is asked for too often."""
 
-from lbwatch.engines.swarm.agenda import NODES_GAP_S, Agenda, Kind, Step
-from lbwatch.engines.swarm.settling import SLOW_SHARE, Unrest
+from lbwatch.engines.swarm.agenda import NODES_GAP_S, SERVICES_GAP_S, Agenda, Kind, Step
+from lbwatch.engines.swarm.settling import LEAST_GAP_S, SLOW_SHARE, Unrest
 
 RESYNC_S = 30.0
 
@@ -82,7 +82,30 @@ def test_what_is_wanted_while_it_is_being_read_is_read_again() -> None:
     agenda.begin(step)
     agenda.want_service("web")
     agenda.done(step, took_s=0.1, now=0.6)
-    do(agenda, Kind.SERVICES, now=0.6)
+    do(agenda, Kind.SERVICES, now=0.6 + SERVICES_GAP_S)
+
+
+def test_a_hundred_services_that_move_cost_as_many_requests_as_a_few() -> None:
+    """A stack is deployed, or each of its images is new: every service has events of its own, one after the other."""
+    agenda, steps, now, number = synced(), list[Kind](), 0.0, 0
+    while now < 20.0:
+        while number <= now * 10:
+            agenda.mark(f"s{number % 100}", now=number / 10)
+            agenda.want_service(f"s{number % 100}")
+            number += 1
+        step = agenda.next(now=now)
+        if step.at > now:
+            now = min(step.at, number / 10)
+            continue
+        steps.append(step.kind)
+        agenda.begin(step)
+        if step.kind is Kind.TASKS:
+            agenda.looked(step.ids, began_at=now, changed=step.ids, unrest=dict.fromkeys(step.ids, Unrest(comes=True)))
+        agenda.done(step, took_s=0.004, now=now + 0.004)
+        now += 0.004
+    assert steps.count(Kind.TASKS) <= 20.0 / LEAST_GAP_S + 1
+    assert steps.count(Kind.SERVICES) <= 20.0 / SERVICES_GAP_S + 1
+    assert len(steps) <= 20 * 7
 
 
 def test_nodes_are_read_once_a_second_at_most() -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from swarmanswers import WEB
+from swarmanswers import WEB, node
 from swarmsources import followed_swarm
 from swarmstand import ManagerStand, manager
 from waiting import eventually
@@ -18,7 +18,7 @@ async def three(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[ManagerS
     monkeypatch.setattr(listening, "FAILS_S", 0.2)
     monkeypatch.setattr(listening, "LOOK_S", 0.05)
     async with AsyncExitStack() as stack:
-        yield tuple([await stack.enter_async_context(manager()) for _ in range(3)])
+        yield tuple([await stack.enter_async_context(manager(node())) for _ in range(3)])
 
 
 def listened(stands: tuple[ManagerStand, ...]) -> list[int]:

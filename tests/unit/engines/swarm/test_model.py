@@ -69,6 +69,40 @@ def test_who_ends_is_shown_for_a_minute() -> None:
     assert shown(known) == {"b": "running"}
 
 
+def test_a_job_that_is_done_is_shown_for_a_minute() -> None:
+    """A Swarm keeps all tasks of a job that are done, as its history."""
+    known = swarm(task("a", slot=1, desired="complete"))
+    assert not known.snapshot("swarm").leaving
+    assert known.unrest(WEB) == Unrest()
+    done = tasks(task("a", slot=1, state="complete", desired="complete"), task("b", slot=2, desired="complete"))
+    known.take_tasks(done, of=[WEB], now=10.0)
+    assert shown(known) == {"a": "exited", "b": "running"}
+    assert known.unrest(WEB) == Unrest()
+
+
+def test_a_task_is_shown_once_its_service_is_known() -> None:
+    """Without its service's labels it could be taken for one of another upstream."""
+    known = swarm(task("a"))
+    known.take_wanted(tasks(task("a"), task("n", service=API)), now=1.0)
+    assert (known.unknown_services(), shown(known)) == ((API,), {"a": "running"})
+    known.take_service(*services(service(API, name="api")))
+    assert shown(known) == {"a": "running", "n": "running"}
+    gone = "service0000000000000000go"
+    known.take_wanted(tasks(task("a"), task("n", service=API), task("g", service=gone)), now=2.0)
+    known.drop_service(gone)
+    assert shown(known)["g"] == "running"  # what is known of it is all that there will ever be
+
+
+def test_a_node_that_no_list_has_any_more_is_where_it_was_while_a_task_runs_there() -> None:
+    """Its tasks' published ports are reached there: the end of a task is its own news."""
+    known = swarm(task("a"))
+    known.take_nodes(nodes(node(MANAGER)))
+    assert known.containers()[task_id("a")].machine == "10.77.0.2"
+    known.take_all((), list(known.services.values()), known.nodes.values(), now=1.0)
+    known.take_nodes(nodes(node(MANAGER)))
+    assert set(known.nodes) == {MANAGER}
+
+
 def test_who_is_wanted_is_shown_whatever_it_is() -> None:
     """One that waits for a node, and one that the Swarm has not yet noticed to be dead."""
     known = swarm(task("a", state="pending", node=""), task("b", slot=2, state="failed"))

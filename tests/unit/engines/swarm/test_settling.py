@@ -12,6 +12,7 @@ from lbwatch.engines.swarm.settling import (
     HOLD_S,
     LATE_PACE_S,
     LATE_S,
+    LEAST_GAP_S,
     LOOK_SHARE,
     Settling,
     Unrest,
@@ -88,7 +89,7 @@ def test_a_mark_while_a_look_is_under_way_is_looked_at_after_it() -> None:
     settling.mark("web", now=0.0)
     settling.mark("web", now=5.0)
     settling.looked("web", began_at=4.9, changed=False, unrest=QUIET)
-    assert settling.due_at(all_pace_s=OFTEN) == 5.0
+    assert settling.due_at(all_pace_s=OFTEN) == 4.9 + LEAST_GAP_S
 
 
 def test_a_flood_of_marks_is_no_flood_of_looks() -> None:
@@ -100,7 +101,7 @@ def test_a_flood_of_marks_is_no_flood_of_looks() -> None:
         if settling.due(now=now, all_pace_s=OFTEN):
             count += 1
             settling.looked("web", began_at=now, changed=False, unrest=QUIET)
-    assert count <= 11
+    assert count <= 1 / LEAST_GAP_S + 1
 
 
 def test_services_are_looked_at_together() -> None:

@@ -184,6 +184,22 @@ async def test_a_burst_of_old_events_costs_a_few_requests() -> None:
         assert stand.requests.total() - before <= 20
 
 
+async def test_several_services_are_read_by_one_request() -> None:
+    """The events of a stack's deployment come all at once."""
+    gone = "service0000000000000000go"
+    items = (*TWO, service(gone, name="gone"), task("g", service=gone))
+    async with manager(*items) as stand, followed_swarm(stand) as source:
+        await settled(stand)
+        del stand.services[gone], stand.tasks[task_id("g")]
+        stand.have(service(labels={"lbwatch.port": "9"}), service(API, name="api"), task("n", service=API))
+        before = stand.requests["/services"] + stand.requests["/services/ID"]
+        for id in (WEB, API, gone):
+            stand.tell("service", "update", id)
+        await eventually(lambda: found(source, "n") and not found(source, "g"), within=5.0)
+        assert dict((source.containers() or {})[task_id("a")].labels)["lbwatch.port"] == "9"
+        assert stand.requests["/services"] + stand.requests["/services/ID"] - before <= 2
+
+
 # -- what goes wrong
 
 
@@ -216,6 +232,37 @@ async def test_a_manager_that_does_not_answer_changes_nothing(fault: Any) -> Non
         await eventually(lambda: source.status().connected, within=10.0, what="it is over")
         assert source.snapshot() is not None
         assert found(source, "a") is not None
+
+
+@pytest.mark.parametrize("path", ["/nodes", "/services", "/services/ID"])
+async def test_one_question_that_is_refused_holds_up_no_other(path: str) -> None:
+    """A proxy may be set to refuse it from one day on: what dies must leave all the same."""
+    other = "node00000000000000000000c"
+    async with manager(*TWO) as stand, followed_swarm(stand, resync_interval_s=1.0) as source:
+        stand.fault = lambda asked: (403, "forbidden") if asked == path else None
+        for type, id in (("service", WEB), ("node", WORKER)):
+            stand.tell(type, "update", id)
+        await eventually(lambda: "refused" in (source.status().error or ""), within=5.0)
+        stand.have(task("b", slot=2, state="failed", desired="shutdown", version=72), service(API, name="api"))
+        stand.have(task("c", slot=2, node=other), task("n", service=API))
+        await eventually(lambda: (b := found(source, "b")) and b.status is ContainerStatus.EXITED, within=5.0)
+        await eventually(lambda: found(source, "c"), within=5.0)
+        assert not source.status().connected
+        assert all(dict(each.labels).get("lbwatch.port") for each in (source.containers() or {}).values())
+        stand.fault = lambda asked: None
+        await eventually(lambda: source.status().connected, within=5.0)
+        await eventually(lambda: found(source, "n"), within=5.0)
+
+
+async def test_a_list_without_any_node_is_no_answer() -> None:
+    """A manager is one itself; without their machines tasks with published ports are nowhere."""
+    async with manager(*TWO) as stand, followed_swarm(stand) as source:
+        stand.nodes.clear()
+        stand.tell("node", "update", WORKER)
+        await eventually(lambda: "no node" in (source.status().error or ""), within=5.0)
+        a = found(source, "a")
+        assert a is not None
+        assert a.machine == "10.77.0.2"
 
 
 async def test_the_next_door_is_asked_when_one_does_not_answer() -> None:

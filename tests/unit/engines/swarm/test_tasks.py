@@ -95,6 +95,7 @@ def test_what_is_its_service_s_own_is_with_the_task() -> None:
     ("state", "desired", "leaves"),
     [
         ("running", "running", False),
+        ("running", "complete", False),  # a job's, which should run until it ends by itself
         ("running", "shutdown", True),
         ("running", "remove", True),
         ("starting", "shutdown", False),

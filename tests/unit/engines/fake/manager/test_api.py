@@ -10,7 +10,7 @@ from simulation import in_simulated_time
 from swarmstage import swarm_stage
 
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.swarmstate import Port
+from lbwatch.engines.fake.manager.state import Port
 
 
 def test_a_task_says_where_it_is_reached(tmp_path: Path) -> None:

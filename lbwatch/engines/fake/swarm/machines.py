@@ -1,15 +1,15 @@
 """
 Where tasks of a fake Swarm run: on a fake engine that is a node, whose containers and events they are, or nowhere.
 
-What happens there happens to the task in truth; when the managers come to know it is in `swarmagents`.
+What happens there happens to the task in truth; when the managers come to know it is in `swarm.agents`.
 """
 
 import asyncio
 from typing import Any
 
 from lbwatch.engines.fake.engine import FakeEngine
+from lbwatch.engines.fake.manager.state import SwarmState, Task
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import SwarmState, Task
 
 _TERM = 15
 _KILLED = 137

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network
 
-from lbwatch.engines.fake.swarmstate import Overlay
+from lbwatch.engines.fake.manager.state import Overlay
 
 
 def test_a_freed_address_is_given_again_only_after_all_others() -> None:

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from lbwatch.engines.fake.manager.answers import task_answer
+from lbwatch.engines.fake.manager.state import STATES, SwarmState, Task
 from lbwatch.engines.fake.requests import Filters, has_labels
 from lbwatch.engines.fake.state import InvalidError, NotFoundError
-from lbwatch.engines.fake.swarmanswers import task_answer
-from lbwatch.engines.fake.swarmstate import STATES, SwarmState, Task
 
 TASK_FILTERS = frozenset({"desired-state", "id", "label", "name", "node", "runtime", "service", "_up-to-date"})
 """What `GET /tasks` takes (20.10 and 28.5, measured); any other is refused with 400, `version` too."""

@@ -11,8 +11,8 @@ import pytest
 from simulation import in_simulated_time
 from swarmstage import Stage, swarm_stage
 
+from lbwatch.engines.fake.manager.state import Task
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import Task
 
 
 def serving_over_time(stage: Stage, service: str, counts: list[int]) -> Any:

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from lbwatch.engines.fake import requests, swarmanswers
+from lbwatch.engines.fake import requests
+from lbwatch.engines.fake.manager import answers
+from lbwatch.engines.fake.manager.state import Node, Service, SwarmState
+from lbwatch.engines.fake.manager.tasks import TASK_FILTERS, TaskReplica
 from lbwatch.engines.fake.responses import json_bytes
 from lbwatch.engines.fake.state import RefusedError
-from lbwatch.engines.fake.swarmstate import Node, Service, SwarmState
-from lbwatch.engines.fake.swarmtasks import TASK_FILTERS, TaskReplica
 
 SERVICE_FILTERS = frozenset({"id", "label", "mode", "name", "runtime"})
 NODE_FILTERS = frozenset({"id", "label", "membership", "name", "node.label", "role"})
@@ -70,7 +71,7 @@ class SwarmApi:
     def info(self) -> Mapping[str, Any]:
         """Return `Swarm` of /info."""
         member = self._member()
-        return swarmanswers.NO_SWARM if member is None else member.info()
+        return answers.NO_SWARM if member is None else member.info()
 
     def overlays(self) -> list[dict[str, Any]]:
         """Return the networks that a manager lists beside its own; none elsewhere."""
@@ -78,7 +79,7 @@ class SwarmApi:
         if member is None or not member.info()["ControlAvailable"]:
             return []
         return [
-            swarmanswers.overlay_answer(network, ingress=network.name == "ingress")
+            answers.overlay_answer(network, ingress=network.name == "ingress")
             for network in member.state.networks.values()
         ]
 
@@ -86,32 +87,32 @@ class SwarmApi:
         """Answer `GET /services`."""
         state = (await self._admitted()).state
         filters = requests.filters_of(request.query, known=SERVICE_FILTERS)
-        answers = []
+        found: list[Any] = []
         for service in sorted(state.services.values(), key=lambda each: each.id):
             if not _service_passes(service, filters=filters):
                 continue
-            answer = swarmanswers.service_answer(service, state=state)
+            answer = answers.service_answer(service, state=state)
             if requests.is_true(request.query, key="status"):
                 answer["ServiceStatus"] = _service_status(service)
-            answers.append(answer)
-        return _answer(answers)
+            found.append(answer)
+        return _answer(found)
 
     async def service(self, request: web.Request) -> web.Response:
         """Answer `GET /services/ID`; the service may be named too."""
         state = (await self._admitted()).state
-        return _answer(swarmanswers.service_answer(state.find_service(request.match_info["id"]), state=state))
+        return _answer(answers.service_answer(state.find_service(request.match_info["id"]), state=state))
 
     async def nodes(self, request: web.Request) -> web.Response:
         """Answer `GET /nodes`."""
         state = (await self._admitted()).state
         filters = requests.filters_of(request.query, known=NODE_FILTERS)
         nodes = sorted(state.nodes.values(), key=lambda each: each.id)
-        return _answer([swarmanswers.node_answer(node) for node in nodes if _node_passes(node, filters=filters)])
+        return _answer([answers.node_answer(node) for node in nodes if _node_passes(node, filters=filters)])
 
     async def node(self, request: web.Request) -> web.Response:
         """Answer `GET /nodes/ID`."""
         state = (await self._admitted()).state
-        return _answer(swarmanswers.node_answer(state.find_node(request.match_info["id"])))
+        return _answer(answers.node_answer(state.find_node(request.match_info["id"])))
 
     async def tasks(self, request: web.Request) -> web.Response:
         """Answer `GET /tasks`."""

@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Any
 
 from lbwatch.engines.fake.delivery import EventStream
+from lbwatch.engines.fake.manager.answers import swarm_event, swarm_info
+from lbwatch.engines.fake.manager.api import UnavailableError
+from lbwatch.engines.fake.manager.state import Node, SwarmState
+from lbwatch.engines.fake.manager.tasks import TaskReplica
 from lbwatch.engines.fake.state import FailedError
-from lbwatch.engines.fake.swarmanswers import swarm_event, swarm_info
-from lbwatch.engines.fake.swarmapi import UnavailableError
-from lbwatch.engines.fake.swarmstate import Node, SwarmState
-from lbwatch.engines.fake.swarmtasks import TaskReplica
 
 NO_LEADER = (
     "rpc error: code = Unknown desc = The swarm does not have a leader. "

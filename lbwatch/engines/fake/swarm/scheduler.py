@@ -1,6 +1,6 @@
 """Which node of the fake Swarm gets a task: the one that has the fewest, as swarmkit's scheduler spreads them (src)."""
 
-from lbwatch.engines.fake.swarmstate import Node, SwarmState, Task
+from lbwatch.engines.fake.manager.state import Node, SwarmState, Task
 
 
 def place(state: SwarmState, task: Task) -> Node | None:

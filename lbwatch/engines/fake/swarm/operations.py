@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from lbwatch.engines.fake.manager.doors import NO_LEADER
+from lbwatch.engines.fake.manager.state import Node, Service, Spec, SwarmState, Task
 from lbwatch.engines.fake.state import ConflictError, FailedError, InvalidError
-from lbwatch.engines.fake.swarmagents import Pace
-from lbwatch.engines.fake.swarmdoors import NO_LEADER
-from lbwatch.engines.fake.swarmleader import Leader
-from lbwatch.engines.fake.swarmmachines import Machine
-from lbwatch.engines.fake.swarmstate import Node, Service, Spec, SwarmState, Task
+from lbwatch.engines.fake.swarm.agents import Pace
+from lbwatch.engines.fake.swarm.leader import Leader
+from lbwatch.engines.fake.swarm.machines import Machine
 
 Tell = Callable[[Service, str, Mapping[str, str]], None]
 
@@ -42,7 +42,7 @@ class Services:
         return iter(tuple(self._state.services.values()))
 
     def create(self, name: str, **options: Any) -> str:
-        """Return the id of a new service; the options are those of `swarmstate.Spec`."""
+        """Return the id of a new service; the options are those of `manager.state.Spec`."""
         self._require_leader()
         state, spec = self._state, Spec(name=name, **options)
         _check(spec)

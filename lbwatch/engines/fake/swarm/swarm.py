@@ -2,7 +2,7 @@
 A fake Swarm: services, tasks and nodes that come and go in the loop's time, behind fake engines that are its managers.
 
 It lies as real managers do: they tell no event of a task, say that one should stop seconds before it is told to, answer
-from copies that lag, and fall silent where they lost their leader. Operations are in `swarmoperations`.
+from copies that lag, and fall silent where they lost their leader. Operations are in `swarm.operations`.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self
 
 from lbwatch.engines.fake.engine import FakeEngine
-from lbwatch.engines.fake.swarmagents import Agents, Pace
-from lbwatch.engines.fake.swarmdoors import Door, Trouble
-from lbwatch.engines.fake.swarmleader import Leader
-from lbwatch.engines.fake.swarmmachines import Machine
-from lbwatch.engines.fake.swarmoperations import Nodes, Services, Tasks
-from lbwatch.engines.fake.swarmstate import Node, Overlay, Service, SwarmState, Task
-from lbwatch.engines.fake.swarmtasks import TaskReplica
+from lbwatch.engines.fake.manager.doors import Door, Trouble
+from lbwatch.engines.fake.manager.state import Node, Overlay, Service, SwarmState, Task
+from lbwatch.engines.fake.manager.tasks import TaskReplica
+from lbwatch.engines.fake.swarm.agents import Agents, Pace
+from lbwatch.engines.fake.swarm.leader import Leader
+from lbwatch.engines.fake.swarm.machines import Machine
+from lbwatch.engines.fake.swarm.operations import Nodes, Services, Tasks
 
 
 class FakeSwarm:

@@ -2,7 +2,7 @@
 What the leader of a fake Swarm decides: which tasks there should be, and where.
 
 It does what swarmkit's orchestrators do (src, manager/orchestrator: replicated, global, restart, update), and waits
-wherever there is no leader. What becomes of a task on its node is in `swarmagents`.
+wherever there is no leader. What becomes of a task on its node is in `swarm.agents`.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from lbwatch.engines.fake.swarmagents import Pace
-from lbwatch.engines.fake.swarmscheduler import count
-from lbwatch.engines.fake.swarmstate import HISTORY, ORDER, Node, Service, SwarmState, Task, either
+from lbwatch.engines.fake.manager.state import HISTORY, ORDER, Node, Service, SwarmState, Task, either
+from lbwatch.engines.fake.swarm.agents import Pace
+from lbwatch.engines.fake.swarm.scheduler import count
 
 _READY = "ready"
 _RUNNING = "running"

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from lbwatch.engines.fake.manager.state import ORDER, Node, Overlay, Port, Service, Spec, SwarmState, Task
 from lbwatch.engines.fake.responses import timestamp
-from lbwatch.engines.fake.swarmstate import ORDER, Node, Overlay, Port, Service, Spec, SwarmState, Task
 
 _FAMILIES = (4, 6)
 """A port of a node is listed once for each, without the address that would tell them apart."""

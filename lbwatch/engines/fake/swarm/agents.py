@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lbwatch.engines.fake.swarmmachines import Machine
-from lbwatch.engines.fake.swarmscheduler import place
-from lbwatch.engines.fake.swarmstate import Node, Port, SwarmState, Task, either
+from lbwatch.engines.fake.manager.state import Node, Port, SwarmState, Task, either
+from lbwatch.engines.fake.swarm.machines import Machine
+from lbwatch.engines.fake.swarm.scheduler import place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
