@@ -32,6 +32,7 @@ ACTIONS = frozenset(
     {
         *("create", "start", "restart", "die", "kill", "stop", "destroy", "remove", "pause", "unpause", "rename"),
         *("update", "health_status", "connect", "disconnect", "unreadable"),
+        *("service create", "service update", "service remove", "node create", "node update", "node remove"),
     }
 )
 """Events that are counted by their own name; all others are `other`."""

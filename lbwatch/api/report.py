@@ -184,7 +184,8 @@ class Report:
 
     def origin_words(self, container: str) -> str:
         """Return where a container is from, in words; empty where there is nothing to be said."""
-        return origin_words(self.origins.get(container, NOWHERE), several_engines=self.several_engines)
+        origin = self.origins.get(container, NOWHERE)
+        return origin_words(origin, several_engines=self.several_engines, beside=container)
 
     @property
     def unrouted(self) -> tuple[Route, ...]:

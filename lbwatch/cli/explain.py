@@ -14,6 +14,7 @@ from lbwatch.core.crashloop import LOOP_RESTARTS
 from lbwatch.core.errors import SourceError
 from lbwatch.core.explain import Explanation, Story, story_of
 from lbwatch.core.model import Container, Notice, NoticeKind, Plan
+from lbwatch.core.origins import NOWHERE, origins_of
 from lbwatch.core.plan import noted
 from lbwatch.core.rows import stamped
 from lbwatch.core.serving import places_of
@@ -65,7 +66,16 @@ async def _found_out(settings: Settings, *, ref: str | None, recorded: Path | No
             story = await _story(container, look=look, plan=plan)
         upstreams = {route.upstream for route in routes}
         places = {name: each for name, each in places_of(plan).items() if name in upstreams}
-    return Explanation(source=look.source.described, routes=routes, story=story, places=places)
+        origins = origins_of(each for each in containers.values() if ref is None or each.name == container.name)
+        several = isinstance(look.source, EnginePool) and len(look.source.statuses()) > 1
+    return Explanation(
+        source=look.source.described,
+        routes=routes,
+        story=story,
+        places=places,
+        origins=origins,
+        several_engines=several,
+    )
 
 
 async def _story(container: Container, *, look: Look, plan: Plan) -> Story:
@@ -101,7 +111,12 @@ def _as_json(told: Explanation) -> str:
     story = {} if told.story is None else {"story": story_json(told.story)}
     waits = {each.upstream: each for each in told.waits}
     rows = [
-        route_json(route, wait=waits.get(route.upstream or ""), places=told.places.get(route.upstream or "", ()))
+        route_json(
+            route,
+            wait=waits.get(route.upstream or ""),
+            places=told.places.get(route.upstream or "", ()),
+            origin=told.origins.get(route.container, NOWHERE),
+        )
         | story
         for route in told.routes
     ]

@@ -6,7 +6,7 @@ What others wrote is never taken for markup or for a terminal's own sequences.
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from rich.table import Table
@@ -15,9 +15,10 @@ from rich.text import Text
 from lbwatch.cli.terminal import BAD, DIM, GOOD, NOTE, console, is_terminal, write_line
 from lbwatch.core.errors import excerpt
 from lbwatch.core.explain import Explanation, Story, stamp
-from lbwatch.core.model import Event, Reason, Route
+from lbwatch.core.model import Reason, Route
+from lbwatch.core.origins import origin_words
 from lbwatch.core.serving import place_words
-from lbwatch.core.status import counted
+from lbwatch.core.ways import WayVerdict, ways_tell_more
 
 _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason.NOT_RUNNING})
 """What is so because somebody wanted it so."""
@@ -25,7 +26,6 @@ _QUIET = frozenset({Reason.NOT_LABELLED, Reason.DISABLED, Reason.ONE_OFF, Reason
 Places = Mapping[str, tuple[str, ...]]
 """The hosts and ports that upstreams serve, by upstream."""
 
-_NAME_WIDTH = 20
 _WIDEST = 40  # of a column of names: one that is longer must not push all others away
 _VERDICT_STYLES = {"ok": GOOD, "warn": NOTE, "FAILED": f"bold {BAD}"}
 _DIFF_STYLES = {"+": GOOD, "-": BAD, "@": "cyan"}
@@ -72,11 +72,22 @@ def show_explanation(told: Explanation) -> None:
     if not told.routes and not told.reasons:
         show("The engine has no containers.\n")
     elif is_terminal() and told.routes:
-        console().print(_table(told.routes, places=told.places))
+        console().print(_table(told.routes, places=told.places, origins=_origins(told)))
     else:
-        show(_plain(told.routes, places=told.places))
+        show(_plain(told.routes, places=told.places, origins=_origins(told)))
     if told.story is not None:
         _show_story(told.story)
+
+
+def _origins(told: Explanation) -> Mapping[str, str]:
+    """Return where containers are from, in words and by name; none where a story says so, or there is one engine."""
+    if told.story is not None:
+        return {}
+    words = {
+        name: origin_words(each, several_engines=told.several_engines, beside=name)
+        for name, each in told.origins.items()
+    }
+    return {name: excerpt(each) for name, each in words.items() if each}
 
 
 def route_words(route: Route) -> tuple[str, ...]:
@@ -88,10 +99,13 @@ def route_words(route: Route) -> tuple[str, ...]:
     return (first, *(f"warning: {notice.detail}" for notice in route.notices))
 
 
-def _plain(routes: Iterable[Route], *, places: Places) -> str:
+def _plain(routes: Iterable[Route], *, places: Places, origins: Mapping[str, str]) -> str:
     """Return routes in columns: container, upstream, then the address or the reason; hosts and warnings below them."""
     everything = tuple(routes)
-    cells = [(route.container, route.upstream or "-", _outcome(route)) for route in everything]
+    cells = [
+        (route.container, route.upstream or "-", _outcome(route, origin=origins.get(route.container)))
+        for route in everything
+    ]
     widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
     lines = []
     for route, (container, upstream, outcome) in zip(everything, cells, strict=True):
@@ -108,13 +122,13 @@ def _served(route: Route, *, places: Places) -> str:
     return place_words(found) if found else ""
 
 
-def _outcome(route: Route) -> str:
+def _outcome(route: Route, *, origin: str | None) -> str:
     state = f" ({route.state})" if route.state not in (None, "up") else ""
     since = f" [since {stamp(route.since)}]" if route.since is not None else ""
-    return f"{route.outcome}{state}{since}"
+    return f"{route.outcome}{state}{since}" + (f" [{origin}]" if origin else "")
 
 
-def _table(routes: tuple[Route, ...], *, places: Places) -> Table:
+def _table(routes: tuple[Route, ...], *, places: Places, origins: Mapping[str, str]) -> Table:
     is_dated = any(route.since is not None for route in routes)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=True)
     for heading in ("container", "upstream"):
@@ -128,6 +142,8 @@ def _table(routes: tuple[Route, ...], *, places: Places) -> Table:
         what = Text(route.address or route.detail or "")
         if served := _served(route, places=places):
             what.append(f"\nfor {served}", style=DIM)
+        if origin := origins.get(route.container):
+            what.append(f"\n{origin}", style=DIM)
         for notice in route.notices:
             what.append(f"\nwarning: {notice.detail}", style=NOTE)
         state = NOTE if route.address is not None and route.state != "up" else style
@@ -155,6 +171,13 @@ def _show_story(story: Story) -> None:
     health = f", health {story.health}" if story.health != "none" else ", no health check"
     more = [words for words in (story.suspended, story.advice) if words]
     _section("state", [f"{story.status}{health}{started}{restarts}", *more])
+    if story.swarm is not None:
+        where = f"node {story.swarm.node}" if story.swarm.node else "on no node yet"
+        whole = f"service {story.swarm.service}, task {story.swarm.task}, {where}"
+        _section("Swarm", [whole, f"state {story.swarm.state}, desired state {story.swarm.desired}"])
+    elif story.engine:
+        alias = "" if story.own_name == story.container else f", which calls it {story.own_name}"
+        _section("engine", [f"{story.engine}{alias}"])
     _section("id", [story.id])
     if story.image:
         _section("image", [story.image])
@@ -164,57 +187,18 @@ def _show_story(story: Story) -> None:
     _section("labels", [*labels, *unread] or ["none that is read"])
     networks = [f"{each.network}  {each.address or 'no address'}  ({each.verdict})" for each in story.networks]
     _section("networks", networks or ["none"])
+    if ways_tell_more(story.ways):
+        _section("reached", [_way(each) for each in story.ways])
     _section("events", [f"{event.at}  {event.action}" for event in story.events] or ["none lately"])
     _section("rendered", list(story.lines) or ["nothing"])
+
+
+def _way(each: WayVerdict) -> str:
+    whose = f"upstream {each.upstream}, " if each.upstream is not None else ""
+    return f"{whose}{each.way}  ({each.verdict})"
 
 
 def _section(name: str, lines: list[str]) -> None:
     for number, line in enumerate(lines):
         heading = Text(f"{name if number == 0 else '':<9} ", style="bold")
         write_line(heading.append(column(excerpt(line), beside=len(heading)), style="default"))
-
-
-class EventScreen:
-    """
-    Shows a stream of events, and what becomes of them.
-
-    Args:
-        wall: Gives the time in seconds since the epoch.
-    """
-
-    def __init__(self, *, wall: Callable[[], float]) -> None:
-        self._wall = wall
-
-    def begun(self, *, source: str, containers: int) -> None:
-        """Write that it has begun."""
-        many = counted(containers, what="container")
-        write_line(f"{self._now()}  following {source}: {many}; Ctrl-C ends it", style=DIM)
-
-    def event(self, event: Event, *, name: str, matters: bool, prefix: str) -> None:
-        """Show an event, and whether it is looked at."""
-        at = (
-            datetime.fromtimestamp(event.at_ns / 1e9, UTC).isoformat(timespec="milliseconds")[11:23]
-            if event.at_ns
-            else self._now()
-        )
-        told = Text(f"{at}  ", style=DIM)
-        told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
-        signal = f" (signal {event.signal})" if event.signal is not None else ""
-        told.append(f"{excerpt(event.action)}{signal}", style="cyan")
-        if event.container is None:
-            told.append("  all containers are looked at", style="default")
-        elif not matters:
-            told.append(f"  ignored: it has no {prefix}.* label", style=DIM)
-        write_line(told)
-
-    def verdict(self, name: str, lines: tuple[str, ...] | None) -> None:
-        """Show what a container's new place is; `None`: it is gone."""
-        for line in lines or ("gone",):
-            style = GOOD if line.startswith("serves") else NOTE
-            told = Text(f"{self._now()}  ", style=DIM)
-            told.append(f"{excerpt(name):<{_NAME_WIDTH}}  ", style="bold")
-            told.append("-> ", style=style)
-            write_line(told.append(column(line, beside=len(told)), style=style))
-
-    def _now(self) -> str:
-        return datetime.fromtimestamp(self._wall(), UTC).isoformat(timespec="milliseconds")[11:23]

@@ -12,16 +12,15 @@ from lbwatch.core.errors import excerpt
 from lbwatch.core.labels import meaning, read_labels
 from lbwatch.core.model import (
     Container,
-    Endpoint,
     Event,
     Health,
     Route,
     Suspended,
 )
-from lbwatch.core.networks import USED
-from lbwatch.core.placement import flapping_words, network_owner
-from lbwatch.core.reach import weighed_networks
+from lbwatch.core.origins import Origin, origin_of
+from lbwatch.core.placement import flapping_words
 from lbwatch.core.rules import Rules
+from lbwatch.core.ways import NetworkVerdict, WayVerdict, networks_of, ways_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +83,23 @@ class LabelRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkVerdict:
-    """A network that the container is on, its address there, and why its server is reached by it or not."""
+class TaskStory:
+    """
+    What a Swarm says of a container that is one of its tasks.
 
-    network: str
-    address: str
-    verdict: str
+    Attributes:
+        service: Name of the service.
+        task: What `docker service ps` calls it, such as `web.3`.
+        node: Host name of its machine, or else its id; `None` while it has none.
+        state: What it is, in the Swarm's word.
+        desired: What it should be, likewise.
+    """
+
+    service: str
+    task: str
+    node: str | None
+    state: str
+    desired: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +128,10 @@ class Story:
         lines: What the rendered file says of it.
         image: What it was made of; empty where the engine did not say.
         advice: What its owner may not know although all is well; `None`: there is nothing.
+        ways: How it may be reached, in the order in which that is tried.
+        engine: Name of its engine where there are several, and of a task that of its Swarm; `None`: it is the only one.
+        own_name: What that engine calls it.
+        swarm: What its Swarm says of it; `None`: it is no task.
     """
 
     container: str
@@ -135,6 +149,10 @@ class Story:
     advice: str | None = None
     more_labels: int = 0
     image: str = ""
+    ways: tuple[WayVerdict, ...] = ()
+    engine: str | None = None
+    own_name: str = ""
+    swarm: TaskStory | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +161,15 @@ class Explanation:
     The whole answer of `explain`.
 
     Attributes:
-        source: The name of the engine that it is about.
+        source: Where the engines are that it is about.
         routes: Of all containers, or of the one that was asked for.
         reasons: Why the daemon is not in step, so that the rows may be old; empty if it is, or there is none.
         remarks: What else its operator should know.
         waits: The upstreams whose requests may wait, of these routes.
         story: Of the container that was asked for; `None` where all were.
         places: The hosts and ports that the upstreams of these routes serve, by upstream.
+        origins: Where the containers of these routes are from, by name.
+        several_engines: Whether more than one engine, or a Swarm beside it, is followed.
     """
 
     source: str
@@ -159,6 +179,8 @@ class Explanation:
     waits: tuple[Wait, ...] = ()
     story: Story | None = None
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    several_engines: bool = False
 
 
 def story_of(
@@ -183,7 +205,9 @@ def story_of(
         routes: As planned, of all containers.
         text: What was rendered.
     """
-    known = [event for event in events if event.container == container.id][-MAX_EVENTS:]
+    # A Swarm has no events of its tasks (facts, stream 24): those of the service say what happened to it.
+    of = container.id if container.task is None else container.task.service_id
+    known = [event for event in events if event.container == of][-MAX_EVENTS:]
     wanted = tuple(route.address for route in routes if route.container == container.name and route.address)
     return Story(
         container=container.name,
@@ -200,12 +224,29 @@ def story_of(
         ),
         image=container.image,
         more_labels=max(0, len(container.labels) - MAX_LABELS),
-        networks=tuple(_networks(container, rules=rules, containers=containers)),
+        networks=tuple(networks_of(container, rules=rules, containers=containers)),
         events=tuple(
             ContainerEvent(at=stamp(event.at_ns / 1e9) or "", action=excerpt(event.action)) for event in known
         ),
         lines=tuple(_lines(text, wanted)),
         advice=_advice(container, rules=rules) if wanted else None,
+        ways=ways_of(container, rules=rules, containers=containers),
+        engine=container.engine.name if rules.several_engines or container.task is not None else None,
+        own_name=container.own_name,
+        swarm=_swarm(container),
+    )
+
+
+def _swarm(container: Container) -> TaskStory | None:
+    origin, task = origin_of(container), container.task
+    if task is None:
+        return None
+    return TaskStory(
+        service=task.service,
+        task=origin.task or "",
+        node=origin.node,
+        state=task.state,
+        desired=task.desired,
     )
 
 
@@ -234,23 +275,6 @@ def _suspended(container: Container, suspended: Suspended, *, rules: Rules) -> s
         return flapping_words(stay_healthy_s)
     former = suspended.former_names.get(container.id)
     return former and f"it was renamed just now: its default upstream is for a moment still that of {former}"
-
-
-def _networks(container: Container, *, rules: Rules, containers: Mapping[str, Container]) -> Iterable[NetworkVerdict]:
-    owner = network_owner(container, containers=containers)
-    if owner is None:
-        return
-    whose = "" if owner is container else f" (of {owner.name}, whose network it uses)"
-    asked = read_labels(container.labels, prefix=rules.prefix, refuses_key=rules.refuses_key).upstreams
-    verdicts: dict[Endpoint, list[str]] = {}
-    for wanted in {(each.network, each.reach, each.address): each for each in asked}.values():
-        for endpoint, verdict in weighed_networks(container, wanted, owner=owner, rules=rules):
-            verdicts.setdefault(endpoint, []).append(verdict)
-    # Its upstreams may name different networks: one that any of them is reached by counts as taken.
-    for endpoint, said in verdicts.items():
-        taken = next((verdict for verdict in said if verdict.startswith(USED)), said[0])
-        address = endpoint.ipv4 or endpoint.ipv6
-        yield NetworkVerdict(network=excerpt(endpoint.network) + whose, address=excerpt(address), verdict=taken)
 
 
 def _lines(text: str, places: tuple[str, ...]) -> Iterable[str]:

@@ -50,14 +50,16 @@ def origins_of(containers: Iterable[Container]) -> Mapping[str, Origin]:
     return {each.name: origin_of(each) for each in containers}
 
 
-def origin_words(origin: Origin, *, several_engines: bool) -> str:
+def origin_words(origin: Origin, *, several_engines: bool, beside: str = "") -> str:
     """
     Return where a container is from, in words; empty where there is nothing to be said.
 
     Args:
         origin: Where that is.
         several_engines: Whether more than one is followed.
+        beside: The container's name where that is shown too: it may begin with its engine's.
     """
     if origin.task is not None:
         return f"task {origin.task} on node {origin.node}" if origin.node else f"task {origin.task}, on no node yet"
-    return f"engine {origin.engine}" if several_engines and origin.engine else ""
+    is_told = not several_engines or not origin.engine or beside.startswith(f"{origin.engine}/")
+    return "" if is_told else f"engine {origin.engine}"

@@ -21,6 +21,9 @@ from lbwatch.core.rules import Rules
 from lbwatch.core.target import HOST_ADDRESS, Target, place_of, target_of
 from lbwatch.core.wishes import Reach, UpstreamLabels
 
+NETWORK_WAY = "network"
+"""What the way by a network is called, of which the verdicts on the networks say more."""
+
 _OVERLAY = "overlay"
 
 
@@ -265,7 +268,7 @@ def _by_service(target: Target) -> Reached:
 
 
 _ADDRESS: tuple[str, _Rule] = ("address", _by_label)
-_NETWORK: tuple[str, _Rule] = ("network", _by_network)
+_NETWORK: tuple[str, _Rule] = (NETWORK_WAY, _by_network)
 _PORT: tuple[str, _Rule] = ("published port", _by_published_port)
 _HOST: tuple[str, _Rule] = ("host network", _by_host)
 _SERVICE: tuple[str, _Rule] = ("service", _by_service)

@@ -14,9 +14,11 @@ from lbwatch.core.target import MAX_NAMED, Target, place_of
 
 def unshared_words(target: Target) -> str:
     """Return why a container of another engine is on no network of nginx's."""
-    networks = ", ".join(each.network for each in target.owner.endpoints if is_usable(each))
+    networks = [each.network for each in target.owner.endpoints if is_usable(each)]
     nginx = ", ".join(target.rules.networks)
-    on = f"it is on {excerpt(networks) or 'no network'} of {place_of(target.owner, rules=target.rules)}"
+    on = f"it is on {excerpt(', '.join(networks)) or 'no network'} of {place_of(target.owner, rules=target.rules)}"
+    if alike := [each for each in networks if each in target.rules.networks]:
+        return f"{on}, which is another network than nginx's own {excerpt(alike[0])}"
     return f"{on}, and nginx on {excerpt(nginx)}" if nginx else f"{on}, where nginx is not"
 
 

@@ -87,7 +87,7 @@ class EnginePool:
     @property
     def described(self) -> str:
         """Return where the engines are, as users write it; of several with their names."""
-        return ", ".join(_named_url(each.name, each.url, alone=len(self.engines) == 1) for each in self.engines)
+        return named_urls({each.name: each.url for each in self.engines})
 
     def snapshots(self) -> tuple[Snapshot, ...] | None:
         """
@@ -296,11 +296,12 @@ class EnginePool:
 
 def described(addresses: Sequence[EngineAddress]) -> str:
     """Return where engines are, as `EnginePool.described`."""
-    return ", ".join(_named_url(each.engine.name, each.name, alone=len(addresses) == 1) for each in addresses)
+    return named_urls({each.engine.name: each.name for each in addresses})
 
 
-def _named_url(name: str, url: str, *, alone: bool) -> str:
-    return url if alone else f"{name}={url}"
+def named_urls(urls: Mapping[str, str]) -> str:
+    """Return where engines are, by their names, as users write it; of one alone without its name."""
+    return ", ".join(urls.values() if len(urls) == 1 else (f"{name}={url}" for name, url in urls.items()))
 
 
 def _snapshot_of(each: FollowedEngine) -> Snapshot:

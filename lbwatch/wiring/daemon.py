@@ -22,6 +22,7 @@ from lbwatch.core.errors import OutputError, OutputHeldError, SettingsError, Sou
 from lbwatch.core.explain import Explanation, story_of
 from lbwatch.core.hostwords import HostExplanation, host_of
 from lbwatch.core.model import BalancerStatus, Container
+from lbwatch.core.origins import origins_of
 from lbwatch.core.plan import Rules
 from lbwatch.core.schedule import ReloadPace
 from lbwatch.core.serving import places_of
@@ -119,6 +120,8 @@ class Daemon:
             remarks=status.remarks,
             waits=tuple(each for each in status.waits if each.upstream in upstreams),
             places={name: each for name, each in places.items() if name in upstreams},
+            origins=origins_of(status.containers if container is None else (container,)),
+            several_engines=status.several_engines,
         )
         if container is None:
             return explanation

@@ -37,8 +37,9 @@ def make_pool(
         settings: What the user set.
         stack: Closes the connections.
         asks_identity: Whether each engine is asked who it is, beside what it has.
-        keeps: Whether what engines say is kept for a start at which one is away, and what was kept of others is
-            forgotten; what was kept of these counts in any case.
+        keeps: Whether it is a daemon's: what engines say is kept for a start at which one is away, what was kept of
+            others is forgotten, and it is logged which engine anyone may command. What was kept of these counts in any
+            case.
 
     Raises:
         SettingsError: An engine cannot be reached as it is set.
@@ -47,7 +48,7 @@ def make_pool(
     nginx_engine = nginx_engine_of(settings.engine, addresses)
     engines: list[FollowedEngine] = []
     for address in addresses:
-        if address.warning:
+        if address.warning and keeps:  # a command that only looks has `check` for that
             _log.warning("source.unprotected", warning=address.warning)
         client = EngineClient(address)
         stack.push_async_callback(client.close)

@@ -1,8 +1,11 @@
 """Stories of containers, for their pages."""
 
+from dataclasses import replace
+
 from lbwatch.core.errors import RequestError
-from lbwatch.core.explain import ContainerEvent, Explanation, LabelRead, NetworkVerdict, Story
+from lbwatch.core.explain import ContainerEvent, Explanation, LabelRead, Story, TaskStory
 from lbwatch.core.status import Status
+from lbwatch.core.ways import NetworkVerdict, WayVerdict
 
 
 def explained(name: str, status: Status) -> Explanation:
@@ -42,3 +45,19 @@ def story(name: str, *, text: str = "") -> Story:
         image=f"nginx:1.22{text}",
         advice="without a health check it gets requests as soon as it runs",
     )
+
+
+def task_story(name: str, *, text: str = "") -> Story:
+    """One of a Swarm's task that is about to be stopped, and that its node publishes a port of; *text* likewise."""
+    swarm = TaskStory(
+        service=f"web{text}",
+        task=f"web.1{text}",
+        node=f"worker-1{text}",
+        state=f"running{text}",
+        desired=f"shutdown{text}",
+    )
+    ways = (
+        WayVerdict(way="network", verdict=f"it is on front{text} of node worker-1, where nginx is not"),
+        WayVerdict(way="published port", verdict=f"used: 10.77.0.7:32770{text}", upstream=f"api{text}"),
+    )
+    return replace(story(name, text=text), engine=f"swarm{text}", swarm=swarm, ways=ways)

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from lbwatch.cli import DONE, FAILED, output
 from lbwatch.cli.check.config import config_findings
 from lbwatch.cli.check.daemon import daemon_findings
-from lbwatch.cli.check.engine import engine_findings, network_findings
+from lbwatch.cli.check.engine import engine_findings
 from lbwatch.cli.check.finding import Finding, Verdict, failed
+from lbwatch.cli.check.networks import network_findings
 from lbwatch.cli.check.nginx import nginx_findings
 from lbwatch.cli.check.settings import output_findings, settings_findings, template_findings
 from lbwatch.core.errors import LbwatchError, RenderError

@@ -9,6 +9,7 @@ from lbwatch.api import client
 from lbwatch.api.client import DaemonState, NginxState, SiteState
 from lbwatch.cli.check.finding import Finding, closed_site_words, failed, ok, warn, warnings
 from lbwatch.core.errors import NoDaemonError
+from lbwatch.engines.pool import described, named_urls
 from lbwatch.settings import Settings
 from lbwatch.wiring.parts import make_addresses
 
@@ -28,7 +29,7 @@ async def daemon_findings(settings: Settings) -> Iterable[Finding]:
     except NoDaemonError as error:
         is_there = getattr(error.__cause__, "errno", None) == errno.EACCES
         return (warn("daemon", str(error) if is_there else f"{_START} (none answers at control_socket {path})"),)
-    return tuple(_findings(state, engines=tuple(each.name for each in make_addresses(settings))))
+    return tuple(_findings(state, engines=described(make_addresses(settings))))
 
 
 async def _settled_state(path: Path) -> DaemonState:
@@ -42,11 +43,12 @@ async def _settled_state(path: Path) -> DaemonState:
     return state
 
 
-def _findings(state: DaemonState, *, engines: tuple[str, ...]) -> Iterator[Finding]:
-    followed = tuple(each.url for each in state.engines if each.kind == "engine")
-    if set(engines) != set(followed):  # what it says is not about what was looked at
-        follows, named = ", ".join(followed), ", ".join(engines)
-        yield warn("daemon", f"the lbwatch that runs follows {follows}, and these settings name {named}")
+def _findings(state: DaemonState, *, engines: str) -> Iterator[Finding]:
+    """Return the findings; *engines*: where those are that the settings name."""
+    # One from before engines had names calls each by its URL.
+    followed = named_urls({each.name: each.url or each.name for each in state.engines if each.kind == "engine"})
+    if engines != followed:  # what it says is not about what was looked at
+        yield warn("daemon", f"the lbwatch that runs follows {followed}, and these settings name {engines}")
         return
     yield from (failed("daemon", reason) for reason in state.reasons)
     if not state.reasons:

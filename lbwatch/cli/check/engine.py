@@ -1,24 +1,19 @@
-"""Checks the engines: that each answers what is asked of it, and that nginx's has the networks that are set."""
+"""Checks the engines: that they answer what is asked of them, and that nginx reaches what they have."""
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from itertools import chain, combinations
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 
+from lbwatch.cli.check.enginelook import OF_MANAGER, EngineLook, asks_swarm, connected, engine_looks
 from lbwatch.cli.check.finding import Finding, failed, ok, warn
-from lbwatch.core.errors import SourceError, excerpt
+from lbwatch.core.errors import excerpt
 from lbwatch.core.status import counted
-from lbwatch.engines.docker.address import EngineAddress
-from lbwatch.engines.docker.client import ASKED, ASKED_IF_ALLOWED, EngineClient
+from lbwatch.engines.docker.address import nginx_engine_of
+from lbwatch.engines.docker.client import ASKED, ASKED_IF_ALLOWED
 from lbwatch.engines.docker.exec import EXEC_ASKED
-from lbwatch.engines.docker.refusal import REFUSED
+from lbwatch.engines.docker.identity import SwarmMembership
 from lbwatch.settings import Settings
-from lbwatch.wiring.access import NginxAccess
+from lbwatch.wiring.access import NginxAccess, followed
 from lbwatch.wiring.parts import make_addresses, nginx_address
-
-_MOST_NAMED = 8
 
 _PODMAN_WORDS = (
     "this is Podman {version}, which reports no stop signal: a container serves until it is dead, so that a deploy "
@@ -30,99 +25,94 @@ _PODMAN_EXEC_WORDS = (
     "nginx's at each change: `exit_command_delay = 5` below [engine] in containers.conf makes that 5 seconds"
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What one engine came to, and the ids of its containers, by which two ways to one engine are known."""
-
-    findings: tuple[Finding, ...]
-    name: str
-    ids: frozenset[str] = frozenset()
-
-
-@asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[EngineClient]:
-    """Give a client of the engine on whose machine nginx runs, and close it; nothing is asked yet."""
-    async with _client(nginx_address(settings)) as client:
-        yield client
-
-
-@asynccontextmanager
-async def _client(address: EngineAddress) -> AsyncIterator[EngineClient]:
-    client = EngineClient(address)
-    try:
-        yield client
-    finally:
-        await client.close()
+_ID_CHARS = 12
+"""So many of an id's characters are shown, as `docker` does."""
 
 
 async def engine_findings(settings: Settings) -> Iterable[Finding]:
     """Return what answers, and what is asked of it; raises `SourceError` where the only engine does not."""
-    addresses = make_addresses(settings)
-    if len(addresses) == 1:
-        return (await _answer(addresses[0], settings=settings)).findings
-    answers = await asyncio.gather(*(_answer_or_failure(each, settings=settings) for each in addresses))
-    return (*chain.from_iterable(each.findings for each in answers), *_same_findings(answers))
-
-
-async def _answer_or_failure(address: EngineAddress, *, settings: Settings) -> _Answer:
-    """Return what one of several engines came to; the others are looked at in any case."""
-    name = address.engine.name
-    try:
-        answer = await _answer(address, settings=settings)
-    except SourceError as error:
-        return _Answer(name=name, findings=(failed("engine", f"{name}: {error}"),))
-    return replace(answer, findings=tuple(replace(each, words=f"{name}: {each.words}") for each in answer.findings))
-
-
-def _same_findings(answers: Iterable[_Answer]) -> Iterator[Finding]:
-    """Return which engines are followed by two ways: no two engines give a container the same id."""
-    for one, other in combinations(answers, 2):
-        if one.ids & other.ids:
-            yield warn("engine", f"{one.name} and {other.name} are one and the same engine: docker_host needs it once")
-
-
-async def _answer(address: EngineAddress, *, settings: Settings) -> _Answer:
-    async with _client(address) as client:
-        ping = await client.ping()
-        containers = await client.list_containers()
-        is_nginx = address == nginx_address(settings)
-        needed = NginxAccess(settings, client=client, known=dict).asked() if is_nginx else ASKED
-    api = ".".join(map(str, ping.api))
-    more = " and ".join(ASKED_IF_ALLOWED)
-    found = f"{address.name}: API {api}, {counted(len(containers), what='container')}"
-    findings = [ok("engine", f"{found}; asked for {', '.join(needed)}; and, where that is allowed, for {more}")]
-    if ping.podman is not None:
-        findings.append(warn("engine", _PODMAN_WORDS.format(version=ping.podman)))
-        if EXEC_ASKED[0] in needed:
-            findings.append(warn("engine", _PODMAN_EXEC_WORDS))
-    return _Answer(name=address.engine.name, findings=tuple(findings), ids=frozenset(each.id for each in containers))
-
-
-async def network_findings(settings: Settings) -> Iterable[Finding]:
-    """Return whether the engine has the networks that are set; nothing where none is, or no engine answers."""
-    wanted = settings.routing.networks
-    if not wanted:
-        return ()
     async with connected(settings) as client:
-        try:
-            await client.ping()
-            there = await client.network_names()
-        except SourceError as error:
-            if error.status in REFUSED:
-                return (warn("networks", f"not known whether the engine has {', '.join(wanted)}: {error}"),)
-            return ()  # the line above says why nothing answers
-    unknown = [name for name in wanted if name not in there]
-    if not unknown:
-        return (ok("networks", f"the engine has {', '.join(wanted)}"),)
-    return tuple(failed("networks", _unknown_words(name, there=there)) for name in unknown)
+        asked = NginxAccess(settings, client=client, known=dict).asked()
+    looks = await engine_looks(settings)
+    if len(looks) == 1 and looks[0].error is not None:
+        raise looks[0].error
+    return tuple(_findings(looks, settings=settings, asked_of_nginx=asked))
 
 
-def _unknown_words(name: str, *, there: Collection[str]) -> str:
-    near = [each for each in sorted(there) if each.endswith(f"_{name}")] or get_close_matches(
-        name, sorted({*there} - {"none"}), n=1
+def _findings(looks: Sequence[EngineLook], *, settings: Settings, asked_of_nginx: tuple[str, ...]) -> Iterator[Finding]:
+    """Return a line of each engine, and its warnings; *asked_of_nginx*: what the one beside nginx is asked for."""
+    for look in looks:
+        begin = "" if len(looks) == 1 else f"{look.name}: "
+        if look.error is not None:
+            yield failed("engine", f"{begin}{look.error}")
+            continue
+        asked = asked_of_nginx if look.address == nginx_address(settings) else ASKED
+        yield ok("engine", f"{begin}{_found_words(look)}; {_asked_words(look, settings=settings, asked=asked)}")
+        execs = EXEC_ASKED[0] in asked
+        yield from (warn("engine", f"{begin}{each}") for each in _warnings(look, settings=settings, execs=execs))
+    for one, other in combinations(looks, 2):
+        if _are_one(one, other):
+            words = f"{one.name} and {other.name} are one and the same engine: docker_host needs it once"
+            yield warn("engine", words)
+
+
+def _are_one(one: EngineLook, other: EngineLook) -> bool:
+    """Return whether two ways lead to one engine: no two engines give a container the same id, or have one ID."""
+    ids = [look.info.id for look in (one, other) if look.info is not None and look.info.id]
+    return bool(one.containers & other.containers) or (len(ids) == 2 and ids[0] == ids[1])
+
+
+def _found_words(look: EngineLook) -> str:
+    """Return what answered: where, its API, its containers, what it is in a Swarm, and where its ports are reached."""
+    assert look.ping is not None
+    parts = [f"API {'.'.join(map(str, look.ping.api))}", counted(len(look.containers), what="container")]
+    if look.info is not None and look.info.swarm is not None:
+        parts.append(_role_words(look.info.swarm))
+    if look.address.reached_at:
+        parts.append(f"published ports at {look.address.reached_at}")
+    return f"{look.address.name}: {', '.join(parts)}"
+
+
+def _role_words(membership: SwarmMembership) -> str:
+    if membership.state != "active":
+        return f"{excerpt(membership.state)} in its Swarm"
+    return f"manager of Swarm {membership.cluster[:_ID_CHARS]}" if membership.is_manager else "worker in a Swarm"
+
+
+def _asked_words(look: EngineLook, *, settings: Settings, asked: Sequence[str]) -> str:
+    """Return what is asked of an engine, for whoever must allow it."""
+    of_swarm = [f"GET {path}" for path in OF_MANAGER] if asks_swarm(look, settings=settings) else []
+    return (
+        f"asked for {', '.join((*asked, *of_swarm))}; and, where that is allowed, for {' and '.join(ASKED_IF_ALLOWED)}"
     )
-    known = [excerpt(each) for each in sorted(there)]
-    listed = ", ".join(known[:_MOST_NAMED]) + (", ..." if len(known) > _MOST_NAMED else "")
-    advice = f"did you mean {excerpt(near[0])}?" if near else f"it has {listed or 'none'}"
-    return f"networks: the engine has no network {excerpt(name)!r}, so that no container is reached by it: {advice}"
+
+
+def _warnings(look: EngineLook, *, settings: Settings, execs: bool) -> Iterator[str]:
+    """Return what of an engine may be wrong; *execs*: whether programs are run in a container of it."""
+    assert look.ping is not None
+    if look.ping.podman is not None:
+        yield _PODMAN_WORDS.format(version=look.ping.podman)
+        if execs:
+            yield _PODMAN_EXEC_WORDS
+    if look.swarm_error is not None:
+        yield f"its Swarm's tasks cannot be read by it: {look.swarm_error}"
+    yield from _reach_words(look, settings=settings)
+
+
+def _reach_words(look: EngineLook, *, settings: Settings) -> Iterator[str]:
+    """Return why nginx does not reach an engine's containers, and what to set."""
+    setting = f"engine_address={look.name}=ADDRESS"
+    if look.name == nginx_engine_of(settings.engine, make_addresses(settings)):
+        # A container beside its own is reached there as anywhere.
+        if look.info is not None and look.info.is_rootless and followed(settings) is None:
+            yield (
+                "it is rootless, so that its machine reaches no network of its containers, and published ports alone: "
+                f"set nginx_engine=none and {setting}"
+            )
+    elif look.reach_error is not None:
+        yield f"its published ports are not reached: {look.reach_error}; set {setting}"
+    elif not look.address.reached_at:
+        yield (
+            "nginx is not on its machine, and where its published ports are reached is not known, so that its "
+            f"containers are reached by overlay networks alone: set {setting}"
+        )

@@ -10,7 +10,7 @@ from lbwatch.balancers.nginx.process import Process, find_master, require_signal
 from lbwatch.balancers.nginx.upgrade import unfinished
 from lbwatch.balancers.nginx.version import Version
 from lbwatch.balancers.nginx.watch import VersionWatch
-from lbwatch.cli.check.engine import connected
+from lbwatch.cli.check.enginelook import connected
 from lbwatch.cli.check.finding import Finding, failed, ok, warn
 from lbwatch.core.errors import ReloadError, SettingsError
 from lbwatch.core.model import Container

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 
-from lbwatch.cli.check.engine import connected
+from lbwatch.cli.check.enginelook import connected, connected_to
 from lbwatch.cli.check.finding import Finding, ok, warn
 from lbwatch.core.errors import SettingsError
 from lbwatch.core.site import SiteRules
+from lbwatch.engines.pool import described
 from lbwatch.settings import Settings
 from lbwatch.system import place
 from lbwatch.wiring.access import NginxAccess
@@ -16,10 +17,15 @@ from lbwatch.wiring.parts import make_addresses, make_renderer, written_files
 async def settings_findings(settings: Settings) -> Iterable[Finding]:
     """Return whether the settings can be used at all; raises `SettingsError` where one cannot."""
     addresses = make_addresses(settings)
+    for each in addresses:
+        async with connected_to(each):
+            pass
     async with connected(settings) as client:
         NginxAccess(settings, client=client, known=dict).control()
     warned = tuple(warn("settings", each.warning) for each in addresses if each.warning)
-    return warned or (ok("settings", "all can be used"),)
+    if len(addresses) == 1:
+        return warned or (ok("settings", "all can be used"),)
+    return (ok("settings", f"all can be used; engines: {described(addresses)}"), *warned)
 
 
 async def template_findings(settings: Settings) -> Iterable[Finding]:

@@ -139,8 +139,17 @@ def info_of(body: bytes) -> EngineInfo | None:
         info = decoded(body, INFO)
     except SourceError:
         return None
-    return EngineInfo(id=info.id[:MAX_NAME_CHARS], name=info.name[:MAX_NAME_CHARS], swarm=_membership(info.swarm))
+    options = info.security_options
+    return EngineInfo(
+        id=info.id[:MAX_NAME_CHARS],
+        name=info.name[:MAX_NAME_CHARS],
+        swarm=_membership(info.swarm),
+        is_rootless=isinstance(options, list) and _ROOTLESS in options,
+    )
 
+
+_ROOTLESS = "name=rootless"
+"""Among an engine's security options where a user without rights runs it; Podman has it too."""
 
 _IN_NONE = ("", "inactive")  # of the states of an engine in a Swarm; others may pass, as `pending` and `locked`
 

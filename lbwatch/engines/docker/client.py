@@ -181,9 +181,10 @@ class EngineClient:
         body = await self.ask("GET", "/networks", timeout_s=NETWORKS_TIMEOUT_S)
         return drivers_of_list(body, by_podman=self.podman is not None)
 
-    async def network_names(self) -> frozenset[str]:
-        """Return the names of all networks."""
-        return names_of_list(await self.ask("GET", "/networks", timeout_s=LIST_TIMEOUT_S, needs=("GET /networks",)))
+    async def network_names(self, *, driver: str | None = None) -> frozenset[str]:
+        """Return the names of all networks, or of those of a driver."""
+        body = await self.ask("GET", "/networks", timeout_s=LIST_TIMEOUT_S, needs=("GET /networks",))
+        return names_of_list(body, driver=driver)
 
     async def info(self) -> EngineInfo | None:
         """

@@ -37,11 +37,18 @@ class SwarmMembership:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What `/info` says of who the engine is; empty where it does not say. `swarm` is `None` where it is in none."""
+    """
+    What `/info` says of who the engine is; empty where it does not say.
+
+    Attributes:
+        swarm: What it is in a Swarm; `None` where it is in none.
+        is_rootless: Whether a user without rights runs it, whose networks the machine itself does not reach.
+    """
 
     id: str = ""
     name: str = ""
     swarm: SwarmMembership | None = None
+    is_rootless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

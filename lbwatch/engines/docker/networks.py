@@ -55,9 +55,9 @@ def drivers_of_list(body: bytes, *, by_podman: bool = False) -> Mapping[str, str
     return named | drivers
 
 
-def names_of_list(body: bytes) -> frozenset[str]:
-    """Return the names of the networks in the same answer; raises likewise."""
-    return frozenset(name for each in _listed(body) for name in _names(each))
+def names_of_list(body: bytes, *, driver: str | None = None) -> frozenset[str]:
+    """Return the names of the networks in the same answer, or of those of a driver; raises likewise."""
+    return frozenset(name for each in _listed(body) if driver in (None, each.driver) for name in _names(each))
 
 
 def _names(network: _Network) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ The shapes of the Engine API's answers about containers, as far as they are used
 Field names are those of the Engine API reference. Nothing is made of them here.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -162,6 +162,7 @@ class Info(msgspec.Struct, rename="pascal", frozen=True):
     id: str = msgspec.field(default="", name="ID")
     name: str = ""
     swarm: SwarmInfo | None = None
+    security_options: Any = None  # texts; of another shape it spoils nothing else
 
 
 INFO = msgspec.json.Decoder(Info)

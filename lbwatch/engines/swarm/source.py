@@ -7,10 +7,12 @@ Here are the tasks, the timers and the log; what an answer means is the model's,
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
 from lbwatch.core.errors import EngineAwayError, SourceError, SourceTimeoutError
+from lbwatch.core.eventwords import event_words
 from lbwatch.core.model import Container, Engine, EngineStatus, Event, Snapshot
 from lbwatch.core.schedule import Backoff
 from lbwatch.engines.docker.fields import is_swarm_id
@@ -168,8 +170,8 @@ class SwarmSource:
         self._woken.set()
 
     def _handle_event(self, event: Event, age_s: float | None) -> None:
-        # Each manager tells the same ones, and a new stream some of those of the one before.
-        if not self._recent.record(event):
+        # Each manager tells the same ones, and a new stream some of those of the one before. Attributes are not kept.
+        if not self._recent.record(replace(event, action=event_words(event))):
             return
         id, now = event.container, self._now()
         is_service = is_of(event, SERVICE)

@@ -194,6 +194,24 @@ def test_how_old_the_truth_about_an_engine_is_has_a_number() -> None:
     assert [source for source, is_kept in kept.items() if is_kept] == ["kept"]
 
 
+def test_an_engine_that_is_away_keeps_its_series_and_no_other_one_is_like_it() -> None:
+    """A series that ends looks like an engine that was taken out on purpose, and its alert ends with it."""
+    engines = (
+        engine_status(source="a", containers=3),
+        engine_status(source="b", connected=False, since=940.0, synced_at=930.0, containers=2, error="refused"),
+        engine_status(source="c", connected=False, since=940.0, synced_at=None, containers=None, error="refused"),
+        engine_status(source="swarm", kind="swarm", containers=7, services=1, tasks=7, nodes=3),
+    )
+    look = made_status(engines=engines)
+    assert values(look, "lbwatch_source_connected", "source") == {"a": 1, "b": 0, "c": 0, "swarm": 1}
+    assert values(look, "lbwatch_source_stream_age_seconds", "source")["b"] == 60
+    assert values(look, "lbwatch_source_last_sync_age_seconds", "source") == {"a": 10, "b": 70, "swarm": 10}
+    assert values(look, "lbwatch_source_containers", "source") == {"a": 3, "b": 2, "swarm": 7}
+    for source, kind in (("a", "engine"), ("b", "engine"), ("c", "engine"), ("swarm", "swarm")):
+        assert value(look, "lbwatch_source_info", source=source, kind=kind, role="", address="") == 1
+    assert value(look, "lbwatch_ready") == 0
+
+
 def test_a_swarm_is_counted_and_an_engine_alone_is_none() -> None:
     """How big it is decides how often it can be asked; an engine would have four series that say nothing."""
     swarm = engine_status(source="swarm", kind="swarm", services=2, tasks=7, nodes=None, looks=11)

@@ -13,6 +13,7 @@ from lbwatch.core.model import (
     Engine,
     Level,
     Plan,
+    Published,
     Route,
     ServerState,
     Sticky,
@@ -112,13 +113,14 @@ def test_of_one_upstream_some_drain_beside_others_that_are_up() -> None:
 def test_each_container_says_where_it_is_from() -> None:
     """Two engines have a `web-1` each, and a task is looked for by its service, number and node."""
     task = Task(service="web", service_id="s", slot="3", node="worker-2", node_id="n")
+    port = (Published(port=80, host_port=32770),)
     containers = (
-        container("b/plain", labels={"lbwatch.upstream": "plain"}, engine=Engine(name="b", order=1)),
-        container("web.3.x", engine=Engine(name="swarm"), task=task),
+        container("b/plain", labels={"lbwatch.upstream": "plain"}, engine=Engine(name="b", order=1), published=port),
+        container("web.3.x", engine=Engine(name="swarm"), task=task, machine="10.1.0.3", published=port),
         container("idle", labels={}, engine=Engine(name="a")),
     )
-    status = replace(made_status(decide(*containers)), containers=containers)
-    state = state_json(report_of(status))
+    plan = decide(*containers, nginx_engine=None, addresses={"b": "10.1.0.2"})
+    state = state_json(report_of(replace(made_status(plan), containers=containers)))
     servers = {each.container: each for upstream in state["upstreams"] for each in upstream.servers}
     keys = ("engine", "service", "task", "node")
     assert [getattr(servers["web.3.x"], key) for key in keys] == ["swarm", "web", "web.3", "worker-2"]

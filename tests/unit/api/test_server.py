@@ -521,11 +521,12 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
         assert wrong_in(state, STATE) == []
         assert state["workers"] == {"serving": 2, "retiring": 1}
         lines = {each["name"]: each["servers"] for each in state["upstreams"]}
+        running_on = PLAIN | {"engine": "local"}
         assert lines == {
             "later": [{"address": "127.0.0.1", "port": 1, "container": None, "state": "down"} | PLAIN],
             "web": [
-                {"address": "172.17.0.2", "port": 80, "container": "web-1", "state": "up"} | PLAIN,
-                {"address": "172.17.0.3", "port": 80, "container": "web-2", "state": "up"} | PLAIN,
+                {"address": "172.17.0.2", "port": 80, "container": "web-1", "state": "up"} | running_on,
+                {"address": "172.17.0.3", "port": 80, "container": "web-2", "state": "up"} | running_on,
             ],
         }
         reasons = {each["container"]: each["reason"] for each in state["unrouted"]}
@@ -533,11 +534,12 @@ async def test_a_daemon_is_ready_once_it_is_in_step_and_shows_what_nginx_runs(
         assert state["applied"]["verified"] is True
         assert state["applied"]["digest"] == state["disk"]
         (known,) = state["engines"]
-        assert (known["name"], known["connected"], known["containers"]) == (engine.url, True, 4)
+        assert (known["name"], known["url"], known["connected"]) == ("local", engine.url, True)
+        assert known["containers"] == 4
         metrics = samples((await client.get("/metrics")).body)
         assert metrics["lbwatch_servers", (("state", "up"), ("upstream", "web"))] == 2
         assert metrics["lbwatch_ready", ()] == 1
-        assert metrics["lbwatch_source_containers", (("source", engine.url),)] == 4
+        assert metrics["lbwatch_source_containers", (("source", "local"),)] == 4
 
 
 async def test_an_upstream_whose_servers_are_gone_shows_its_placeholder(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from command import DEADLINE_S, WEB_AS_EXPOSED, command, environment, lbwatch
+from fleets import Fleet
 from waiting import eventually
 
 from lbwatch.engines.fake import FakeEngine
@@ -41,31 +42,59 @@ async def test_events_are_told_with_what_lbwatch_makes_of_each(engine: FakeEngin
             assert await process.wait() == 0
 
 
-async def _tell(engine: FakeEngine, process: asyncio.subprocess.Process) -> None:
-    lines: list[str] = []
+class Lines:
+    """What a command prints, without the time that each line begins with."""
 
-    async def until(words: str) -> None:
-        assert process.stdout is not None
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.all: list[str] = []
+        self._process = process
+
+    async def until(self, words: str) -> None:
+        """Return once a line has these words."""
+        assert self._process.stdout is not None
         async with asyncio.timeout(15):
-            while not lines or words not in lines[-1]:
-                line = await process.stdout.readline()
-                assert line, f"it ended before {words!r}: {lines}"
-                lines.append(" ".join(line.decode().split()[1:]))
+            while not self.all or words not in self.all[-1]:
+                line = await self._process.stdout.readline()
+                assert line, f"it ended before {words!r}: {self.all}"
+                self.all.append(" ".join(line.decode().split()[1:]))
 
-    await until(f"following {engine.url}: 1 container;")
+
+async def _tell(engine: FakeEngine, process: asyncio.subprocess.Process) -> None:
+    lines = Lines(process)
+    await lines.until(f"following {engine.url}: 1 container;")
     engine.containers.run(name="db")
-    await until("db start ignored: it has no lbwatch.* label")
+    await lines.until("db start ignored: it has no lbwatch.* label")
     engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
-    await until("web-1 -> serves upstream web at 172.17.0.4:80")
+    await lines.until("web-1 -> serves upstream web at 172.17.0.4:80")
     engine.containers.run(name="bad", labels={"lbwatch.port": "no"})
-    await until("bad -> not routed (bad-label): label lbwatch.port='no'")
+    await lines.until("bad -> not routed (bad-label): label lbwatch.port='no'")
     engine.containers.stop("web-1")
-    await until("web-1 -> not routed (not-running): it exited with code 0 [upstream web]")
+    await lines.until("web-1 -> not routed (not-running): it exited with code 0 [upstream web]")
     engine.containers.remove("web-1")
-    await until("web-1 -> gone")
-    told = [line.split(" ", 1)[1] for line in lines if line.startswith("web-1") and "->" not in line]
+    await lines.until("web-1 -> gone")
+    told = [line.split(" ", 1)[1] for line in lines.all if line.startswith("web-1") and "->" not in line]
     assert told == ["create", "connect", "start", "kill (signal 15)", "die", "disconnect", "stop", "destroy"]
-    assert not any(line.startswith("old") for line in lines), "what was there before is no event"
+    assert not any(line.startswith("old") for line in lines.all), "what was there before is no event"
+
+
+async def test_events_of_all_engines_and_of_a_swarm_are_told_with_their_names(fleet: Fleet) -> None:
+    """Two engines have a `web-1`; and a Swarm says of a service what it says of no task."""
+    async with telling(**fleet.settings) as process:
+        lines = Lines(process)
+        await lines.until("and Swarm swarm: 4 containers;")
+        fleet.b.containers.stop("web-1")
+        await lines.until("b web-1 -> not routed (not-running): it exited with code 0 [upstream web]")
+        assert "b web-1 kill (signal 15)" in lines.all
+        fleet.a.containers.stop("web-1")
+        await lines.until("a web-1 -> not routed (not-running): it exited with code 0 [upstream web]")
+        fleet.swarm.services.scale("api", 1)
+        await lines.until("swarm api service update: replicas 2 -> 1")
+        await lines.until("-> not routed (draining): its Swarm is about to stop it for good")
+        assert lines.all[-1].startswith("swarm api.")
+        fleet.swarm.services.scale("quiet", 1)
+        await lines.until("swarm quiet service update: replicas 0 -> 1 ignored: it has no lbwatch.* label")
+        fleet.swarm.nodes.set_availability("w1", "drain")
+        await lines.until("swarm w1 node update: availability active -> drain")
 
 
 async def test_an_event_of_a_time_that_no_clock_shows_is_told(engine: FakeEngine, tmp_path: Path) -> None:

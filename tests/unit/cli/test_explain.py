@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import WEB, WEB_AS_EXPOSED, lbwatch, on_a_terminal, plain, running
+from fleets import Fleet
 from waiting import eventually
 
 from lbwatch.api.client import explanation
@@ -213,3 +214,64 @@ async def test_the_daemon_names_the_hosts_too(engine: FakeEngine, tmp_path: Path
         await eventually(lambda: "172.17.0.2" in (tmp_path / "out.conf").read_text())
         _, out, _ = await lbwatch("explain", "web-1", **flags)
     assert "  for a.example/\n" in out
+
+
+# -- of several engines
+
+
+async def test_each_row_says_which_engine_or_which_task_it_is_of(fleet: Fleet) -> None:
+    """Whoever reads that `web-2` is not routed has to know where to go."""
+    fleet.a.containers.run(name="web-2", labels=WEB_AS_EXPOSED)
+    _, out, _ = await lbwatch("explain", **fleet.settings)
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert lines["web-2"].endswith("[engine a]")
+    assert "engine b]" not in lines["b/web-1"], "its name says so"
+    tasks = [line for name, line in lines.items() if name.startswith("api.")]
+    assert sorted(line.partition(" [")[2] for line in tasks) == ["task api.1 on node m1]", "task api.2 on node w1]"]
+    _, out, _ = await lbwatch("explain", "--json", **fleet.settings)
+    rows = {row["container"]: row for row in json.loads(out)}
+    assert (rows["b/web-1"]["engine"], rows["b/web-1"]["service"]) == ("b", None)
+    task = next(row for name, row in rows.items() if name.startswith("api.2"))
+    assert [task[key] for key in ("engine", "service", "task", "node")] == ["swarm", "api", "api.2", "w1"]
+    _, seen = await on_a_terminal("explain", columns=80, **fleet.settings)
+    assert "engine a" in plain(seen)
+    assert "task api.1 on node m1" in plain(seen)
+    assert max(map(len, plain(seen).splitlines())) <= 80
+
+
+async def test_a_story_says_the_engine_and_each_way_that_was_tried(fleet: Fleet) -> None:
+    """A bridge of another machine looks as good as one's own, and `docker logs b/web-1` finds nothing."""
+    _, seen = await on_a_terminal("explain", "b/web-1", columns=80, **fleet.settings)
+    story = " ".join(plain(seen).split())
+    assert "engine b, which calls it web-1 id" in story
+    assert "networks bridge 172.17.0.2 (it is one of engine b, where nginx is not) reached network (" in story
+    assert "published port (it publishes no port: docker run --publish 80 does it) host network (" in story
+    assert max(map(len, plain(seen).splitlines())) <= 80
+    _, out, _ = await lbwatch("explain", "b/web-1", "--json", **fleet.settings)
+    story = json.loads(out)[0]["story"]
+    assert [each["way"] for each in story["ways"]] == ["network", "published port", "host network"]
+    assert (story["engine"], story["own_name"], story["swarm"]) == ("b", "web-1", None)
+
+
+async def test_a_story_of_a_task_has_its_service_its_node_and_both_states(fleet: Fleet) -> None:
+    """They are what `docker service ps` shows; where both states differ its stop is on its way."""
+    _, out, _ = await lbwatch("explain", "api.2", **fleet.settings)
+    assert "Swarm     service api, task api.2, node w1\n          state running, desired state running\n" in out
+    assert "reached" not in out, "by a network, of which all is said already"
+    _, out, _ = await lbwatch("explain", "api.2", "--json", **fleet.settings)
+    assert json.loads(out)[0]["story"]["swarm"] == {
+        "service": "api",
+        "task": "api.2",
+        "node": "w1",
+        "state": "running",
+        "desired": "running",
+    }
+
+
+async def test_of_one_engine_no_row_and_no_story_says_which(engine: FakeEngine, tmp_path: Path) -> None:
+    """It would stand at every container, and tell nobody anything."""
+    engine.containers.run(name="web-1", labels=WEB_AS_EXPOSED)
+    for words in (("explain",), ("explain", "web-1")):
+        _, out, _ = await lbwatch(*words, docker_host=engine.url, control_socket=tmp_path / "none")
+        assert "engine" not in out
+        assert "reached" not in out

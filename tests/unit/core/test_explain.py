@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from severalengines import BRIDGE, NEAR, OVERLAY, P80, on_b, task
 from strategies import ANY_RULES, NOBODY, container, decide, on
 from worlds import joined
 
 from lbwatch.core.draining import BY_HAND
-from lbwatch.core.explain import MAX_EVENTS, MAX_LABELS, Story, stamp, story_of
+from lbwatch.core.explain import MAX_EVENTS, MAX_LABELS, Story, TaskStory, stamp, story_of
 from lbwatch.core.model import (
     Container,
     ContainerStatus,
@@ -224,3 +225,31 @@ server 172.18.0.9:80;
         "proxy_pass http://172.18.0.2:80;",
     )
     assert told(replace(web, status=ContainerStatus.EXITED), text=text).lines == ()
+
+
+# -- where it is from
+
+
+def test_the_story_says_which_engine_and_what_that_calls_it_where_there_are_several() -> None:
+    """`docker logs b/web` finds nothing."""
+    story = told(replace(on_b(BRIDGE, published=(P80,)), name="b/web", labels=(("lbwatch.port", "80"),)), rules=NEAR)
+    assert (story.engine, story.own_name, story.swarm) == ("b", "web", None)
+    assert [each.way for each in story.ways] == ["network", "published port"]
+    assert told(on_b(BRIDGE), rules=replace(NEAR, several_engines=False)).engine is None
+
+
+def test_the_story_of_a_task_has_its_swarms_words_and_the_events_of_its_service() -> None:
+    """A manager has no events of tasks: that its service was scaled down says what happened to it."""
+    web = task(OVERLAY)
+    assert web.task is not None
+    web = replace(web, task=replace(web.task, state="running", desired="remove"))
+    events = [
+        Event(action="service update: replicas 3 -> 1", container="s" * 25, at_ns=1_700_000_000 * 10**9),
+        Event(action="service update: replicas 1 -> 9", container="t" * 25, at_ns=1_700_000_001 * 10**9),
+    ]
+    story = told(web, rules=NEAR, events=events)
+    assert story.engine == "swarm"
+    assert story.swarm == TaskStory(service="shop", task="shop.1", node="n1", state="running", desired="remove")
+    assert [each.action for each in story.events] == ["service update: replicas 3 -> 1"]
+    lost = replace(web, task=replace(web.task or pytest.fail(), node="", node_id=""))
+    assert (told(lost, rules=NEAR).swarm or pytest.fail()).node is None

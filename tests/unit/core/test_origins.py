@@ -46,3 +46,10 @@ def test_of_the_only_engine_nothing_is_said() -> None:
     """It would stand at every container, and tell nobody anything."""
     assert origin_words(Origin(engine="local"), several_engines=False) == ""
     assert origin_words(origin_of(container("x", engine=ON_B, task=TASK)), several_engines=False) != ""
+
+
+def test_an_engine_that_the_name_begins_with_is_not_said_again() -> None:
+    """`b/plain` of engine b would fill a column with what stands beside it."""
+    of_b = Origin(engine="b")
+    assert origin_words(of_b, several_engines=True, beside="b/plain") == ""
+    assert origin_words(of_b, several_engines=True, beside="backend") == "engine b"

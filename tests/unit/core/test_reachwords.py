@@ -46,6 +46,12 @@ from lbwatch.core.wishes import Reach
             ),
         ),
         (
+            on_b(BRIDGE),
+            replace(ON_FRONT, networks=("bridge", "ov")),
+            {},
+            "no-network: it is on bridge of engine b, which is another network than nginx's own bridge, and it publishes no port",
+        ),
+        (
             on_b(BRIDGE, published=(Published(port=80, protocol="udp", host_port=9080),)),
             NEAR,
             {},

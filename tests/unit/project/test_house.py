@@ -16,6 +16,7 @@ ELSEWHERE = {
     "balancers/nginx/sites/blocks": "types alone, which balancers/nginx/sites/test_dialect reads",
     "core/errors": "words alone, which each test of a failure reads",
     "engines/docker/shapes": "types alone, which engines/docker/test_answers fills with anything",
+    "engines/swarm/shapes": "types alone, which engines/swarm/test_answers fills with anything",
     "engines/followed": "types alone, which engines/test_pool and engines/test_swarms fill",
     "core/model": "types alone, which each test makes",
     "core/sites/merging": "what comes of it is core/sites/test_hosts",

@@ -202,6 +202,15 @@ async def test_a_look_that_tests_nothing_needs_no_template(engine: FakeEngine, m
         assert look.tester is None
 
 
+async def test_a_look_does_not_warn_of_an_engine_that_anyone_may_command(made: Made, tmp_path: Path) -> None:
+    """The daemon does, and `check`: a line on standard error at each command is in the way of its answer."""
+    settings = made(docker_host="tcp://192.0.2.1:2375", test_command="true")
+    with structlog.testing.capture_logs() as logs:
+        async with build_look(settings, recorded=recording(tmp_path / "engine.json", "web-1")), build_tester(settings):
+            pass
+    assert logs == []
+
+
 async def test_what_tests_alone_is_what_a_look_has(made: Made) -> None:
     """`check` tests although it cannot know what should be written."""
     async with build_tester(made(test_command="grep -q good {candidate}")) as tester:

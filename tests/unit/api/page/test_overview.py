@@ -2,7 +2,7 @@
 
 import pytest
 from pageoutline import outline
-from pageworlds import AT, crowd, made_status, skipped, troubled, upstream, verified
+from pageworlds import AT, crowd, fleet, made_status, skipped, troubled, upstream, verified
 from strategies import OwnersNotice
 
 from lbwatch.api.page.overview import HEADS, MAX_LINES, PAGE_ROWS, UNFOLDED_SERVERS, Overview, overview_of
@@ -115,3 +115,10 @@ def test_whether_anybody_asks_decides_what_an_empty_page_says() -> None:
     assert seen(made_status(unrouted=[skipped("db", Reason.NOT_LABELLED, "no label")])).nobody_asks
     assert not seen(made_status(unrouted=[skipped("db", Reason.NO_PORT, "no port")])).nobody_asks
     assert not seen(made_status(upstreams=[upstream("kept")])).nobody_asks
+
+
+def test_engines_in_trouble_come_first_and_the_others_as_they_are_set() -> None:
+    """Of twenty machines the one that is away is looked for; the order of the others is known by heart."""
+    assert [each.name for each in seen(fleet(5)).engines] == [
+        *("warehouse", "edge", "office", "node-04", "node-05", "swarm"),
+    ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from containerstories import explained, story
+from containerstories import explained, story, task_story
 from pageoutline import Outline, html, outline, outlines, strings
 from pageworlds import (
     AT,
@@ -18,6 +18,7 @@ from pageworlds import (
     WORLDS,
     crowd,
     first_minute,
+    fleet,
     made_status,
     shop,
     skipped,
@@ -29,7 +30,7 @@ from lbwatch.api.page import rendering as subject
 from lbwatch.api.page.overview import OUTCOMES
 from lbwatch.api.page.query import LISTS, Query
 from lbwatch.api.report import Report, report_of, state_json
-from lbwatch.core.explain import Wait
+from lbwatch.core.explain import Story, Wait
 from lbwatch.core.history import History
 from lbwatch.core.model import BalancerStatus, Reason, Server, Upstream, Waiting
 from lbwatch.core.status import Status
@@ -136,6 +137,61 @@ def test_requests_that_wait_and_a_pause_are_seen_at_a_glance() -> None:
     assert "none 0 servers" not in outline(made_status(upstreams=upstreams), filter="paused").text
 
 
+# -- of several engines
+
+
+def test_where_each_container_is_from_stands_below_its_name() -> None:
+    """An upstream has servers on three machines, and one of those is to be switched off."""
+    text = outline(fleet()).text
+    assert "web.1.task000000000000000000001 task web.1 on node worker-1 10.0.1.4:8080" in text
+    assert "web.3.task000000000000000000003 task web.3 on node worker-3 upstream web starting" in text
+    assert "edge/plain 10.77.0.1:8080" in text, "a name that begins with its engine's says so already"
+    lone = replace(fleet(), containers=[replace(each, name="lone") for each in fleet().containers[3:4]])
+    served = made_status(
+        upstreams=[Upstream(name="web", servers=(Server(address="10.77.0.1", port=80, container="lone"),))],
+        engines=lone.engines,
+        containers=lone.containers,
+    )
+    assert "lone engine edge 10.77.0.1:80" in outline(served).text
+
+
+def test_each_engine_and_swarm_says_how_it_is() -> None:
+    """Whoever is woken by one engine that is away must see which one, since when, and what is used meanwhile."""
+    text = outline(fleet(2)).text
+    assert "Engines 3 warehouse Events not connected" in text
+    assert "Error connection refused" in text
+    assert "kept what is known is from before the start" in text
+    assert "edge Role manager Events connected" in text
+    assert "Asked at tcp://10.77.0.1:2376 Ports at 10.77.0.1" in text
+    assert "swarm Kind Swarm Managers edge Events connected" in text
+    assert "Services 2 Tasks 4 Nodes 3" in text
+
+
+@pytest.mark.parametrize(("engines", "folds"), [(2, 0), (3, 4), (6, 7)])
+def test_of_many_engines_only_those_in_trouble_are_unfolded(engines: int, folds: int) -> None:
+    """All that is known of ten would push nginx off the page."""
+    page = html(fleet(engines))
+    assert page.count('data-key="engine ') == engines + 1
+    assert len(re.findall(r'<details id="engine-[^"]*-fold"', page)) == folds
+    unfolded = re.findall(r'<details id="engine-([^"]*)-fold"[^>]* open>', page)
+    assert unfolded == (["warehouse"] if folds else [])
+
+
+def test_of_one_engine_the_page_says_what_it_always_said() -> None:
+    """Nearly everybody has one, and no engine's name or address at each container then tells anybody anything."""
+    (engine,) = shop().engines
+    of_one = replace(shop(), containers=[replace(each, name="shop-web-1") for each in fleet().containers[3:4]])
+    seen = outline(of_one)
+    assert f"Engines {engine.source} Events connected Since" in seen.text
+    assert "shop-web-1 172.18.0.2:8080" in seen.text
+    for words in ("Asked at", "Ports at", "Role", "Kind", "engine edge"):
+        assert words not in seen.text
+    assert not any("details" in each and "engine" in str(each) for each in seen.elements)
+
+
+# -- what to do, and what is text
+
+
 def test_what_to_do_is_said_where_something_is_wrong_or_nothing_is_there() -> None:
     """Who has just started it must not have to find out what comes next."""
     assert "lbwatch check , run where lbwatch runs" in outline(troubled()).text
@@ -178,7 +234,8 @@ def test_nothing_that_a_reader_asks_for_makes_an_element() -> None:
         assert HOSTILE in [*seen.texts, *seen.values]
 
 
-def test_no_container_makes_an_element_on_its_page() -> None:
+@pytest.mark.parametrize("story", [story, task_story])
+def test_no_container_makes_an_element_on_its_page(story: Callable[..., Story]) -> None:
     """Its labels, networks and events are whatever its owner likes."""
 
     def page(text: str) -> Outline:
@@ -217,6 +274,30 @@ def test_a_page_of_a_container_tells_its_story_but_no_value_for_templates() -> N
     assert "LBWATCH.Vars.token" in text
     assert "open sesame" not in told
     assert "/home/ann" not in told, "what is not read is nobody's business either"
+
+
+def test_a_page_of_a_task_says_what_its_swarm_says_and_by_which_way_it_is_reached() -> None:
+    """Who reads it goes on with `docker service ps`, on that node."""
+    told = replace(explained("shop-web-1", shop()), story=task_story("shop-web-1"))
+    text = Outline(subject.container_html(subject.picture_of(shop()), name="x", explanation=told).decode()).text
+    assert "Swarm swarm Service web Task web.1, running Desired state shutdown Node worker-1" in text
+    assert "How it is reached" in text
+    assert "network it is on front of node worker-1, where nginx is not" in text
+    assert "published port of upstream api used: 10.77.0.7:32770" in text
+    assert "Engine local" not in text
+
+
+def test_a_page_of_a_container_names_its_engine_where_there_are_several() -> None:
+    """All of their addresses in one line told nobody which one it was."""
+
+    def text(engine: str | None) -> str:
+        told = replace(explained("shop-web-1", shop()), story=replace(story("shop-web-1"), engine=engine))
+        page = subject.container_html(subject.picture_of(shop()), name="x", explanation=told)
+        return Outline(page.decode()).text
+
+    assert "Engine warehouse" in text("warehouse")
+    assert "Engine local" in text(None)
+    assert "How it is reached" not in text(None)
 
 
 def test_a_page_of_a_container_says_that_requests_of_its_upstream_wait() -> None:

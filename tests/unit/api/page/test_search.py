@@ -1,7 +1,7 @@
 """The filter: what is found of a world, by whatever a reader may know of it."""
 
 import pytest
-from pageworlds import AT, made_status, shop, skipped, upstream, verified
+from pageworlds import AT, fleet, made_status, shop, skipped, upstream, verified
 from strategies import OwnersNotice, container
 
 from lbwatch.api.page.query import Query
@@ -64,6 +64,20 @@ def world() -> Status:
 def test_a_container_is_found_by_whatever_is_known_of_it(text: str, those: set[str]) -> None:
     """Names, upstreams, addresses, reasons, networks, labels: who searches has one of them, and each word counts."""
     assert names(found(world(), text)) == those
+
+
+@pytest.mark.parametrize(
+    ("text", "those"),
+    [
+        ("edge", {"edge/plain"}),
+        ("worker-2", {"web.2.task000000000000000000002"}),
+        ("web.3", {"web.3.task000000000000000000003"}),
+        ("swarm worker", {f"web.{number}.task00000000000000000000{number}" for number in (1, 2, 3)}),
+    ],
+)
+def test_containers_are_found_by_engine_service_and_node(text: str, those: set[str]) -> None:
+    """A node that is to be drained, or an engine that is away: whose servers are there?"""
+    assert names(found(fleet(), text)) == those
 
 
 def test_what_is_meant_for_a_template_or_another_program_is_not_found() -> None:

@@ -134,7 +134,7 @@ async def test_a_daemon_of_the_same_engines_is_the_one_that_is_asked_about(tmp_p
         (only,) = await daemon_findings(settings_with(control_socket=path, docker_host=hosts))
         assert only.verdict is Verdict.OK
         (other,) = await daemon_findings(settings_with(control_socket=path, docker_host=hosts[:1]))
-        assert "follows unix:///a.sock, tcp://10.0.0.2:2375" in other.words
+        assert "follows a=unix:///a.sock, b=tcp://10.0.0.2:2375, and these settings name unix:///a.sock" in other.words
 
 
 async def test_that_none_runs_is_a_warning_with_how_to_start_it(tmp_path: Path) -> None:

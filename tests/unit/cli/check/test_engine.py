@@ -1,17 +1,25 @@
-"""Whether the engine answers what is asked, and has the networks that are set."""
+"""Whether each engine answers what is asked, and nginx reaches what it has."""
 
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from usersettings import settings_with
 
-from lbwatch.cli.check.engine import engine_findings, network_findings
+from lbwatch.cli.check import engine as enginecheck
+from lbwatch.cli.check.engine import engine_findings
 from lbwatch.cli.check.finding import Verdict
 from lbwatch.core.errors import SourceError
-from lbwatch.engines.docker.client import EngineClient, Ping
+from lbwatch.core.selector import Selector
+from lbwatch.engines.docker.client import ASKED_OF_MANAGER, EngineClient, Ping
 from lbwatch.engines.fake import FakeEngine
-from lbwatch.engines.fake.faults import respond_with
+from lbwatch.engines.fake.faults import Fault, Handler, respond_with, stall
+from lbwatch.engines.fake.swarm.swarm import FakeSwarm
 
 _ping = EngineClient.ping
 
@@ -59,61 +67,145 @@ async def test_of_several_engines_each_has_its_line_and_one_that_is_away_fails(
     """`check` was content with the first one, whatever the others were."""
     engine.containers.run(name="web-1")
     hosts = (f"a=unix://{tmp_path}/none", f"b={engine.url}")
-    away, found = await engine_findings(settings_with(docker_host=hosts))
+    away, found = await engine_findings(settings_with(docker_host=hosts, engine_address=("b=10.0.0.2",)))
     assert (away.verdict, found.verdict) == (Verdict.FAILED, Verdict.OK)
     assert away.words.startswith("a: cannot connect to unix://")
     assert found.words.startswith("b: unix://")
+    assert "1 container, published ports at 10.0.0.2; asked for" in found.words
 
 
 async def test_an_engine_that_is_followed_by_two_ways_is_a_warning(engine: FakeEngine, tmp_path: Path) -> None:
     """Only its containers tell: a socket may have two names, and a proxy stands before another one."""
     (tmp_path / "other.sock").symlink_to(engine.socket)
     hosts = (f"a={engine.url}", f"b=unix://{tmp_path}/other.sock")
-    assert [each.verdict for each in await engine_findings(settings_with(docker_host=hosts))] == [Verdict.OK] * 2
+    settings = settings_with(docker_host=hosts, engine_address=("b=10.0.0.2",))
+    assert [each.verdict for each in await engine_findings(settings)] == [Verdict.OK] * 2
     engine.containers.run(name="web-1")
-    *_, last = await engine_findings(settings_with(docker_host=hosts))
+    *_, last = await engine_findings(settings)
     assert (last.verdict, "a and b are one and the same engine" in last.words) == (Verdict.WARN, True)
 
 
 async def test_what_is_asked_beside_nginx_is_asked_of_its_own_engine(engine: FakeEngine, tmp_path: Path) -> None:
-    """A proxy before any other one need not allow that; and the networks are those of nginx's machine."""
+    """A proxy before any other one need not allow that."""
     async with FakeEngine(socket=tmp_path / "b.sock", seed=2) as other:
-        other.networks.create("edge")
         hosts = (f"a={engine.url}", f"b={other.url}")
-        settings = settings_with(docker_host=hosts, nginx_engine="b", nginx_container="nginx", networks=("edge",))
+        settings = settings_with(
+            docker_host=hosts,
+            nginx_engine="b",
+            nginx_container="nginx",
+            engine_address=("a=10.0.0.1",),
+        )
         one, two = await engine_findings(settings)
         assert ("POST" in one.words, "POST" in two.words) == (False, True)
-        assert [each.verdict for each in await network_findings(settings)] == [Verdict.OK]
 
 
-async def test_a_network_that_the_engine_lacks_is_a_failure_with_the_nearest_one(engine: FakeEngine) -> None:
-    """With it nothing is routed, and nothing else says why."""
-    for name in ("shop_front", "backend"):
-        engine.networks.create(name)
-    settings = settings_with(docker_host=engine.url, networks=("front", "bakend", "bridge", "nope"))
-    front, backend, nope = await network_findings(settings)
-    assert {each.verdict for each in (front, backend, nope)} == {Verdict.FAILED}
-    assert "no network 'front'" in front.words
-    assert "did you mean shop_front?" in front.words
-    assert "did you mean backend?" in backend.words
-    assert "it has backend, bridge, host, none, shop_front" in nope.words, "on none there is never an address"
+def info(**said: object) -> Callable[[str], Fault | None]:
+    """A fault by which an engine says more of itself."""
+    body = json.dumps({"Name": "host", "Swarm": {"LocalNodeState": "inactive"}} | said)
+    return lambda request: respond_with(body) if request == "GET /info" else None
 
 
-async def test_networks_that_are_there_are_fine_and_none_is_no_line(engine: FakeEngine) -> None:
-    """And where no network is set nothing is asked that a proxy may refuse."""
-    (found,) = await network_findings(settings_with(docker_host=engine.url, networks=("bridge",)))
-    assert (found.verdict, found.words) == (Verdict.OK, "the engine has bridge")
-    before = engine.requests.copy()
-    assert await network_findings(settings_with(docker_host=engine.url)) == ()
-    assert engine.requests == before
+async def test_two_names_of_one_engine_without_a_container_have_its_id_alone(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    """A first set-up has no container yet."""
+    async with FakeEngine(socket=tmp_path / "b.sock", seed=2) as other:
+        hosts = (f"a={engine.url}", f"b={other.url}")
+        settings = settings_with(docker_host=hosts, engine_address=("b=10.0.0.2",))
+        engine.fault, other.fault = info(ID="AAAA"), info(ID="AAAA")
+        *_, last = await engine_findings(settings)
+        assert (last.verdict, "one and the same engine" in last.words) == (Verdict.WARN, True)
+        other.fault = info(ID="BBBB")
+        assert {each.verdict for each in await engine_findings(settings)} == {Verdict.OK}
 
 
-async def test_a_proxy_that_refuses_the_list_of_networks_is_a_warning(engine: FakeEngine, tmp_path: Path) -> None:
-    """It need not be allowed; and an engine that is away has its own line already."""
-    engine.fault = lambda request: respond_with("no", status=403) if request == "GET /networks" else None
-    (found,) = await network_findings(settings_with(docker_host=engine.url, networks=("front",)))
-    assert found.verdict is Verdict.WARN
-    assert "not known whether the engine has front" in found.words
-    assert "GET /networks" in found.words
-    away = settings_with(docker_host=f"unix://{tmp_path}/none", networks=("front",))
-    assert await network_findings(away) == ()
+async def test_engines_that_hang_take_no_longer_together_than_one(engine: FakeEngine, tmp_path: Path) -> None:
+    """Twelve hosts behind a link that is down: `check` would take a minute."""
+    over, asked = asyncio.Event(), asyncio.Barrier(2)
+
+    def hang(request: str) -> Fault | None:
+        return meeting if request == "GET /_ping" else None
+
+    async def meeting(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await asked.wait()  # until the other one is asked, too
+        return await stall(over)(request, handler)
+
+    async with FakeEngine(socket=tmp_path / "b.sock", seed=2) as other:
+        engine.fault = other.fault = hang
+        over.set()
+        hosts = (f"a={engine.url}", f"b={other.url}")
+        found = await engine_findings(settings_with(docker_host=hosts, engine_address=("b=10.0.0.2",)))
+    assert [each.verdict for each in found] == [Verdict.OK, Verdict.OK]
+
+
+async def test_an_engine_whose_published_ports_are_nowhere_is_a_warning_with_the_setting(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    """All its containers would be out, for a reason that each of them has alone."""
+    async with FakeEngine(socket=tmp_path / "b.sock", seed=2) as other:
+        hosts = (f"a={engine.url}", f"b={other.url}")
+        a, b, warned = await engine_findings(settings_with(docker_host=hosts))
+        assert (a.verdict, b.verdict, warned.verdict) == (Verdict.OK, Verdict.OK, Verdict.WARN)
+        assert warned.words.startswith("b: nginx is not on its machine")
+        assert warned.words.endswith("set engine_address=b=ADDRESS")
+        unknown = settings_with(docker_host=hosts, engine_address=("b=no-such-host.invalid",))
+        *_, warned = await engine_findings(unknown)
+        assert warned.words.startswith("b: its published ports are not reached: no-such-host.invalid: ")
+    elsewhere = settings_with(docker_host=engine.url, nginx_engine="none")
+    _, warned = await engine_findings(elsewhere)
+    assert "engine_address=local=ADDRESS" in warned.words
+    said = settings_with(docker_host=engine.url, nginx_engine="none", engine_address=("local=10.0.0.1",))
+    assert [each.verdict for each in await engine_findings(said)] == [Verdict.OK]
+
+
+async def test_a_rootless_engine_beside_nginx_is_a_warning_with_what_to_set(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bridges are in a network namespace of their own: each request would end in a timeout."""
+    monkeypatch.setattr(enginecheck, "followed", lambda settings: None)
+    engine.fault = info(SecurityOptions=["name=seccomp,profile=default", "name=rootless", "name=cgroupns"])
+    _, warned = await engine_findings(settings_with(docker_host=engine.url))
+    assert warned.verdict is Verdict.WARN
+    assert "it is rootless" in warned.words
+    assert warned.words.endswith("set nginx_engine=none and engine_address=local=ADDRESS")
+    said = settings_with(docker_host=engine.url, nginx_engine="none", engine_address=("local=10.0.0.1",))
+    assert [each.verdict for each in await engine_findings(said)] == [Verdict.OK]
+    engine.fault = info(SecurityOptions=5)
+    assert [each.verdict for each in await engine_findings(settings_with(docker_host=engine.url))] == [Verdict.OK]
+
+
+async def test_nginx_in_a_container_of_a_rootless_engine_reaches_the_others(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the same namespace as they are."""
+    monkeypatch.setattr(enginecheck, "followed", lambda settings: Selector(named="nginx"))
+    engine.fault = info(SecurityOptions=["name=rootless"])
+    found = await engine_findings(settings_with(docker_host=engine.url, nginx_container="nginx"))
+    assert [each.verdict for each in found] == [Verdict.OK]
+
+
+async def test_a_manager_is_asked_for_its_swarm_and_says_what_it_is(tmp_path: Path) -> None:
+    """A proxy that refuses one of the lists is found out before the first start, and not by missing tasks."""
+    async with FakeSwarm() as swarm, AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(FakeEngine(socket=tmp_path / f"{name}.sock", seed=seed))
+            for seed, name in enumerate("mw")
+        ]
+        swarm.add_node("m", manager=True, engine=one)
+        swarm.add_node("w", engine=two)
+        hosts = (f"m={one.url}", f"w={two.url}")
+        settings = settings_with(docker_host=hosts, engine_address=("w=10.0.0.2",))
+        manager, worker = await engine_findings(settings)
+        assert ", manager of Swarm " in manager.words
+        assert "GET /services, GET /tasks, GET /nodes; and, where" in manager.words
+        assert ", worker in a Swarm, published ports at 10.0.0.2; asked for" in worker.words
+        assert "GET /services" not in worker.words
+        one.fault = lambda request: respond_with("no", status=403) if request == "GET /tasks" else None
+        _, warned, _ = await engine_findings(settings)
+        assert warned.verdict is Verdict.WARN
+        assert warned.words.startswith("m: its Swarm's tasks cannot be read by it: /tasks: refused")
+        assert f"it must allow {', '.join(ASKED_OF_MANAGER)}" in warned.words
+        off = settings_with(docker_host=hosts, engine_address=("w=10.0.0.2",), swarm="off")
+        before = one.requests.copy()
+        assert [each.verdict for each in await engine_findings(off)] == [Verdict.OK, Verdict.OK]
+        assert not (one.requests - before).keys() & {"GET /services", "GET /tasks", "GET /nodes"}

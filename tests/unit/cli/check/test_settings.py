@@ -19,6 +19,18 @@ async def test_settings_that_can_be_used_are_fine_and_an_open_door_is_a_warning(
     assert "neither encrypted nor authenticated" in only.words
 
 
+async def test_of_several_engines_all_are_named_and_each_open_door_is_a_warning() -> None:
+    """A list is put together of a file and a variable: what came of that is the first thing to see."""
+    hosts = ("a=unix:///a.sock", "b=tcp://192.0.2.1:2375", "c=tcp://192.0.2.2:2375")
+    found, *warned = await settings_findings(settings_with(docker_host=hosts))
+    assert (found.verdict, found.words) == (Verdict.OK, f"all can be used; engines: {', '.join(hosts)}")
+    assert [each.words.split()[0] for each in warned] == ["tcp://192.0.2.1:2375", "tcp://192.0.2.2:2375"]
+    with pytest.raises(SettingsError, match="nginx_engine"):
+        await settings_findings(settings_with(docker_host=hosts, nginx_engine="d"))
+    with pytest.raises(SettingsError, match="engine_address"):
+        await settings_findings(settings_with(docker_host=hosts, engine_address=("d=192.0.2.3",)))
+
+
 async def test_a_template_that_is_not_there_is_an_error() -> None:
     """And the shipped one is there."""
     (only,) = await template_findings(settings_with())

@@ -1,150 +1,150 @@
-"""Answers are taken whole, in the order in which they were asked for, and others have the loop meanwhile."""
+"""What is asked of managers: whole or nothing, as little as will do, and nothing shrinks by one answer alone."""
 
-import asyncio
-import json
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import pytest
+from answers import connected
 from swarmanswers import API, MANAGER, WEB, WORKER, node, service, task, task_id
-from waiting import eventually
+from swarmstand import NO_LEADER, ManagerStand, manager
 
+from lbwatch.core.errors import SourceError
 from lbwatch.engines.docker.scope import Scope
-from lbwatch.engines.swarm.doors import Doors
+from lbwatch.engines.swarm import reading
+from lbwatch.engines.swarm.doors import Door, Doors
 from lbwatch.engines.swarm.model import Swarm
 from lbwatch.engines.swarm.reading import Reader
 
-TWO = (task("a", slot=1), task("b", slot=2), task("m", slot=3, node=MANAGER))
-B_LEAVES = task("b", slot=2, desired="shutdown", version=72)
+NODES = (node(MANAGER, name="manager", address="10.77.0.1", manager="10.77.0.1:2377"), node(WORKER))
+TWO = (service(), task("a", slot=1), task("b", slot=2), *NODES)
 
 
-class HeldAnswers:
-    """A manager whose answers the test gives, in whatever order; those about services and nodes are there at once."""
-
-    def __init__(self, *services: dict[str, Any]) -> None:
-        self.asked: list[tuple[str, asyncio.Future[bytes]]] = []  # the filters of each list of tasks
-        self._services = services
-
-    async def ask(self, path: str, *, query: dict[str, str] | None = None, next_door: bool = False) -> bytes:
-        if path == "/services":
-            return json.dumps(self._services).encode()
-        if path == "/nodes":
-            return json.dumps([node(WORKER), node(MANAGER)]).encode()
-        answer = asyncio.get_running_loop().create_future()
-        self.asked.append(((query or {}).get("filters", ""), answer))
-        return await answer
-
-    def took(self, seconds: float) -> None:
-        """Take no notice."""
-
-    async def give(self, number: int, *items: dict[str, Any]) -> None:
-        """Answer the request of this *number*, once it was made."""
-        await eventually(lambda: len(self.asked) > number)
-        self.asked[number][1].set_result(json.dumps(items).encode())
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "AGAIN_S", 0.0)
 
 
-async def begun(*items: dict[str, Any], services: Sequence[dict[str, Any]]) -> tuple[HeldAnswers, Swarm, Reader]:
-    """A reader that has read all there is."""
-    manager, swarm = HeldAnswers(*services), Swarm(Scope(prefix="lbwatch", expose_all=False))
-    reader = Reader(cast("Doors", manager), swarm=swarm)
-    first = asyncio.create_task(reader.read_all())
-    await manager.give(0, *items)
-    await first
-    manager.asked.clear()
-    return manager, swarm, reader
+@asynccontextmanager
+async def read(stand: ManagerStand) -> AsyncIterator[tuple[Reader, Swarm]]:
+    """A reader of one manager, that has read all there is."""
+    async with connected(stand.url) as client:
+        swarm = Swarm(Scope(prefix="lbwatch", expose_all=False))
+        reader = Reader(Doors(lambda: [Door(name="m", client=client)]), swarm=swarm)
+        await reader.read_all()
+        yield reader, swarm
 
 
-def leaving(swarm: Swarm) -> set[str]:
-    return set(swarm.snapshot("swarm").leaving)
+def alive(swarm: Swarm, *services: str) -> set[str]:
+    return {*swarm.alive_of(services or (WEB,))}
 
 
-async def test_a_look_at_a_node_overtakes_a_long_list() -> None:
-    """Who is told to stop there has three seconds, and all tasks of a big Swarm take a manager nearly as long."""
-    manager, swarm, reader = await begun(*TWO, services=[service()])
-    for read in (reader.read_all, reader.read_wanted, lambda: reader.read_tasks([WEB])):
-        long = asyncio.create_task(read())
-        await eventually(lambda: len(manager.asked) == 1)
-        short = asyncio.create_task(reader.read_tasks_on([WORKER]))
-        await manager.give(1, TWO[0], B_LEAVES)
-        assert await short == {WEB}
-        assert leaving(swarm) == {task_id("b")}
-        await manager.give(0, *TWO)
-        await long
-        assert leaving(swarm) == {task_id("b")}, "what was asked for before is older"
-        manager.asked.clear()
-        last = asyncio.create_task(reader.read_all())
-        await manager.give(0, *TWO)
-        await last
-        assert leaving(swarm) == set(), "and what was asked for after it is newer"
-        manager.asked.clear()
+async def test_one_part_that_cannot_be_read_leaves_all_as_it_was() -> None:
+    """Tasks that are new beside nodes that are old would have no address, and leave nginx."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        stand.have(task("c", slot=3))
+        del stand.tasks[task_id("a")]
+        stand.fault = lambda path: (500, NO_LEADER) if path == "/nodes" else None
+        with pytest.raises(SourceError, match="does not have a leader"):
+            await reader.read_all()
+        assert alive(swarm) == {task_id("a"), task_id("b")}
+        stand.fault = lambda path: None
+        await reader.read_all()
+        assert alive(swarm) == {task_id("b"), task_id("c")}
 
 
-async def test_what_is_asked_for_after_a_look_at_a_node_is_taken_after_it() -> None:
-    """However long that look took to come."""
-    manager, swarm, reader = await begun(*TWO, services=[service()])
-    old = asyncio.create_task(reader.read_tasks_on([WORKER]))
-    await eventually(lambda: len(manager.asked) == 1)
-    new = asyncio.create_task(reader.read_tasks([WEB]))
-    await manager.give(1, TWO[0], B_LEAVES, TWO[2])
-    await manager.give(0, *TWO[:2])
-    await asyncio.gather(old, new)
-    assert leaving(swarm) == {task_id("b")}
+async def test_an_answer_without_any_task_counts_once_it_was_given_twice() -> None:
+    """A manager that has only just joined knows no task yet, and nginx would have no server."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        kept, asked = dict(stand.tasks), stand.requests["/tasks"]
+        stand.tasks.clear()
+
+        def learns(path: str) -> None:
+            if path == "/tasks" and stand.requests["/tasks"] == asked + 2:
+                stand.tasks.update(kept)
+
+        stand.fault = learns
+        await reader.read_all()
+        assert alive(swarm) == {task_id("a"), task_id("b")}
+        stand.fault = lambda path: None
+        stand.tasks.clear()
+        await reader.read_all()
+        assert alive(swarm) == set()
 
 
-async def test_what_is_said_of_one_node_takes_nobody_out() -> None:
-    """Neither those on another one, of which it is no news, nor those that it lacks: a service's look says that."""
-    manager, swarm, reader = await begun(*TWO, services=[service()])
-    before = swarm.containers()
-    for answer in ((), (TWO[0],), (task("m", slot=3, node=MANAGER, desired="shutdown", version=72),)):
-        manager.asked.clear()
-        look = asyncio.create_task(reader.read_tasks_on([WORKER]))
-        await manager.give(0, *answer)
-        assert await look == {WEB}, "it must be looked at"
-        assert swarm.containers() == before
-        assert leaving(swarm) == set()
+async def test_the_tasks_of_marked_services_alone_are_asked_for() -> None:
+    """Of ten thousand tasks the manager would else be asked for all, several times in a second."""
+    async with manager(*TWO, service(API, name="api"), task("z", service=API)) as stand, read(stand) as (reader, swarm):
+        stand.queries.clear()
+        stand.have(task("c", slot=3))
+        assert await reader.read_tasks([WEB]) == {WEB}
+        assert stand.queries == [{"service": [WEB]}]
+        assert alive(swarm, WEB, API) == {task_id(name) for name in "abcz"}
+        assert await reader.read_tasks([WEB]) == frozenset(), "nothing is new"
 
 
-async def test_who_is_new_on_a_node_is_its_service_s_news() -> None:
-    """What else it is made of was not asked for."""
-    manager, swarm, reader = await begun(*TWO, services=[service()])
-    look = asyncio.create_task(reader.read_tasks_on([WORKER]))
-    await manager.give(0, *TWO[:2], task("c", slot=4), task("x", slot=1, state="failed", desired="shutdown"))
-    assert await look == {WEB}
-    assert task_id("c") not in swarm.containers()
-    manager.asked.clear()
-    look = asyncio.create_task(reader.read_tasks_on([WORKER]))
-    await manager.give(0, *TWO[:2], task("x", slot=1, state="failed", desired="shutdown"))
-    assert await look == set(), "the dead are none"
+async def test_the_tasks_of_a_removed_service_are_asked_for_by_their_own_ids() -> None:
+    """They run on for seconds, and a manager answers 404 where the service is named."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        del stand.services[WEB]
+        await reader.read_services([WEB])
+        stand.have(task("a", slot=1, desired="remove", version=72))
+        stand.queries.clear()
+        assert await reader.read_tasks([WEB]) == {WEB}
+        (query,) = stand.queries
+        assert sorted(query["id"]) == sorted([task_id("a"), task_id("b")])
+        assert alive(swarm) == {task_id("a"), task_id("b")}, "as long as they are there"
 
 
-async def test_others_have_the_loop_while_a_long_list_is_taken() -> None:
-    """nginx's workers ask every 250 ms, and what they are told is never half of a list."""
-    ids = [f"service{number:018d}" for number in range(50)]
-    services = [service(id, name=f"s{number}") for number, id in enumerate(ids)]
-    items = [task(f"t{number}", service=id) for number, id in enumerate(ids)]
-    manager, swarm, reader = await begun(*items, services=services)
-    other = [task(f"u{number}", service=id) for number, id in enumerate(ids)]
-    long = asyncio.create_task(reader.read_all())
-    await manager.give(0, *other)
-    look: asyncio.Task[frozenset[str]] | None = None
-    turns = 0
-    while not long.done():
-        await asyncio.sleep(0)
-        kinds = {id[:5] for id in swarm.containers()}
-        if kinds == {"taskt", "tasku"}:
-            turns += 1
-            look = look or asyncio.create_task(reader.read_tasks_on([WORKER]))
-            assert len(manager.asked) == 1, "nothing else is taken meanwhile"
-    assert turns > len(ids) // 2
-    assert look is not None
-    await manager.give(1)
-    await look
+async def test_a_service_that_a_task_speaks_of_is_read_with_it() -> None:
+    """Without its labels nobody knows whether the task is to be routed."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        stand.have(service(API, name="api"), task("z", service=API))
+        await reader.read_wanted()
+        assert API in swarm.services
 
 
-async def test_what_fails_leaves_nothing_behind() -> None:
-    """Answers that are waited for in vain are never given again."""
-    manager, _, reader = await begun(*TWO, services=[service(), service(API, name="api")])
-    look = asyncio.create_task(reader.read_wanted())
-    await eventually(lambda: manager.asked)
-    look.cancel()
-    await asyncio.wait([look])
-    assert reader._under_way == []
+async def test_a_node_that_no_list_has_is_asked_for_once() -> None:
+    """One that was removed may leave a task behind: each look would cost another request for good."""
+    async with manager(*TWO) as stand, read(stand) as (reader, _):
+        stand.have(task("c", slot=3, node="node00000000000000000gone"))
+        before = stand.requests["/nodes"]
+        for _ in range(3):
+            await reader.read_tasks([WEB])
+        assert stand.requests["/nodes"] == before + 1
+
+
+async def test_another_thing_than_was_asked_for_is_an_error() -> None:
+    """What stands before a manager may answer from a cache: the labels of one service would be another's."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        stand.services[WEB] = service(API, name="api")
+        with pytest.raises(SourceError, match="which was not asked for"):
+            await reader.read_services([WEB])
+        assert WEB in swarm.services
+        stand.tasks[task_id("a")] = task("b", slot=2)
+        with pytest.raises(SourceError, match="which was not asked for"):
+            await reader.read_task(task_id("a"))
+
+
+async def test_one_task_is_looked_at_alone_and_one_that_is_gone_is_none() -> None:
+    """`lbwatch explain` asks for one; that it is gone is an answer, and that no manager has a leader is none."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        found = await reader.read_task(task_id("a"))
+        assert found is not None
+        assert found.id == task_id("a")
+        del stand.tasks[task_id("a")]
+        assert await reader.read_task(task_id("a")) is None
+        assert alive(swarm) == {task_id("b")}
+        stand.fault = lambda path: (500, NO_LEADER)
+        with pytest.raises(SourceError, match="does not have a leader"):
+            await reader.read_task(task_id("b"))
+        assert alive(swarm) == {task_id("b")}
+
+
+async def test_many_services_are_read_by_one_request() -> None:
+    """A stack of thirty is removed at once."""
+    async with manager(*TWO) as stand, read(stand) as (reader, swarm):
+        before = stand.requests.copy()
+        await reader.read_services([WEB, *(f"service000000000000000{number:04}" for number in range(10))])
+        assert stand.requests["/services"] == before["/services"] + 1
+        assert stand.requests["/services/ID"] == before["/services/ID"]
+        assert set(swarm.services) == {WEB}

@@ -60,6 +60,16 @@ async def test_a_new_task_is_seen_soon_after_the_event_of_its_service() -> None:
         )
 
 
+async def test_what_an_update_changed_is_kept_with_the_event() -> None:
+    """`explain` of a task shows the events of its service, and attributes are not kept: ten updates would look alike."""
+    async with manager(*TWO) as stand, followed_swarm(stand) as source:
+        stand.tell("service", "update", WEB, **{"replicas.old": "3", "replicas.new": "2"})
+        await eventually(source.recent)
+        (event,) = source.recent()
+        assert (event.action, event.container) == ("service update: replicas 3 -> 2", WEB)
+        assert source.status().events == {"service update": 1}, "a number in it is no action of its own"
+
+
 async def test_a_task_that_is_about_to_be_stopped_leaves_while_it_still_runs() -> None:
     """Three seconds before its stop signal: nothing else gives a drain before the signal."""
     async with manager(*TWO) as stand, followed_swarm(stand) as source:
