@@ -8,6 +8,7 @@ by `core/together`; here are who is waited for at a start, for how long, and wha
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Protocol
 
 import structlog
@@ -31,6 +32,9 @@ RESOLVE_INTERVAL_S = 5.0
 
 UNDECIDED_S = 2.0
 """How often an engine is asked which Swarm it is in, while it starts or waits to be unlocked."""
+
+SELDOM = 10
+"""Only each so manieth time a manager is asked what it is in a Swarm, whose other answers come as those of one."""
 
 _SERVICE_ID_LABEL = "com.docker.swarm.service.id"
 
@@ -278,11 +282,16 @@ class EnginePool:
 
     async def _ask_memberships(self) -> None:
         """Ask engines what they are in a Swarm, once in a while: no event says that one was made or left."""
-        while True:
+        for number in count(1):
             pace_s = UNDECIDED_S if any(map(is_undecided, self.engines)) else self._resync_interval_s
             await asyncio.sleep(min(pace_s, self._resync_interval_s))
-            await asyncio.gather(*(each.source.update_membership() for each in self.engines))
+            due = [each for each in self.engines if not number % SELDOM or not self._answers_as_manager(each)]
+            await asyncio.gather(*(each.source.update_membership() for each in due))
             self._changed_engine()
+
+    def _answers_as_manager(self, engine: FollowedEngine) -> bool:
+        swarm = None if self._swarms is None else self._swarms.of(engine)
+        return swarm is not None and swarm.status().connected
 
 
 def described(addresses: Sequence[EngineAddress]) -> str:

@@ -27,6 +27,7 @@ class ManagerStand:
         tasks, services, nodes: What it answers, by id.
         requests: How often it was asked, by path, with `ID` for any id.
         queries: What `GET /tasks` was asked for, in order.
+        latest_query: The filters of the request that *fault* is asked about, as they were sent.
         fault: Given such a path, returns a status and a text, or `None`: all is well. It may wait first.
         streams: One for each that listens.
     """
@@ -37,6 +38,7 @@ class ManagerStand:
         self.nodes: dict[str, dict[str, Any]] = {}
         self.requests: Counter[str] = Counter()
         self.queries: list[dict[str, list[str]]] = []
+        self.latest_query = ""
         self.fault: Callable[[str], Any] = lambda path: None
         self.streams: list[asyncio.Queue[dict[str, Any] | None]] = []
         self.url = ""
@@ -66,6 +68,7 @@ class ManagerStand:
         self.requests[name] += 1
         if name == "/_ping":
             return web.Response(text="OK", headers={"Api-Version": "1.41"})
+        self.latest_query = request.query.get("filters", "")
         if (fault := self.fault(name)) is not None:
             if asyncio.iscoroutine(fault):
                 fault = await fault
@@ -87,10 +90,14 @@ class ManagerStand:
         for service in filters.get("service", []):
             if service not in self.services:
                 return web.json_response({"message": f"service {service} not found"}, status=404)
+        for node in filters.get("node", []):
+            if node not in self.nodes:
+                return web.json_response({"message": f"node {node} not found"}, status=404)
         found = [
             each
             for id, each in things.items()
             if ("service" not in filters or each["ServiceID"] in filters["service"])
+            and ("node" not in filters or each["NodeID"] in filters["node"])
             and ("id" not in filters or id in filters["id"])
             and ("desired-state" not in filters or each["DesiredState"] in filters["desired-state"])
         ]

@@ -228,7 +228,8 @@ class ContainerCache:
             for id, container in known.items()
             if id in owners or self.scope.asks(container) or (id in entries and self._lives.is_unknown(id))
         }
-        self._unseen = self._turns.due(wanted) if heard_all else dict(wanted)
+        tasks = {id for id in wanted if id not in owners and self.scope.is_task(dict(known[id].labels))}
+        self._unseen = self._turns.due(wanted, tasks=tasks) if heard_all else dict(wanted)
         self._turns.list(wanted)
         # What asks for nothing is never looked at, so that for it the list has the say; but a lagging list may not
         # have those yet that events named since the one before.

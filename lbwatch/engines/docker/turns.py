@@ -6,12 +6,15 @@ list itself: what an entry says now and did not say before. What no entry says, 
 container's turn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lbwatch.core.model import Container
 
 MAX_LOOKS = 500
 """Of containers whose entry is as it was, in each resync: each look costs half a millisecond of CPU."""
+
+MAX_TASK_LOOKS = 1
+"""Of those that are tasks of a Swarm, which its managers tell of and which is never started anew, likewise."""
 
 
 class Turns:
@@ -21,12 +24,15 @@ class Turns:
         self._entries: Mapping[str, Container | None] = {}  # of the latest list, by id
         self._looked_at: dict[str, None] = {}  # ids, those first that were looked at longest ago
 
-    def due(self, wanted: Mapping[str, Container | None]) -> dict[str, Container | None]:
+    def due(
+        self, wanted: Mapping[str, Container | None], *, tasks: Collection[str] = ()
+    ) -> dict[str, Container | None]:
         """
         Return those that must be looked at.
 
         Args:
             wanted: All that matter, with their entries in a new list; `None`: it has none.
+            tasks: The ids of those that are tasks of a Swarm that is followed.
         """
         # Whose look failed, or never was, is among them, and whom the list lacks.
         due = {
@@ -34,8 +40,10 @@ class Turns:
             for id, entry in wanted.items()
             if entry is None or id not in self._looked_at or self._entries.get(id) != entry
         }
-        in_turn = (id for id in self._looked_at if id in wanted and id not in due)
-        return due | {id: wanted[id] for id, _ in zip(in_turn, range(MAX_LOOKS), strict=False)}
+        in_turn = [id for id in self._looked_at if id in wanted and id not in due]
+        others = [id for id in in_turn if id not in tasks][:MAX_LOOKS]
+        some_tasks = [id for id in in_turn if id in tasks][:MAX_TASK_LOOKS]
+        return due | {id: wanted[id] for id in (*others, *some_tasks)}
 
     def list(self, wanted: Mapping[str, Container | None]) -> None:
         """Take the entries of a list; whoever is not among them is forgotten."""

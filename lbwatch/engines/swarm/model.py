@@ -6,7 +6,7 @@ is taken whole, and what it does not speak of stays as it was. What ended long a
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lbwatch.core.model import Container, Snapshot
@@ -145,14 +145,20 @@ class Swarm:
         self, tasks: Iterable[SwarmTask], services: Iterable[SwarmService], nodes: Iterable[SwarmNode], *, now: float
     ) -> frozenset[str]:
         """Take all that there is; return the ids of the services whose tasks are others, but for those that ended."""
+        return frozenset(id for id in self.taking_all(tasks, services, nodes, now=now) if id is not None)
+
+    def taking_all(
+        self, tasks: Iterable[SwarmTask], services: Iterable[SwarmService], nodes: Iterable[SwarmNode], *, now: float
+    ) -> Iterator[str | None]:
+        """Take all that there is, service by service, so that others may have the loop; `None`: it is as it was."""
         listed = {each.id: self._same(each) for each in services}
         kept = {id: service for id, service in self.services.items() if id not in listed}
         grouped = _by_service(tasks)
         self.services, self.removed = listed | kept, set(kept)
         self.nodes = self._nodes_of(nodes)
-        changed = {id for id in grouped.keys() | self._tasks.keys() if self._replace(id, grouped.get(id, ()), now=now)}
+        for id in grouped.keys() | self._tasks.keys():
+            yield id if self._replace(id, grouped.get(id, ()), now=now) else None
         self._drop_removed()
-        return frozenset(changed)
 
     def take_tasks(self, tasks: Iterable[SwarmTask], *, of: Collection[str], now: float) -> frozenset[str]:
         """Take all tasks *of* some services; return the ids of those that have others than before, likewise."""
@@ -176,6 +182,23 @@ class Swarm:
             # `running` is not all that a task should be that will run: one that waits to be started anew is `ready`.
             missing = any(task.desired == RUNNING and task.id not in listed for task in before.values())
             if others or missing:
+                changed.add(id)
+        return frozenset(changed)
+
+    def take_known(self, tasks: Iterable[SwarmTask], *, on: Collection[str], now: float) -> frozenset[str]:
+        """
+        Take those of the tasks *on* some nodes that are known; return the ids of services that are not as they were.
+
+        Nobody comes and nobody goes by it: the services of those that are new, or missing, must be looked at.
+        """
+        grouped, changed = _by_service(task for task in tasks if task.node_id in on), set[str]()
+        for id in grouped.keys() | set(self._tasks):
+            before, listed = self._tasks.get(id, {}), {task.id: task for task in grouped.get(id, ())}
+            known = {task.id: task for task in listed.values() if task.id in before}
+            is_changed = bool(known) and self._replace(id, (before | known).values(), now=now)
+            comes = any(is_wanted(task) and task.id not in before for task in listed.values())
+            missing = any(task.node_id in on and is_alive(task) and task.id not in listed for task in before.values())
+            if is_changed or comes or missing:
                 changed.add(id)
         return frozenset(changed)
 
@@ -217,7 +240,7 @@ class Swarm:
     def _replace(self, service: str, tasks: Iterable[SwarmTask], *, now: float) -> bool:
         """Keep those of a service's *tasks* that matter; return whether they are others, but for the ended."""
         before = self._tasks.get(service, {})
-        kept = {task.id: task for task in self._kept(service, tasks, now=now)}
+        kept = {task.id: _same_task(task, before.get(task.id)) for task in self._kept(service, tasks, now=now)}
         for id in before.keys() - kept.keys():
             self._started_ns.pop(id, None)
             self._ended_at.pop(id, None)
@@ -303,6 +326,11 @@ def _by_service(tasks: Iterable[SwarmTask]) -> Mapping[str, list[SwarmTask]]:
     for task in tasks:
         grouped[task.service_id].append(task)
     return grouped
+
+
+def _same_task(task: SwarmTask, before: SwarmTask | None) -> SwarmTask:
+    """Return the task as it was where it is equal: nothing need be made of it anew."""
+    return before if before is not None and before == task else task
 
 
 def _in_force(tasks: Mapping[str, SwarmTask]) -> dict[str, SwarmTask]:

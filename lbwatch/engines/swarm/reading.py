@@ -7,11 +7,12 @@ counts once it was given twice.
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from lbwatch.core.errors import SourceError
 from lbwatch.engines.swarm.answers import (
+    SwarmNode,
     SwarmService,
     SwarmTask,
     TaskReader,
@@ -22,6 +23,9 @@ from lbwatch.engines.swarm.answers import (
 )
 from lbwatch.engines.swarm.doors import Doors, in_turns, is_answer
 from lbwatch.engines.swarm.model import Swarm
+
+_Later = list[tuple[Sequence[str], list[SwarmTask]]]
+"""Nodes, and what was answered of the tasks there, in the order in which it was."""
 
 AGAIN_S = 0.3
 """After so long an answer that lacks everything is asked for once more."""
@@ -47,6 +51,9 @@ class Reader:
         self._swarm = swarm
         self._all_tasks = TaskReader()
         self._wanted_tasks = TaskReader()
+        # A look at nodes overtakes others: theirs was asked for before it, so it is taken once more after them.
+        self._taking = asyncio.Lock()  # while something is taken nothing else is
+        self._under_way: list[_Later] = []  # of each answer about tasks that has not come
         self._missing_nodes = frozenset[str]()  # ids that tasks have and no list of nodes had
 
     @property
@@ -63,21 +70,33 @@ class Reader:
             SourceError: A part of it could not be read, and nothing is taken.
         """
         nodes = nodes_of(await self._doors.ask("/nodes"))
+        with self._asking() as later:
+            return await self._read_all(nodes, later=later)
+
+    async def _read_all(self, nodes: Sequence[SwarmNode], *, later: _Later) -> frozenset[str]:
         tasks = await self._tasks(self._all_tasks, {}, known=self._swarm.alive)
         # After the tasks: each of them has its service in a list that was made later, or that is gone meanwhile.
         services = services_of(await self._doors.ask("/services"))
         if not services and self._swarm.services:
             await asyncio.sleep(AGAIN_S)
             services = services_of(await self._doors.ask("/services", next_door=True))
-        changed = self._swarm.take_all(tasks, services, nodes, now=_now())
+        changed = set[str]()
+        async with self._taking:
+            for id in self._swarm.taking_all(tasks, services, nodes, now=_now()):
+                changed |= {id} if id is not None else set()
+                await in_turns()
+            self._take_later(later)
         await self._complete()
-        return changed
+        return frozenset(changed)
 
     async def read_wanted(self) -> frozenset[str]:
         """Read the tasks that should run; return the ids of the services that are not as they were."""
         filters = {"desired-state": ["running"]}
-        tasks = await self._tasks(self._wanted_tasks, filters, known=self._swarm.alive)
-        changed = self._swarm.take_wanted(tasks, now=_now())
+        with self._asking() as later:
+            tasks = await self._tasks(self._wanted_tasks, filters, known=self._swarm.alive)
+            async with self._taking:
+                changed = self._swarm.take_wanted(tasks, now=_now())
+                self._take_later(later)
         await self._complete()
         return changed
 
@@ -96,12 +115,29 @@ class Reader:
             reader, filters = self._all_tasks, dict[str, Sequence[str]]()
             if len(there) <= MAX_IDS:
                 reader, filters = TaskReader(), {"service": there}
-            tasks = await self._tasks(reader, filters, known=known)
-            changed |= self._swarm.take_tasks(tasks, of=there, now=_now())
+            with self._asking() as later:
+                tasks = await self._tasks(reader, filters, known=known)
+                async with self._taking:
+                    changed |= self._swarm.take_tasks(tasks, of=there, now=_now())
+                    self._take_later(later)
             await self._complete()
         if ids := self._swarm.alive_of(removed):
             changed |= await self._read_named(ids)
         return changed
+
+    async def read_tasks_on(self, nodes: Sequence[str]) -> frozenset[str]:
+        """
+        Read the tasks on some nodes, whatever else is being read; return the ids of services that are not as they were.
+
+        Raises:
+            SourceError: It failed; with status 404 one of the nodes is gone.
+        """
+        async with self._taking:
+            overtaken = tuple(self._under_way)  # what is asked for from now on is newer
+            tasks = await _all_of(TaskReader(), await self._doors.ask("/tasks", query=_query({"node": nodes})))
+            for later in overtaken:
+                later.append((nodes, tasks))
+            return self._swarm.take_known(tasks, on=nodes, now=_now())
 
     async def read_services(self, ids: Collection[str]) -> None:
         """Read some services anew, or note that they are gone."""
@@ -125,6 +161,15 @@ class Reader:
 
     async def read_task(self, id: str) -> SwarmTask | None:
         """Return one task as it is now, and take it; `None`: there is none any more, or it is no container."""
+        with self._asking() as later:
+            task = await self._task(id)
+            async with self._taking:
+                self._swarm.take_named([task] if task else [], ids=(id,), now=_now())
+                self._take_later(later)
+        await self._complete()
+        return task
+
+    async def _task(self, id: str) -> SwarmTask | None:
         try:
             task = task_of(await self._doors.ask(f"/tasks/{id}"))
         except SourceError as error:
@@ -133,17 +178,32 @@ class Reader:
             task = None
         if task is not None and task.id != id:
             raise SourceError(f"/tasks/{id}: the manager answered with task {task.id!r}, which was not asked for")
-        self._swarm.take_named([task] if task else [], ids=(id,), now=_now())
-        await self._complete()
         return task
 
     async def _read_named(self, ids: Sequence[str]) -> frozenset[str]:
         changed = frozenset[str]()
         for first in range(0, len(ids), MAX_IDS):
             some = ids[first : first + MAX_IDS]
-            body = await self._doors.ask("/tasks", query=_query({"id": some}))
-            changed |= self._swarm.take_named(await _all_of(TaskReader(), body), ids=some, now=_now())
+            with self._asking() as later:
+                tasks = await _all_of(TaskReader(), await self._doors.ask("/tasks", query=_query({"id": some})))
+                async with self._taking:
+                    changed |= self._swarm.take_named(tasks, ids=some, now=_now())
+                    self._take_later(later)
         return changed
+
+    @contextmanager
+    def _asking(self) -> Iterator[_Later]:
+        """Note that tasks are asked for; what is in the list at the end was asked for later, and is known already."""
+        later: _Later = []
+        self._under_way.append(later)
+        try:
+            yield later
+        finally:
+            self._under_way = [each for each in self._under_way if each is not later]
+
+    def _take_later(self, later: _Later) -> None:
+        for nodes, tasks in later:
+            self._swarm.take_known(tasks, on=nodes, now=_now())
 
     async def _tasks(self, reader: TaskReader, filters: Mapping[str, Sequence[str]], *, known: int) -> list[SwarmTask]:
         """Return the tasks of a list; *known*: how many were known that should be in it."""

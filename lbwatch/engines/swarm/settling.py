@@ -34,9 +34,12 @@ TOGETHER_S = 0.1
 LOOK_SHARE = 2.0
 """Likewise so many times as long as a look took."""
 
-SLOW_PACE_S = 1.0
+SLOW_PACE_S = 1.25
 SLOW_SHARE = 20.0
 """How often all tasks are asked for: some deaths have no event, and at most a twentieth of a manager goes there."""
+
+LEAST_WAIT_S = 0.001
+"""A loop's timer may be early by less, and whoever waits for what is left of that would do so again and again."""
 
 UPDATING = frozenset(("updating", "rollback_started"))
 """States of an update in which the next task may be told to stop at any time."""
@@ -92,7 +95,7 @@ class _Watch:
             return LATE_PACE_S if late else PACE_S
         # Who comes, and who is told to go, shows in the list of all that should run: where that is read as often
         # anyway, an update that pauses for ten minutes between two tasks costs nothing more.
-        if all_pace_s <= PACE_S or not (unrest.updating or (unrest.comes and not late)):
+        if all_pace_s <= SLOW_PACE_S or not (unrest.updating or (unrest.comes and not late)):
             return None
         return PACE_S
 
@@ -144,11 +147,11 @@ class Settling:
             self._watches.pop(id, None)
 
     def due(self, *, now: float, all_pace_s: float) -> tuple[str, ...]:
-        """Return who must be looked at now, and who must be soon anyway; sorted. Nobody, if nobody must be now."""
+        """Return who must be looked at now, and who must be soon anyway, in turn. Nobody, if nobody must be now."""
         if (at := self.due_at(all_pace_s=all_pace_s)) is None or now < at:
             return ()
-        times = ((id, watch.due_at(all_pace_s=all_pace_s)) for id, watch in self._watches.items())
-        return tuple(sorted(id for id, due_at in times if due_at is not None and due_at <= now + TOGETHER_S))
+        times = ((watch.due_at(all_pace_s=all_pace_s), id) for id, watch in self._watches.items())
+        return tuple(id for _, id in sorted((at, id) for at, id in times if at is not None and at <= now + TOGETHER_S))
 
     def due_at(self, *, all_pace_s: float) -> float | None:
         """

@@ -26,8 +26,9 @@ from lbwatch.engines.swarm.events import NODE, SERVICE, is_of
 from lbwatch.engines.swarm.failures import Failures
 from lbwatch.engines.swarm.listening import Listeners
 from lbwatch.engines.swarm.model import Swarm
+from lbwatch.engines.swarm.nodelooks import NodeLooks, may_empty
 from lbwatch.engines.swarm.reading import Reader
-from lbwatch.engines.swarm.settling import HOLD_S
+from lbwatch.engines.swarm.settling import HOLD_S, LEAST_WAIT_S
 
 SERVER_ERROR = 500
 """From this status on it is the Swarm that fails, as without a leader."""
@@ -72,6 +73,7 @@ class SwarmSource:
         self._doors = Doors(doors)
         self._reader = Reader(self._doors, swarm=self._swarm)
         self._agenda = Agenda(resync_interval_s=resync_interval_s)
+        self._node_looks = NodeLooks(self._reader, backoff=backoff(), looked=self._looked_at_nodes)
         self._recent = RecentEvents()
         self._listeners = Listeners(
             doors, name=name, backoff=backoff, begun=self._begun, handle_event=self._handle_event
@@ -160,6 +162,7 @@ class SwarmSource:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listeners.run(), name=f"{self.name} streams")
             group.create_task(self._keep_reading(), name=f"{self.name} looks")
+            group.create_task(self._node_looks.run(), name=f"{self.name} looks at nodes")
 
     def _begun(self) -> None:
         """Read all anew: a stream has begun, or cannot be had, and what was before it nobody told."""
@@ -185,7 +188,10 @@ class SwarmSource:
                 self._mark((id,), now=now)
         elif is_of(event, NODE):
             self._agenda.want_nodes()
-            self._mark(filter(self._swarm.asks, self._swarm.on_node(id)), now=now)
+            services = [each for each in self._swarm.on_node(id) if self._swarm.asks(each)]
+            self._mark(services, now=now)
+            if services and may_empty(event):
+                self._node_looks.mark(id, now=now)
         self._woken.set()
 
     async def _keep_reading(self) -> None:
@@ -194,7 +200,7 @@ class SwarmSource:
             step = self._agenda.next(now=self._now())
             if (wait_s := step.at - self._now()) > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), wait_s)
+                    await asyncio.wait_for(self._woken.wait(), max(wait_s, LEAST_WAIT_S))
                 continue
             began_at = self._now()
             self._agenda.begin(step)
@@ -225,6 +231,13 @@ class SwarmSource:
             case Kind.WANTED:
                 changed = await self._reader.read_wanted()
                 self._mark(filter(self._swarm.asks, changed), now=self._now(), heard=False)
+
+    def _looked_at_nodes(self, changed: frozenset[str]) -> None:
+        self._agenda.looks += 1
+        restless = [id for id in changed if self._swarm.asks(id) and not self._agenda.settling.is_marked(id)]
+        self._mark(restless, now=self._now(), heard=False)
+        self._woken.set()
+        self._publish()
 
     async def _read_all(self) -> None:
         changed = await self._reader.read_all()

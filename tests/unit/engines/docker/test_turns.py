@@ -6,7 +6,7 @@ from dataclasses import replace
 from strategies import container
 
 from lbwatch.core.model import Container, Health
-from lbwatch.engines.docker.turns import MAX_LOOKS, Turns
+from lbwatch.engines.docker.turns import MAX_LOOKS, MAX_TASK_LOOKS, Turns
 
 MANY = {each.id: each for each in (container(f"c{number:05}") for number in range(3 * MAX_LOOKS))}
 FIRST, SECOND, *_ = MANY
@@ -44,6 +44,19 @@ def test_a_few_are_all_looked_at_each_time() -> None:
     turns = Turns()
     assert looked_at(turns, few) == few.keys()
     assert looked_at(turns, few) == few.keys()
+
+
+def test_tasks_of_a_swarm_are_hardly_looked_at() -> None:
+    """Their managers tell of them; a hundred looks at each resync would be most of what a quiet engine is asked."""
+    few = dict(list(MANY.items())[:10])
+    turns = Turns()
+    assert looked_at(turns, few) == few.keys()
+    tasks = few.keys() - {FIRST}
+    rounds = [set(turns.due(few, tasks=tasks)) for _ in range(2)]
+    assert [len(each) for each in rounds] == [1 + MAX_TASK_LOOKS] * 2
+    assert all(FIRST in each for each in rounds)
+    changed = few | {SECOND: replace(few[SECOND], health=Health.UNHEALTHY)}
+    assert SECOND in turns.due(changed, tasks=tasks), "what a list has otherwise is looked at all the same"
 
 
 def test_what_the_list_has_otherwise_is_looked_at_at_once() -> None:

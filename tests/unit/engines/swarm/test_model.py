@@ -204,6 +204,15 @@ def test_a_node_that_is_not_known_to_be_well_changes_nothing() -> None:
     assert not known.take_change()
 
 
+def test_what_is_equal_stays_the_same() -> None:
+    """Each list is read by itself, and of ten thousand tasks nothing need be made anew."""
+    known = swarm(task("a"))
+    (before,) = known._made.values()
+    known.take_tasks(tasks(task("a")), of=[WEB], now=1.0)
+    (after,) = known._made.values()
+    assert after is before
+
+
 # -- who asks, and why it is looked at again
 
 

@@ -82,6 +82,21 @@ async def test_a_task_that_is_about_to_be_stopped_leaves_while_it_still_runs() -
         assert not is_leaving(source, "a")
 
 
+async def test_what_a_drained_node_has_leaves_although_the_list_of_its_services_does_not_come() -> None:
+    """In a big Swarm that is most of all tasks, and takes longer than the three seconds before their signals."""
+
+    def without_services(path: str) -> Any:
+        return asyncio.sleep(30.0) if path == "/tasks" and "service" in str(stand.latest_query) else None
+
+    async with manager(*TWO) as stand, followed_swarm(stand) as source:
+        await settled(stand)
+        stand.fault = without_services
+        stand.have(task("b", slot=2, desired="shutdown", version=72))
+        stand.tell("node", "update", WORKER, **{"availability.old": "active", "availability.new": "drain"})
+        await eventually(lambda: is_leaving(source, "b"), within=1.0)
+        assert not is_leaving(source, "a")
+
+
 async def test_a_death_without_any_event_is_seen_by_the_slow_look() -> None:
     """A task that is killed while its node keeps others makes no event on any manager."""
     async with manager(*TWO) as stand, followed_swarm(stand) as source:
