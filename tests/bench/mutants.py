@@ -318,19 +318,19 @@ MUTANTS = {
         "core/addresses.py", ("    if address.is_loopback or address.is_link_local or", "    if False or"), tests="unit/core/test_networks.py"
     ),
     "reach: every engine's networks are nginx's": mutant(
-        "core/target.py", ("        return self.rules.nginx_engine == self.owner.engine.name", "        return True"), tests="unit/core/test_reach.py"
+        "core/reach/target.py", ("        return self.rules.nginx_engine == self.owner.engine.name", "        return True"), tests="unit/core/reach/test_rules.py"
     ),
     "reach: any network is one on all engines": mutant(
-        "core/reach.py", ("if each.driver == _OVERLAY))", "if each.driver))"), tests="unit/core/test_reach.py"
+        "core/reach/rules.py", ("if each.driver == _OVERLAY))", "if each.driver))"), tests="unit/core/reach/test_rules.py"
     ),
     "reach: loopback elsewhere is reached": mutant(
-        "core/bindings.py", ('        return own if reaches_loopback else ""', "        return own"), tests="unit/core/test_bindings.py"
+        "core/reach/bindings.py", ('        return own if reaches_loopback else ""', "        return own"), tests="unit/core/reach/test_bindings.py"
     ),
     "claims: clocks of two engines are compared": mutant(
-        "core/rivals.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/test_reach.py"
+        "core/rivals.py", ("    return owner.engine.order, -(", "    return 0, -("), tests="unit/core/reach/test_rules.py"
     ),
     "claims: a machine's address is one container's": mutant(
-        "core/reach.py", ('claim=f"port {_host_port(address, port)}"', "claim=address"), tests="unit/core/test_reach.py"
+        "core/reach/rules.py", ('claim=f"port {_host_port(address, port)}"', "claim=address"), tests="unit/core/reach/test_rules.py"
     ),
     "drain: kills are not heard of": mutant(
         "engines/docker/client.py", ('    "kill",\n', ""), tests="unit/engines/docker/test_source.py unit/test_convergence.py"

@@ -13,8 +13,8 @@ from lbwatch.core.model import Container, Endpoint, Plan, bracketed
 from lbwatch.core.networks import USED, weighed
 from lbwatch.core.placement import Placement, network_owner, placement_of
 from lbwatch.core.reach import weighed_networks
+from lbwatch.core.reach.target import HOST_ADDRESS
 from lbwatch.core.rules import Rules
-from lbwatch.core.target import HOST_ADDRESS
 
 COMPOSE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
 ENABLED = {"lbwatch.enable": "true"}

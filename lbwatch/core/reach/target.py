@@ -1,16 +1,16 @@
 """
 Who is to be reached: one container, in one upstream, with the port that is wanted and the machine that it is on.
 
-Pure. By which way that is done is `reach`'s.
+Pure. By which way that is done is `rules`'.
 """
 
 from dataclasses import dataclass
 
 from lbwatch.core.addresses import checked_address, loopback_address
-from lbwatch.core.bindings import only_published
 from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Container, Notice, NoticeKind, Reason
 from lbwatch.core.networks import SkipError
+from lbwatch.core.reach.bindings import only_published
 from lbwatch.core.rules import Rules
 from lbwatch.core.wishes import UpstreamLabels
 

@@ -7,8 +7,8 @@ from severalengines import BRIDGE, ELSEWHERE, NEAR, P80, on_a, on_b, task
 
 from lbwatch.core.model import Container, ContainerStatus
 from lbwatch.core.networks import SkipError
+from lbwatch.core.reach.target import place_of, target_of
 from lbwatch.core.rules import Rules
-from lbwatch.core.target import place_of, target_of
 from lbwatch.core.wishes import UpstreamLabels
 
 ANY = UpstreamLabels()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lbwatch.core.bindings import bound_at, in_order, only_published, place_key
 from lbwatch.core.model import Published
+from lbwatch.core.reach.bindings import bound_at, in_order, only_published, place_key
 from lbwatch.core.wishes import UpstreamLabels
 
 TCP = Published(port=53, host_port=5300)

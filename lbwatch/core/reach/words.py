@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Published, Task
 from lbwatch.core.networks import is_usable
-from lbwatch.core.target import MAX_NAMED, Target, place_of
+from lbwatch.core.reach.target import MAX_NAMED, Target, place_of
 
 
 def unshared_words(target: Target) -> str:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lbwatch.core.addresses import is_address
-from lbwatch.core.bindings import bound_at, in_order, only_published, place_key
 from lbwatch.core.errors import excerpt
 from lbwatch.core.model import Container, Endpoint, Notice, Reason, bracketed
 from lbwatch.core.networks import USED, SkipError, address_on, endpoint_of, guess_of, weighed
-from lbwatch.core.reachwords import address_cure, shared_cure, unmeshed_words, unpublished_words, unshared_words
+from lbwatch.core.reach.bindings import bound_at, in_order, only_published, place_key
+from lbwatch.core.reach.target import HOST_ADDRESS, Target, place_of, target_of
+from lbwatch.core.reach.words import address_cure, shared_cure, unmeshed_words, unpublished_words, unshared_words
 from lbwatch.core.rules import Rules
-from lbwatch.core.target import HOST_ADDRESS, Target, place_of, target_of
 from lbwatch.core.wishes import Reach, UpstreamLabels
 
 NETWORK_WAY = "network"
