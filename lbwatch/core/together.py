@@ -83,7 +83,7 @@ class Together:
         self._tasks = {
             each.id: (task, each)
             for engine in engines
-            for each in engine.containers.values()
+            for each in (engine.containers.values() if swarms else ())
             if (task := _task_of(each, known=known, nodes=nodes)) is not None
         }
         hints = dict(self._tasks.values())
@@ -151,9 +151,12 @@ def worsened(task: Container, container: Container) -> Container:
 
 def _task_of(container: Container, *, known: Collection[str], nodes: Collection[str]) -> str | None:
     """Return the id of the task that a container is of, in a Swarm that is followed; `None`: of none."""
-    labels = dict(container.labels)
-    task = labels.get(TASK_ID_LABEL)
-    return task if task is not None and (task in known or labels.get(_NODE_ID_LABEL) in nodes) else None
+    task = _label(container, TASK_ID_LABEL)
+    return task if task is not None and (task in known or _label(container, _NODE_ID_LABEL) in nodes) else None
+
+
+def _label(container: Container, wanted: str) -> str | None:
+    return next((value for key, value in container.labels if key == wanted), None)
 
 
 def _with_engine(container: Container) -> Container:
