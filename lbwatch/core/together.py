@@ -101,13 +101,16 @@ class Together:
             {id: self._with_hint(each, hints.get(id)) for id, each in swarm.snapshot.containers.items()}
             for swarm in swarms
         ]
-        self._hinted = {id: each for id, each in self._hinted.items() if id in hints}
+        self._hinted = {id: each for id, each in self._hinted.items() if id in known}
         self._made = self._apart([*own, *tasks])
 
     def _with_hint(self, task: Container, container: Container | None) -> Container:
+        before = self._hinted.get(task.id)
+        # One that died may be removed before its Swarm knows; a task never has a second container.
+        if container is None and before is not None and not before[1].status.is_up:
+            container = before[1]
         if container is None:
             return task
-        before = self._hinted.get(task.id)
         if before is not None and before[0] is task and before[1] is container:
             return before[2]
         worse = worsened(task, container)

@@ -113,6 +113,22 @@ def test_a_node_is_believed_for_the_worse(
     assert (found.status, found.health) == (status, health)
 
 
+def test_a_death_is_not_forgotten_when_the_container_is_removed() -> None:
+    """`docker rm -f`, or a Swarm that cleans up: until its managers know, requests would go to nobody."""
+    together, dead = Together(), replace(of_task(), status=ContainerStatus.EXITED)
+    together.of([snapshot(dead)], [swarm(TASK)])
+    _, tasks = together.of([snapshot()], [swarm(replace(TASK, created_ns=1))])
+    assert tasks.containers[TASK.id].status is ContainerStatus.EXITED
+
+
+def test_a_container_that_is_not_listed_says_nothing_of_its_task() -> None:
+    """Its engine may have lost sight of it, and the Swarm says that it runs."""
+    together, paused = Together(), replace(of_task(), status=ContainerStatus.PAUSED)
+    together.of([snapshot(paused)], [swarm(TASK)])
+    _, tasks = together.of([snapshot()], [swarm(TASK)])
+    assert tasks.containers[TASK.id].status is ContainerStatus.RUNNING
+
+
 @pytest.mark.parametrize("status", [each for each in ContainerStatus if each is not ContainerStatus.RUNNING])
 def test_a_node_is_never_believed_for_the_better(status: ContainerStatus) -> None:
     """A container that runs may be one whose task is not to serve yet, or not any more."""
