@@ -54,18 +54,25 @@ class EnginePool:
 
     Args:
         engines: In the order in which they are set.
+        nginx_engine: The name of the one on whose machine nginx runs; `None`: none.
         new_swarm: Makes the source of a Swarm; `None`: Swarms are not followed.
         resync_interval_s: Seconds after which engines are asked anew what they are in a Swarm.
 
     Attributes:
-        engines: As given.
+        engines, nginx_engine: As given.
         heard: Told of each event of an engine, for whoever shows them.
     """
 
     def __init__(
-        self, engines: Sequence[FollowedEngine], *, new_swarm: NewSwarm | None, resync_interval_s: float
+        self,
+        engines: Sequence[FollowedEngine],
+        *,
+        nginx_engine: str | None,
+        new_swarm: NewSwarm | None,
+        resync_interval_s: float,
     ) -> None:
         self.engines = tuple(engines)
+        self.nginx_engine = nginx_engine
         self.heard: Heard | None = None
         self._swarms = None if new_swarm is None else Swarms(self.engines, new=new_swarm, hearing=self._hearing)
         self._resync_interval_s = resync_interval_s
@@ -143,9 +150,9 @@ class EnginePool:
         """Return why no address is known of engines that are set to be reached by a name, by their own names."""
         return {each.name: each.at.error for each in self.engines if each.at.error and not each.at.address}
 
-    def engine(self, name: str) -> FollowedEngine:
-        """Return one engine by its name; raises `KeyError`."""
-        return {each.name: each for each in self.engines}[name]
+    def beside_nginx(self) -> FollowedEngine:
+        """Return the engine on whose machine nginx runs; the first, which is not asked, where it runs on none of them."""
+        return next((each for each in self.engines if each.name == self.nginx_engine), self.engines[0])
 
     def recent(self, container: Container) -> tuple[Event, ...]:
         """Return the latest events of the engine, or the Swarm, that has a container, oldest first."""

@@ -36,7 +36,7 @@ from lbwatch.system.lock import FileLock
 from lbwatch.system.sitefiles.folders import SiteFolders
 from lbwatch.system.state import State
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, not_live
-from lbwatch.wiring.engines import make_pool, nginx_side, with_engines
+from lbwatch.wiring.engines import make_pool, with_engines
 from lbwatch.wiring.filenames import FileNames
 from lbwatch.wiring.parts import (
     make_reconciler,
@@ -173,7 +173,7 @@ async def build_daemon(
         for name, lock in locks.items():
             _acquire(lock, setting=name, output=outputs[name])
         source = make_pool(settings, stack=stack, asks_identity=True, keeps=True)
-        beside = nginx_side(source, settings=settings)
+        beside = source.beside_nginx()
         access = NginxAccess(settings, client=beside.client, known=beside.source.containers)
         # What stands in for nginx has no workers that could follow.
         lines = access.live_lines() if tester is None else None
@@ -209,7 +209,7 @@ async def build_daemon(
         def rules() -> Rules:
             refusal = hold_refusal() if push is None else not_live(balancer.live_refusal)
             rules = access.rules(engine_pid=beside.source.engine_pid, version=balancer.version, hold_refusal=refusal)
-            rules = with_engines(rules, settings=settings, pool=source)
+            rules = with_engines(rules, pool=source)
             files, writes_sites = folders.files(), renderer.writes_sites
             return with_sites(rules, settings=settings, sites=sites, files=files, writes_sites=writes_sites)
 

@@ -78,7 +78,12 @@ def make_pool(
         )
     if keeps:
         forget_others(settings.routing.state_dir, names=[each.name for each in engines])
-    return EnginePool(engines, new_swarm=_new_swarm(settings), resync_interval_s=settings.routing.resync_interval)
+    return EnginePool(
+        engines,
+        nginx_engine=nginx_engine,
+        new_swarm=_new_swarm(settings),
+        resync_interval_s=settings.routing.resync_interval,
+    )
 
 
 def _kept(memory: EngineMemory, *, url: str) -> Kept | None:
@@ -156,17 +161,11 @@ def _source(
     )
 
 
-def nginx_side(pool: EnginePool, *, settings: Settings) -> FollowedEngine:
-    """Return the engine on whose machine nginx runs; the first where it runs on none of them, which is not asked."""
-    name = nginx_engine_of(settings.engine, make_addresses(settings))
-    return pool.engines[0] if name is None else pool.engine(name)
-
-
-def with_engines(rules: Rules, *, settings: Settings, pool: EnginePool) -> Rules:
+def with_engines(rules: Rules, *, pool: EnginePool) -> Rules:
     """Return the rules of routing with where the engines are, and which is nginx's."""
     return replace(
         rules,
-        nginx_engine=nginx_engine_of(settings.engine, make_addresses(settings)),
+        nginx_engine=pool.nginx_engine,
         addresses=pool.addresses(),
         unresolved=pool.unresolved(),
         several_engines=len(pool.engines) > 1,

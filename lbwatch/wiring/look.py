@@ -24,7 +24,7 @@ from lbwatch.settings import Settings
 from lbwatch.system import files
 from lbwatch.system.temporary import temporary_folder
 from lbwatch.wiring.access import NOT_LIVE, NginxAccess, selector
-from lbwatch.wiring.engines import make_pool, nginx_side, with_engines
+from lbwatch.wiring.engines import make_pool, with_engines
 from lbwatch.wiring.parts import make_reconciler, make_renderer, make_state, scratch_folder
 from lbwatch.wiring.sites import read_beside, site_folders, site_rules, with_sites
 
@@ -76,7 +76,7 @@ async def build_look(
         renderer.load()
     async with AsyncExitStack() as stack:
         pool = make_pool(settings, stack=stack)
-        beside = nginx_side(pool, settings=settings)
+        beside = pool.beside_nginx()
         source: EnginePool | RecordedSource = pool
         if recorded is None:
             await _require_answers(pool)
@@ -108,7 +108,7 @@ async def build_look(
                 engine_pid=pid, host_shared=shared, version=balancer.version, hold_refusal=hold_refusal
             )
             if recorded is None:
-                rules = with_engines(rules, settings=settings, pool=pool)
+                rules = with_engines(rules, pool=pool)
             files, writes_sites = folders.files(), renderer.writes_sites
             return with_sites(rules, settings=settings, sites=sites, files=files, writes_sites=writes_sites)
 
@@ -135,7 +135,7 @@ async def build_look(
 async def build_tester(settings: Settings) -> AsyncIterator[Tester]:
     """Make what tests a candidate, for whoever cannot know what should be written."""
     async with AsyncExitStack() as stack:
-        beside = nginx_side(make_pool(settings, stack=stack), settings=settings)
+        beside = make_pool(settings, stack=stack).beside_nginx()
         access = NginxAccess(settings, client=beside.client, known=dict)
         yield _look_tester(access, settings=settings, stack=stack, recorded=False)
 
