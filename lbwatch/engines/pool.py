@@ -151,7 +151,7 @@ class EnginePool:
         return {each.name: each.at.error for each in self.engines if each.at.error and not each.at.address}
 
     def beside_nginx(self) -> FollowedEngine:
-        """Return the engine on whose machine nginx runs; the first, which is not asked, where it runs on none of them."""
+        """Return the engine on whose machine nginx runs; the first, which is not asked, where it runs on none."""
         return next((each for each in self.engines if each.name == self.nginx_engine), self.engines[0])
 
     def recent(self, container: Container) -> tuple[Event, ...]:
