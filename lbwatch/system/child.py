@@ -134,4 +134,4 @@ def _pipe() -> tuple[FileIO, int]:
     """Make a pipe: our end, which never blocks, and the program's."""
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
-    return open(ours, "rb", buffering=0), theirs
+    return os.fdopen(ours, "rb", buffering=0), theirs

@@ -66,7 +66,7 @@ def test_four_requests_to_the_engine_are_enough(
     stage.wait_in_step({"web": {"web1"}, "api": {"shared"}})
     for words in (("check",), ("explain", "web1"), ("render",)):
         stage.lbwatch.command(*words)
-    assert refused.strikes == 1, "who it is, once"
+    assert refused.strikes == 4, "who it is, and what in a Swarm: once by the daemon, and by each command"
     assert "403 Forbidden" in docker(proxy, "stop", "web1"), "the proxy lets everything through"
     wait_until(lambda: refused.strikes > 1, within=10, what="it was the proxy that refused")
     assert stage.nginx.answers("web") == {"web1"}

@@ -580,7 +580,7 @@ class Anything(RuleBasedStateMachine):
         Anything.soon += 1
         self.wait(SOON_S)
         self._compare()
-        drift = self.built.source.status().drift
+        drift = sum(each.drift for each in self.built.source.statuses())
         assert drift == self.drift, f"{self.kind.name}: a resync found what an event should have told"
 
     @rule(dice=st.integers(0, 5))
@@ -612,7 +612,7 @@ class Anything(RuleBasedStateMachine):
         self.crashed.clear()
         self.failed.clear()
         self._compare()
-        self.clean, self.drift = True, self.built.source.status().drift
+        self.clean, self.drift = True, sum(each.drift for each in self.built.source.statuses())
         self._note_the_steady()
 
     def _have_all_probed(self) -> None:

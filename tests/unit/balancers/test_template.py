@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from needs import need
 from planted import NO_FILES, victim_in
 from strategies import (
+    ADDRESSES,
     HASH_KEYS,
     METHODS,
     NETWORKS,
@@ -258,7 +259,7 @@ def test_labels_of_any_kind_give_only_upstreams_with_servers(
     world: tuple[Container, ...], rules_: Rules, version: Version | None, tree: Path
 ) -> None:
     """No label reaches the output as nginx text: what a parser finds is known directives, known places, nothing else."""
-    addresses = {"127.0.0.1"} | {
+    addresses = {"127.0.0.1", *ADDRESSES} | {
         text.lower() for container in world for end in container.endpoints for text in (end.ipv4, _expanded(end.ipv6))
     }
     plan = planned([snapshot(world)], rules=rules_, version=version)

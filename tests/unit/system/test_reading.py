@@ -162,6 +162,7 @@ OPENS = frozenset(
 
 ELSEWHERE = {
     "system/reading": "here it is done",
+    "system/child": "a pipe of its own, which never blocks and is read in pieces",
     "system/files": "makes its own with O_EXCL, and opens folders",
     "system/lock": "opens what `reading` found to be ours, and looks again",
     "system/place": "makes its own with O_EXCL",
