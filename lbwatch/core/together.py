@@ -2,7 +2,8 @@
 What several engines and Swarms say, as one: whose word counts for a Swarm's task, and names that two engines have.
 
 Pure. A task is the Swarm's to describe. Its container on a node that is followed, too, adds what the managers do not
-say or say late, and is believed for the worse alone: that it died, is paused or unhealthy, or got its stop signal.
+say or say late, and is believed for the worse alone: that it died, is paused or unhealthy, or got its stop signal. And
+what its image exposes, which no manager knows.
 """
 
 from collections import Counter
@@ -113,9 +114,9 @@ class Together:
             return task
         if before is not None and before[0] is task and before[1] is container:
             return before[2]
-        worse = worsened(task, container)
-        self._hinted[task.id] = task, container, worse
-        return worse
+        known = with_exposed(worsened(task, container), container)
+        self._hinted[task.id] = task, container, known
+        return known
 
     def _apart(self, engines: list[dict[str, Container]]) -> list[Mapping[str, Container]]:
         """Return the containers, with names that tell those of two engines from each other."""
@@ -150,6 +151,11 @@ def worsened(task: Container, container: Container) -> Container:
             return task
         return replace(task, status=container.status, exit_code=container.exit_code)
     return replace(task, health=Health.UNHEALTHY) if container.health is Health.UNHEALTHY else task
+
+
+def with_exposed(task: Container, container: Container) -> Container:
+    """Return a task with the ports that its *container* exposes, where its Swarm says none."""
+    return replace(task, exposed=container.exposed) if container.exposed and not task.exposed else task
 
 
 def _task_of(container: Container, *, known: Collection[str], nodes: Collection[str]) -> str | None:

@@ -110,8 +110,15 @@ def _wanted_port(
         detail = f"it exposes {ports or 'no TCP port'}: {took}"
         return labels.assumed_port, None, Notice(kind=NoticeKind.PORT_ASSUMED, detail=detail)
     if not exposed:
-        return None, SkipError(Reason.NO_PORT, f"it exposes no TCP port: add the label {prefix}.port"), None
+        return None, SkipError(Reason.NO_PORT, _unknown_port_words(container, prefix=prefix)), None
     return None, SkipError(Reason.SEVERAL_PORTS, f"it exposes {ports}: add the label {prefix}.port"), None
+
+
+def _unknown_port_words(container: Container, *, prefix: str) -> str:
+    if container.task is None:
+        return f"it exposes no TCP port: add the label {prefix}.port"
+    cure = f"docker service update --label-add {prefix}.port=80 {excerpt(container.task.service)}"
+    return f"no Swarm says what a task's image exposes: the label {prefix}.port does: {cure}"
 
 
 def _checked_owner(container: Container, owner: Container | None) -> Container:

@@ -113,6 +113,14 @@ def test_a_node_is_believed_for_the_worse(
     assert (found.status, found.health) == (status, health)
 
 
+def test_what_an_image_exposes_is_known_where_its_node_is_followed() -> None:
+    """Whoever has one engine, and a Swarm on it, has never needed to say a port."""
+    (_, tasks) = Together().of([snapshot(replace(of_task(), exposed=(80,)))], [swarm(TASK)])
+    assert tasks.containers[TASK.id].exposed == (80,)
+    (_, tasks) = Together().of([snapshot(replace(of_task(), exposed=(80,)))], [swarm(replace(TASK, exposed=(81,)))])
+    assert tasks.containers[TASK.id].exposed == (81,), "what the Swarm publishes goes before"
+
+
 def test_a_death_is_not_forgotten_when_the_container_is_removed() -> None:
     """`docker rm -f`, or a Swarm that cleans up: until its managers know, requests would go to nobody."""
     together, dead = Together(), replace(of_task(), status=ContainerStatus.EXITED)

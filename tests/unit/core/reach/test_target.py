@@ -66,3 +66,17 @@ def test_a_place_is_named_as_its_operator_knows_it() -> None:
     assert place_of(task(), rules=NEAR) == "node n1"
     assert place_of(on_a(), rules=Rules(nginx_engine="a")) == "its engine"
     assert place_of(on_a(), rules=Rules(nginx_engine=None)) == "engine a"
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        (replace(on_a(BRIDGE), exposed=()), "it exposes no TCP port: add the label lbwatch.port"),
+        (replace(task(), exposed=()), "docker service update --label-add lbwatch.port=80 "),
+    ],
+)
+def test_what_exposes_no_port_reads_how_to_say_one(container: Container, words: str) -> None:
+    """A label of a container is its image's or its user's; of a task a command adds it at once."""
+    with pytest.raises(SkipError) as caught:
+        target_of(container, ANY, owner=container, rules=NEAR).decided_port()
+    assert words in caught.value.detail
