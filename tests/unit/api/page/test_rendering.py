@@ -195,7 +195,9 @@ def test_of_one_engine_the_page_says_what_it_always_said() -> None:
 def test_what_to_do_is_said_where_something_is_wrong_or_nothing_is_there() -> None:
     """Who has just started it must not have to find out what comes next."""
     assert "lbwatch check , run where lbwatch runs" in outline(troubled()).text
-    assert "What nginx serves stays as it was until the engine is back." in outline(troubled()).text
+    assert "The servers of an engine that is away stay as they were" in outline(troubled()).text
+    alone = replace(troubled(), engines=troubled().engines[:1])
+    assert "What nginx serves stays as it was until the engine is back." in outline(alone).text
     assert "lbwatch check" not in outline(shop()).text
     assert "docker run -d --name hello -l lbwatch.enable=true nginx" in outline(made_status()).text
     idle = made_status(unrouted=[skipped("db", Reason.NOT_LABELLED, "it has no label")])
