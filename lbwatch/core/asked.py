@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 
 from lbwatch.core.errors import excerpt
 from lbwatch.core.labels import read_labels
-from lbwatch.core.model import UPSTREAM_NAME, Container, Reason
+from lbwatch.core.model import SERVICE_LABEL, UPSTREAM_NAME, Container, Reason
 from lbwatch.core.networks import SkipError
 from lbwatch.core.rules import Rules
 from lbwatch.core.sites.nginxproxy import compat_labels
 from lbwatch.core.sites.pools import pool_name
 from lbwatch.core.wishes import ContainerLabels, UpstreamLabels
 
-_SWARM_SERVICE = "com.docker.swarm.service.name"
 _COMPOSE_PROJECT = "com.docker.compose.project"
 _COMPOSE_SERVICE = "com.docker.compose.service"
 
@@ -129,13 +128,9 @@ def default_upstream(container: Container, *, prefix: str) -> tuple[str, str]:
 
 def _service(container: Container) -> tuple[str, str] | None:
     """Return the name of the service that a container is of, and what that is, in words; `None`: of none."""
-    if name := _label(container, _SWARM_SERVICE):
+    if name := container.label(SERVICE_LABEL):
         return name, f"Swarm service {excerpt(name)}"
-    project, service = _label(container, _COMPOSE_PROJECT), _label(container, _COMPOSE_SERVICE)
+    project, service = container.label(_COMPOSE_PROJECT), container.label(_COMPOSE_SERVICE)
     if project and service:
         return f"{project}-{service}", f"service {excerpt(service)} of Compose project {excerpt(project)}"
     return None
-
-
-def _label(container: Container, key: str) -> str:
-    return next((value for label, value in container.labels if label == key), "")

@@ -19,7 +19,7 @@ UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 TERM, KILL = 15, 9
 """The signals that end a container whatever its own stop signal is."""
 
-TASK_ID_LABEL = "com.docker.swarm.task.id"
+TASK_ID_LABEL, SERVICE_LABEL = "com.docker.swarm.task.id", "com.docker.swarm.service.name"
 """What the container of a Swarm's task says on its own engine of whose it is."""
 
 UPSTREAM_NAME_TAKES = "it takes letters, digits and _ . -, at most 255"
@@ -290,6 +290,10 @@ class Container:
     def own_name(self) -> str:
         """Return what its engine calls it, which another engine may call one of its own."""
         return self.name.rpartition("/")[2]
+
+    def label(self, key: str) -> str:
+        """Return what a label says; empty: nothing, or it has none by that key."""
+        return next((value for label, value in self.labels if label == key), "")
 
     @property
     def age(self) -> tuple[int, int, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lbwatch.core.addresses import checked_address
 from lbwatch.core.errors import excerpt
-from lbwatch.core.model import Container, Endpoint, Notice, NoticeKind, Reason
+from lbwatch.core.model import SERVICE_LABEL, Container, Endpoint, Notice, NoticeKind, Reason
 
 USED = "used"
 """How the verdict on a network begins by which a server is reached."""
@@ -27,7 +27,6 @@ _OF_ITS_OWN_LINK = ("macvlan", "ipvlan")
 
 _COMPOSE_PROJECT = "com.docker.compose.project"
 _STACK = "com.docker.stack.namespace"
-_SWARM_SERVICE = "com.docker.swarm.service.name"
 
 
 class SkipError(Exception):
@@ -55,7 +54,7 @@ def endpoint_of(owner: Container, wanted: str | None, *, networks: tuple[str, ..
     usable = {endpoint.network: endpoint for endpoint in likely}
     if wanted is not None:
         # A Compose file has a network's short name, the engine the one with the project before it.
-        names: Iterable[str] = (wanted, *(f"{_label(owner, key)}_{wanted}" for key in (_COMPOSE_PROJECT, _STACK)))
+        names: Iterable[str] = (wanted, *(f"{owner.label(key)}_{wanted}" for key in (_COMPOSE_PROJECT, _STACK)))
     else:
         names = networks or tuple(usable)
     named = {endpoint.alias: endpoint for endpoint in likely if endpoint.alias} | usable
@@ -105,7 +104,7 @@ def _hint(owner: Container, wanted: str | None, *, usable: tuple[str, ...], netw
 def _hint_of_nothing(owner: Container, *, network: str) -> str:
     joined = {endpoint.network for endpoint in owner.endpoints}
     if joined - {_NONE}:
-        service = excerpt(_label(owner, _SWARM_SERVICE)) or "SERVICE"
+        service = excerpt(owner.label(SERVICE_LABEL)) or "SERVICE"
         attach = f"docker service update --network-add {network} {service}"
         return f"it is only on ingress, which {_MESH_ALONE}: {attach} attaches it to another"
     connect = f"docker network connect {network} {owner.own_name}"
@@ -206,7 +205,3 @@ def address_on(endpoint: Endpoint, *, prefers_ipv6: bool = False) -> str:
     if address is None:
         raise SkipError(Reason.BAD_ADDRESS, f"the engine gave it {text[:64]!r}, where no server can be")
     return address
-
-
-def _label(container: Container, key: str) -> str:
-    return next((value for label, value in container.labels if label == key), "")

@@ -160,12 +160,8 @@ def with_exposed(task: Container, container: Container) -> Container:
 
 def _task_of(container: Container, *, known: Collection[str], nodes: Collection[str]) -> str | None:
     """Return the id of the task that a container is of, in a Swarm that is followed; `None`: of none."""
-    task = _label(container, TASK_ID_LABEL)
-    return task if task is not None and (task in known or _label(container, _NODE_ID_LABEL) in nodes) else None
-
-
-def _label(container: Container, wanted: str) -> str | None:
-    return next((value for key, value in container.labels if key == wanted), None)
+    task = container.label(TASK_ID_LABEL)
+    return task if task and (task in known or container.label(_NODE_ID_LABEL) in nodes) else None
 
 
 def _with_engine(container: Container) -> Container:

@@ -29,9 +29,8 @@ class Keeper:
     def __init__(self, engines: Sequence[FollowedEngine], *, swarms: Swarms | None) -> None:
         self._engines = tuple(engines)
         self._swarms = swarms
-        self._written: dict[
-            str, tuple[object, object, str]
-        ] = {}  # by the engine's name, what is on the disk: by identity
+        # What is on the disk, by the engine's name: what it and its Swarm said, by identity, and its address.
+        self._written: dict[str, tuple[object, object, str]] = {}
         self._failed: set[str] = set()  # names of those that could not be kept last, which is logged once
 
     async def run(self) -> None:
@@ -78,7 +77,7 @@ class Keeper:
             swarm = self.kept_swarms().get(cluster_of(each) or each.kept.swarm.cluster)
         own = each.source.followed()
         if swarm is not None:
-            own = tuple(one for one in own if TASK_ID_LABEL not in dict(one.labels))
+            own = tuple(one for one in own if not one.label(TASK_ID_LABEL))
         return Kept(containers=own, swarm=swarm, url=each.url, host=each.at.host, address=each.at.address)
 
 

@@ -122,6 +122,12 @@ class ContainerCache:
         """Return the same containers as they are now, to look at and not to keep; `None` likewise."""
         return None if self.synced_at is None else MappingProxyType(self._containers)
 
+    def followed(self) -> tuple[Container, ...]:
+        """Return those that ask to be routed, or whose network such a one uses, by id, as they are now."""
+        return tuple(
+            each for id, each in sorted(self._containers.items()) if id in self._owners.ids or self.scope.asks(each)
+        )
+
     def knows(self, id: str) -> bool:
         """Return whether anything is known of a container but that an event named it."""
         return id in self._containers or id in self._unseen

@@ -13,7 +13,7 @@ from dataclasses import replace
 import msgspec
 
 from lbwatch.core.errors import SourceError
-from lbwatch.core.model import Container
+from lbwatch.core.model import TASK_ID_LABEL, Container
 from lbwatch.engines.docker.fields import PODMAN_DEFAULT, PODMAN_DEFAULT_ID, is_container_id
 
 INGRESS = "ingress"
@@ -21,8 +21,6 @@ INGRESS = "ingress"
 
 MAX_NETWORKS = 10_000
 """So many of one engine's networks are remembered, in some 2 MB; a bridge takes some 0.3 s to make."""
-
-_SWARM_TASK = "com.docker.swarm.task.id"
 
 
 class _Network(msgspec.Struct, rename="pascal", frozen=True, gc=False):
@@ -128,5 +126,5 @@ def _is_network_id(text: str) -> bool:
 
 def _has_choice(container: Container) -> bool:
     # A task of a Swarm may be on the mesh's network alone, and only the engine says which one that is.
-    is_task = any(key == _SWARM_TASK for key, _ in container.labels)
+    is_task = bool(container.label(TASK_ID_LABEL))
     return container.status.is_up and len(container.endpoints) > (0 if is_task else 1)

@@ -39,14 +39,19 @@ class Scope:
     def asks(self, container: Container) -> bool:
         """Return whether a container asks to be routed, or is nginx's own."""
         labelled = self.expose_all or self.labelled(key for key, _ in container.labels)
-        return labelled or bool(container.env) or self.is_followed(container) or self._is_task(container.labels)
+        return (
+            labelled
+            or bool(container.env)
+            or self.is_followed(container)
+            or self._is_followed_task(container.label(TASK_ID_LABEL))
+        )
 
     def is_task(self, labels: Mapping[str, str]) -> bool:
         """Return whether these are the labels of a task's container that is followed."""
-        return TASK_ID_LABEL in labels and self.follows_task(labels[TASK_ID_LABEL])
+        return self._is_followed_task(labels.get(TASK_ID_LABEL, ""))
 
-    def _is_task(self, labels: Iterable[tuple[str, str]]) -> bool:
-        return any(key == TASK_ID_LABEL and self.follows_task(value) for key, value in labels)
+    def _is_followed_task(self, id: str) -> bool:
+        return bool(id) and self.follows_task(id)
 
     def labelled(self, keys: Iterable[str]) -> bool:
         """Return whether any of these label keys is ours."""

@@ -194,10 +194,7 @@ class DockerSource:
 
     def followed(self) -> tuple[Container, ...]:
         """Return those that ask to be routed, or whose network such a one uses, by id, as they are now."""
-        found = self._cache.containers() or {}
-        owners = {each.network_of for each in found.values() if each.network_of}
-        asking = (each for each in found.values() if self._cache.scope.asks(each) or owners & {each.id, each.name})
-        return tuple(sorted(asking, key=lambda each: each.id))
+        return self._cache.followed()
 
     def status(self) -> EngineStatus:
         """Return how well the engine is known now."""

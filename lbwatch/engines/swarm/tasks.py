@@ -1,12 +1,9 @@
 """What a task is to lbwatch: a container, with what its service and its machine have to say of it. Pure."""
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Task
+from lbwatch.core.model import SERVICE_LABEL, Container, ContainerStatus, Endpoint, Task
 from lbwatch.engines.docker.fields import container_name, possible_ports
 from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm.answers import SwarmNode, SwarmService, SwarmTask
-
-SERVICE_NAME = "com.docker.swarm.service.name"
-"""The label that a node gives the container of a task; a manager knows it as the name of the service."""
 
 RUNNING = "running"
 COMING = frozenset(("new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"))
@@ -105,7 +102,7 @@ def _labels(task: SwarmTask, *, service: SwarmService | None) -> tuple[tuple[str
     """Return a task's labels: half of all users write them at the service, half at its containers."""
     if service is None:
         return task.labels
-    return tuple(sorted((dict(task.labels) | dict(service.labels) | {SERVICE_NAME: service.name}).items()))
+    return tuple(sorted((dict(task.labels) | dict(service.labels) | {SERVICE_LABEL: service.name}).items()))
 
 
 def _guessed_ports(task: SwarmTask, *, service: SwarmService | None) -> tuple[int, ...]:

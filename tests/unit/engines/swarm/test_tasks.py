@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from swarmanswers import INGRESS, MANAGER, OV, WORKER, attached, node, port, service, task, task_id
 
-from lbwatch.core.model import Container, ContainerStatus, Endpoint, Engine, Health, Published
+from lbwatch.core.model import SERVICE_LABEL, Container, ContainerStatus, Endpoint, Engine, Health, Published
 from lbwatch.engines.docker.scope import Scope
 from lbwatch.engines.swarm.answers import nodes_of, service_of, task_of
-from lbwatch.engines.swarm.tasks import SERVICE_NAME, container_of, leaving_words
+from lbwatch.engines.swarm.tasks import container_of, leaving_words
 
 SWARM = Engine(name="swarm", order=1)
 SCOPE = Scope(prefix="lbwatch", expose_all=False, engine=SWARM)
@@ -64,9 +64,9 @@ def test_a_task_of_a_global_service_is_named_by_its_node() -> None:
 
 def test_the_labels_of_the_service_win_and_those_of_the_container_count() -> None:
     """Half of all users write them at `deploy.labels`, half at `labels`: both are right."""
-    own = {"lbwatch.port": "1", "lbwatch.weight": "2", "org.x": "y" * 1000, SERVICE_NAME: "forged"}
+    own = {"lbwatch.port": "1", "lbwatch.weight": "2", "org.x": "y" * 1000, SERVICE_LABEL: "forged"}
     container = made(task("a", labels=own), service=service(labels={"lbwatch.port": "8080"}))
-    assert dict(container.labels) == {"lbwatch.port": "8080", "lbwatch.weight": "2", SERVICE_NAME: "web"}
+    assert dict(container.labels) == {"lbwatch.port": "8080", "lbwatch.weight": "2", SERVICE_LABEL: "web"}
 
 
 def test_a_port_is_guessed_where_there_is_one_only() -> None:
